@@ -1,0 +1,171 @@
+/* The configuration as plain structs. Parsed and checked whole, then never changed: a reload makes a new one.
+ *
+ * Every process parses the same text (the supervisor passes it in a sealed memfd), so that no struct with pointers ever
+ * crosses a process border. Objects are referred to by their index in these arrays. Defaults are filled in; names have been
+ * resolved to indices; lists are counted arrays. Durations are milliseconds, sizes bytes. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "loop/socket.h"
+
+#define CONF_TEXT_MAX (4u << 20)
+#define CONF_NAME_MAX 64 /* name of a listener, upstream or certificate, with its zero */
+#define CONF_NONE     UINT32_MAX
+
+struct conf_text_list {
+    char **items;
+    size_t count;
+};
+
+struct conf_networks {
+    struct network *items;
+    size_t count;
+};
+
+struct conf_addresses {
+    struct address *items;
+    size_t count;
+};
+
+enum conf_mode { CONF_MODE_TCP, CONF_MODE_PASS_THROUGH };
+enum conf_unknown_name { CONF_UNKNOWN_NAME_DEFAULT, CONF_UNKNOWN_NAME_REFUSE }; /* strict-sni = true → REFUSE */
+enum conf_proxy_out { CONF_PROXY_OUT_NONE, CONF_PROXY_OUT_V1, CONF_PROXY_OUT_V2 };
+enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
+
+/* `route "name" = upstream` inside a listener: SNI → upstream (both modes). */
+struct conf_route {
+    char *name; /* exact, or "*.example.org" */
+    uint32_t upstream;
+};
+
+struct conf_listener {
+    char *name;
+    struct conf_addresses bind;
+    enum conf_mode mode;
+    uint32_t *certificates; /* indices; the first is the default certificate */
+    size_t certificate_count;
+    uint32_t upstream; /* CONF_NONE only with routes and unknown names refused */
+    struct conf_route *routes;
+    size_t route_count;
+    enum conf_unknown_name unknown_name;
+    struct conf_text_list alpn; /* in order of preference; empty: no ALPN */
+    enum conf_tls_version min_version, max_version;
+    char *groups;               /* OpenSSL group list; default X25519:P-256 (X25519MLKEM768 first where the library has it) */
+    uint32_t tickets;           /* TLS 1.3 tickets per handshake */
+    uint64_t ticket_lifetime;   /* ms */
+    bool tolerate_truncation;   /* client FIN without close_notify is an ordinary end */
+    struct conf_networks proxy_from;   /* PROXY protocol is expected (required) from these networks, refused as garbage else */
+    struct conf_networks allow, deny;  /* source addresses; empty allow = everybody */
+    uint64_t proxy_timeout, handshake_timeout;
+    uint64_t idle_timeout;      /* 0: none (the default) */
+    uint64_t max_session_age;   /* 0: none */
+    uint64_t half_close_timeout; /* how long one closed direction may wait for the other */
+    uint32_t keepalive;         /* seconds */
+    uint32_t user_timeout;      /* ms, TCP_USER_TIMEOUT */
+    uint32_t client_hello_max;  /* bytes */
+    uint32_t max_connections;   /* of this listener; 0: none */
+    uint32_t max_connections_per_source;
+    int backlog;
+};
+
+enum conf_balance { CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_LEAST_SESSIONS, CONF_BALANCE_SOURCE_HASH };
+
+struct conf_server {
+    char *name;             /* as written: "10.0.0.5:8080", "app.internal:80", "unix:/run/app.sock" */
+    char *host;             /* a name to be resolved, or NULL when `address` is final */
+    struct address address; /* final for literals; for names only the port is set */
+    uint32_t weight;        /* "10.0.0.5:8080 weight=3", default 1 */
+    uint32_t max_connections; /* "… max-connections=100"; 0: none */
+};
+
+struct conf_upstream {
+    char *name;
+    struct conf_server *servers;
+    size_t server_count;
+    enum conf_balance balance;
+    struct conf_addresses source_addresses; /* used in turn; 28,000 ports per server are not enough */
+    uint64_t connect_timeout;
+    uint32_t connect_tries;   /* servers tried in all before giving up */
+    uint64_t check_interval;  /* active TCP health check; 0: off */
+    uint64_t check_timeout;
+    uint32_t check_rise, check_fall;
+    enum conf_proxy_out proxy_out;
+    uint32_t keepalive;
+    uint32_t user_timeout;
+    bool tls;                 /* re-encrypt */
+    bool tls_verify;
+    char *tls_trust;          /* PEM file; NULL: the system's store */
+    char *tls_name;           /* SNI and name to verify; NULL: the server's host name */
+    char *tls_certificate;    /* client certificate chain and key; both or neither */
+    char *tls_key;
+    struct conf_text_list tls_alpn;
+};
+
+enum conf_certificate_from { CONF_FROM_INTERNAL, CONF_FROM_FILES, CONF_FROM_MANAGED };
+
+struct conf_certificate {
+    char *name;
+    enum conf_certificate_from from;
+    struct conf_text_list names; /* DNS names (exact or wildcard) and IP addresses that it must cover; required but for folders */
+    /* files: one pair per key type (chain[i] with key[i]; key may be empty: combined PEM), or a folder of many. */
+    struct conf_text_list chain, key;
+    char *folder;                /* every *.pem in it is one combined certificate, named for the host it serves */
+    struct conf_text_list key_types; /* internal: "ecdsa", "rsa"; default ecdsa */
+};
+
+enum conf_log_handshakes { CONF_LOG_FAILURES, CONF_LOG_SAMPLE, CONF_LOG_ALL };
+
+struct conf_admin {
+    bool present;
+    struct conf_addresses bind; /* loopback or Unix sockets only: there is no authentication yet */
+};
+
+struct conf {
+    char *path; /* of the file; for messages */
+    char *state_folder;
+    char *user; /* what workers run as when started as root; default "holdfast", else "nobody" */
+    uint32_t workers;            /* handshakers and relays each; default: the cores */
+    uint64_t buffer_memory;      /* blocks of all relays together; default 256 MiB */
+    uint32_t max_sessions;       /* 0: what the descriptor limit allows */
+    uint64_t drain_timeout;      /* SIGTERM: how long sessions may finish; default 30 s */
+    uint64_t drain_notice;       /* health says 503 this long before listening ends; default 0 */
+    int handshaker_nice;         /* default 10 */
+    enum conf_log_handshakes log_handshakes;
+    uint32_t log_sample;         /* one in N */
+    bool log_sessions;           /* an event per closed session; default true */
+    struct conf_admin admin;
+    struct conf_listener *listeners;
+    size_t listener_count;
+    struct conf_upstream *upstreams;
+    size_t upstream_count;
+    struct conf_certificate *certificates;
+    size_t certificate_count;
+};
+
+/* Receives warnings (contradictory time-outs and the like); `line` is 0 when it belongs to no line. */
+typedef void conf_warning_fn(void *context, unsigned line, const char *text);
+
+/* Parses and checks `text` (of the file `path`, named in messages) whole. On failure *ret_conf is untouched and the error
+ * reads "FILE:LINE: what was found; what was expected; what to do". Checks nothing outside the text. */
+MUST_CHECK int conf_parse(struct conf **ret_conf, const char *path, const char *text, conf_warning_fn *warn,
+                          void *warn_context, struct error *error);
+/* Reads a file into malloc'ed text. */
+MUST_CHECK int conf_read(char **ret_text, const char *path, struct error *error);
+void conf_free(struct conf *conf); /* accepts NULL */
+
+/* What a complete configuration looks like: the given one with all defaults, in the same syntax. Returns malloc'ed text. */
+char *conf_show(const struct conf *conf);
+
+/* Every path that the configuration names; used to check that each can be opened, and by the supervisor to decide whether a
+ * process may have a file opened. `role` says what it is for ("chain of certificate shop.example"). Stops and returns
+ * the first non-zero result of `fn`. */
+typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
+int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
+
+/* CONF_NONE when there is none of that name. */
+uint32_t conf_find_listener(const struct conf *conf, const char *name);
+uint32_t conf_find_upstream(const struct conf *conf, const char *name);
+uint32_t conf_find_certificate(const struct conf *conf, const char *name);

@@ -1,0 +1,66 @@
+/* The event loop of a process: descriptors, timers, signals. No other code sees epoll.
+ *
+ * A descriptor is watched under a *handler* (a function with its context, registered once) and a 48-bit *tag* of the
+ * caller's choice, so that watching ten thousand sessions allocates nothing. Events of one batch that belong to a
+ * descriptor closed earlier in the batch still arrive; the tag must tell the caller (slot number + serial).
+ * Watching is edge-triggered for LOOP_EDGE, else level-triggered. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/attributes.h"
+
+enum {
+    LOOP_READ = 1,      /* readable, or end of stream, or error */
+    LOOP_WRITE = 2,     /* writable, or error */
+    LOOP_HANGUP = 4,    /* peer shut down its writing side (RDHUP) */
+    LOOP_ERROR = 8,     /* error pending or fully closed; reported always */
+    LOOP_EDGE = 16,     /* edge-triggered */
+    LOOP_EXCLUSIVE = 32 /* wake one of the processes sharing this listening socket */
+};
+
+struct loop;
+
+typedef void loop_handler_fn(void *context, uint64_t tag, unsigned events);
+typedef void loop_timer_fn(void *context);
+typedef void loop_signal_fn(void *context, int signal_number);
+typedef void loop_batch_fn(void *context);
+
+/* Intrusive; lives in the owner's struct, zeroed before its first use. */
+struct timer {
+    uint64_t deadline_ns;
+    uint32_t position; /* place in the heap + 1; 0 = not armed */
+    loop_timer_fn *fn;
+    void *context;
+};
+
+struct loop *loop_new(void); /* NULL when the system refuses */
+void loop_free(struct loop *loop);
+
+/* Returns a handler number for loop_watch (at most 256 per loop). */
+uint8_t loop_handler(struct loop *loop, loop_handler_fn *fn, void *context);
+MUST_CHECK bool loop_watch(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag);
+MUST_CHECK bool loop_change(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag);
+void loop_unwatch(struct loop *loop, int fd);
+
+void timer_init(struct timer *timer, loop_timer_fn *fn, void *context);
+/* (Re-)arms for `deadline_ns` of loop_now(). */
+void timer_set(struct loop *loop, struct timer *timer, uint64_t deadline_ns);
+void timer_cancel(struct loop *loop, struct timer *timer);
+
+/* Delivers a signal through the loop (blocks its normal delivery in this process). */
+MUST_CHECK bool loop_signal(struct loop *loop, int signal_number, loop_signal_fn *fn, void *context);
+
+/* Runs `fn` after each batch of events, before the loop waits again: flush batched messages, free closed objects. */
+void loop_after_batch(struct loop *loop, loop_batch_fn *fn, void *context);
+
+/* Work is left over from this batch: the next wait returns at once. */
+void loop_again(struct loop *loop);
+
+/* CLOCK_MONOTONIC as read when the current batch began. */
+uint64_t loop_now(const struct loop *loop);
+
+/* Runs until loop_stop(); returns the code given there. */
+int loop_run(struct loop *loop);
+void loop_stop(struct loop *loop, int code);

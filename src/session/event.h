@@ -1,0 +1,67 @@
+/* What happened, as a fixed-size record: written by workers into their event rings, read by control, which prints it as a JSON
+ * line, feeds it to `trace` and counts it. Text fields hold printable text only (string_printable at the writer). */
+#pragma once
+
+#include <stdint.h>
+
+/* X(symbol, JSON name, rare: goes into the ring that a flood of bulk events cannot displace). */
+#define EVENT_LIST(X)                                                                              \
+    X(EVENT_PROCESS_STARTED, "process-started", true)                                              \
+    X(EVENT_PROCESS_ENDED, "process-ended", true)                                                  \
+    X(EVENT_READY, "ready", true)                                                                  \
+    X(EVENT_STOPPING, "stopping", true)                                                            \
+    X(EVENT_HANDSHAKE_DONE, "handshake-done", false)                                               \
+    X(EVENT_HANDSHAKE_FAILED, "handshake-failed", false)                                           \
+    X(EVENT_SESSION_CLOSED, "session-closed", false)                                               \
+    X(EVENT_DETACH_FAILED, "detach-failed", true)                                                  \
+    X(EVENT_CERTIFICATE_LOADED, "certificate-loaded", true)                                        \
+    X(EVENT_CERTIFICATE_REFUSED, "certificate-refused", true)                                      \
+    X(EVENT_CERTIFICATE_ROLLED_BACK, "certificate-rolled-back", true)                              \
+    X(EVENT_ACCEPT_PAUSED, "accept-paused", true)                                                  \
+    X(EVENT_ACCEPT_RESUMED, "accept-resumed", true)                                                \
+    X(EVENT_CONNECTION_REFUSED, "connection-refused", false)                                       \
+    X(EVENT_UPSTREAM_DOWN, "upstream-down", true)                                                  \
+    X(EVENT_UPSTREAM_UP, "upstream-up", true)                                                      \
+    X(EVENT_UPSTREAM_FAILED, "upstream-failed", false)                                             \
+    X(EVENT_UPSTREAM_CHANGED, "upstream-changed", true)                                            \
+    X(EVENT_NAME_RESOLVED, "name-resolved", true)                                                  \
+    X(EVENT_WARNING, "warning", true)                                                              \
+    X(EVENT_TRACE, "trace", false)
+
+enum event_type {
+#define X(symbol, name, rare) symbol,
+    EVENT_LIST(X)
+#undef X
+        EVENT_TYPE_COUNT
+};
+
+#define EVENT_NO_INDEX UINT16_MAX
+
+struct event {
+    uint64_t wall_ns;
+    uint64_t session;    /* session id, 0: none */
+    uint64_t duration_us; /* handshake-done/failed: since accept; session-closed: age */
+    uint64_t bytes_in, bytes_out; /* session-closed: from and to the client, as on the wire */
+    uint16_t type;
+    uint16_t worker;     /* worker number (board.h) */
+    uint16_t listener, upstream, server; /* indices or EVENT_NO_INDEX */
+    uint16_t version, suite;
+    uint16_t client_port;
+    uint8_t client[16];
+    uint8_t alert_sent, alert_received; /* ALERT_NONE */
+    uint8_t reason;      /* session-closed: enum session_end */
+    uint8_t flags;       /* EVENT_* below */
+    uint32_t config;     /* generation that the indices belong to */
+    uint32_t certificate; /* index, CONF_NONE */
+    uint32_t certificate_version;
+    char server_name[96];
+    char alpn[16];
+    char group[24];
+    char stage[24];      /* handshake-failed: where */
+    char fingerprint[40]; /* JA4 of the ClientHello */
+    char detail[136];    /* for people: what, why, what next */
+};
+
+enum { EVENT_RESUMED = 1, EVENT_HELLO_RETRY = 2, EVENT_KEY_RSA = 4, EVENT_TRACED = 8 };
+
+const char *event_name(enum event_type type);

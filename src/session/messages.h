@@ -1,0 +1,180 @@
+/* Every message between our processes: its type, who sends it to whom, and its body. Bodies are plain values. */
+#pragma once
+
+#include <stdint.h>
+
+#include "session/board.h"
+#include "session/slot.h"
+
+#define MESSAGES_VERSION 1
+#define MESSAGE_PATH_MAX 1024
+
+enum message_type {
+    /* supervisor → every process, first message after start; descriptors as said at struct worker_setup */
+    MESSAGE_SETUP = 1,
+    /* supervisor → process: more descriptors (struct message_descriptors): listening sockets, channels to peers */
+    MESSAGE_DESCRIPTORS,
+    /* supervisor → process: everything was sent, begin */
+    MESSAGE_GO,
+    /* process → supervisor: serving (no body) */
+    MESSAGE_READY,
+    /* supervisor → process: stop (struct message_stop) */
+    MESSAGE_STOP,
+    /* control → supervisor: open a configured path (struct message_open); answer: MESSAGE_OPENED with the descriptor */
+    MESSAGE_OPEN,
+    MESSAGE_OPENED,
+    /* control → supervisor: watch a configured path's directory (struct message_open) on the shared inotify descriptor;
+     * answer: MESSAGE_WATCHED (struct message_opened, `result` = watch descriptor) */
+    MESSAGE_WATCH,
+    MESSAGE_WATCHED,
+    /* supervisor → control: a handshaker or relay was (re)started (struct message_peer) */
+    MESSAGE_PEER_STARTED,
+    /* control → supervisor: begin to stop as SIGTERM would (no body) */
+    MESSAGE_SHUTDOWN,
+
+    /* control → handshaker: a version of a certificate (struct message_certificate + one document: combined PEM); put in service
+     * before the answer MESSAGE_CERTIFICATE_LIVE (struct message_certificate_live) */
+    MESSAGE_CERTIFICATE,
+    MESSAGE_CERTIFICATE_LIVE,
+    /* control → handshaker: the certificates known so far were all sent; accepting may begin */
+    MESSAGE_CERTIFICATES_COMPLETE,
+    /* handshaker → control: a name of a folder is wanted (struct message_certificate_wanted); the answer is MESSAGE_CERTIFICATE for that
+     * name, or MESSAGE_CERTIFICATE_UNKNOWN (same body) */
+    MESSAGE_CERTIFICATE_WANTED,
+    MESSAGE_CERTIFICATE_UNKNOWN,
+
+    /* control → relay and handshaker: current address of a server with a name (struct message_address) */
+    MESSAGE_ADDRESS,
+    /* control → relay: end one session (struct message_session) */
+    MESSAGE_CLOSE_SESSION,
+
+    /* handshaker → relay: up to MESSAGE_OFFERS_MAX sessions (struct session_offer each, with its data), one descriptor each */
+    MESSAGE_SESSIONS,
+    /* relay → handshaker: make TLS of this upstream connection (struct message_encrypt, one descriptor) */
+    MESSAGE_ENCRYPT,
+    /* handshaker → relay: it is done (struct message_encrypted, descriptor returned) */
+    MESSAGE_ENCRYPTED,
+};
+
+/* Descriptors of MESSAGE_SETUP in this order; a kind takes what its need says (-1 entries are not sent: see `present`). */
+enum setup_descriptor {
+    SETUP_CONFIG,      /* document: the configuration's text */
+    SETUP_BOARD,
+    SETUP_EVENTS,
+    SETUP_NOTIFY,      /* eventfd: "events are there" */
+    SETUP_METADATA,    /* relay: its arena */
+    SETUP_SECRETS,
+    SETUP_BLOCKS,
+    SETUP_TICKET_KEYS, /* handshaker: document of 80 bytes */
+    SETUP_INOTIFY,     /* control */
+    SETUP_CONTROL_SOCKET, /* control: listening Unix socket */
+    SETUP_STATE_FOLDER,   /* control: directory */
+    SETUP_DESCRIPTOR_COUNT
+};
+
+struct worker_setup {
+    uint32_t version; /* MESSAGES_VERSION */
+    uint32_t kind;    /* enum process_kind */
+    uint32_t index;   /* among its kind */
+    uint32_t workers; /* handshakers and relays each */
+    uint32_t config_generation, binary_generation;
+    uint32_t slot_capacity, block_count; /* of each relay's arena */
+    uint32_t present; /* bit per setup_descriptor that was sent, in order */
+    char config_path[MESSAGE_PATH_MAX];
+};
+
+enum descriptors_role {
+    DESCRIPTORS_LISTENING,   /* handshaker: bind address number first, first + 1, … counted over all listeners */
+    DESCRIPTORS_HANDSHAKER,  /* channel to handshaker number first, … */
+    DESCRIPTORS_RELAY,
+    DESCRIPTORS_CONTROL,     /* channel to control (one) */
+    DESCRIPTORS_ARENA,       /* control: metadata of relay first, … */
+    DESCRIPTORS_ADMIN        /* control: listening admin sockets */
+};
+struct message_descriptors {
+    uint32_t role;
+    uint32_t first;
+};
+
+struct message_stop {
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC: sessions may finish until then */
+};
+
+struct message_open {
+    uint32_t request; /* chosen by the sender, comes back */
+    uint32_t folder;  /* open as a directory */
+    char path[MESSAGE_PATH_MAX]; /* a configured path, or one file name below a configured folder */
+};
+struct message_opened {
+    uint32_t request;
+    int32_t result; /* 0 or -errno (watch: descriptor number or -errno) */
+};
+
+struct message_peer {
+    uint32_t kind, index;
+};
+
+struct message_certificate {
+    uint32_t certificate; /* index in the configuration */
+    uint32_t version;
+    uint32_t key_type;
+    uint32_t request;     /* ≠ 0: answer with MESSAGE_CERTIFICATE_LIVE */
+    char name[256];       /* folder certificates: the host name it answers for; else "" */
+};
+struct message_certificate_live {
+    uint32_t request;
+    int32_t result; /* 0 or negative error code */
+};
+struct message_certificate_wanted {
+    uint32_t certificate; /* the folder */
+    char name[256];
+};
+
+struct message_address {
+    uint32_t server; /* number over all upstreams, as on the board */
+    uint32_t size;   /* of the socket address; 0: the name no longer resolves (the last address stays) */
+    uint8_t bytes[128];
+};
+
+struct message_session {
+    uint32_t slot;
+    uint32_t reason; /* enum session_end */
+    uint64_t serial;
+};
+
+#define MESSAGE_OFFERS_MAX 32
+
+/* A session on its way from handshaker to relay. `preamble_size` bytes for the upstream (PROXY header) and `surplus_size` bytes already
+ * read from the client follow; the next offer begins at the next multiple of 16. */
+struct session_offer {
+    uint32_t size; /* of this offer with its data */
+    uint32_t preamble_size, surplus_size;
+    uint16_t listener, upstream;
+    uint32_t certificate;
+    struct slot_generations generation;
+    uint64_t accepted_ns;
+    uint8_t client_address[16];
+    uint16_t client_port;
+    uint16_t group;
+    uint8_t flags; /* SLOT_* */
+    uint8_t key_type;
+    char server_name[SLOT_NAME_MAX];
+    char alpn[SLOT_ALPN_MAX];
+    struct leg leg; /* suite 0: pass-through */
+    struct leg_keys keys;
+};
+
+struct message_encrypt {
+    uint32_t slot;
+    uint32_t upstream, server; /* configuration index; board number */
+    uint64_t serial;
+};
+struct message_encrypted {
+    uint32_t slot;
+    int32_t result; /* 0 or negative error code */
+    uint64_t serial;
+    uint32_t surplus_size; /* bytes already read from the upstream follow */
+    char detail[136];
+    struct leg leg;
+    struct leg_keys keys;
+};
