@@ -44,15 +44,19 @@ struct leg {
     uint8_t update_owed : 1;    /* the peer asked for a KeyUpdate: answer before the next application data */
     uint8_t update_asked : 1;   /* we asked (update_requested); at most one outstanding */
     uint8_t refuse_renegotiation : 1; /* TLS 1.2: a no_renegotiation warning is owed */
+    uint8_t update_request : 1; /* the owed KeyUpdate is our own and asks for the peer's, too */
     uint8_t alert_owed;         /* ALERT_NONE, or an alert to seal before anything else; fatal unless close_notify */
     uint8_t partial_size;       /* bytes of a fragmented post-handshake message kept in `partial` */
     uint8_t partial[5];
-    uint8_t warnings;           /* consecutive warning alerts and other records without data */
+    uint8_t warnings;           /* consecutive warning alerts */
+    uint8_t renegotiations;     /* consecutive TLS 1.2 renegotiation attempts */
     uint16_t empty_records;     /* consecutive */
     uint16_t update_tokens;     /* inbound KeyUpdate bucket: burst 4096, refill 10 per second */
     uint16_t update_refilled;   /* second of the last refill, modulo 2^16 */
     uint32_t skip;              /* bytes of a post-handshake handshake message (NewSessionTicket on a client leg) still to skip */
 };
+
+_Static_assert(sizeof(struct leg) <= 64, "two copies lie in each session slot");
 
 struct leg_keys {
     struct record_key read[2], write[2];
@@ -64,8 +68,11 @@ void leg_init(struct leg *leg, const struct suite *suite, bool is_client, size_t
 enum leg_event {
     LEG_MORE,      /* all complete records were opened; what is left is a partial record */
     LEG_FULL,      /* output has no room for the next record; call again with more */
+    LEG_AGAIN,     /* a KeyUpdate changed the read key: commit, then call again with the rest of the input (the next
+                    * KeyUpdate overwrites the bank that is valid until this one is committed) */
     LEG_CLOSED,    /* close_notify: no more data will come; later bytes are ignored */
-    LEG_FATAL      /* the session must end: `alert` is to be sent (ALERT_NONE: the peer sent a fatal one itself) */
+    LEG_FATAL      /* the session must end: `alert` is to be sent and already marked as by leg_alert() (ALERT_NONE: the peer
+                    * sent a fatal one itself) */
 };
 
 /* Why a leg failed, for events: X(symbol, text). */
@@ -120,7 +127,7 @@ size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_k
  * outstanding). TLS 1.3 only. Takes effect in the next leg_seal_owed(). Returns false when not possible. */
 bool leg_update_keys(struct leg *leg, bool request);
 
-/* Marks an alert to be sent (close_notify or fatal). The first one wins. */
+/* Marks an alert to be sent (close_notify or fatal). The first one wins; ALERT_NONE does nothing. */
 void leg_alert(struct leg *leg, enum alert alert);
 
 /* Seals application data; nothing may be owed. Returns bytes written, 0 on failure. */

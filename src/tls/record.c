@@ -1,6 +1,7 @@
-/* Sealing and opening of records. One EVP context per AEAD and direction serves every session of the process: a context
- * remembers which key it holds by the key's own bytes, never by its address, so a slot that is used again for another session
- * can never be sealed under the key of the one before. */
+/* Sealing and opening of records. One EVP context per AEAD and direction serves every session of
+ * the process: a context remembers which key it holds by the key's own bytes, never by its address,
+ * so a slot that is used again for another session can never be sealed under the key of the one
+ * before. */
 #include "tls/record.h"
 
 #include <string.h>
@@ -114,7 +115,8 @@ void record_crypto_forget(struct record_crypto *crypto)
     }
 }
 
-/* The context of `suite`, holding `key` and ready for the record with `nonce`; NULL when EVP failed. */
+/* The context of `suite`, holding `key` and ready for the record with `nonce`; NULL when EVP
+ * failed. */
 static EVP_CIPHER_CTX *aead_begin(struct record_crypto *crypto, const struct suite *suite,
                                   enum direction direction, const struct record_key *key,
                                   const uint8_t nonce[SUITE_IV_SIZE])
@@ -249,7 +251,8 @@ size_t record_seal(struct record_crypto *crypto, const struct suite *suite,
     do {
         size_t fragment = size < fragment_max ? size : fragment_max;
 
-        /* The explicit nonce may wrap (it starts anywhere); the sequence number, which bounds how many of them are used, may not. */
+        /* The explicit nonce may wrap (it starts anywhere); the sequence number, which bounds how
+         * many of them are used, may not. */
         if (next_sequence == UINT64_MAX ||
             !(is_tls13(suite) ? seal_tls13(crypto, suite, key, next_sequence, type, input, fragment,
                                            output + written)
@@ -268,7 +271,8 @@ size_t record_seal(struct record_crypto *crypto, const struct suite *suite,
     return written;
 }
 
-/* Decrypts `size` bytes and the tag behind them. What a failed tag leaves behind is wiped: nobody may see it. */
+/* Decrypts `size` bytes and the tag behind them. What a failed tag leaves behind is wiped: nobody
+ * may see it. */
 static bool open_aead(EVP_CIPHER_CTX *context, const uint8_t *aad, size_t aad_size,
                       const uint8_t *ciphertext, size_t size, uint8_t *output)
 {
@@ -287,7 +291,8 @@ static bool open_aead(EVP_CIPHER_CTX *context, const uint8_t *aad, size_t aad_si
     return false;
 }
 
-/* Strips the padding and the type behind the content (RFC 9846 §5.2); a type that may not be protected counts as none. */
+/* Strips the padding and the type behind the content (RFC 9846 §5.2); a type that may not be
+ * protected counts as none. */
 static enum record_open_result inner_plaintext(uint8_t *output, size_t size,
                                                struct record_opened *opened)
 {
@@ -345,8 +350,8 @@ static enum record_open_result open_tls12(struct record_crypto *crypto, const st
     return RECORD_OPENED;
 }
 
-/* What the five bytes of the header alone can tell. Lengths of which no record could be legal are refused before their bytes
- * are waited for. */
+/* What the five bytes of the header alone can tell. Lengths of which no record could be legal are
+ * refused before their bytes are waited for. */
 static enum record_open_result check_header(const struct suite *suite, const uint8_t *header,
                                             size_t length)
 {
@@ -392,8 +397,9 @@ enum record_open_result record_open(struct record_crypto *crypto, const struct s
         *ret_opened = opened;
         return RECORD_OPENED;
     }
-    /* Too short for a tag is a failed tag; so is a record beyond the last sequence number, which must not wrap. An empty
-     * TLS 1.3 inner plaintext is left to inner_plaintext(), after its tag. */
+    /* Too short for a tag is a failed tag; so is a record beyond the last sequence number, which
+     * must not wrap. An empty TLS 1.3 inner plaintext is left to inner_plaintext(), after its tag.
+     */
     size_t length_min = is_tls13(suite) ? TAG_SIZE : overhead(suite) - RECORD_HEADER_SIZE;
     if (length < length_min || *sequence == UINT64_MAX) {
         return RECORD_BAD_TAG;

@@ -61,7 +61,7 @@ enum record_open_result {
     RECORD_BAD_TAG,      /* bad_record_mac */
     RECORD_TOO_LARGE,    /* record_overflow */
     RECORD_BAD_HEADER,   /* wrong version or outer type: unexpected_message / decode_error */
-    RECORD_NO_TYPE       /* TLS 1.3 record of padding only: unexpected_message */
+    RECORD_NO_TYPE       /* TLS 1.3 record of padding only, or of a type that is never protected: unexpected_message */
 };
 
 struct record_opened {
@@ -72,7 +72,7 @@ struct record_opened {
 
 /* Opens the first record of `input`. `output` has room for the record's ciphertext length. Advances *sequence on success only.
  * An unprotected TLS 1.3 change_cipher_spec record of the single byte 1 is returned as RECORD_CHANGE_CIPHER_SPEC without
- * touching *sequence (RFC 9846 §5: the caller decides whether it is still allowed). */
+ * touching *sequence, with size 0 (RFC 9846 §5: the caller decides whether it is still allowed). */
 MUST_CHECK enum record_open_result record_open(struct record_crypto *crypto, const struct suite *suite,
                                                const struct record_key *key, uint64_t *sequence, const uint8_t *input,
                                                size_t size, uint8_t *output, struct record_opened *ret_opened);

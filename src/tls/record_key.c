@@ -1,5 +1,6 @@
-/* Key schedule of the record layer: HKDF-Expand-Label (RFC 9846 §7.1) and the TLS 1.2 PRF (RFC 5246 §5), both on the library's
- * HMAC. Its contexts are made once per process and re-keyed: a derivation then costs its few hash blocks and no fetch. */
+/* Key schedule of the record layer: HKDF-Expand-Label (RFC 9846 §7.1) and the TLS 1.2 PRF (RFC 5246
+ * §5), both on the library's HMAC. Its contexts are made once per process and re-keyed: a
+ * derivation then costs its few hash blocks and no fetch. */
 #include "tls/record.h"
 
 #include <string.h>
@@ -8,12 +9,12 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
-#define HASH_MAX         48
-#define RANDOM_SIZE      32
-#define MASTER_SIZE      48
-#define GCM_SALT_SIZE    4
-#define LABEL_PREFIX     "tls13 "
-#define KEY_EXPANSION    "key expansion"
+#define HASH_MAX           48
+#define RANDOM_SIZE        32
+#define MASTER_SIZE        48
+#define GCM_SALT_SIZE      4
+#define LABEL_PREFIX       "tls13 "
+#define KEY_EXPANSION      "key expansion"
 #define KEY_EXPANSION_SIZE (sizeof(KEY_EXPANSION) - 1)
 
 static EVP_MAC_CTX *hmac_new(const char *digest)
@@ -59,7 +60,8 @@ static bool hmac(EVP_MAC_CTX *context, const uint8_t *key, size_t key_size, cons
            EVP_MAC_final(context, ret_hash, &n, HASH_MAX) == 1;
 }
 
-/* HKDF-Expand-Label with an empty context for `size` ≤ one hash: a single HMAC. `secret` NULL goes on with the one before. */
+/* HKDF-Expand-Label with an empty context for `size` ≤ one hash: a single HMAC. `secret` NULL goes
+ * on with the one before. */
 static bool expand_label(const struct suite *suite, const uint8_t *secret, const char *label,
                          uint8_t *output, size_t size)
 {
@@ -105,7 +107,7 @@ bool record_key_next(const struct suite *suite, const struct record_key *key,
            record_key_derive(suite, next);
 }
 
-/* P_hash(master_secret, seed), where `block` is HASH_MAX bytes of room for A(i), then the seed. */
+/* P_hash(master_secret, seed). */
 static bool prf(const struct suite *suite, const uint8_t *master_secret, const uint8_t *seed,
                 size_t seed_size, uint8_t *output, size_t size)
 {
@@ -117,9 +119,11 @@ static bool prf(const struct suite *suite, const uint8_t *master_secret, const u
 
     memcpy(block + n, seed, seed_size);
     for (size_t at = 0; done && at < size; at += n) {
-        done = hmac(context, NULL, 0, block, n + seed_size, hash);
-        memcpy(output + at, hash, size - at < n ? size - at : n);
-        done = done && hmac(context, NULL, 0, block, n, block);
+        done = hmac(context, NULL, 0, block, n + seed_size, hash) &&
+               hmac(context, NULL, 0, block, n, block);
+        if (done) {
+            memcpy(output + at, hash, size - at < n ? size - at : n);
+        }
     }
     OPENSSL_cleanse(block, sizeof(block));
     OPENSSL_cleanse(hash, sizeof(hash));
@@ -138,8 +142,7 @@ bool record_key_block(const struct suite *suite, const uint8_t master_secret[48]
     memcpy(seed, KEY_EXPANSION, KEY_EXPANSION_SIZE);
     memcpy(seed + KEY_EXPANSION_SIZE, server_random, RANDOM_SIZE);
     memcpy(seed + KEY_EXPANSION_SIZE + RANDOM_SIZE, client_random, RANDOM_SIZE);
-    bool done =
-        prf(suite, master_secret, seed, sizeof(seed), block, 2 * key_size + 2 * iv_size);
+    bool done = prf(suite, master_secret, seed, sizeof(seed), block, 2 * key_size + 2 * iv_size);
     if (done) {
         memset(ret_client, 0, sizeof(*ret_client));
         memset(ret_server, 0, sizeof(*ret_server));
