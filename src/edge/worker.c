@@ -1,0 +1,221 @@
+#include "edge/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "ipc/memory.h"
+
+/* Blocks until the next message of the supervisor is there. */
+static int receive_blocking(struct worker *worker, struct error *error)
+{
+    for (;;) {
+        switch (channel_receive(worker->supervisor_fd, worker->message)) {
+        case CHANNEL_DONE:
+            return 0;
+        case CHANNEL_FULL: {
+            struct pollfd wait = {.fd = worker->supervisor_fd, .events = POLLIN};
+            if (poll(&wait, 1, -1) < 0 && errno != EINTR)
+                return error_set(error, ERROR_IO, "cannot wait for the supervisor: %s", strerror(errno));
+            continue;
+        }
+        case CHANNEL_CLOSED:
+            return error_set(error, ERROR_IO, "the supervisor closed the channel during start");
+        case CHANNEL_BAD:
+            return error_set(error, ERROR_INTERNAL, "malformed message from the supervisor during start");
+        }
+    }
+}
+
+static int take_setup(struct worker *worker, struct error *error)
+{
+    struct message *message = worker->message;
+    size_t next = 0;
+
+    int result = receive_blocking(worker, error);
+    if (result < 0)
+        return result;
+    if (message->type != MESSAGE_SETUP || message->size != sizeof worker->setup) {
+        message_fini(message);
+        return error_set(error, ERROR_INTERNAL, "expected the set-up, got message %u", message->type);
+    }
+    memcpy(&worker->setup, message->body, sizeof worker->setup);
+    for (int i = 0; i < SETUP_DESCRIPTOR_COUNT; i++) {
+        if ((worker->setup.present & (1u << i)) != 0 && next < message->fd_count) {
+            worker->descriptors[i] = message->fds[next];
+            message->fds[next++] = -1;
+        }
+    }
+    message_fini(message);
+    if (worker->setup.version != MESSAGES_VERSION || worker->setup.kind != worker->role->kind)
+        return error_set(error, ERROR_INTERNAL, "set-up is for version %u, kind %u", worker->setup.version,
+                         worker->setup.kind);
+    return 0;
+}
+
+static int map_shared(struct worker *worker, struct error *error)
+{
+    size_t size;
+    unsigned number = board_worker_number(worker->role->kind, worker->setup.index);
+
+    worker->board = memory_map(worker->descriptors[SETUP_BOARD], sizeof *worker->board, true);
+    worker->events_memory = memory_map(worker->descriptors[SETUP_EVENTS], events_size(), true);
+    if (worker->board == NULL || worker->events_memory == NULL)
+        return error_set(error, ERROR_IO, "cannot map shared memory: %s", strerror(errno));
+    worker->self = &worker->board->processes[number];
+    event_writer_init(&worker->events, worker->events_memory, number, worker->descriptors[SETUP_NOTIFY],
+                      worker->board);
+    char *text = memory_document_read(worker->descriptors[SETUP_CONFIG], CONF_TEXT_MAX, &size);
+    if (text == NULL)
+        return error_set(error, ERROR_IO, "cannot read the configuration passed on");
+    int result = conf_parse(&worker->conf, worker->setup.config_path, text, NULL, NULL, error);
+    free(text);
+    return result;
+}
+
+static void beat(void *context)
+{
+    struct worker *worker = context;
+    uint64_t now = loop_now(worker->loop);
+
+    __atomic_store_n(&worker->self->heartbeat_ns, now, __ATOMIC_RELAXED);
+    timer_set(worker->loop, &worker->heartbeat, now + NS_PER_S);
+}
+
+static void dispatch(struct worker *worker)
+{
+    struct message *message = worker->message;
+
+    switch (message->type) {
+    case MESSAGE_DESCRIPTORS:
+        if (message->size == sizeof(struct message_descriptors))
+            worker->role->descriptors(worker->context, (const void *)message->body, message->fds, message->fd_count);
+        break;
+    case MESSAGE_GO:
+        worker->role->go(worker->context);
+        break;
+    case MESSAGE_STOP:
+        if (message->size == sizeof(struct message_stop))
+            worker->role->stop(worker->context, ((const struct message_stop *)(const void *)message->body)->deadline_ns);
+        break;
+    default:
+        if (worker->role->message != NULL)
+            worker->role->message(worker->context, message);
+        break;
+    }
+    message_fini(message);
+}
+
+static void on_supervisor(void *context, uint64_t tag, unsigned events)
+{
+    struct worker *worker = context;
+    (void)tag, (void)events;
+
+    for (;;) {
+        switch (channel_receive(worker->supervisor_fd, worker->message)) {
+        case CHANNEL_DONE:
+            dispatch(worker);
+            continue;
+        case CHANNEL_FULL:
+            return;
+        case CHANNEL_CLOSED:
+        case CHANNEL_BAD:
+            loop_unwatch(worker->loop, worker->supervisor_fd);
+            worker->role->orphaned(worker->context);
+            return;
+        }
+    }
+}
+
+static void on_batch_end(void *context)
+{
+    struct worker *worker = context;
+    if (worker->role->after_batch != NULL)
+        worker->role->after_batch(worker->context);
+    event_flush(&worker->events);
+}
+
+int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role, void *context, struct error *error)
+{
+    memset(worker, 0, sizeof *worker);
+    worker->role = role;
+    worker->context = context;
+    worker->supervisor_fd = channel_fd;
+    worker->supervisor_pid = getppid();
+    for (int i = 0; i < SETUP_DESCRIPTOR_COUNT; i++)
+        worker->descriptors[i] = -1;
+    secret_harden_process();
+    /* The supervisor alone decides when to stop; a Ctrl-C at its terminal reaches the whole group. */
+    ignore(signal(SIGINT, SIG_IGN) == SIG_ERR);
+    ignore(signal(SIGTERM, SIG_IGN) == SIG_ERR);
+    ignore(signal(SIGHUP, SIG_IGN) == SIG_ERR);
+    ignore(signal(SIGPIPE, SIG_IGN) == SIG_ERR);
+
+    worker->message = malloc(sizeof *worker->message);
+    worker->loop = loop_new();
+    if (worker->message == NULL || worker->loop == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory at start");
+    int result = take_setup(worker, error);
+    if (result == 0)
+        result = map_shared(worker, error);
+    if (result < 0)
+        return result;
+    uint8_t handler = loop_handler(worker->loop, on_supervisor, worker);
+    if (!loop_watch(worker->loop, worker->supervisor_fd, LOOP_READ, handler, 0))
+        return error_set(error, ERROR_IO, "cannot watch the supervisor's channel: %s", strerror(errno));
+    loop_after_batch(worker->loop, on_batch_end, worker);
+    timer_init(&worker->heartbeat, beat, worker);
+    __atomic_store_n(&worker->self->config, worker->setup.config_generation, __ATOMIC_RELAXED);
+    beat(worker);
+    return 0;
+}
+
+int worker_run(struct worker *worker)
+{
+    return loop_run(worker->loop);
+}
+
+void worker_fini(struct worker *worker)
+{
+    for (int i = 0; i < SETUP_DESCRIPTOR_COUNT; i++) {
+        if (worker->descriptors[i] >= 0)
+            close(worker->descriptors[i]);
+    }
+    conf_free(worker->conf);
+    memory_unmap(worker->board, sizeof *worker->board);
+    memory_unmap(worker->events_memory, events_size());
+    loop_free(worker->loop);
+    free(worker->message);
+}
+
+void worker_ready(struct worker *worker)
+{
+    if (!worker_tell(worker, MESSAGE_READY, NULL, 0, NULL, 0))
+        worker_warn(worker, "cannot tell the supervisor that this process is ready");
+}
+
+bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size, const int *fds, size_t fd_count)
+{
+    return channel_send(worker->supervisor_fd, type, body, size, fds, fd_count) == CHANNEL_DONE;
+}
+
+void worker_warn(struct worker *worker, const char *format, ...)
+{
+    struct event *event = event_begin(&worker->events, EVENT_WARNING);
+    va_list arguments;
+
+    if (event == NULL)
+        return;
+    va_start(arguments, format);
+    ignore(vsnprintf(event->detail, sizeof event->detail, format, arguments));
+    va_end(arguments);
+    event_end(&worker->events, EVENT_WARNING);
+}

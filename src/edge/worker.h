@@ -1,0 +1,68 @@
+/* What handshaker, relay and control have in common: start as a freshly executed process, take the set-up from the supervisor,
+ * run one event loop with a heartbeat, and stop when told to or when the supervisor is gone.
+ *
+ * Start: MESSAGE_SETUP, any number of MESSAGE_DESCRIPTORS, MESSAGE_GO; the process answers MESSAGE_READY when it serves. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "conf/conf.h"
+#include "ipc/channel.h"
+#include "loop/loop.h"
+#include "session/messages.h"
+
+#define WORKER_CHANNEL_FD 3 /* where a new process finds its channel to the supervisor */
+
+/* What a kind of process does with what the supervisor sends. Callbacks get worker->context. */
+struct worker_role {
+    enum process_kind kind;
+    /* Descriptors arrived; those taken are set to -1. Also called for channels of restarted peers. */
+    void (*descriptors)(void *context, const struct message_descriptors *body, int *fds, size_t count);
+    void (*go)(void *context); /* everything is there; call worker_ready() once serving */
+    void (*stop)(void *context, uint64_t deadline_ns);
+    void (*message)(void *context, struct message *message); /* any other message of the supervisor; may be NULL */
+    void (*orphaned)(void *context); /* the supervisor is gone; must lead to loop_stop() */
+    void (*after_batch)(void *context); /* may be NULL */
+};
+
+struct worker {
+    const struct worker_role *role;
+    void *context;
+    struct worker_setup setup;
+    int descriptors[SETUP_DESCRIPTOR_COUNT]; /* -1: not sent; owned */
+    int supervisor_fd;
+    struct loop *loop;
+    struct conf *conf;
+    struct board *board;
+    struct board_process *self;
+    void *events_memory;
+    struct event_writer events;
+    struct timer heartbeat;
+    struct message *message; /* receive buffer; shared by all channels of the process */
+    pid_t supervisor_pid;
+};
+
+/* Receives the set-up (blocking), maps what it names, parses the configuration, arms the heartbeat. */
+MUST_CHECK int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role, void *context,
+                           struct error *error);
+int worker_run(struct worker *worker); /* returns the exit code */
+void worker_fini(struct worker *worker);
+
+void worker_ready(struct worker *worker);
+
+/* Sends to the supervisor; a full queue counts as failure (it is sized never to fill in ordinary life). */
+bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size, const int *fds, size_t fd_count);
+
+/* One-line warning as an event. */
+void worker_warn(struct worker *worker, const char *format, ...) PRINTF_LIKE(2, 3);
+
+static inline void worker_count(struct worker *worker, enum counter counter, uint64_t value)
+{
+    /* One writer per page: a plain addition that other processes may read at any time. */
+    uint64_t *place = &worker->self->counters[counter];
+    __atomic_store_n(place, *place + value, __ATOMIC_RELAXED);
+}
+
+/* The mains of the processes (control's is in admin/control.h). */
+int handshaker_main(int channel_fd);
+int relay_main(int channel_fd);
