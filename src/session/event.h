@@ -2,6 +2,7 @@
  * line, feeds it to `trace` and counts it. Text fields hold printable text only (string_printable at the writer). */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* X(symbol, JSON name, rare: goes into the ring that a flood of bulk events cannot displace). */
@@ -64,4 +65,5 @@ struct event {
 
 enum { EVENT_RESUMED = 1, EVENT_HELLO_RETRY = 2, EVENT_KEY_RSA = 4, EVENT_TRACED = 8 };
 
-const char *event_name(enum event_type type);
+const char *event_name(enum event_type type); /* "unknown" for a number that is none */
+bool event_is_rare(enum event_type type);

@@ -1,0 +1,181 @@
+#include "session/board.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/attributes.h"
+#include "base/clock.h"
+#include "conf/conf.h"
+#include "ipc/ring.h"
+#include "tls/leg.h"
+
+#define FIRST_BUCKET_US 64u
+
+const struct counter_facts counter_facts[COUNTER_COUNT] = {
+#define X(symbol, name, help) [symbol] = {name, help},
+    COUNTER_LIST(X)
+#undef X
+};
+
+const struct counter_facts histogram_facts[HISTOGRAM_COUNT] = {
+#define X(symbol, name, help) [symbol] = {name, help},
+    HISTOGRAM_LIST(X)
+#undef X
+};
+
+const char *process_kind_name(enum process_kind kind)
+{
+    static const char *const names[PROCESS_KIND_COUNT] = {
+        [PROCESS_SUPERVISOR] = "supervisor",
+        [PROCESS_CONTROL] = "control",
+        [PROCESS_HANDSHAKER] = "handshaker",
+        [PROCESS_RELAY] = "relay",
+    };
+    return (unsigned)kind < PROCESS_KIND_COUNT ? names[kind] : "unknown";
+}
+
+unsigned board_worker_number(enum process_kind kind, unsigned index)
+{
+    switch (kind) {
+    case PROCESS_SUPERVISOR:
+        return 0;
+    case PROCESS_CONTROL:
+        return 1;
+    case PROCESS_HANDSHAKER:
+        return 2 + index;
+    case PROCESS_RELAY:
+        return 2 + BOARD_WORKERS_MAX + index;
+    case PROCESS_KIND_COUNT:
+        break;
+    }
+    return 0;
+}
+
+/* One writer per histogram, so a plain addition that readers may see at any time is enough. */
+static void increase(uint64_t *place, uint64_t value)
+{
+    __atomic_store_n(place, *place + value, __ATOMIC_RELAXED);
+}
+
+void board_observe(struct board_histogram *histogram, uint64_t duration_us)
+{
+    unsigned bucket = 0;
+
+    if (duration_us > FIRST_BUCKET_US)
+        bucket = 64 - (unsigned)__builtin_clzll((duration_us - 1) / FIRST_BUCKET_US);
+    if (bucket >= HISTOGRAM_BUCKETS)
+        bucket = HISTOGRAM_BUCKETS - 1;
+    increase(&histogram->buckets[bucket], 1);
+    increase(&histogram->sum_us, duration_us);
+    increase(&histogram->count, 1);
+}
+
+uint64_t board_sum(const struct board *board, enum counter counter)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < BOARD_PROCESSES; i++)
+        sum += __atomic_load_n(&board->processes[i].counters[counter], __ATOMIC_RELAXED);
+    return sum;
+}
+
+static uint32_t sum_workers(const uint32_t counts[BOARD_WORKERS_MAX])
+{
+    uint32_t sum = 0;
+
+    for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++)
+        sum += __atomic_load_n(&counts[i], __ATOMIC_RELAXED);
+    return sum;
+}
+
+uint32_t board_server_sessions(const struct board *board, unsigned server)
+{
+    return server < BOARD_SERVERS_MAX ? sum_workers(board->servers[server].sessions) : 0;
+}
+
+uint32_t board_listener_connections(const struct board *board, unsigned listener)
+{
+    return listener < BOARD_LISTENERS_MAX ? sum_workers(board->listeners[listener].connections) : 0;
+}
+
+/* Each process has a rare ring and a bulk ring, one behind the other, both on cache lines of their own. */
+static size_t rounded_ring_size(uint32_t capacity)
+{
+    return (ring_size(sizeof(struct event), capacity) + 63) & ~(size_t)63;
+}
+
+static size_t process_rings_size(void)
+{
+    return rounded_ring_size(EVENT_RARE_CAPACITY) + rounded_ring_size(EVENT_BULK_CAPACITY);
+}
+
+size_t events_size(void)
+{
+    return BOARD_PROCESSES * process_rings_size();
+}
+
+struct ring *events_ring(void *events, unsigned worker, bool rare)
+{
+    uint8_t *place = (uint8_t *)events + worker * process_rings_size();
+
+    return (struct ring *)(void *)(rare ? place : place + rounded_ring_size(EVENT_RARE_CAPACITY));
+}
+
+void events_init(void *events)
+{
+    for (unsigned i = 0; i < BOARD_PROCESSES; i++) {
+        ring_init(events_ring(events, i, true), sizeof(struct event), EVENT_RARE_CAPACITY);
+        ring_init(events_ring(events, i, false), sizeof(struct event), EVENT_BULK_CAPACITY);
+    }
+}
+
+void event_writer_init(struct event_writer *writer, void *events, unsigned worker, int notify_fd,
+                       struct board *board)
+{
+    *writer = (struct event_writer){
+        .rare = events_ring(events, worker, true),
+        .bulk = events_ring(events, worker, false),
+        .notify_fd = notify_fd,
+        .worker = (uint16_t)worker,
+        .dropped = &board->processes[worker].counters[COUNTER_EVENTS_DROPPED],
+    };
+}
+
+struct event *event_begin(struct event_writer *writer, enum event_type type)
+{
+    struct event *event = ring_claim(event_is_rare(type) ? writer->rare : writer->bulk);
+
+    if (event == NULL) {
+        increase(writer->dropped, 1);
+        return NULL;
+    }
+    *event = (struct event){
+        .wall_ns = clock_wall_ns(),
+        .type = (uint16_t)type,
+        .worker = writer->worker,
+        .listener = EVENT_NO_INDEX,
+        .upstream = EVENT_NO_INDEX,
+        .server = EVENT_NO_INDEX,
+        .alert_sent = ALERT_NONE,
+        .alert_received = ALERT_NONE,
+        .certificate = CONF_NONE,
+    };
+    return event;
+}
+
+void event_end(struct event_writer *writer, enum event_type type)
+{
+    ring_publish(event_is_rare(type) ? writer->rare : writer->bulk);
+    writer->pending = true;
+}
+
+void event_flush(struct event_writer *writer)
+{
+    static const uint64_t one = 1;
+
+    if (!writer->pending)
+        return;
+    writer->pending = false;
+    /* A full counter (EAGAIN) means that control has been woken already. */
+    ignore(write(writer->notify_fd, &one, sizeof one));
+}
