@@ -38,9 +38,14 @@ enum event_type {
 
 #define EVENT_NO_INDEX UINT16_MAX
 
+/* A session towards people and in events: the relay that has it and its slot's serial; shown as "RELAY-SERIAL". */
+#define SESSION_ID(relay, serial) ((uint64_t)(relay) << 48 | (serial))
+#define SESSION_ID_RELAY(id)      ((unsigned)((id) >> 48))
+#define SESSION_ID_SERIAL(id)     ((id) & 0xffffffffffffull)
+
 struct event {
     uint64_t wall_ns;
-    uint64_t session;    /* session id, 0: none */
+    uint64_t session;    /* SESSION_ID, 0: none */
     uint64_t duration_us; /* handshake-done/failed: since accept; session-closed: age */
     uint64_t bytes_in, bytes_out; /* session-closed: from and to the client, as on the wire */
     uint16_t type;
