@@ -51,6 +51,9 @@ MUST_CHECK int tls_client_new(struct tls_client **ret_client, const struct tls_c
 struct tls_client *tls_client_ref(struct tls_client *client);
 void tls_client_unref(struct tls_client *client);
 
+/* The key exchange groups to offer when nothing else is said: X25519MLKEM768 first when the library has it. */
+const char *tls_default_groups(void);
+
 /* One-time preparation of the process: OpenSSL's allocator, fetches, no configuration file, no atexit. Call first in main of
  * every process that uses this folder. */
 void tls_process_init(void);

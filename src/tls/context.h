@@ -1,0 +1,33 @@
+/* What server and client contexts have in common, for the files of this folder. */
+#pragma once
+
+#include <openssl/ssl.h>
+
+#include "tls/handshake.h"
+
+/* The suites that leg.h can carry. */
+#define CONTEXT_SUITES_TLS13 "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+#define CONTEXT_SUITES_ECDSA                                                                       \
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384"
+#define CONTEXT_SUITES_RSA                                                                         \
+    "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:ECDHE-RSA-AES256-GCM-SHA384"
+
+#define CONTEXT_SIGNATURES_ECDSA "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512"
+#define CONTEXT_SIGNATURES_RSA                                                                     \
+    "RSA-PSS+SHA256:RSA+SHA256:RSA-PSS+SHA384:RSA+SHA384:RSA-PSS+SHA512:RSA+SHA512"
+
+/* Sets the groups of an OpenSSL list, leaving out X25519MLKEM768 when the library lacks it. NULL: tls_default_groups(). */
+MUST_CHECK int context_set_groups(SSL_CTX *context, const char *groups, struct error *error);
+
+/* Uses the pair's certificate, chain and key. */
+MUST_CHECK int context_use_keypair(SSL_CTX *context, struct keypair *pair, struct error *error);
+
+/* Prepares a context so that handshakes under it can be detached (handshake_capture.c). */
+void context_capture(SSL_CTX *context);
+
+SSL_CTX *tls_server_context(const struct tls_server *server);
+/* The type that a session without a signature (a resumed one) is counted under. */
+enum key_type tls_server_key_type(const struct tls_server *server);
+
+SSL_CTX *tls_client_context(const struct tls_client *client);
+bool tls_client_verifies(const struct tls_client *client);

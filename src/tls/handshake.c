@@ -1,0 +1,231 @@
+/* The life of a handshake: made, fed, finished or failed, freed. */
+#include "tls/handshake_internal.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "base/secret.h"
+#include "base/string.h"
+#include "tls/certificate_internal.h"
+#include "tls/openssl_auto.h"
+
+#define LATER_MAX (256u << 10)
+
+/* ---- making and freeing ---- */
+
+static struct handshake *handshake_new(SSL_CTX *context)
+{
+    struct handshake *handshake = calloc(1, sizeof *handshake);
+
+    if (handshake == NULL)
+        return NULL;
+    handshake->failure.alert_sent = handshake->failure.alert_received = ALERT_NONE;
+    handshake->failure.stage = "none";
+    buffer_init(&handshake->later, LATER_MAX);
+    handshake->ssl = SSL_new(context);
+    BIO *bio = handshake->ssl != NULL ? handshake_bio_new(handshake) : NULL;
+    if (bio == NULL || SSL_set_app_data(handshake->ssl, handshake) != 1) {
+        BIO_free(bio);
+        ERR_clear_error();
+        handshake_free(handshake);
+        return NULL;
+    }
+    SSL_set_bio(handshake->ssl, bio, bio);
+    return handshake;
+}
+
+struct handshake *handshake_new_server(struct tls_server *server)
+{
+    struct handshake *handshake = handshake_new(tls_server_context(server));
+
+    if (handshake != NULL) {
+        handshake->server = tls_server_ref(server);
+        SSL_set_accept_state(handshake->ssl);
+    }
+    return handshake;
+}
+
+/* Sends and verifies the name; addresses are verified but never sent (RFC 6066 §3). */
+static bool set_server_name(struct handshake *handshake, const char *name)
+{
+    unsigned char address[16];
+    bool is_address = inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+
+    if (!is_address && SSL_set_tlsext_host_name(handshake->ssl, name) != 1)
+        return false;
+    if (!tls_client_verifies(handshake->client))
+        return true;
+    X509_VERIFY_PARAM *expected = SSL_get0_param(handshake->ssl);
+    X509_VERIFY_PARAM_set_hostflags(expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return is_address ? X509_VERIFY_PARAM_set1_ip_asc(expected, name) == 1
+                      : X509_VERIFY_PARAM_set1_host(expected, name, 0) == 1;
+}
+
+struct handshake *handshake_new_client(struct tls_client *client, const char *server_name)
+{
+    struct handshake *handshake = handshake_new(tls_client_context(client));
+
+    if (handshake == NULL)
+        return NULL;
+    handshake->client = tls_client_ref(client);
+    SSL_set_connect_state(handshake->ssl);
+    if (server_name != NULL && !set_server_name(handshake, server_name)) {
+        ERR_clear_error();
+        handshake_free(handshake);
+        return NULL;
+    }
+    return handshake;
+}
+
+void handshake_free(struct handshake *handshake)
+{
+    if (handshake == NULL)
+        return;
+    handshake_ssl_free(handshake);
+    buffer_fini(&handshake->output);
+    buffer_fini(&handshake->later);
+    tls_server_unref(handshake->server);
+    tls_client_unref(handshake->client);
+    free(handshake);
+}
+
+/* Marked as shut down on both sides, so that OpenSSL neither sends anything nor declares the session bad. */
+void handshake_ssl_free(struct handshake *handshake)
+{
+    secret_wipe(&handshake->read, sizeof handshake->read);
+    secret_wipe(&handshake->write, sizeof handshake->write);
+    if (handshake->ssl == NULL)
+        return;
+    SSL_set_quiet_shutdown(handshake->ssl, 1);
+    SSL_set_shutdown(handshake->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_free(handshake->ssl);
+    handshake->ssl = NULL;
+}
+
+/* ---- failing ---- */
+
+/* Names after RFC 9846 and RFC 5246: the message that was awaited, read or written. */
+static const char *stage_name(const SSL *ssl)
+{
+    static const char *const names[] = {
+        [TLS_ST_BEFORE] = "client_hello",
+        [TLS_ST_OK] = "established",
+        [TLS_ST_CR_SRVR_HELLO] = "server_hello",
+        [TLS_ST_CR_CERT] = "certificate",
+        [TLS_ST_CR_CERT_STATUS] = "certificate_status",
+        [TLS_ST_CR_KEY_EXCH] = "server_key_exchange",
+        [TLS_ST_CR_CERT_REQ] = "certificate_request",
+        [TLS_ST_CR_SRVR_DONE] = "server_hello_done",
+        [TLS_ST_CR_SESSION_TICKET] = "new_session_ticket",
+        [TLS_ST_CR_CHANGE] = "change_cipher_spec",
+        [TLS_ST_CR_FINISHED] = "finished",
+        [TLS_ST_CW_CLNT_HELLO] = "client_hello",
+        [TLS_ST_CW_CERT] = "certificate",
+        [TLS_ST_CW_KEY_EXCH] = "client_key_exchange",
+        [TLS_ST_CW_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_CW_CHANGE] = "change_cipher_spec",
+        [TLS_ST_CW_FINISHED] = "finished",
+        [TLS_ST_SR_CLNT_HELLO] = "client_hello",
+        [TLS_ST_SR_CERT] = "certificate",
+        [TLS_ST_SR_KEY_EXCH] = "client_key_exchange",
+        [TLS_ST_SR_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_SR_CHANGE] = "change_cipher_spec",
+        [TLS_ST_SR_FINISHED] = "finished",
+        [TLS_ST_SW_SRVR_HELLO] = "server_hello",
+        [TLS_ST_SW_CERT] = "certificate",
+        [TLS_ST_SW_KEY_EXCH] = "server_key_exchange",
+        [TLS_ST_SW_CERT_REQ] = "certificate_request",
+        [TLS_ST_SW_SRVR_DONE] = "client_key_exchange", /* awaited now */
+        [TLS_ST_SW_SESSION_TICKET] = "new_session_ticket",
+        [TLS_ST_SW_CHANGE] = "change_cipher_spec",
+        [TLS_ST_SW_FINISHED] = "finished",
+        [TLS_ST_SW_ENCRYPTED_EXTENSIONS] = "encrypted_extensions",
+        [TLS_ST_CR_ENCRYPTED_EXTENSIONS] = "encrypted_extensions",
+        [TLS_ST_CR_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_SW_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_EARLY_DATA] = "finished", /* the server awaits the client's answer to its flight */
+        [TLS_ST_PENDING_EARLY_DATA_END] = "finished",
+    };
+    unsigned state = (unsigned)SSL_get_state(ssl);
+
+    return state < ARRAY_SIZE(names) && names[state] != NULL ? names[state] : "handshake";
+}
+
+static void failure_fill(struct handshake *handshake)
+{
+    struct handshake_failure *failure = &handshake->failure;
+    long verified = SSL_get_verify_result(handshake->ssl);
+    const char *reason = openssl_reason();
+
+    failure->stage = stage_name(handshake->ssl);
+    if (verified != X509_V_OK)
+        ignore(snprintf(failure->reason, sizeof failure->reason, "%s: %s", reason,
+                        X509_verify_cert_error_string(verified)));
+    else
+        ignore(snprintf(failure->reason, sizeof failure->reason, "%s", reason));
+}
+
+void handshake_failure(const struct handshake *handshake, struct handshake_failure *ret_failure)
+{
+    *ret_failure = handshake->failure;
+    if (handshake->status == HANDSHAKE_WANT_READ && handshake->ssl != NULL)
+        ret_failure->stage = stage_name(handshake->ssl);
+}
+
+/* ---- feeding ---- */
+
+static enum handshake_status handshake_step(struct handshake *handshake)
+{
+    ERR_clear_error();
+    int result = SSL_do_handshake(handshake->ssl);
+
+    if (result == 1) {
+        handshake->failure.stage = "established";
+        handshake_facts_collect(handshake);
+        return HANDSHAKE_DONE;
+    }
+    if (SSL_get_error(handshake->ssl, result) == SSL_ERROR_WANT_READ && !handshake->garbage)
+        return HANDSHAKE_WANT_READ;
+    failure_fill(handshake);
+    handshake_facts_collect(handshake);
+    return HANDSHAKE_FAILED;
+}
+
+enum handshake_status handshake_feed(struct handshake *handshake, const uint8_t *input, size_t size,
+                                     size_t *ret_consumed)
+{
+    *ret_consumed = 0;
+    if (handshake->status == HANDSHAKE_DONE)
+        *ret_consumed = handshake_stream_feed(handshake, input, size);
+    if (handshake->status != HANDSHAKE_WANT_READ)
+        return handshake->status;
+    handshake->input = input;
+    handshake->input_size = size;
+    handshake->status = handshake_step(handshake);
+    *ret_consumed = size - handshake->input_size;
+    handshake->input = NULL;
+    handshake->input_size = 0;
+    return handshake->status;
+}
+
+size_t handshake_output(struct handshake *handshake, const uint8_t **ret_data)
+{
+    *ret_data = handshake->output.data + handshake->output_sent;
+    return handshake->output.size - handshake->output_sent;
+}
+
+void handshake_sent(struct handshake *handshake, size_t size)
+{
+    handshake->output_sent += size;
+    /* Records under keys stay for the wire check. */
+    bool needed = handshake->write.epoch != EPOCH_PLAIN && handshake->ssl != NULL && !handshake->streaming;
+    if (handshake->output_sent == handshake->output.size && !needed) {
+        buffer_consume(&handshake->output, handshake->output.size);
+        handshake->output_sent = 0;
+    }
+}

@@ -1,0 +1,14 @@
+/* One-time preparation of OpenSSL in this process. */
+#include "tls/handshake.h"
+
+#include <openssl/crypto.h>
+#include <openssl/ssl.h>
+
+void tls_process_init(void)
+{
+    /* No configuration file: what the handshakes do is decided by the listener's policy alone. No atexit handler: workers end by
+     * _exit or by a signal, and the libraries' own clean-up order must not matter. */
+    ignore(OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_LOAD_SSL_STRINGS |
+                                OPENSSL_INIT_LOAD_CRYPTO_STRINGS,
+                            NULL));
+}
