@@ -15,6 +15,15 @@
 #define CONF_NAME_MAX 64 /* name of a listener, upstream or certificate, with its zero */
 #define CONF_NONE     UINT32_MAX
 
+/* What the shared memory of the processes has room for; conf_parse refuses more. */
+#define CONF_WORKERS_MAX   64
+#define CONF_LISTENERS_MAX 256
+#define CONF_SERVERS_MAX   1024 /* of all upstreams together */
+#define CONF_ADDRESSES_MAX 256  /* of one option */
+
+/* The default of `groups`. tls/ puts X25519MLKEM768 in front of exactly this list where the library has it. */
+#define CONF_GROUPS_DEFAULT "X25519:P-256"
+
 struct conf_text_list {
     char **items;
     size_t count;
@@ -53,7 +62,7 @@ struct conf_listener {
     enum conf_unknown_name unknown_name;
     struct conf_text_list alpn; /* in order of preference; empty: no ALPN */
     enum conf_tls_version min_version, max_version;
-    char *groups;               /* OpenSSL group list; default X25519:P-256 (X25519MLKEM768 first where the library has it) */
+    char *groups;               /* OpenSSL group list; CONF_GROUPS_DEFAULT */
     uint32_t tickets;           /* TLS 1.3 tickets per handshake */
     uint64_t ticket_lifetime;   /* ms */
     bool tolerate_truncation;   /* client FIN without close_notify is an ordinary end */
@@ -110,7 +119,7 @@ struct conf_certificate {
     char *name;
     enum conf_certificate_from from;
     struct conf_text_list names; /* DNS names (exact or wildcard) and IP addresses that it must cover; required but for folders */
-    /* files: one pair per key type (chain[i] with key[i]; key may be empty: combined PEM), or a folder of many. */
+    /* files: one pair per key type (chain[i] with key[i]; no keys, or an empty key[i]: combined PEM), or a folder of many. */
     struct conf_text_list chain, key;
     char *folder;                /* every *.pem in it is one combined certificate, named for the host it serves */
     struct conf_text_list key_types; /* internal: "ecdsa", "rsa"; default ecdsa */
@@ -159,7 +168,7 @@ void conf_free(struct conf *conf); /* accepts NULL */
 /* What a complete configuration looks like: the given one with all defaults, in the same syntax. Returns malloc'ed text. */
 char *conf_show(const struct conf *conf);
 
-/* Every path that the configuration names; used to check that each can be opened, and by the supervisor to decide whether a
+/* Every file and folder to be opened that the configuration names (not the state folder, which is made; not Unix sockets); used to check that each can be opened, and by the supervisor to decide whether a
  * process may have a file opened. `role` says what it is for ("chain of certificate shop.example"). Stops and returns
  * the first non-zero result of `fn`. */
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
