@@ -81,7 +81,7 @@ void schema_nearest_try(struct schema_nearest *nearest, const char *candidate)
     if (size > CONF_NAME_MAX || strlen(candidate) > CONF_NAME_MAX)
         return;
     unsigned distance = string_distance(nearest->word, candidate);
-    if (distance * 3 <= size + 2 && (nearest->best == NULL || distance < nearest->distance)) {
+    if (distance * 4 <= size + 2 && (nearest->best == NULL || distance < nearest->distance)) {
         nearest->best = candidate;
         nearest->distance = distance;
     }
@@ -113,6 +113,19 @@ static bool knows(const struct schema_section *section, const char *name)
     return false;
 }
 
+/* Where else this very name is known: "; it is an option of upstream", or "". */
+static const char *home_text(const char *name, char text[SCHEMA_SHOWN_MAX])
+{
+    text[0] = '\0';
+    if (knows(&schema_global, name))
+        ignore(snprintf(text, SCHEMA_SHOWN_MAX, "; it is a global option, outside of any section"));
+    for (size_t i = 0; i < ARRAY_SIZE(sections) && text[0] == '\0'; i++) {
+        if (knows(sections[i], name))
+            ignore(snprintf(text, SCHEMA_SHOWN_MAX, "; it is an option of %s", sections[i]->kind));
+    }
+    return text;
+}
+
 int schema_fail_unknown(struct schema_reader *reader, const cfg_t *tree, const char *name)
 {
     const struct schema_section *here = section_of(tree);
@@ -121,19 +134,10 @@ int schema_fail_unknown(struct schema_reader *reader, const cfg_t *tree, const c
 
     for (const struct schema_option *option = here->options; option->name != NULL; option++)
         schema_nearest_try(&nearest, option->name);
-    if (here == &schema_global) {
-        for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
-            schema_nearest_try(&nearest, sections[i]->kind);
-    }
-    schema_nearest_text(&nearest, hint);
-    for (size_t i = 0; i < ARRAY_SIZE(sections) && nearest.best == NULL; i++) {
-        if (knows(sections[i], name)) {
-            ignore(snprintf(hint, sizeof hint, "; it is an option of %s", sections[i]->kind));
-            break;
-        }
-    }
-    if (nearest.best == NULL && hint[0] == '\0' && knows(&schema_global, name))
-        ignore(snprintf(hint, sizeof hint, "; it is a global option, outside of any section"));
+    for (size_t i = 0; i < ARRAY_SIZE(sections) && here == &schema_global; i++)
+        schema_nearest_try(&nearest, sections[i]->kind);
+    if (home_text(name, hint)[0] == '\0')
+        schema_nearest_text(&nearest, hint);
     return schema_fail(reader, (unsigned)tree->line, "unknown option '%s' in %s%s", schema_shown(shown, name),
                        schema_place(place, sizeof place, tree), hint);
 }
