@@ -1,0 +1,296 @@
+"""TLS clients: Python's ssl over a socket, the same over memory (for tests that touch the wire), and openssl s_client."""
+
+import contextlib
+import hashlib
+import os
+import re
+import select
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+NAME = "shop.test"
+
+
+def context(root=None, version=None, alpn=None, ciphers=None, keylog=None):
+    """A client context that trusts `root` (None: verifies nothing)."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if root is None:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    else:
+        made.load_verify_locations(root)
+    if version:
+        made.minimum_version = made.maximum_version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[version]
+    if alpn:
+        made.set_alpn_protocols(alpn)
+    if ciphers:
+        made.set_ciphers(ciphers)
+    if keylog:
+        made.keylog_filename = str(keylog)
+    return made
+
+
+class Client:
+    """A blocking TLS client with checked, numbered messages."""
+
+    def __init__(self, port, root=None, name=NAME, host="127.0.0.1", timeout=20, tls=None, session=None, preamble=b"",
+                 source=None, **options):
+        self.raw = socket.create_connection((host, port), timeout, source_address=source)
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if preamble:
+            self.raw.sendall(preamble)
+        self.tls = tls or context(root, **options)
+        try:
+            self.socket = self.tls.wrap_socket(self.raw, server_hostname=name, session=session,
+                                               suppress_ragged_eofs=False)
+        except BaseException:
+            self.raw.close()
+            raise
+        self.count = 0
+
+    def fingerprint(self):
+        return hashlib.sha256(self.socket.getpeercert(True)).hexdigest()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def receive(self, size):
+        """Exactly `size` bytes."""
+        data = bytearray()
+        while len(data) < size:
+            piece = self.socket.recv(size - len(data))
+            if not piece:
+                raise EOFError(f"the session ended after {len(data)} of {size} bytes")
+            data += piece
+        return bytes(data)
+
+    def read_line(self):
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            line += self.receive(1)
+        return bytes(line)
+
+    def read_to_end(self):
+        data = bytearray()
+        while piece := self.socket.recv(65536):
+            data += piece
+        return bytes(data)
+
+    def exchange(self, text="message"):
+        """Sends a numbered message to an echoing upstream and checks what comes back."""
+        self.count += 1
+        message = f"{self.count} {text} {os.urandom(8).hex()}\n".encode()
+        self.send(message)
+        answer = self.receive(len(message))
+        assert answer == message, f"sent {message!r}, got {answer!r}"
+
+    def half_close(self):
+        """close_notify, then reading goes on. Python's unwrap() would also wait for the answer: see WireClient."""
+        raise NotImplementedError
+
+    def close(self):
+        with contextlib.suppress(OSError, ssl.SSLError):
+            self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class WireClient:
+    """A TLS client whose records pass through the test: it can hold, repeat, damage or add bytes."""
+
+    def __init__(self, port, root=None, name=NAME, timeout=20, handshake=True, host="127.0.0.1", preamble=b"", **options):
+        self.raw = socket.create_connection((host, port), timeout)
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.raw.sendall(preamble)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = context(root, **options).wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+        if handshake:
+            self._drive(self.object.do_handshake)
+
+    def flush(self):
+        data = self.outgoing.read()
+        if data:
+            self.raw.sendall(data)
+
+    def _drive(self, function, *arguments):
+        while True:
+            try:
+                result = function(*arguments)
+                self.flush()
+                return result
+            except ssl.SSLWantReadError:
+                self.flush()
+                data = self.raw.recv(65536)
+                if data:
+                    self.incoming.write(data)
+                else:
+                    self.incoming.write_eof()
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):
+                    self.flush()
+                raise
+
+    def seal(self, data):
+        """The records for `data`, not yet sent."""
+        self.object.write(data)
+        return self.outgoing.read()
+
+    def send(self, data):
+        self.raw.sendall(self.seal(data))
+
+    def send_raw(self, data):
+        self.raw.sendall(data)
+
+    def receive(self, size=65536):
+        """Some bytes; b"" after close_notify; ssl.SSLError for an alert or a truncation."""
+        try:
+            return self._drive(self.object.read, size)
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def receive_exactly(self, size):
+        data = b""
+        while len(data) < size:
+            piece = self.receive(size - len(data))
+            assert piece, f"the session ended after {len(data)} of {size} bytes"
+            data += piece
+        return data
+
+    def read_to_end(self):
+        data = bytearray()
+        while piece := self.receive():
+            data += piece
+        return bytes(data)
+
+    def close_notify(self):
+        """Ends our direction; reading goes on."""
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLSyscallError):
+            self.object.unwrap()
+        self.flush()
+
+    def alert(self):
+        """Reads until the session ends; the name of the alert that the edge sent ("close_notify" for a clean end)."""
+        try:
+            while self.receive():
+                pass
+        except ssl.SSLError as error:
+            return alert_name(error)
+        except ConnectionError:
+            return "reset"
+        return "close_notify"
+
+    def close(self):
+        self.raw.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def alert_name(error):
+    """OpenSSL's TLSV1_ALERT_DECODE_ERROR → "decode_error"."""
+    if isinstance(error, ssl.SSLEOFError) or "EOF" in str(error):
+        return "truncated"
+    match = re.search(r"(?:TLSV1_ALERT_|SSLV3_ALERT_|TLSV13_ALERT_|TLSV1_)(\w+)", error.reason or str(error))
+    return match.group(1).lower() if match else str(error)
+
+
+def connect_quietly(*arguments, **options):
+    """A client, or the exception that refused it."""
+    try:
+        return Client(*arguments, **options)
+    except (OSError, ssl.SSLError) as error:
+        return error
+
+
+def leaf(port, root=None, name=NAME, **options):
+    """Fingerprint of the certificate that a new connection is shown."""
+    with Client(port, root, name, **options) as client:
+        return client.fingerprint()
+
+
+def s_client(port, *options, text=b"", timeout=20, name=NAME, until=None):
+    """Runs openssl s_client to its end with `text` as input; returns its whole output."""
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options]
+    if name and "-noservername" not in options:
+        command += ["-servername", name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        try:
+            if until is None:
+                output, _ = process.communicate(text)
+                return output.decode(errors="replace")
+            process.stdin.write(text)
+            process.stdin.flush()
+            output = b""
+            while until not in output:
+                piece = os.read(process.stdout.fileno(), 65536)
+                if not piece:
+                    break
+                output += piece
+            process.stdin.close()
+            output += process.stdout.read()
+            return output.decode(errors="replace")
+        finally:
+            timer.cancel()
+
+
+class LineProcess:
+    """A client program that sends each line of its input and prints each line that comes back."""
+
+    def __init__(self, command, environment=None, strip=b"", cwd=None):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env={**os.environ, **(environment or {})}, cwd=cwd)
+        self.output = bytearray()
+        self.errors = bytearray()
+        self._taken = 0
+        self.count = 0
+        threading.Thread(target=self._collect_errors, daemon=True).start()
+
+    def _collect_errors(self):
+        with contextlib.suppress(ValueError, OSError):
+            while data := self.process.stderr.read1(65536):
+                self.errors += data
+
+    def write(self, data):
+        self.process.stdin.write(data)
+        self.process.stdin.flush()
+
+    def wait_output(self, expected, timeout=30):
+        """Reads until `expected` has been printed after the last match."""
+        deadline = time.monotonic() + timeout
+        stream = self.process.stdout
+        while (at := self.output.find(expected, self._taken)) < 0:
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([stream], [], [], max(left, 0))
+            data = os.read(stream.fileno(), 65536) if ready else b""
+            assert data, (f"{self.process.args[0]}: no {expected!r} in {bytes(self.output[self._taken:])!r}; "
+                          f"standard error: {bytes(self.errors[-2000:])!r}; exit code {self.process.poll()}")
+            self.output += data
+        self._taken = at + len(expected)
+
+    def exchange(self, text="message"):
+        self.count += 1
+        line = f"{self.count} {text} {os.urandom(6).hex()}".encode()
+        self.write(line + b"\n")
+        self.wait_output(line)
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(5)
+        self.process.stdout.close()

@@ -1,0 +1,189 @@
+"""Fixtures of the end-to-end tests: the real program, real peers, nothing mocked."""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import clients  # noqa: E402
+import daemon  # noqa: E402
+import pki  # noqa: E402
+import servers  # noqa: E402
+
+FULL = os.environ.get("HOLDFAST_FULL") == "1"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "full: long version of a test; runs with HOLDFAST_FULL=1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def pytest_collection_modifyitems(items):
+    if FULL:
+        return
+    for item in items:
+        if item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.skip(reason="long; set HOLDFAST_FULL=1"))
+
+
+def pytest_report_header():
+    return f"program under test: {daemon.BINARY}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def binary():
+    if not daemon.BINARY.exists():
+        pytest.exit(f"{daemon.BINARY} is missing: build first or set HOLDFAST", 2)
+    return daemon.BINARY
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return pki.Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def folder():
+    """A folder that unprivileged workers may enter too (Unix sockets stand in it)."""
+    path = Path(tempfile.mkdtemp(prefix="holdfast-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start(folder):
+    """start(config) → a running daemon, stopped and checked at the end of the test."""
+    running = []
+
+    def start_one(config, subfolder="", ready=True, **options):
+        where = folder / subfolder
+        where.mkdir(exist_ok=True)
+        edge = daemon.Holdfast(where, config, **options)
+        running.append(edge)
+        return edge.start() if ready else edge.launch()
+
+    yield start_one
+    failures = []
+    for edge in running:
+        try:
+            edge.__exit__(None, None, None)
+        except BaseException as error:  # every daemon must be ended before the first failure is told
+            failures.append(error)
+            edge.kill()
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture
+def server():
+    """server(handler) → a running upstream server, closed at the end of the test."""
+    running = []
+
+    def start_one(handler=servers.echo, **options):
+        made = servers.Server(handler, **options)
+        running.append(made)
+        return made
+
+    yield start_one
+    for made in running:
+        made.close()
+
+
+class Shop:
+    """The usual arrangement: one listener, one certificate for shop.test from files, one echoing upstream."""
+
+    def __init__(self, start, folder, authority, upstream, key_types=("ecdsa",), listener="", upstream_options="",
+                 extra="", source="files", **options):
+        self.authority, self.folder, self.upstream, self.key_types = authority, folder, upstream, key_types
+        self.port = daemon.free_port()
+        self.root = authority.root_path
+        self.source = source
+        self.pairs = {}
+        for key_type in key_types:
+            self.pairs[key_type] = authority.issue(clients.NAME, key_type=key_type)
+            self.pairs[key_type].write(folder, key_type)
+        self.edge = start(f"""
+            listener "shop" {{
+                bind = {{"127.0.0.1:{self.port}"}}
+                certificates = {{"{clients.NAME}"}}
+                upstream = "app"
+                {listener}
+            }}
+            upstream "app" {{
+                servers = {{"{upstream.address}"}}
+                {upstream_options}
+            }}
+            certificate "{clients.NAME}" {{
+                names = {{"{clients.NAME}"}}
+                from = {source}
+                {self._files() if source == "files" else ""}
+            }}
+            {extra}
+        """, ready=source == "files", **options)
+        if source == "managed":
+            self.edge.wait_event("process-started", process="control")
+            self.install(self.pairs["ecdsa"])
+            self.edge.wait_event("ready", timeout=daemon.START_TIMEOUT)
+
+    def _files(self):
+        chains = ", ".join(f'"{self.folder / kind}.pem"' for kind in self.key_types)
+        keys = ", ".join(f'"{self.folder / kind}.key"' for kind in self.key_types)
+        return f"chain = {{{chains}}}\n key = {{{keys}}}"
+
+    def install(self, pair):
+        chain, key = pair.write(self.folder, "install")
+        return self.edge.run("cert", "install", clients.NAME, "--chain", chain, "--key", key)
+
+    def replace(self, key_type="ecdsa"):
+        """Puts a new certificate where the edge finds it; returns it without waiting for it to be served."""
+        pair = self.authority.issue(clients.NAME, key_type=key_type)
+        if self.source == "managed":
+            self.install(pair)
+        else:
+            pair.write(self.folder, key_type)
+        self.pairs[key_type] = pair
+        return pair
+
+    def leaf(self, **options):
+        return clients.leaf(self.port, self.root, **options)
+
+    def client(self, **options):
+        return clients.Client(self.port, self.root, **options)
+
+    def wire(self, **options):
+        return clients.WireClient(self.port, self.root, **options)
+
+
+@pytest.fixture
+def shop(start, folder, authority, server):
+    """shop(…) → a Shop; `upstream` defaults to an echo server."""
+    def make(upstream=None, **options):
+        return Shop(start, folder, authority, upstream or server(), **options)
+    return make
+
+
+def need(program):
+    """Skips the test when a peer is not installed."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if path is None:
+        pytest.skip(f"{program} is not installed")
+    return path
+
+
+@pytest.fixture(name="need")
+def need_fixture():
+    return need
+
+
+def run(*command, **options):
+    return subprocess.run([str(part) for part in command], capture_output=True, check=False, **options)
