@@ -1,0 +1,100 @@
+/* The relay process: moves bytes between clients and upstream servers. One struct relay per process, shared by
+ *
+ *   relay.c          the process: set-up, offers from handshakers, messages, drain, housekeeping
+ *   relay_session.c  life of a session: open, connect, states, end
+ *   relay_flow.c     the data path, written once for both directions
+ *   upstreams.c      which server; health
+ *
+ * A session's durable state is its slot (session/slot.h); what can be found again from the kernel or is mere bookkeeping stands in
+ * struct relay_session, private to the process. */
+#pragma once
+
+#include "edge/upstreams.h"
+#include "edge/worker.h"
+#include "session/slot.h"
+#include "tls/record.h"
+
+enum relay_side { SIDE_CLIENT, SIDE_UPSTREAM, SIDE_COUNT };
+
+/* Why a flow stopped for now. */
+enum flow_status {
+    FLOW_WAITING, /* for an event on one of its sockets */
+    FLOW_BUSY,    /* its turn is over, there is more to do */
+    FLOW_DEAD     /* the session was ended */
+};
+
+struct relay_session {
+    int fds[SIDE_COUNT]; /* -1: none */
+    uint32_t input_size[FLOW_COUNT]; /* unprocessed bytes in the input run */
+    uint32_t written[FLOW_COUNT];    /* of the output run */
+    uint32_t next_ready;             /* in the list of sessions with work left over */
+    uint16_t readable : 2;  /* bit per side: reading may succeed */
+    uint16_t writable : 2;
+    uint16_t hung_up : 2;   /* end of stream is there or on its way: read until it is seen */
+    uint16_t queued : 1;    /* in the ready list */
+    uint16_t in_use : 1;
+    uint16_t discard : 2;   /* bit per flow: the sink is broken, what still comes is thrown away */
+    uint16_t linger : 1;    /* closing: waiting for the client's end of stream */
+    uint16_t counted : 1;   /* the session is counted at its server */
+    uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
+    uint8_t tries;
+    uint8_t end;            /* enum session_end, once known */
+    uint32_t tried[2];      /* servers already tried (numbers within the upstream, modulo 64) */
+    struct timer timer;
+};
+
+struct relay {
+    struct worker worker;
+    struct arena arena;
+    struct blocks *blocks;
+    struct record_crypto *crypto;
+    struct upstreams *upstreams;
+    struct relay_session *sessions; /* by slot */
+    uint32_t *free_slots;           /* stack */
+    uint32_t free_count;
+    uint8_t side_handler;
+    uint8_t *scratch;               /* plaintext between two TLS legs */
+    size_t scratch_size;
+    uint32_t ready_first, ready_last, ready_count;
+    uint64_t turn_bytes;            /* what a session may move in one turn */
+    int handshakers[BOARD_WORKERS_MAX]; /* channels; -1: none yet */
+    uint64_t received[BOARD_WORKERS_MAX]; /* sessions taken from each */
+    struct timer housekeeping;
+    uint64_t now_ns;
+    bool stopping;
+    uint64_t stop_deadline_ns;
+    uint32_t starved;               /* sessions waiting for buffer memory */
+};
+
+/* ---- relay_session.c ---- */
+
+/* Takes a session from a handshaker; owns `client_fd` from then on. `data`: preamble then surplus. */
+void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data, int client_fd);
+void session_encrypted(struct relay *relay, const struct message_encrypted *body, const uint8_t *surplus);
+void session_event(struct relay *relay, uint32_t index, enum relay_side side, unsigned events);
+/* Runs both flows, a turn each. */
+void session_run(struct relay *relay, uint32_t index);
+/* Ends a session gracefully: alert (ALERT_NONE: nothing) to the client, wait until it is taken, close. */
+void session_close(struct relay *relay, uint32_t index, enum session_end end, enum alert alert);
+/* Ends it at once. `reset`: the client is to see a reset, not an orderly end. The one function that ends descriptors. */
+void session_end(struct relay *relay, uint32_t index, enum session_end end, bool reset);
+void session_set_state(struct relay *relay, uint32_t index, enum session_state state);
+/* The upstream connection failed: the next server, or the end. */
+void session_retry(struct relay *relay, uint32_t index, const char *why);
+uint64_t session_id(const struct relay *relay, uint32_t index);
+/* Puts the session into the list of those with work left over. */
+void session_queue(struct relay *relay, uint32_t index);
+
+/* ---- relay_flow.c ---- */
+
+/* Moves data of one direction until it must wait or its turn is over. */
+enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned direction);
+/* Appends what a TLS leg owes by itself (KeyUpdate, alerts) to the output towards `side`, if there is room now. */
+void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side);
+/* Puts bytes that came with the hand-over into a run: as input (ciphertext read) or output (preamble). */
+bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size);
+bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size);
+/* Writes what stands in the output run; false when it must wait or failed (see `ret_failed`). */
+bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *ret_failed);
+/* Releases the runs of both directions. */
+void flow_drop(struct relay *relay, uint32_t index);

@@ -1,0 +1,742 @@
+/* The data path: one direction of a session at a time, the same code for both.
+ *
+ *   source socket → input run → (open) → (seal) → output run → sink socket
+ *
+ * Order of every batch: the runs' numbers are committed before the first read; what was opened or sealed is committed before it is
+ * written. So a relay killed at any instant leaves a slot from which, with the kernel's counters, a successor goes on. A TLS leg's
+ * plaintext on its way to another TLS leg stands in private scratch memory: until the commit it can be opened again. */
+#include <errno.h>
+#include <linux/sock_diag.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "edge/relay.h"
+
+#define HELD_MAX      65536u /* what a blocked direction may hold */
+#define ORDER_BULK    3      /* from this run size on, ask how much the sink can take */
+
+/* One turn of one direction: the slot's hot part as it will be committed, and whom it concerns. */
+struct turn {
+    struct relay *relay;
+    uint32_t index;
+    unsigned direction;
+    struct relay_session *session;
+    struct slot *slot;
+    struct slot_hot next;
+    struct leg upstream; /* valid when upstream_tls */
+    bool upstream_tls;
+    bool dirty;
+    uint64_t moved;
+};
+
+static enum relay_side source_side(unsigned direction)
+{
+    return direction == FLOW_UP ? SIDE_CLIENT : SIDE_UPSTREAM;
+}
+
+static enum relay_side sink_side(unsigned direction)
+{
+    return direction == FLOW_UP ? SIDE_UPSTREAM : SIDE_CLIENT;
+}
+
+static void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, unsigned direction)
+{
+    turn->relay = relay;
+    turn->index = index;
+    turn->direction = direction;
+    turn->session = &relay->sessions[index];
+    turn->slot = &relay->arena.slots[index];
+    turn->next = *slot_hot(turn->slot);
+    turn->upstream_tls = (turn->slot->flags & SLOT_UPSTREAM_TLS) != 0;
+    if (turn->upstream_tls)
+        turn->upstream = relay->arena.upstream_secrets[index].leg[turn->slot->current & 1];
+    turn->dirty = false;
+    turn->moved = 0;
+}
+
+static void turn_commit(struct turn *turn)
+{
+    if (turn->upstream_tls)
+        slot_commit_upstream(turn->slot, &turn->next, &turn->relay->arena.upstream_secrets[turn->index],
+                             &turn->upstream);
+    else
+        slot_commit(turn->slot, &turn->next);
+    turn->dirty = false;
+}
+
+static struct leg *leg_of(struct turn *turn, enum relay_side side)
+{
+    struct leg *leg = side == SIDE_CLIENT ? &turn->next.client : &turn->upstream;
+    if (side == SIDE_UPSTREAM && !turn->upstream_tls)
+        return NULL;
+    return leg->suite == 0 ? NULL : leg;
+}
+
+static struct leg_keys *keys_of(struct turn *turn, enum relay_side side)
+{
+    return side == SIDE_CLIENT ? &turn->relay->arena.secrets[turn->index].client
+                               : &turn->relay->arena.upstream_secrets[turn->index].keys;
+}
+
+static uint32_t run_size(unsigned order)
+{
+    return BLOCK_SIZE << order;
+}
+
+static unsigned order_for(size_t size)
+{
+    unsigned order = 0;
+    while (order < BLOCK_ORDER_MAX && run_size(order) < size)
+        order++;
+    return order;
+}
+
+static bool take_run(struct turn *turn, unsigned order, uint32_t *ret_run, uint8_t *ret_order)
+{
+    for (;;) {
+        uint32_t run = blocks_take(turn->relay->blocks, order);
+        if (run != BLOCK_NONE) {
+            *ret_run = run;
+            *ret_order = (uint8_t)order;
+            return true;
+        }
+        if (order == 0)
+            break;
+        order--; /* under memory pressure smaller runs do too, where the caller can live with them */
+    }
+    worker_count(&turn->relay->worker, COUNTER_BUFFER_EXHAUSTED, 1);
+    return false;
+}
+
+static void release_input(struct turn *turn)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    if (flow->input == BLOCK_NONE)
+        return;
+    blocks_give(turn->relay->blocks, flow->input, flow->input_order);
+    flow->input = BLOCK_NONE;
+    flow->input_offset = 0;
+    turn->dirty = true;
+}
+
+static void release_output(struct turn *turn, unsigned direction)
+{
+    struct flow *flow = &turn->next.flows[direction];
+    flow->write_position += flow->output_size;
+    flow->output_size = 0;
+    turn->session->written[direction] = 0;
+    if (flow->output != BLOCK_NONE)
+        blocks_give(turn->relay->blocks, flow->output, flow->output_order);
+    flow->output = BLOCK_NONE;
+    turn->dirty = true;
+}
+
+/* ---- writing ---- */
+
+enum write_result { WRITE_DONE, WRITE_WAIT, WRITE_BROKEN };
+
+static void count_written(struct turn *turn, unsigned direction, size_t size)
+{
+    worker_count(&turn->relay->worker, direction == FLOW_UP ? COUNTER_UPSTREAM_BYTES_OUT : COUNTER_CLIENT_BYTES_OUT, size);
+}
+
+/* A blocked direction keeps its rest in a run no larger than needed. */
+static void shrink_output(struct turn *turn, unsigned direction)
+{
+    struct flow *flow = &turn->next.flows[direction];
+    uint32_t written = turn->session->written[direction];
+    uint32_t rest = flow->output_size - written;
+    uint8_t order;
+    uint32_t run;
+
+    if (rest + LEG_OWED_MAX > HELD_MAX || order_for(rest + LEG_OWED_MAX) >= flow->output_order)
+        return;
+    run = blocks_take(turn->relay->blocks, order_for(rest + LEG_OWED_MAX));
+    if (run == BLOCK_NONE)
+        return;
+    order = (uint8_t)order_for(rest + LEG_OWED_MAX);
+    memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->output) + written, rest);
+    uint32_t old = flow->output;
+    uint8_t old_order = flow->output_order;
+    flow->output = run;
+    flow->output_order = order;
+    flow->write_position += written;
+    flow->output_size = rest;
+    turn->session->written[direction] = 0;
+    turn_commit(turn);
+    blocks_give(turn->relay->blocks, old, old_order);
+}
+
+/* Writes the (committed) output run of a direction. */
+static enum write_result write_output(struct turn *turn, unsigned direction)
+{
+    struct relay_session *session = turn->session;
+    struct flow *flow = &turn->next.flows[direction];
+    enum relay_side sink = sink_side(direction);
+
+    if ((session->discard & (1u << direction)) != 0)
+        session->written[direction] = flow->output_size;
+    while (session->written[direction] < flow->output_size) {
+        if ((session->writable & (1u << sink)) == 0)
+            return WRITE_WAIT;
+        const uint8_t *from = block_memory(&turn->relay->arena, flow->output) + session->written[direction];
+        size_t size = flow->output_size - session->written[direction];
+        ssize_t sent = send(session->fds[sink], from, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0 && errno != EAGAIN)
+            return WRITE_BROKEN;
+        if (sent > 0) {
+            session->written[direction] += (uint32_t)sent;
+            count_written(turn, direction, (size_t)sent);
+        }
+        if (sent < (ssize_t)size) {
+            session->writable &= (uint16_t)~(1u << sink);
+            worker_count(&turn->relay->worker, COUNTER_BLOCKED, 1);
+            shrink_output(turn, direction);
+            return WRITE_WAIT;
+        }
+    }
+    if (flow->output != BLOCK_NONE)
+        release_output(turn, direction);
+    return WRITE_DONE;
+}
+
+/* ---- what a leg owes ---- */
+
+static void append_owed(struct turn *turn, enum relay_side side)
+{
+    unsigned direction = side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP;
+    struct leg *leg = leg_of(turn, side);
+    struct flow *flow = &turn->next.flows[direction];
+
+    if (leg == NULL || !leg_owes(leg))
+        return;
+    if (flow->output == BLOCK_NONE) {
+        if (!take_run(turn, 0, &flow->output, &flow->output_order))
+            return;
+    } else if (flow->output_size + LEG_OWED_MAX > run_size(flow->output_order)) {
+        return; /* after the next write */
+    }
+    bool update = leg->update_owed;
+    size_t size = leg_seal_owed(turn->relay->crypto, leg, keys_of(turn, side),
+                                block_memory(&turn->relay->arena, flow->output) + flow->output_size);
+    flow->output_size += (uint32_t)size;
+    if (update && size != 0)
+        worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_SENT, 1);
+    turn_commit(turn);
+}
+
+void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side)
+{
+    struct turn turn;
+    turn_begin(&turn, relay, index, side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP);
+    append_owed(&turn, side);
+}
+
+/* ---- ends of streams ---- */
+
+/* Passes the end of the source on to the sink, once everything before it was written. */
+static enum write_result pass_end(struct turn *turn)
+{
+    unsigned direction = turn->direction;
+    struct flow *flow = &turn->next.flows[direction];
+    enum relay_side sink = sink_side(direction);
+    struct leg *leg = leg_of(turn, sink);
+
+    if (leg != NULL && !leg->close_sent) {
+        leg_alert(leg, ALERT_CLOSE_NOTIFY);
+        append_owed(turn, sink);
+        if (!leg->close_sent)
+            return WRITE_WAIT; /* no room for the alert now; memory will come back */
+        enum write_result result = write_output(turn, direction);
+        if (result != WRITE_DONE)
+            return result;
+    }
+    flow->sink_ended = 1;
+    turn_commit(turn);
+    ignore(shutdown(turn->session->fds[sink], SHUT_WR));
+    return WRITE_DONE;
+}
+
+/* ---- opening and sealing ---- */
+
+static enum flow_status leg_failed(struct turn *turn, enum relay_side side, const struct leg_opened *opened)
+{
+    struct relay *relay = turn->relay;
+    uint32_t index = turn->index;
+
+    turn_commit(turn);
+    if (opened->reason == LEG_REASON_PEER_ALERT) {
+        session_end(relay, index, side == SIDE_CLIENT ? SESSION_END_PEER_ALERT : SESSION_END_UPSTREAM_PROTOCOL, true);
+        return FLOW_DEAD;
+    }
+    worker_count(&relay->worker, COUNTER_RECORD_ERRORS, 1);
+    if (side == SIDE_CLIENT)
+        session_close(relay, index, SESSION_END_CLIENT_PROTOCOL, (enum alert)opened->alert);
+    else
+        session_close(relay, index, SESSION_END_UPSTREAM_PROTOCOL, ALERT_INTERNAL_ERROR);
+    return FLOW_DEAD;
+}
+
+static void count_opened(struct turn *turn, const struct leg_opened *opened)
+{
+    if (opened->key_updates != 0)
+        worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_RECEIVED, opened->key_updates);
+    if (opened->renegotiations != 0)
+        worker_count(&turn->relay->worker, COUNTER_RENEGOTIATIONS_REFUSED, opened->renegotiations);
+}
+
+/* Seals `size` bytes of plaintext into a fresh output run. */
+static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input, size_t size)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    size_t needed = leg_sealed_size(leg, size) + LEG_OWED_MAX;
+
+    if (flow->output == BLOCK_NONE && !take_run(turn, order_for(needed), &flow->output, &flow->output_order))
+        return false;
+    if (run_size(flow->output_order) < needed)
+        return false;
+    size_t sealed = leg_seal(turn->relay->crypto, leg, keys_of(turn, sink_side(turn->direction)), input, size,
+                             block_memory(&turn->relay->arena, flow->output));
+    flow->output_size = (uint32_t)sealed;
+    return sealed != 0;
+}
+
+/* Largest plaintext whose seal fits a run of this order together with what the leg may owe. */
+static size_t seal_capacity(const struct leg *leg, unsigned order)
+{
+    size_t room = run_size(order) - LEG_OWED_MAX;
+    size_t overhead = leg_sealed_size(leg, room) - room;
+    return room - overhead;
+}
+
+static void consume_input(struct turn *turn, size_t size)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    flow->read_position += size;
+    flow->input_offset += (uint32_t)size;
+    turn->session->input_size[turn->direction] -= (uint32_t)size;
+    turn->dirty = true;
+}
+
+enum transform_result { TRANSFORM_NOTHING, TRANSFORM_OUTPUT, TRANSFORM_STARVED, TRANSFORM_DEAD };
+
+/* TLS source: opens what is complete. Plaintext goes to the output run, or through scratch memory into the sink's records. */
+static enum transform_result open_input(struct turn *turn, struct leg *source)
+{
+    struct relay *relay = turn->relay;
+    struct flow *flow = &turn->next.flows[turn->direction];
+    enum relay_side side = source_side(turn->direction);
+    struct leg *sink = leg_of(turn, sink_side(turn->direction));
+    uint32_t size = turn->session->input_size[turn->direction];
+    const uint8_t *input = block_memory(&relay->arena, flow->input) + flow->input_offset;
+    struct leg_opened opened;
+    uint8_t *output = relay->scratch;
+    size_t room = relay->scratch_size;
+
+    if (sink == NULL) {
+        if (flow->output == BLOCK_NONE &&
+            !take_run(turn, order_for(size), &flow->output, &flow->output_order))
+            return TRANSFORM_STARVED;
+        output = block_memory(&relay->arena, flow->output);
+        room = run_size(flow->output_order);
+    }
+    enum leg_event event = leg_open(relay->crypto, source, keys_of(turn, side), input, size, output, room,
+                                    relay->now_ns / NS_PER_S, &opened);
+    count_opened(turn, &opened);
+    if (sink == NULL) {
+        flow->output_size = (uint32_t)opened.produced;
+    } else if (opened.produced != 0 && !seal_output(turn, sink, output, opened.produced)) {
+        /* Nothing is committed: the records are opened again when there is memory. */
+        turn_begin(turn, relay, turn->index, turn->direction);
+        return TRANSFORM_STARVED;
+    }
+    consume_input(turn, opened.consumed);
+    if (event == LEG_CLOSED)
+        flow->source_ended = 1;
+    if (event == LEG_FATAL) {
+        ignore(leg_failed(turn, side, &opened));
+        return TRANSFORM_DEAD;
+    }
+    if (sink == NULL && opened.produced == 0)
+        release_output(turn, turn->direction);
+    turn_commit(turn);
+    append_owed(turn, side);
+    return flow->output_size != 0 || opened.consumed != 0 ? TRANSFORM_OUTPUT : TRANSFORM_NOTHING;
+}
+
+/* Plain source. */
+static enum transform_result pass_input(struct turn *turn)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    struct leg *sink = leg_of(turn, sink_side(turn->direction));
+    uint32_t size = turn->session->input_size[turn->direction];
+
+    if (sink == NULL) { /* pass-through: the run itself moves on */
+        if (flow->input_offset != 0 || flow->output != BLOCK_NONE)
+            return TRANSFORM_STARVED;
+        flow->output = flow->input;
+        flow->output_order = flow->input_order;
+        flow->output_size = size;
+        flow->input = BLOCK_NONE;
+        flow->read_position += size;
+        turn->session->input_size[turn->direction] = 0;
+        turn_commit(turn);
+        return TRANSFORM_OUTPUT;
+    }
+    if (sink->close_sent) { /* nothing may follow; what still comes is dropped */
+        consume_input(turn, size);
+        return TRANSFORM_NOTHING;
+    }
+    if (leg_owes(sink)) {
+        append_owed(turn, sink_side(turn->direction));
+        if (flow->output_size != 0)
+            return TRANSFORM_OUTPUT; /* out first, then the data */
+    }
+    const uint8_t *input = block_memory(&turn->relay->arena, flow->input) + flow->input_offset;
+    if (!seal_output(turn, sink, input, size)) {
+        bool starved = flow->output == BLOCK_NONE || flow->output_size == 0;
+        uint32_t run = flow->output;
+        uint8_t order = flow->output_order;
+        turn_begin(turn, turn->relay, turn->index, turn->direction);
+        if (run != BLOCK_NONE && turn->next.flows[turn->direction].output == BLOCK_NONE)
+            blocks_give(turn->relay->blocks, run, order);
+        ignore(starved);
+        return TRANSFORM_STARVED;
+    }
+    consume_input(turn, size);
+    turn_commit(turn);
+    return TRANSFORM_OUTPUT;
+}
+
+/* ---- reading ---- */
+
+/* How many bytes the sink is likely to take at once (kernel memory accounting; the estimate errs on the small side). */
+static size_t sink_room(int fd)
+{
+    uint32_t info[SK_MEMINFO_VARS];
+    socklen_t size = sizeof info;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size) != 0)
+        return HELD_MAX;
+    uint32_t limit = info[SK_MEMINFO_SNDBUF], queued = info[SK_MEMINFO_WMEM_QUEUED];
+    return queued >= limit ? 0 : (size_t)(limit - queued) / 8 * 7;
+}
+
+/* Makes room for reading behind the unprocessed input; a partial record may have to move to a larger run. Returns the free bytes
+ * at *ret_place, 0 when memory is short. The run is committed before anything is read into it. */
+static size_t input_room(struct turn *turn, uint8_t **ret_place)
+{
+    struct relay_session *session = turn->session;
+    struct flow *flow = &turn->next.flows[turn->direction];
+    uint32_t held = session->input_size[turn->direction];
+    unsigned order = session->read_order[turn->direction];
+
+    if (flow->input != BLOCK_NONE && held != 0) {
+        uint32_t end = flow->input_offset + held;
+        /* A TLS record must fit behind the offset; else the start of it moves to the front of another run. */
+        uint32_t enough = leg_of(turn, source_side(turn->direction)) != NULL ? RECORD_WIRE_MAX_TLS12 : 1;
+        if (run_size(flow->input_order) - flow->input_offset >= enough && end < run_size(flow->input_order)) {
+            *ret_place = block_memory(&turn->relay->arena, flow->input) + end;
+            return run_size(flow->input_order) - end;
+        }
+        uint32_t run;
+        uint8_t run_order;
+        if (!take_run(turn, order < 1 ? 1 : order, &run, &run_order))
+            return 0;
+        if (run_size(run_order) < enough || run_size(run_order) <= held) {
+            blocks_give(turn->relay->blocks, run, run_order);
+            return 0;
+        }
+        memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->input) + flow->input_offset,
+               held);
+        uint32_t old = flow->input;
+        uint8_t old_order = flow->input_order;
+        flow->input = run;
+        flow->input_order = run_order;
+        flow->input_offset = 0;
+        turn_commit(turn);
+        blocks_give(turn->relay->blocks, old, old_order);
+        *ret_place = block_memory(&turn->relay->arena, run) + held;
+        return run_size(run_order) - held;
+    }
+    if (flow->input != BLOCK_NONE && flow->input_order != order)
+        release_input(turn);
+    if (flow->input == BLOCK_NONE && !take_run(turn, order, &flow->input, &flow->input_order))
+        return 0;
+    flow->input_offset = 0;
+    turn_commit(turn);
+    *ret_place = block_memory(&turn->relay->arena, flow->input);
+    return run_size(flow->input_order);
+}
+
+enum read_result { READ_GOT, READ_NOTHING, READ_ENDED, READ_STARVED, READ_BROKEN };
+
+/* The next run grows while reads fill it and shrinks when they do not. */
+static void adapt_order(struct relay_session *session, unsigned direction, size_t got, size_t asked)
+{
+    uint8_t *order = &session->read_order[direction];
+    if (got == asked && *order < BLOCK_ORDER_MAX)
+        (*order)++;
+    else if (got < asked / 4 && *order > 0)
+        (*order)--;
+}
+
+static enum read_result read_input(struct turn *turn)
+{
+    struct relay *relay = turn->relay;
+    struct relay_session *session = turn->session;
+    enum relay_side source = source_side(turn->direction), sink = sink_side(turn->direction);
+    struct leg *sink_leg = leg_of(turn, sink);
+    uint8_t *place;
+
+    if ((session->readable & (1u << source)) == 0)
+        return READ_NOTHING;
+    size_t room = input_room(turn, &place);
+    if (room == 0)
+        return READ_STARVED;
+    struct flow *flow = &turn->next.flows[turn->direction];
+    if (sink_leg != NULL && leg_of(turn, source) == NULL) {
+        size_t capacity = seal_capacity(sink_leg, flow->input_order);
+        room = room < capacity ? room : capacity;
+    }
+    if (flow->input_order >= ORDER_BULK) {
+        size_t likely = sink_room(session->fds[sink]);
+        size_t least = HELD_MAX * 3 / 4;
+        likely = likely < least ? least : likely;
+        room = room < likely ? room : likely;
+    }
+    ssize_t got;
+    do {
+        got = recv(session->fds[source], place, room, 0);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0 && errno == EAGAIN) {
+        session->readable &= (uint16_t)~(1u << source);
+        return READ_NOTHING;
+    }
+    if (got < 0)
+        return READ_BROKEN;
+    if (got == 0)
+        return READ_ENDED;
+    if ((size_t)got < room && (session->hung_up & (1u << source)) == 0)
+        session->readable &= (uint16_t)~(1u << source); /* edge-triggered: more will be announced */
+    adapt_order(session, turn->direction, (size_t)got, room);
+    session->input_size[turn->direction] += (uint32_t)got;
+    turn->moved += (size_t)got;
+    turn->slot->active_s = (uint32_t)(relay->now_ns / NS_PER_S);
+    worker_count(&relay->worker, turn->direction == FLOW_UP ? COUNTER_CLIENT_BYTES_IN : COUNTER_UPSTREAM_BYTES_IN,
+                 (size_t)got);
+    return READ_GOT;
+}
+
+/* ---- one direction ---- */
+
+/* The source's TCP stream ended. */
+static enum flow_status source_finished(struct turn *turn)
+{
+    struct relay *relay = turn->relay;
+    uint32_t index = turn->index;
+    enum relay_side side = source_side(turn->direction);
+    struct leg *leg = leg_of(turn, side);
+    struct flow *flow = &turn->next.flows[turn->direction];
+
+    turn->session->readable &= (uint16_t)~(1u << side);
+    if (leg != NULL && !leg->close_received) {
+        const struct conf_listener *listener = &relay->worker.conf->listeners[turn->slot->listener];
+        worker_count(&relay->worker, COUNTER_TRUNCATIONS, 1);
+        if (side == SIDE_UPSTREAM || !listener->tolerate_truncation) {
+            turn_commit(turn);
+            session_end(relay, index, side == SIDE_CLIENT ? SESSION_END_TRUNCATED : SESSION_END_UPSTREAM_TRUNCATED, true);
+            return FLOW_DEAD;
+        }
+    }
+    flow->source_ended = 1;
+    release_input(turn);
+    turn->session->input_size[turn->direction] = 0;
+    turn_commit(turn);
+    return FLOW_BUSY;
+}
+
+static enum flow_status sink_broken(struct turn *turn)
+{
+    struct relay *relay = turn->relay;
+    enum relay_side sink = sink_side(turn->direction);
+
+    turn_commit(turn);
+    if (sink == SIDE_CLIENT) {
+        session_end(relay, turn->index, SESSION_END_CLIENT_RESET, true);
+        return FLOW_DEAD;
+    }
+    /* The server takes no more, but what it has said may still be on its way to the client. */
+    turn->session->discard |= (uint16_t)(1u << turn->direction);
+    session_queue(relay, turn->index);
+    return FLOW_BUSY;
+}
+
+static enum flow_status source_broken(struct turn *turn)
+{
+    turn_commit(turn);
+    session_end(turn->relay, turn->index,
+                source_side(turn->direction) == SIDE_CLIENT ? SESSION_END_CLIENT_RESET : SESSION_END_UPSTREAM_RESET, true);
+    return FLOW_DEAD;
+}
+
+static enum flow_status starved(struct turn *turn)
+{
+    if (turn->dirty)
+        turn_commit(turn);
+    turn->relay->starved++;
+    session_queue(turn->relay, turn->index);
+    return FLOW_WAITING;
+}
+
+static enum flow_status turn_over(struct turn *turn, enum flow_status status)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    if (flow->input != BLOCK_NONE && turn->session->input_size[turn->direction] == 0)
+        release_input(turn);
+    if (turn->dirty)
+        turn_commit(turn);
+    return status;
+}
+
+/* What to do next with this direction; FLOW_BUSY: go on. */
+static enum flow_status flow_step(struct turn *turn)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    struct relay_session *session = turn->session;
+
+    switch (write_output(turn, turn->direction)) {
+    case WRITE_WAIT:
+        return turn_over(turn, FLOW_WAITING);
+    case WRITE_BROKEN:
+        return sink_broken(turn);
+    case WRITE_DONE:
+        break;
+    }
+    append_owed(turn, sink_side(turn->direction));
+    if (flow->output_size != 0)
+        return FLOW_BUSY;
+    if (session->input_size[turn->direction] != 0 && !flow->source_ended) {
+        struct leg *source = leg_of(turn, source_side(turn->direction));
+        switch (source != NULL ? open_input(turn, source) : pass_input(turn)) {
+        case TRANSFORM_OUTPUT:
+            return FLOW_BUSY;
+        case TRANSFORM_STARVED:
+            return starved(turn);
+        case TRANSFORM_DEAD:
+            return FLOW_DEAD;
+        case TRANSFORM_NOTHING:
+            break;
+        }
+    }
+    if (flow->source_ended) {
+        if (flow->sink_ended)
+            return turn_over(turn, FLOW_WAITING);
+        if ((session->discard & (1u << turn->direction)) == 0) {
+            enum write_result result = pass_end(turn);
+            if (result == WRITE_BROKEN)
+                return sink_broken(turn);
+            return turn_over(turn, FLOW_WAITING);
+        }
+        flow->sink_ended = 1;
+        turn->dirty = true;
+        return turn_over(turn, FLOW_WAITING);
+    }
+    if (turn->moved >= turn->relay->turn_bytes) {
+        session_queue(turn->relay, turn->index);
+        return turn_over(turn, FLOW_WAITING);
+    }
+    switch (read_input(turn)) {
+    case READ_GOT:
+        return FLOW_BUSY;
+    case READ_NOTHING:
+        return turn_over(turn, FLOW_WAITING);
+    case READ_ENDED:
+        return source_finished(turn);
+    case READ_STARVED:
+        return starved(turn);
+    case READ_BROKEN:
+        return source_broken(turn);
+    }
+    return FLOW_WAITING;
+}
+
+enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned direction)
+{
+    struct turn turn;
+    enum flow_status status;
+
+    turn_begin(&turn, relay, index, direction);
+    do {
+        status = flow_step(&turn);
+    } while (status == FLOW_BUSY);
+    return status;
+}
+
+/* ---- for the session's life ---- */
+
+bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *ret_failed)
+{
+    struct turn turn;
+
+    turn_begin(&turn, relay, index, direction);
+    enum write_result result = write_output(&turn, direction);
+    if (turn.dirty)
+        turn_commit(&turn);
+    *ret_failed = result == WRITE_BROKEN;
+    return result == WRITE_DONE;
+}
+
+bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size)
+{
+    struct turn turn;
+
+    if (size == 0)
+        return true;
+    turn_begin(&turn, relay, index, direction);
+    struct flow *flow = &turn.next.flows[direction];
+    if (!take_run(&turn, order_for(size), &flow->input, &flow->input_order))
+        return false;
+    if (run_size(flow->input_order) < size) {
+        blocks_give(relay->blocks, flow->input, flow->input_order);
+        return false;
+    }
+    memcpy(block_memory(&relay->arena, flow->input), data, size);
+    turn.session->input_size[direction] = (uint32_t)size;
+    turn_commit(&turn);
+    return true;
+}
+
+bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size)
+{
+    struct turn turn;
+
+    if (size == 0)
+        return true;
+    turn_begin(&turn, relay, index, direction);
+    struct flow *flow = &turn.next.flows[direction];
+    if (size > BLOCK_SIZE || !take_run(&turn, 0, &flow->output, &flow->output_order))
+        return false;
+    memcpy(block_memory(&relay->arena, flow->output), data, size);
+    flow->output_size = (uint32_t)size;
+    turn_commit(&turn);
+    return true;
+}
+
+void flow_drop(struct relay *relay, uint32_t index)
+{
+    struct turn turn;
+
+    turn_begin(&turn, relay, index, FLOW_UP);
+    for (unsigned direction = 0; direction < FLOW_COUNT; direction++) {
+        turn.direction = direction;
+        release_input(&turn);
+        turn.session->input_size[direction] = 0;
+        release_output(&turn, direction);
+    }
+    turn_commit(&turn);
+}
