@@ -24,7 +24,7 @@ void ring_init(struct ring *ring, uint32_t record_size, uint32_t capacity);
 void *ring_claim(struct ring *ring);
 void ring_publish(struct ring *ring);
 
-/* The oldest unread record, or NULL; ring_release() frees its place. The consumer may map the ring only partly trusted:
- * indices are masked, so a broken producer cannot make it read outside. */
-const void *ring_peek(struct ring *ring);
+/* The oldest unread record, or NULL; ring_release() frees its place. The consumer names the geometry it was built with
+ * instead of believing the shared page, so a broken producer can make it read wrong records but never outside the ring. */
+const void *ring_peek(struct ring *ring, uint32_t record_size, uint32_t capacity);
 void ring_release(struct ring *ring);

@@ -38,9 +38,10 @@ struct timer {
 struct loop *loop_new(void); /* NULL when the system refuses */
 void loop_free(struct loop *loop);
 
-/* Returns a handler number for loop_watch (at most 256 per loop). */
+/* Returns a handler number for loop_watch (at most 255 per loop). */
 uint8_t loop_handler(struct loop *loop, loop_handler_fn *fn, void *context);
 MUST_CHECK bool loop_watch(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag);
+/* Not for LOOP_EXCLUSIVE: the kernel wants such a descriptor unwatched and watched again. */
 MUST_CHECK bool loop_change(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag);
 void loop_unwatch(struct loop *loop, int fd);
 
@@ -52,7 +53,7 @@ void timer_cancel(struct loop *loop, struct timer *timer);
 /* Delivers a signal through the loop (blocks its normal delivery in this process). */
 MUST_CHECK bool loop_signal(struct loop *loop, int signal_number, loop_signal_fn *fn, void *context);
 
-/* Runs `fn` after each batch of events, before the loop waits again: flush batched messages, free closed objects. */
+/* Runs `fn` (at most 8 of them, in order) after each batch of events and timers, before the loop waits again: flush batched messages, free closed objects. */
 void loop_after_batch(struct loop *loop, loop_batch_fn *fn, void *context);
 
 /* Work is left over from this batch: the next wait returns at once. */

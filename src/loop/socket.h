@@ -27,7 +27,8 @@ struct network {
 
 #define ADDRESS_TEXT_MAX 128
 
-/* "10.0.0.5:8080", "[::1]:8080", "*:443" (any IPv4), "unix:/run/app.sock". Names are refused: see address_split(). */
+/* "10.0.0.5:8080", "[::1]:8080", "*:443" (any IPv4), "unix:/run/app.sock". Names are refused: see address_split().
+ * Port 0 is let through (any free port, when listening). */
 MUST_CHECK int address_parse(struct address *ret_address, const char *text, struct error *error);
 /* Splits "host:port" without resolving; `host` may be a name. Fails on a missing or bad port. */
 MUST_CHECK int address_split(const char *text, char *ret_host, size_t host_size, uint16_t *ret_port, struct error *error);
