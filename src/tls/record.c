@@ -4,9 +4,9 @@
  * before. */
 #include "tls/record.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
@@ -20,14 +20,19 @@
 
 enum direction { OPEN, SEAL };
 
-struct aead {
-    EVP_CIPHER_CTX *context;
-    bool loaded;
-    uint8_t key[SUITE_KEY_MAX]; /* the one that `context` holds */
+/* Lies in secret memory: wiping it, as a fork does, makes the context load its key anew. */
+struct held_key {
+    bool valid;
+    uint8_t key[SUITE_KEY_MAX];
+};
+
+struct held_keys {
+    struct held_key of[AEAD_COUNT][2];
 };
 
 struct record_crypto {
-    struct aead aeads[AEAD_COUNT][2];
+    EVP_CIPHER_CTX *contexts[AEAD_COUNT][2];
+    struct held_keys *held; /* what each context holds */
 };
 
 static const struct {
@@ -75,19 +80,21 @@ static EVP_CIPHER_CTX *aead_context_new(const char *name, int sealing)
 
 struct record_crypto *record_crypto_new(void)
 {
-    struct record_crypto *crypto = secret_alloc(sizeof(*crypto));
+    struct record_crypto *crypto = calloc(1, sizeof(*crypto));
     if (crypto == NULL) {
         return NULL;
     }
+    crypto->held = secret_alloc(sizeof(*crypto->held));
+    bool done = crypto->held != NULL;
     for (size_t i = 0; i < AEAD_COUNT; i++) {
         for (int direction = OPEN; direction <= SEAL; direction++) {
-            struct aead *aead = &crypto->aeads[i][direction];
-            aead->context = aead_context_new(ciphers[i].name, direction);
-            if (aead->context == NULL) {
-                record_crypto_free(crypto);
-                return NULL;
-            }
+            crypto->contexts[i][direction] = aead_context_new(ciphers[i].name, direction);
+            done = done && crypto->contexts[i][direction] != NULL;
         }
+    }
+    if (!done) {
+        record_crypto_free(crypto);
+        return NULL;
     }
     return crypto;
 }
@@ -98,21 +105,16 @@ void record_crypto_free(struct record_crypto *crypto)
         return;
     }
     for (size_t i = 0; i < AEAD_COUNT; i++) {
-        EVP_CIPHER_CTX_free(crypto->aeads[i][OPEN].context);
-        EVP_CIPHER_CTX_free(crypto->aeads[i][SEAL].context);
+        EVP_CIPHER_CTX_free(crypto->contexts[i][OPEN]);
+        EVP_CIPHER_CTX_free(crypto->contexts[i][SEAL]);
     }
-    secret_free(crypto, sizeof(*crypto));
+    secret_free(crypto->held, sizeof(*crypto->held));
+    free(crypto);
 }
 
 void record_crypto_forget(struct record_crypto *crypto)
 {
-    for (size_t i = 0; i < AEAD_COUNT; i++) {
-        for (int direction = OPEN; direction <= SEAL; direction++) {
-            struct aead *aead = &crypto->aeads[i][direction];
-            aead->loaded = false;
-            secret_wipe(aead->key, sizeof(aead->key));
-        }
-    }
+    secret_wipe(crypto->held, sizeof(*crypto->held));
 }
 
 /* The context of `suite`, holding `key` and ready for the record with `nonce`; NULL when EVP
@@ -121,21 +123,20 @@ static EVP_CIPHER_CTX *aead_begin(struct record_crypto *crypto, const struct sui
                                   enum direction direction, const struct record_key *key,
                                   const uint8_t nonce[SUITE_IV_SIZE])
 {
-    struct aead *aead = &crypto->aeads[suite->aead][direction];
+    EVP_CIPHER_CTX *context = crypto->contexts[suite->aead][direction];
+    struct held_key *held = &crypto->held->of[suite->aead][direction];
     size_t key_size = ciphers[suite->aead].key_size;
-    bool same = aead->loaded && CRYPTO_memcmp(aead->key, key->key, key_size) == 0;
 
-    if (!same) {
-        aead->loaded = false; /* stays so if EVP fails half-way */
+    if (held->valid && CRYPTO_memcmp(held->key, key->key, key_size) == 0) {
+        return EVP_CipherInit_ex2(context, NULL, NULL, nonce, -1, NULL) == 1 ? context : NULL;
     }
-    if (EVP_CipherInit_ex2(aead->context, NULL, same ? NULL : key->key, nonce, -1, NULL) != 1) {
+    held->valid = false; /* stays so if EVP fails half-way */
+    if (EVP_CipherInit_ex2(context, NULL, key->key, nonce, -1, NULL) != 1) {
         return NULL;
     }
-    if (!same) {
-        memcpy(aead->key, key->key, key_size);
-        aead->loaded = true;
-    }
-    return aead->context;
+    memcpy(held->key, key->key, key_size);
+    held->valid = true;
+    return context;
 }
 
 /* RFC 9846 §5.3, RFC 7905 §2: the padded sequence number XORed into the IV. */
