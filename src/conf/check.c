@@ -9,7 +9,8 @@
 #define PATIENCE_MS 60000 /* what most clients grant a connection before they give up */
 
 /* Puts the reader into section number `index` of a kind, for the lines of its options. */
-static void stand_in(struct schema_reader *reader, cfg_t *root, const struct schema_section *schema, size_t index)
+static void stand_in(struct schema_reader *reader, cfg_t *root, const struct schema_section *schema,
+                     size_t index)
 {
     reader->schema = schema;
     reader->tree = cfg_getnsec(root, schema->kind, (unsigned)index);
@@ -27,18 +28,20 @@ static bool is_wildcard(const struct address *address)
 {
     static const uint8_t none[16];
 
-    return address->any.sa_family == AF_INET    ? address->in.sin_addr.s_addr == 0
-           : address->any.sa_family == AF_INET6 ? memcmp(&address->in6.sin6_addr, none, sizeof none) == 0
-                                                : false;
+    return address->any.sa_family == AF_INET ? address->in.sin_addr.s_addr == 0
+           : address->any.sa_family == AF_INET6
+               ? memcmp(&address->in6.sin6_addr, none, sizeof none) == 0
+               : false;
 }
 
-/* The kernel refuses to bind both. Listening IPv6 sockets take IPv6 only, so families do not meet. */
+/* The kernel refuses to bind both. Listening IPv6 sockets take IPv6 only, so families do not meet.
+ */
 static bool overlap(const struct address *a, const struct address *b)
 {
     if (address_equal(a, b))
         return true;
-    return a->any.sa_family == b->any.sa_family && a->any.sa_family != AF_UNIX && address_port(a) == address_port(b) &&
-           (is_wildcard(a) || is_wildcard(b));
+    return a->any.sa_family == b->any.sa_family && a->any.sa_family != AF_UNIX &&
+           address_port(a) == address_port(b) && (is_wildcard(a) || is_wildcard(b));
 }
 
 static int note_addresses(struct schema_reader *reader, const struct conf_addresses *addresses,
@@ -51,14 +54,17 @@ static int note_addresses(struct schema_reader *reader, const struct conf_addres
         unsigned line = schema_line(reader, "bind", i);
         for (size_t j = 0; j < *count; j++) {
             if (overlap(address, bound[j].address))
-                return schema_fail(reader, line, "bind in %s: found '%s', which line %u takes already with '%s'; expected "
-                                   "each address and port once",
-                                   schema_place(place, sizeof place, reader->tree),
-                                   address_format(text, sizeof text, address), bound[j].line,
-                                   address_format(other, sizeof other, bound[j].address));
+                return schema_fail(
+                    reader, line,
+                    "bind in %s: found '%s', which line %u takes already with '%s'; expected "
+                    "each address and port once",
+                    schema_place(place, sizeof place, reader->tree),
+                    address_format(text, sizeof text, address), bound[j].line,
+                    address_format(other, sizeof other, bound[j].address));
         }
         if (*count == CONF_ADDRESSES_MAX)
-            return schema_fail(reader, line, "found more than %d addresses to listen on; expected fewer",
+            return schema_fail(reader, line,
+                               "found more than %d addresses to listen on; expected fewer",
                                CONF_ADDRESSES_MAX);
         bound[(*count)++] = (struct bound){address, line};
     }
@@ -91,18 +97,21 @@ static int check_amounts(struct schema_reader *reader, cfg_t *root)
     size_t servers = 0;
 
     if (conf->listener_count == 0)
-        return schema_fail(reader, 0, "found no listener; expected at least one section: listener NAME { ... }");
+        return schema_fail(
+            reader, 0, "found no listener; expected at least one section: listener NAME { ... }");
     if (conf->listener_count > CONF_LISTENERS_MAX) {
         stand_in(reader, root, &schema_listener, CONF_LISTENERS_MAX);
-        return schema_fail(reader, reader->line, "found %zu listeners; expected at most %d", conf->listener_count,
-                           CONF_LISTENERS_MAX);
+        return schema_fail(reader, reader->line, "found %zu listeners; expected at most %d",
+                           conf->listener_count, CONF_LISTENERS_MAX);
     }
     for (size_t i = 0; i < conf->upstream_count; i++) {
         servers += conf->upstreams[i].server_count;
         if (servers > CONF_SERVERS_MAX) {
             stand_in(reader, root, &schema_upstream, i);
-            return schema_fail(reader, reader->line, "found more than %d servers in all upstreams; expected at most that many",
-                               CONF_SERVERS_MAX);
+            return schema_fail(
+                reader, reader->line,
+                "found more than %d servers in all upstreams; expected at most that many",
+                CONF_SERVERS_MAX);
         }
     }
     return 0;
@@ -111,16 +120,19 @@ static int check_amounts(struct schema_reader *reader, cfg_t *root)
 /* ---- names of certificates and routes ---- */
 
 /* Warns of a name that two certificates of the listener have: only the first would be used. */
-static int check_listener_names(struct schema_reader *reader, const struct conf_listener *listener, struct map *owners)
+static int check_listener_names(struct schema_reader *reader, const struct conf_listener *listener,
+                                struct map *owners)
 {
     for (size_t i = 0; i < listener->certificate_count; i++) {
-        const struct conf_certificate *certificate = &reader->conf->certificates[listener->certificates[i]];
+        const struct conf_certificate *certificate =
+            &reader->conf->certificates[listener->certificates[i]];
         for (size_t j = 0; j < certificate->names.count; j++) {
             const char *name = certificate->names.items[j];
             const char *owner = map_get(owners, name);
             if (owner != NULL)
                 schema_warn(reader, schema_line(reader, "certificates", i),
-                            "listener '%s': both certificates '%s' and '%s' have the name '%s'; the first is used",
+                            "listener '%s': both certificates '%s' and '%s' have the name '%s'; "
+                            "the first is used",
                             listener->name, owner, certificate->name, name);
             else if (!map_put(owners, name, certificate->name))
                 return schema_fail_memory(reader);
@@ -135,7 +147,8 @@ static bool routed(const struct conf_listener *listener, const char *name)
 
     for (size_t i = 0; i < listener->route_count; i++) {
         const char *route = listener->routes[i].name;
-        if (strcmp(route, name) == 0 || (dot != NULL && string_starts_with(route, "*.") && strcmp(route + 1, dot) == 0))
+        if (strcmp(route, name) == 0 ||
+            (dot != NULL && string_starts_with(route, "*.") && strcmp(route + 1, dot) == 0))
             return true;
     }
     return false;
@@ -145,11 +158,13 @@ static bool routed(const struct conf_listener *listener, const char *name)
 static void warn_unrouted(struct schema_reader *reader, const struct conf_listener *listener)
 {
     for (size_t i = 0; i < listener->certificate_count && listener->upstream == CONF_NONE; i++) {
-        const struct conf_certificate *certificate = &reader->conf->certificates[listener->certificates[i]];
+        const struct conf_certificate *certificate =
+            &reader->conf->certificates[listener->certificates[i]];
         for (size_t j = 0; j < certificate->names.count; j++) {
             if (!routed(listener, certificate->names.items[j]))
                 schema_warn(reader, schema_line(reader, "certificates", i),
-                            "listener '%s': name '%s' of certificate '%s' has no route, and there is no upstream for the "
+                            "listener '%s': name '%s' of certificate '%s' has no route, and there "
+                            "is no upstream for the "
                             "rest: its clients are refused",
                             listener->name, certificate->names.items[j], certificate->name);
         }
@@ -182,7 +197,8 @@ static void warn_connect_time(struct schema_reader *reader, const struct conf_li
 
     if (listener->idle_timeout != 0 && longest > listener->idle_timeout)
         schema_warn(reader, schema_line(reader, "idle-timeout", 0),
-                    "idle-timeout of listener '%s' is shorter than connect-timeout times connect-tries of upstream '%s' "
+                    "idle-timeout of listener '%s' is shorter than connect-timeout times "
+                    "connect-tries of upstream '%s' "
                     "(%llu s): clients are cut off before the last try",
                     listener->name, upstream->name, (unsigned long long)(longest / 1000));
 }
@@ -206,8 +222,13 @@ static void warn_times(struct schema_reader *reader, cfg_t *root)
         uint64_t longest = upstream->connect_timeout * upstream->connect_tries;
         stand_in(reader, root, &schema_upstream, i);
         if (longest > PATIENCE_MS)
-            schema_warn(reader, schema_line(reader, schema_given(reader, "connect-timeout") ? "connect-timeout" : "connect-tries", 0),
-                        "connect-timeout times connect-tries of upstream '%s' is %llu s: most clients give up earlier",
+            schema_warn(reader,
+                        schema_line(reader,
+                                    schema_given(reader, "connect-timeout") ? "connect-timeout"
+                                                                            : "connect-tries",
+                                    0),
+                        "connect-timeout times connect-tries of upstream '%s' is %llu s: most "
+                        "clients give up earlier",
                         upstream->name, (unsigned long long)(longest / 1000));
     }
 }
@@ -247,12 +268,14 @@ static void warn_unused(struct schema_reader *reader, cfg_t *root)
     for (uint32_t i = 0; i < conf->upstream_count; i++) {
         stand_in(reader, root, &schema_upstream, i);
         if (!upstream_used(conf, i))
-            schema_warn(reader, reader->line, "upstream '%s' is used by no listener", conf->upstreams[i].name);
+            schema_warn(reader, reader->line, "upstream '%s' is used by no listener",
+                        conf->upstreams[i].name);
     }
     for (uint32_t i = 0; i < conf->certificate_count; i++) {
         stand_in(reader, root, &schema_certificate, i);
         if (!certificate_used(conf, i))
-            schema_warn(reader, reader->line, "certificate '%s' is used by no listener", conf->certificates[i].name);
+            schema_warn(reader, reader->line, "certificate '%s' is used by no listener",
+                        conf->certificates[i].name);
     }
 }
 

@@ -1,5 +1,5 @@
-/* Reading a configuration whole: scan, libconfuse's tree, names, options, and then the checks across sections. Names come
- * before options, so that a section may refer to one further down. */
+/* Reading a configuration whole: scan, libconfuse's tree, names, options, and then the checks
+ * across sections. Names come before options, so that a section may refer to one further down. */
 #include "conf/conf.h"
 
 #include <ctype.h>
@@ -37,9 +37,12 @@ static void parse_error(cfg_t *tree, const char *format, va_list arguments)
         ignore(schema_fail_unknown(reader, tree, va_arg(arguments, const char *)));
         return;
     }
+    const char *expected = strstr(format, "unexpected token") != NULL
+                               ? "values of a list separated by ',' and closed by '}'"
+                               : "NAME = VALUE, NAME = {VALUE, VALUE} or a section";
     ignore(vsnprintf(text, sizeof text, format, arguments));
-    ignore(schema_fail(reader, (unsigned)tree->line, "%s, in %s; expected NAME = VALUE, NAME = {VALUE, VALUE} or a section",
-                       schema_shown(shown, text), schema_place(place, sizeof place, tree)));
+    ignore(schema_fail(reader, (unsigned)tree->line, "%s, in %s; expected %s",
+                       schema_shown(shown, text), schema_place(place, sizeof place, tree), expected));
 }
 
 static int parse_tree(struct schema_reader *reader, const char *text, cfg_t **ret_tree)
@@ -70,13 +73,15 @@ static int read_title(struct schema_reader *reader, const cfg_t *tree, char **re
     char shown[SCHEMA_SHOWN_MAX];
     const char *c = tree->title;
 
-    while (isalnum((unsigned char)*c) || (c > tree->title && *c != '\0' && strchr("_.-", *c) != NULL))
+    while (isalnum((unsigned char)*c) ||
+           (c > tree->title && *c != '\0' && strchr("_.-", *c) != NULL))
         c++;
     if (*c != '\0' || c == tree->title || c - tree->title >= CONF_NAME_MAX)
-        return schema_fail(reader, (unsigned)tree->line,
-                           "name of a section %s: found '%s'; expected 1 to %d letters, digits, '-', '.' and '_', "
-                           "beginning with a letter or digit",
-                           tree->name, schema_shown(shown, tree->title), CONF_NAME_MAX - 1);
+        return schema_fail(
+            reader, (unsigned)tree->line,
+            "name of a section %s: found '%s'; expected 1 to %d letters, digits, '-', '.' and '_', "
+            "beginning with a letter or digit",
+            tree->name, schema_shown(shown, tree->title), CONF_NAME_MAX - 1);
     char *name = strdup(tree->title);
     if (name == NULL)
         return schema_fail_memory(reader);
@@ -89,14 +94,16 @@ static int read_title(struct schema_reader *reader, const cfg_t *tree, char **re
 static char **new_object(struct conf *conf, const char *kind)
 {
     if (strcmp(kind, schema_listener.kind) == 0) {
-        struct conf_listener *listener = list_append(&conf->listeners, &conf->listener_count, sizeof *listener);
+        struct conf_listener *listener =
+            list_append(&conf->listeners, &conf->listener_count, sizeof *listener);
         if (listener == NULL)
             return NULL;
         listener->upstream = CONF_NONE;
         return &listener->name;
     }
     if (strcmp(kind, schema_upstream.kind) == 0) {
-        struct conf_upstream *upstream = list_append(&conf->upstreams, &conf->upstream_count, sizeof *upstream);
+        struct conf_upstream *upstream =
+            list_append(&conf->upstreams, &conf->upstream_count, sizeof *upstream);
         return upstream == NULL ? NULL : &upstream->name;
     }
     struct conf_certificate *certificate =
@@ -111,7 +118,8 @@ struct section_cursor {
 };
 
 /* The schema, tree and object of the next section of this kind. */
-static const struct schema_section *next_section(struct section_cursor *cursor, struct schema_reader *reader, cfg_t *root,
+static const struct schema_section *next_section(struct section_cursor *cursor,
+                                                 struct schema_reader *reader, cfg_t *root,
                                                  const char *kind, void **ret_object)
 {
     struct conf *conf = reader->conf;
@@ -148,14 +156,17 @@ static int begin_objects(struct schema_reader *reader, const struct scan *scan, 
     for (size_t i = 0; i < scan->section_count; i++) {
         ignore(next_section(&cursor, reader, root, scan->sections[i].kind, &object) != NULL);
         if (reader->tree == NULL)
-            return error_set(reader->error, ERROR_INTERNAL, "%s:%u: section was scanned but not parsed", reader->path,
+            return error_set(reader->error, ERROR_INTERNAL,
+                             "%s:%u: section was scanned but not parsed", reader->path,
                              scan->sections[i].line);
-        /* libconfuse leaves the line of the closing brace here; from now on it is that of the opening. */
+        /* libconfuse leaves the line of the closing brace here; from now on it is that of the
+         * opening. */
         reader->tree->line = (int)scan->sections[i].line;
         if (object == &reader->conf->admin)
             continue;
         char **name = new_object(reader->conf, reader->tree->name);
-        int code = name == NULL ? schema_fail_memory(reader) : read_title(reader, reader->tree, name);
+        int code =
+            name == NULL ? schema_fail_memory(reader) : read_title(reader, reader->tree, name);
         if (code != 0)
             return code;
     }
@@ -197,21 +208,24 @@ static int parse_scanned(struct schema_reader *reader, const struct scan *scan)
     return code;
 }
 
-int conf_parse(struct conf **ret_conf, const char *path, const char *text, conf_warning_fn *warn, void *warn_context,
-               struct error *error)
+int conf_parse(struct conf **ret_conf, const char *path, const char *text, conf_warning_fn *warn,
+               void *warn_context, struct error *error)
 {
-    struct schema_reader reader = {.path = path, .warn = warn, .warn_context = warn_context, .error = error};
+    struct schema_reader reader = {
+        .path = path, .warn = warn, .warn_context = warn_context, .error = error};
     struct scan scan;
 
     if (strnlen(text, CONF_TEXT_MAX + 1) > CONF_TEXT_MAX)
-        return error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path, CONF_TEXT_MAX >> 20);
+        return error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path,
+                         CONF_TEXT_MAX >> 20);
     int code = scan_text(&scan, path, text, error);
     if (code != 0)
         return code;
     reader.conf = calloc(1, sizeof *reader.conf);
     if (reader.conf != NULL)
         reader.conf->path = strdup(path);
-    code = reader.conf == NULL || reader.conf->path == NULL ? schema_fail_memory(&reader) : parse_scanned(&reader, &scan);
+    code = reader.conf == NULL || reader.conf->path == NULL ? schema_fail_memory(&reader)
+                                                            : parse_scanned(&reader, &scan);
     scan_fini(&scan);
     if (code == 0)
         *ret_conf = reader.conf;
@@ -241,7 +255,8 @@ static int read_text(char **ret_text, int fd, const char *path, struct error *er
     else if (count < 0)
         code = error_set(error, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
     else if (size > CONF_TEXT_MAX)
-        code = error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path, CONF_TEXT_MAX >> 20);
+        code = error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path,
+                         CONF_TEXT_MAX >> 20);
     else if (memchr(text, '\0', size) != NULL)
         code = error_set(error, ERROR_CONFIG, "%s: found a zero byte; expected text", path);
     if (code != 0) {
@@ -292,10 +307,11 @@ void conf_free(struct conf *conf)
     free(conf);
 }
 
-static void show_section(struct buffer *buffer, const struct conf *conf, const struct schema_section *schema,
-                         const char *name, const void *object)
+static void show_section(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_section *schema, const char *name, const void *object)
 {
-    ignore(buffer_printf(buffer, "\n%s%s%s {\n", schema->kind, name == NULL ? "" : " ", name == NULL ? "" : name));
+    ignore(buffer_printf(buffer, "\n%s%s%s {\n", schema->kind, name == NULL ? "" : " ",
+                         name == NULL ? "" : name));
     schema_show(buffer, conf, schema, object, "    ");
     ignore(buffer_append_text(buffer, "}\n"));
 }
@@ -311,7 +327,8 @@ char *conf_show(const struct conf *conf)
     for (size_t i = 0; i < conf->upstream_count; i++)
         show_section(&buffer, conf, &schema_upstream, conf->upstreams[i].name, &conf->upstreams[i]);
     for (size_t i = 0; i < conf->certificate_count; i++)
-        show_section(&buffer, conf, &schema_certificate, conf->certificates[i].name, &conf->certificates[i]);
+        show_section(&buffer, conf, &schema_certificate, conf->certificates[i].name,
+                     &conf->certificates[i]);
     if (conf->admin.present)
         show_section(&buffer, conf, &schema_admin, NULL, &conf->admin);
     char *text = buffer.failed ? NULL : strdup(buffer_text(&buffer));

@@ -19,7 +19,7 @@
 #define CONF_WORKERS_MAX   64
 #define CONF_LISTENERS_MAX 256
 #define CONF_SERVERS_MAX   1024 /* of all upstreams together */
-#define CONF_ADDRESSES_MAX 256  /* of one option */
+#define CONF_ADDRESSES_MAX 256  /* to listen on, of all listeners and admin together; also of one upstream's sources */
 
 /* The default of `groups`. tls/ puts X25519MLKEM768 in front of exactly this list where the library has it. */
 #define CONF_GROUPS_DEFAULT "X25519:P-256"
@@ -168,9 +168,9 @@ void conf_free(struct conf *conf); /* accepts NULL */
 /* What a complete configuration looks like: the given one with all defaults, in the same syntax. Returns malloc'ed text. */
 char *conf_show(const struct conf *conf);
 
-/* Every file and folder to be opened that the configuration names (not the state folder, which is made; not Unix sockets); used to check that each can be opened, and by the supervisor to decide whether a
- * process may have a file opened. `role` says what it is for ("chain of certificate shop.example"). Stops and returns
- * the first non-zero result of `fn`. */
+/* Every file and folder to be opened that the configuration names (not the state folder, which the daemon makes; not Unix
+ * sockets); used to check that each can be opened, and by the supervisor to decide whether a process may have a file opened.
+ * `role` says what it is for ("chain of certificate shop.example"). Stops and returns the first non-zero result of `fn`. */
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
 

@@ -25,7 +25,8 @@ struct scanner {
     char *at; /* in scan->text */
     unsigned line;
     struct error *error;
-    struct word pending[2]; /* words that are no value yet: an option's name, or kind and title of a section */
+    struct word pending[2]; /* words that are no value yet: an option's name, or kind and title of a
+                               section */
     size_t pending_count;   /* may be larger: libconfuse will complain */
     bool value_follows;     /* behind '=' */
     unsigned list_line;     /* where the open list began; 0: none */
@@ -50,7 +51,8 @@ static void blank(char *from, const char *to)
     }
 }
 
-/* Characters of a value without quotes. libconfuse takes more, and silently drops some: '*' of "*.example" among them. */
+/* Characters of a value without quotes. libconfuse takes more, and silently drops some: '*' of
+ * "*.example" among them. */
 static bool is_word_character(char c)
 {
     return isalnum((unsigned char)c) || (c != '\0' && strchr("_-.:/@%[]", c) != NULL);
@@ -96,14 +98,17 @@ static int scan_quoted(struct scanner *scanner)
 
     for (; *c != quote; c++) {
         if (*c == '\0' || *c == '\n')
-            return fail(scanner, scanner->line, "value without closing quote; expected it on the same line");
+            return fail(scanner, scanner->line,
+                        "value without closing quote; expected it on the same line");
         if (*c == '$' && c[1] == '{')
             return fail(scanner, scanner->line,
-                        "found '${'; variables of the environment are not expanded, write the value itself");
+                        "found '${'; variables of the environment are not expanded, write the "
+                        "value itself");
         if (*c == '\\') {
             if (c[1] != '\\' && c[1] != quote)
                 return fail(scanner, scanner->line,
-                            "backslash inside quotes; expected it only before a quote or another backslash");
+                            "backslash inside quotes; expected it only before a quote or another "
+                            "backslash");
             c++;
         } else if ((unsigned char)*c < ' ' || *c == 0x7f) {
             return fail(scanner, scanner->line, "control character inside quotes; expected text");
@@ -120,14 +125,16 @@ static int open_section(struct scanner *scanner)
     const struct word *words = scanner->pending;
 
     if (scanner->pending_count == 0)
-        return fail(scanner, scanner->line, "unexpected '{'; expected the name of an option or section before it");
+        return fail(scanner, scanner->line,
+                    "unexpected '{'; expected the name of an option or section before it");
     struct scan_section *section =
         list_append(&scan->sections, &scan->section_count, sizeof *scan->sections);
     if (section == NULL)
         return fail_memory(scanner);
     section->line = words[0].line;
     section->kind = strndup(words[0].text, words[0].size);
-    section->title = scanner->pending_count > 1 ? strndup(words[1].text, words[1].size) : strdup("");
+    section->title =
+        scanner->pending_count > 1 ? strndup(words[1].text, words[1].size) : strdup("");
     if (section->kind == NULL || section->title == NULL)
         return fail_memory(scanner);
     scanner->section = scan->section_count - 1;
@@ -138,9 +145,10 @@ static int open_section(struct scanner *scanner)
 static int scan_open(struct scanner *scanner)
 {
     if (scanner->list_line != 0)
-        return error_set(scanner->error, ERROR_CONFIG,
-                         "%s:%u: unexpected '{' inside a list; is the '}' of the list from line %u missing?",
-                         scanner->path, scanner->line, scanner->list_line);
+        return error_set(
+            scanner->error, ERROR_CONFIG,
+            "%s:%u: unexpected '{' inside a list; is the '}' of the list from line %u missing?",
+            scanner->path, scanner->line, scanner->list_line);
     if (scanner->value_follows) {
         scanner->value_follows = false;
         scanner->list_line = scanner->line;
@@ -151,10 +159,12 @@ static int scan_open(struct scanner *scanner)
     const struct scan_section *outer = &scanner->scan->sections[scanner->section];
     char shown[WORD_SHOWN];
     return error_set(scanner->error, ERROR_CONFIG,
-                     "%s:%u: unexpected '{' inside a section; sections do not nest: is the '}' of %s from line %u "
+                     "%s:%u: unexpected '{' inside a section; sections do not nest: is the '}' of "
+                     "%s from line %u "
                      "missing, or an '=' here?",
                      scanner->path, scanner->line,
-                     string_printable(shown, sizeof shown, outer->kind, strlen(outer->kind)), outer->line);
+                     string_printable(shown, sizeof shown, outer->kind, strlen(outer->kind)),
+                     outer->line);
 }
 
 static int scan_close(struct scanner *scanner)
@@ -176,12 +186,15 @@ static int scan_equals(struct scanner *scanner)
     const struct word *name = &scanner->pending[0];
 
     if (scanner->list_line != 0)
-        return error_set(scanner->error, ERROR_CONFIG,
-                         "%s:%u: unexpected '=' inside a list; is the '}' of the list from line %u missing?",
-                         scanner->path, scanner->line, scanner->list_line);
+        return error_set(
+            scanner->error, ERROR_CONFIG,
+            "%s:%u: unexpected '=' inside a list; is the '}' of the list from line %u missing?",
+            scanner->path, scanner->line, scanner->list_line);
     if (scanner->pending_count == 0 || name->quoted)
-        return fail(scanner, scanner->line, "unexpected '='; expected the name of an option, without quotes, before it");
-    struct scan_option *option = list_append(&scan->options, &scan->option_count, sizeof *scan->options);
+        return fail(scanner, scanner->line,
+                    "unexpected '='; expected the name of an option, without quotes, before it");
+    struct scan_option *option =
+        list_append(&scan->options, &scan->option_count, sizeof *scan->options);
     if (option == NULL)
         return fail_memory(scanner);
     option->section = scanner->section;
@@ -199,11 +212,14 @@ static int fail_character(struct scanner *scanner)
     char shown[8];
 
     if (*scanner->at == '$' && scanner->at[1] == '{')
-        return fail(scanner, scanner->line,
-                    "found '${'; variables of the environment are not expanded, write the value itself");
+        return fail(
+            scanner, scanner->line,
+            "found '${'; variables of the environment are not expanded, write the value itself");
     return error_set(scanner->error, ERROR_CONFIG,
-                     "%s:%u: unexpected '%s'; a value with such a character stands in quotes, an option ends with its line",
-                     scanner->path, scanner->line, string_printable(shown, sizeof shown, scanner->at, 1));
+                     "%s:%u: unexpected '%s'; a value with such a character stands in quotes, an "
+                     "option ends with its line",
+                     scanner->path, scanner->line,
+                     string_printable(shown, sizeof shown, scanner->at, 1));
 }
 
 static int scan_token(struct scanner *scanner)
@@ -232,7 +248,8 @@ static int scan_token(struct scanner *scanner)
     case ',':
         scanner->at++;
         if (scanner->list_line == 0)
-            return fail(scanner, scanner->line, "unexpected ','; expected several values in braces: {a, b}");
+            return fail(scanner, scanner->line,
+                        "unexpected ','; expected several values in braces: {a, b}");
         return 0;
     default:
         return fail_character(scanner);
@@ -265,14 +282,17 @@ static bool scan_space(struct scanner *scanner, int *ret_code)
 static int scan_end(struct scanner *scanner)
 {
     if (scanner->list_line != 0)
-        return error_set(scanner->error, ERROR_CONFIG, "%s:%u: the file ends inside the list from line %u; expected '}'",
+        return error_set(scanner->error, ERROR_CONFIG,
+                         "%s:%u: the file ends inside the list from line %u; expected '}'",
                          scanner->path, scanner->line, scanner->list_line);
     if (scanner->section != SCAN_NO_SECTION) {
         const struct scan_section *open = &scanner->scan->sections[scanner->section];
         char shown[WORD_SHOWN];
-        return error_set(scanner->error, ERROR_CONFIG, "%s:%u: the file ends inside section %s from line %u; expected '}'",
+        return error_set(scanner->error, ERROR_CONFIG,
+                         "%s:%u: the file ends inside section %s from line %u; expected '}'",
                          scanner->path, scanner->line,
-                         string_printable(shown, sizeof shown, open->kind, strlen(open->kind)), open->line);
+                         string_printable(shown, sizeof shown, open->kind, strlen(open->kind)),
+                         open->line);
     }
     if (scanner->value_follows)
         return fail(scanner, scanner->line, "the file ends behind '='; expected a value");
@@ -319,9 +339,10 @@ void scan_fini(struct scan *scan)
     *scan = (struct scan){0};
 }
 
-/* Puts `key` with its line into `map`; the line of an earlier one comes back (0: none). Takes `key`. */
-static int note_line(struct map *map, char *key, unsigned line, unsigned *ret_earlier, const char *path,
-                     struct error *error)
+/* Puts `key` with its line into `map`; the line of an earlier one comes back (0: none). Takes
+ * `key`. */
+static int note_line(struct map *map, char *key, unsigned line, unsigned *ret_earlier,
+                     const char *path, struct error *error)
 {
     if (key == NULL)
         return error_set(error, ERROR_MEMORY, "%s: out of memory", path);
@@ -332,40 +353,47 @@ static int note_line(struct map *map, char *key, unsigned line, unsigned *ret_ea
     return kept ? 0 : error_set(error, ERROR_MEMORY, "%s: out of memory", path);
 }
 
-static int check_sections(const struct scan *scan, struct map *map, const char *path, struct error *error)
+static int check_sections(const struct scan *scan, struct map *map, const char *path,
+                          struct error *error)
 {
     for (size_t i = 0; i < scan->section_count; i++) {
         const struct scan_section *section = &scan->sections[i];
         unsigned earlier;
-        int code = note_line(map, list_key(section->kind, section->title), section->line, &earlier, path, error);
+        int code = note_line(map, list_key(section->kind, section->title), section->line, &earlier,
+                             path, error);
         if (code != 0)
             return code;
         if (earlier != 0 && section->title[0] == '\0')
-            return error_set(error, ERROR_CONFIG, "%s:%u: a second section %s; the first stands on line %u", path,
+            return error_set(error, ERROR_CONFIG,
+                             "%s:%u: a second section %s; the first stands on line %u", path,
                              section->line, section->kind, earlier);
         if (earlier != 0) {
             char shown[WORD_SHOWN];
             string_printable(shown, sizeof shown, section->title, strlen(section->title));
-            return error_set(error, ERROR_CONFIG, "%s:%u: a second %s '%s'; the first stands on line %u", path,
+            return error_set(error, ERROR_CONFIG,
+                             "%s:%u: a second %s '%s'; the first stands on line %u", path,
                              section->line, section->kind, shown, earlier);
         }
     }
     return 0;
 }
 
-static int check_options(const struct scan *scan, struct map *map, const char *path, struct error *error)
+static int check_options(const struct scan *scan, struct map *map, const char *path,
+                         struct error *error)
 {
     for (size_t i = 0; i < scan->option_count; i++) {
         const struct scan_option *option = &scan->options[i];
         char section[24];
         unsigned earlier;
         ignore(snprintf(section, sizeof section, "%zu", option->section));
-        int code = note_line(map, list_key(section, option->name), option->line, &earlier, path, error);
+        int code =
+            note_line(map, list_key(section, option->name), option->line, &earlier, path, error);
         if (code != 0)
             return code;
         if (earlier != 0)
-            return error_set(error, ERROR_CONFIG, "%s:%u: option '%s' stands here twice; the first is on line %u",
-                             path, option->line, option->name, earlier);
+            return error_set(error, ERROR_CONFIG,
+                             "%s:%u: option '%s' stands here twice; the first is on line %u", path,
+                             option->line, option->name, earlier);
     }
     return 0;
 }

@@ -7,8 +7,8 @@
 
 #include "base/string.h"
 
-static const struct schema_section *const sections[] = {&schema_admin, &schema_listener, &schema_upstream,
-                                                        &schema_certificate};
+static const struct schema_section *const sections[] = {&schema_admin, &schema_listener,
+                                                        &schema_upstream, &schema_certificate};
 
 /* ---- messages ---- */
 
@@ -20,8 +20,9 @@ int schema_fail(struct schema_reader *reader, unsigned line, const char *format,
     va_start(arguments, format);
     ignore(vsnprintf(text, sizeof text, format, arguments));
     va_end(arguments);
-    return line == 0 ? error_set(reader->error, ERROR_CONFIG, "%s: %s", reader->path, text)
-                     : error_set(reader->error, ERROR_CONFIG, "%s:%u: %s", reader->path, line, text);
+    return line == 0
+               ? error_set(reader->error, ERROR_CONFIG, "%s: %s", reader->path, text)
+               : error_set(reader->error, ERROR_CONFIG, "%s:%u: %s", reader->path, line, text);
 }
 
 int schema_fail_memory(struct schema_reader *reader)
@@ -29,8 +30,8 @@ int schema_fail_memory(struct schema_reader *reader)
     return error_set(reader->error, ERROR_MEMORY, "%s: out of memory", reader->path);
 }
 
-int schema_fail_value(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                      const char *expected_format, ...)
+int schema_fail_value(struct schema_reader *reader, const struct schema_option *option,
+                      const struct schema_value *value, const char *expected_format, ...)
 {
     char expected[512], place[SCHEMA_SHOWN_MAX + 32], shown[SCHEMA_SHOWN_MAX];
     va_list arguments;
@@ -39,8 +40,8 @@ int schema_fail_value(struct schema_reader *reader, const struct schema_option *
     ignore(vsnprintf(expected, sizeof expected, expected_format, arguments));
     va_end(arguments);
     schema_place(place, sizeof place, reader->tree);
-    return schema_fail(reader, value->line, "%s in %s: found '%s'; expected %s", option->name, place,
-                       schema_shown(shown, value->text), expected);
+    return schema_fail(reader, value->line, "%s in %s: found '%s'; expected %s", option->name,
+                       place, schema_shown(shown, value->text), expected);
 }
 
 void schema_warn(struct schema_reader *reader, unsigned line, const char *format, ...)
@@ -138,8 +139,8 @@ int schema_fail_unknown(struct schema_reader *reader, const cfg_t *tree, const c
         schema_nearest_try(&nearest, sections[i]->kind);
     if (home_text(name, hint)[0] == '\0')
         schema_nearest_text(&nearest, hint);
-    return schema_fail(reader, (unsigned)tree->line, "unknown option '%s' in %s%s", schema_shown(shown, name),
-                       schema_place(place, sizeof place, tree), hint);
+    return schema_fail(reader, (unsigned)tree->line, "unknown option '%s' in %s%s",
+                       schema_shown(shown, name), schema_place(place, sizeof place, tree), hint);
 }
 
 /* ---- libconfuse's side ---- */
@@ -173,7 +174,8 @@ static cfg_opt_t *option_table(const struct schema_section *section, size_t spar
     cfg_opt_t *table = calloc(count + spare + 1, sizeof *table);
 
     for (size_t i = 0; table != NULL && i < count; i++) {
-        cfg_opt_t option = CFG_PTR_LIST_CB(section->options[i].name, NULL, CFGF_NONE, value_read, free);
+        cfg_opt_t option =
+            CFG_PTR_LIST_CB(section->options[i].name, NULL, CFGF_NONE, value_read, free);
         table[i] = option;
     }
     return table;
@@ -222,7 +224,8 @@ unsigned schema_line(const struct schema_reader *reader, const char *option, siz
 {
     cfg_opt_t *values = cfg_getopt(reader->tree, option);
 
-    return values != NULL && index < cfg_opt_size(values) ? value_at(values, index)->line : reader->line;
+    return values != NULL && index < cfg_opt_size(values) ? value_at(values, index)->line
+                                                          : reader->line;
 }
 
 static int read_value(struct schema_reader *reader, const struct schema_option *option,
@@ -233,7 +236,8 @@ static int read_value(struct schema_reader *reader, const struct schema_option *
     return option->type->read(reader, option, value, (unsigned char *)object + option->offset);
 }
 
-static int read_fallback(struct schema_reader *reader, const struct schema_option *option, void *object)
+static int read_fallback(struct schema_reader *reader, const struct schema_option *option,
+                         void *object)
 {
     if (option->fallback == NULL)
         return 0;
@@ -248,7 +252,8 @@ static int read_fallback(struct schema_reader *reader, const struct schema_optio
     return code;
 }
 
-static int read_option(struct schema_reader *reader, const struct schema_option *option, void *object)
+static int read_option(struct schema_reader *reader, const struct schema_option *option,
+                       void *object)
 {
     cfg_opt_t *values = cfg_getopt(reader->tree, option->name);
     size_t count = cfg_opt_size(values);
@@ -257,8 +262,9 @@ static int read_option(struct schema_reader *reader, const struct schema_option 
         return read_fallback(reader, option, object);
     if (count > 1 && !option->type->list) {
         char place[SCHEMA_SHOWN_MAX + 32];
-        return schema_fail(reader, value_at(values, 1)->line, "%s in %s: found a list of %zu values; expected one value",
-                           option->name, schema_place(place, sizeof place, reader->tree), count);
+        return schema_fail(reader, value_at(values, 1)->line,
+                           "%s in %s: found a list of %zu values; expected one value", option->name,
+                           schema_place(place, sizeof place, reader->tree), count);
     }
     for (size_t i = 0; i < count; i++) {
         int code = read_value(reader, option, value_at(values, i), object);
@@ -272,14 +278,15 @@ static int check_refused(struct schema_reader *reader, const void *object)
 {
     const struct schema_section *schema = reader->schema;
 
-    for (const struct schema_option *option = schema->options; schema->refuses != NULL && option->name != NULL; option++) {
+    for (const struct schema_option *option = schema->options;
+         schema->refuses != NULL && option->name != NULL; option++) {
         if (schema_given(reader, option->name) == 0)
             continue;
         const char *why = schema->refuses(object, option);
         if (why != NULL) {
             char place[SCHEMA_SHOWN_MAX + 32];
-            return schema_fail(reader, schema_line(reader, option->name, 0), "%s in %s: %s", option->name,
-                               schema_place(place, sizeof place, reader->tree), why);
+            return schema_fail(reader, schema_line(reader, option->name, 0), "%s in %s: %s",
+                               option->name, schema_place(place, sizeof place, reader->tree), why);
         }
     }
     return 0;
@@ -290,7 +297,8 @@ int schema_read(struct schema_reader *reader, void *object)
     const struct schema_section *schema = reader->schema;
     int code = 0;
 
-    for (const struct schema_option *option = schema->options; code == 0 && option->name != NULL; option++)
+    for (const struct schema_option *option = schema->options; code == 0 && option->name != NULL;
+         option++)
         code = read_option(reader, option, object);
     if (code == 0 && schema->complete != NULL)
         code = schema->complete(reader, object);
@@ -301,8 +309,8 @@ int schema_read(struct schema_reader *reader, void *object)
     return code;
 }
 
-void schema_show(struct buffer *buffer, const struct conf *conf, const struct schema_section *schema,
-                 const void *object, const char *indent)
+void schema_show(struct buffer *buffer, const struct conf *conf,
+                 const struct schema_section *schema, const void *object, const char *indent)
 {
     for (const struct schema_option *option = schema->options; option->name != NULL; option++) {
         if (schema->refuses != NULL && schema->refuses(object, option) != NULL)

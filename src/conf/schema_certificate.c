@@ -12,8 +12,10 @@
 
 #define PAIRS_MAX 2 /* one per key type */
 
-static const struct schema_word from_words[] = {
-    {"internal", CONF_FROM_INTERNAL}, {"files", CONF_FROM_FILES}, {"managed", CONF_FROM_MANAGED}, {NULL, 0}};
+static const struct schema_word from_words[] = {{"internal", CONF_FROM_INTERNAL},
+                                                {"files", CONF_FROM_FILES},
+                                                {"managed", CONF_FROM_MANAGED},
+                                                {NULL, 0}};
 static const struct schema_word key_type_words[] = {{"ecdsa", 0}, {"rsa", 1}, {NULL, 0}};
 
 static const struct schema_option certificate_options[] = {
@@ -22,7 +24,8 @@ static const struct schema_option certificate_options[] = {
     {OPTION("chain", schema_path_list, chain)},
     {OPTION("key", schema_path_list, key)},
     {OPTION("folder", schema_path, folder)},
-    {OPTION("key-types", schema_text_list, key_types), .fallback = "ecdsa", .words = key_type_words},
+    {OPTION("key-types", schema_text_list, key_types), .fallback = "ecdsa",
+     .words = key_type_words},
     {.name = NULL},
 };
 
@@ -38,7 +41,8 @@ static const char *certificate_refuses(const void *object, const struct schema_o
     if (strcmp(option->name, "key-types") == 0 && certificate->from != CONF_FROM_INTERNAL)
         return "found it without from = internal; expected it only where Holdfast makes the keys";
     if (strcmp(option->name, "names") == 0 && files && certificate->folder != NULL)
-        return "found it together with folder; expected one of them: in a folder the files say their names";
+        return "found it together with folder; expected one of them: in a folder the files say "
+               "their names";
     if (strcmp(option->name, "folder") == 0 && certificate->chain.count != 0)
         return "found it together with chain; expected one of them";
     if (strcmp(option->name, "key") == 0 && certificate->chain.count == 0)
@@ -50,7 +54,8 @@ static const char *certificate_refuses(const void *object, const struct schema_o
 
 static bool private_ipv4(const uint8_t address[4])
 {
-    return address[0] == 127 || address[0] == 10 || (address[0] == 172 && (address[1] & 0xf0) == 16) ||
+    return address[0] == 127 || address[0] == 10 ||
+           (address[0] == 172 && (address[1] & 0xf0) == 16) ||
            (address[0] == 192 && address[1] == 168) || (address[0] == 169 && address[1] == 254);
 }
 
@@ -88,11 +93,14 @@ static int check_internal(struct schema_reader *reader, const struct conf_certif
         char shown[SCHEMA_SHOWN_MAX];
         if (private_name(certificate->names.items[i]))
             continue;
-        return schema_fail(reader, schema_line(reader, "names", i),
-                           "names in certificate '%s': found '%s' with from = internal, which is for localhost, private "
-                           "addresses, names without dot and names under .localhost, .internal, .test, .home.arpa, .lan, "
-                           ".local, .example or .invalid only; expected from = files or managed for this name",
-                           certificate->name, schema_shown(shown, certificate->names.items[i]));
+        return schema_fail(
+            reader, schema_line(reader, "names", i),
+            "names in certificate '%s': found '%s' with from = internal, which is for localhost, "
+            "private "
+            "addresses, names without dot and names under .localhost, .internal, .test, "
+            ".home.arpa, .lan, "
+            ".local, .example or .invalid only; expected from = files or managed for this name",
+            certificate->name, schema_shown(shown, certificate->names.items[i]));
     }
     return 0;
 }
@@ -103,21 +111,25 @@ static int check_files(struct schema_reader *reader, const struct conf_certifica
 
     if (certificate->chain.count == 0 && certificate->folder == NULL)
         return schema_fail(reader, reader->line,
-                           "certificate '%s' has from = files but no files; expected chain = \"/path\" (with key, or "
+                           "certificate '%s' has from = files but no files; expected chain = "
+                           "\"/path\" (with key, or "
                            "combined), or folder = \"/path\"",
                            name);
     if (certificate->chain.count > PAIRS_MAX)
         return schema_fail(reader, schema_line(reader, "chain", PAIRS_MAX),
-                           "chain in certificate '%s': found %zu files; expected at most %d, one per key type (ECDSA, RSA)",
+                           "chain in certificate '%s': found %zu files; expected at most %d, one "
+                           "per key type (ECDSA, RSA)",
                            name, certificate->chain.count, PAIRS_MAX);
     for (size_t i = 0; i < certificate->chain.count; i++) {
         if (certificate->chain.items[i][0] == '\0')
             return schema_fail(reader, schema_line(reader, "chain", i),
-                               "chain in certificate '%s': found an empty path; expected a file", name);
+                               "chain in certificate '%s': found an empty path; expected a file",
+                               name);
     }
     if (certificate->key.count != 0 && certificate->key.count != certificate->chain.count)
         return schema_fail(reader, schema_line(reader, "key", 0),
-                           "key in certificate '%s': found %zu keys for %zu chains; expected one per chain, \"\" where the "
+                           "key in certificate '%s': found %zu keys for %zu chains; expected one "
+                           "per chain, \"\" where the "
                            "key stands in the chain's file, or none at all",
                            name, certificate->key.count, certificate->chain.count);
     return 0;
@@ -130,7 +142,8 @@ static int certificate_check(struct schema_reader *reader, void *object)
 
     if (schema_given(reader, "from") == 0)
         return schema_fail(reader, reader->line,
-                           "certificate '%s' does not say where it comes from; expected from = internal, files or managed",
+                           "certificate '%s' does not say where it comes from; expected from = "
+                           "internal, files or managed",
                            certificate->name);
     if (certificate->from == CONF_FROM_FILES)
         code = check_files(reader, certificate);
@@ -138,7 +151,8 @@ static int certificate_check(struct schema_reader *reader, void *object)
         code = check_internal(reader, certificate);
     if (code == 0 && certificate->names.count == 0 && certificate->folder == NULL)
         code = schema_fail(reader, reader->line,
-                           "certificate '%s' has no names; expected names = {\"shop.example\"} in it, all that it must cover",
+                           "certificate '%s' has no names; expected names = {\"shop.example\"} in "
+                           "it, all that it must cover",
                            certificate->name);
     return code;
 }

@@ -9,15 +9,16 @@
 
 #include "base/string.h"
 
-#define OPTION(option, kind, member) .name = (option), .type = &(kind), .offset = offsetof(struct conf, member)
-#define SECOND                       1000ull
-#define HOUR                         (3600 * SECOND)
-#define MEBIBYTE                     (1ull << 20)
+#define OPTION(option, kind, member)                                                               \
+    .name = (option), .type = &(kind), .offset = offsetof(struct conf, member)
+#define SECOND   1000ull
+#define HOUR     (3600 * SECOND)
+#define MEBIBYTE (1ull << 20)
 
 /* ---- user ---- */
 
-static int user_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     void *field)
+static int user_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
 {
     for (const char *c = value->text; *c != '\0'; c++) {
         if (!isalnum((unsigned char)*c) && strchr("_-.$", *c) == NULL)
@@ -26,7 +27,8 @@ static int user_read(struct schema_reader *reader, const struct schema_option *o
     return schema_text.read(reader, option, value, field);
 }
 
-static const struct schema_type user_type = {.read = user_read, .show = schema_text_show, .free = schema_text_free};
+static const struct schema_type user_type = {
+    .read = user_read, .show = schema_text_show, .free = schema_text_free};
 
 /* ---- log-handshakes = failures | "sample N" | all: two members of struct conf ---- */
 
@@ -41,7 +43,8 @@ static int log_handshakes_read(struct schema_reader *reader, const struct schema
     else if (strcmp(value->text, "all") == 0)
         conf->log_handshakes = CONF_LOG_ALL;
     else if (string_starts_with(value->text, "sample ") &&
-             schema_read_number(&sample, value->text + strlen("sample ")) == 0 && sample >= 1 && sample <= UINT32_MAX)
+             schema_read_number(&sample, value->text + strlen("sample ")) == 0 && sample >= 1 &&
+             sample <= UINT32_MAX)
         conf->log_handshakes = CONF_LOG_SAMPLE;
     else
         return schema_fail_value(reader, option, value, "failures, all or \"sample N\" (one in N)");
@@ -49,8 +52,8 @@ static int log_handshakes_read(struct schema_reader *reader, const struct schema
     return 0;
 }
 
-static void log_handshakes_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                                const void *field)
+static void log_handshakes_show(struct buffer *buffer, const struct conf *conf,
+                                const struct schema_option *option, const void *field)
 {
     (void)field;
     (void)option;
@@ -67,7 +70,8 @@ static void log_handshakes_show(struct buffer *buffer, const struct conf *conf, 
     }
 }
 
-static const struct schema_type log_handshakes_type = {.read = log_handshakes_read, .show = log_handshakes_show};
+static const struct schema_type log_handshakes_type = {.read = log_handshakes_read,
+                                                       .show = log_handshakes_show};
 
 /* ---- the table ---- */
 
@@ -75,25 +79,14 @@ static const struct schema_option global_options[] = {
     {OPTION("state-folder", schema_path, state_folder), .fallback = "/var/lib/holdfast"},
     {OPTION("user", user_type, user)},
     {OPTION("workers", schema_count, workers), .minimum = 1, .maximum = CONF_WORKERS_MAX},
-    {OPTION("buffer-memory", schema_size, buffer_memory),
-     .fallback = "256m",
-     .minimum = 4 * MEBIBYTE,
-     .maximum = MEBIBYTE << 20},
-    {OPTION("max-sessions", schema_count, max_sessions),
-     .fallback = "none",
-     .minimum = 1,
-     .maximum = 100 * 1000 * 1000,
-     .none = true},
-    {OPTION("drain-timeout", schema_duration, drain_timeout),
-     .fallback = "30s",
-     .minimum = 1,
-     .maximum = 7 * 24 * HOUR,
-     .none = true},
-    {OPTION("drain-notice", schema_duration, drain_notice),
-     .fallback = "none",
-     .minimum = 1,
-     .maximum = HOUR,
-     .none = true},
+    {OPTION("buffer-memory", schema_size, buffer_memory), .fallback = "256m",
+     .minimum = 4 * MEBIBYTE, .maximum = MEBIBYTE << 20},
+    {OPTION("max-sessions", schema_count, max_sessions), .fallback = "none", .minimum = 1,
+     .maximum = 100 * 1000 * 1000, .none = true},
+    {OPTION("drain-timeout", schema_duration, drain_timeout), .fallback = "30s", .minimum = 1,
+     .maximum = 7 * 24 * HOUR, .none = true},
+    {OPTION("drain-notice", schema_duration, drain_notice), .fallback = "none", .minimum = 1,
+     .maximum = HOUR, .none = true},
     {OPTION("handshaker-nice", schema_integer, handshaker_nice), .fallback = "10", .maximum = 19},
     {.name = "log-handshakes", .type = &log_handshakes_type, .fallback = "failures"},
     {OPTION("log-sessions", schema_boolean, log_sessions), .fallback = "yes"},
@@ -127,7 +120,8 @@ static int global_check(struct schema_reader *reader, void *object)
 
     if (conf->drain_notice != 0 && conf->drain_notice >= conf->drain_timeout)
         schema_warn(reader, schema_line(reader, "drain-notice", 0),
-                    "drain-notice is not shorter than drain-timeout: sessions get less time to finish than load "
+                    "drain-notice is not shorter than drain-timeout: sessions get less time to "
+                    "finish than load "
                     "balancers get to notice");
     return 0;
 }
@@ -142,7 +136,8 @@ static int admin_bind_read(struct schema_reader *reader, const struct schema_opt
 {
     struct conf_addresses *list = field;
     uint8_t bytes[16];
-    static const uint8_t loopback[16] = {[15] = 1}, mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
+    static const uint8_t loopback[16] = {[15] = 1},
+                         mapped[13] = {[10] = 0xff, [11] = 0xff, [12] = 127};
 
     int code = schema_addresses.read(reader, option, value, field);
     if (code != 0)
@@ -151,14 +146,17 @@ static int admin_bind_read(struct schema_reader *reader, const struct schema_opt
     address_bytes(bytes, address);
     if (address->any.sa_family != AF_UNIX && memcmp(bytes, loopback, sizeof bytes) != 0 &&
         memcmp(bytes, mapped, sizeof mapped) != 0)
-        return schema_fail_value(reader, option, value,
-                                 "a loopback address (127.0.0.1:8444, [::1]:8444) or a Unix socket, because admin has "
-                                 "no authentication");
+        return schema_fail_value(
+            reader, option, value,
+            "a loopback address (127.0.0.1:8444, [::1]:8444) or a Unix socket, because admin has "
+            "no authentication");
     return 0;
 }
 
-static const struct schema_type admin_bind_type = {
-    .list = true, .read = admin_bind_read, .show = schema_addresses_show, .free = schema_addresses_free};
+static const struct schema_type admin_bind_type = {.list = true,
+                                                   .read = admin_bind_read,
+                                                   .show = schema_addresses_show,
+                                                   .free = schema_addresses_free};
 
 static const struct schema_option admin_options[] = {
     {.name = "bind", .type = &admin_bind_type, .offset = offsetof(struct conf_admin, bind)},
@@ -170,9 +168,11 @@ static int admin_check(struct schema_reader *reader, void *object)
     struct conf_admin *admin = object;
 
     if (admin->bind.count == 0)
-        return schema_fail(reader, reader->line, "admin has no address; expected bind = \"127.0.0.1:8444\" in it");
+        return schema_fail(reader, reader->line,
+                           "admin has no address; expected bind = \"127.0.0.1:8444\" in it");
     admin->present = true;
     return 0;
 }
 
-const struct schema_section schema_admin = {.kind = "admin", .options = admin_options, .check = admin_check};
+const struct schema_section schema_admin = {
+    .kind = "admin", .options = admin_options, .check = admin_check};

@@ -46,7 +46,8 @@ static int upstream_read(struct schema_reader *reader, const struct schema_optio
                          const struct schema_value *value, void *field)
 {
     char name[CONF_NAME_MAX];
-    uint32_t upstream = name_lower(name, value->text) ? conf_find_upstream(reader->conf, name) : CONF_NONE;
+    uint32_t upstream =
+        name_lower(name, value->text) ? conf_find_upstream(reader->conf, name) : CONF_NONE;
 
     if (upstream == CONF_NONE)
         return fail_unknown_upstream(reader, option, value, value->text);
@@ -54,8 +55,8 @@ static int upstream_read(struct schema_reader *reader, const struct schema_optio
     return 0;
 }
 
-static void upstream_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                          const void *field)
+static void upstream_show(struct buffer *buffer, const struct conf *conf,
+                          const struct schema_option *option, const void *field)
 {
     uint32_t upstream = *(const uint32_t *)field;
 
@@ -69,7 +70,8 @@ static int certificates_read(struct schema_reader *reader, const struct schema_o
 {
     struct conf_listener *listener = field;
     char name[CONF_NAME_MAX], hint[SCHEMA_SHOWN_MAX];
-    uint32_t certificate = name_lower(name, value->text) ? conf_find_certificate(reader->conf, name) : CONF_NONE;
+    uint32_t certificate =
+        name_lower(name, value->text) ? conf_find_certificate(reader->conf, name) : CONF_NONE;
 
     if (certificate == CONF_NONE) {
         struct schema_nearest nearest = {.word = value->text};
@@ -82,16 +84,16 @@ static int certificates_read(struct schema_reader *reader, const struct schema_o
         if (listener->certificates[i] == certificate)
             return schema_fail_value(reader, option, value, "each certificate once");
     }
-    uint32_t *item =
-        list_append(&listener->certificates, &listener->certificate_count, sizeof *listener->certificates);
+    uint32_t *item = list_append(&listener->certificates, &listener->certificate_count,
+                                 sizeof *listener->certificates);
     if (item == NULL)
         return schema_fail_memory(reader);
     *item = certificate;
     return 0;
 }
 
-static void certificates_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                              const void *field)
+static void certificates_show(struct buffer *buffer, const struct conf *conf,
+                              const struct schema_option *option, const void *field)
 {
     const struct conf_listener *listener = field;
 
@@ -121,8 +123,8 @@ static const struct schema_type certificates_type = {
 
 #define ROUTE_EXPECTED "a route such as \"shop.example=app\" or \"*.shop.example=app\""
 
-static int routes_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                       void *field)
+static int routes_read(struct schema_reader *reader, const struct schema_option *option,
+                       const struct schema_value *value, void *field)
 {
     struct conf_listener *listener = field;
     const char *equals = strchr(value->text, '=');
@@ -135,7 +137,9 @@ static int routes_read(struct schema_reader *reader, const struct schema_option 
     const char *wrong = schema_read_name(name, text, true, false);
     if (wrong != NULL)
         return schema_fail_value(reader, option, value, ROUTE_EXPECTED ": %s", wrong);
-    uint32_t upstream = name_lower(upstream_name, equals + 1) ? conf_find_upstream(reader->conf, upstream_name) : CONF_NONE;
+    uint32_t upstream = name_lower(upstream_name, equals + 1)
+                            ? conf_find_upstream(reader->conf, upstream_name)
+                            : CONF_NONE;
     if (upstream == CONF_NONE)
         return fail_unknown_upstream(reader, option, value, equals + 1);
     for (size_t i = 0; i < listener->route_count; i++) {
@@ -144,7 +148,8 @@ static int routes_read(struct schema_reader *reader, const struct schema_option 
     }
     if (listener->route_count == ROUTES_MAX)
         return schema_fail_value(reader, option, value, "at most %d routes", ROUTES_MAX);
-    struct conf_route *route = list_append(&listener->routes, &listener->route_count, sizeof *listener->routes);
+    struct conf_route *route =
+        list_append(&listener->routes, &listener->route_count, sizeof *listener->routes);
     if (route == NULL)
         return schema_fail_memory(reader);
     route->upstream = upstream;
@@ -152,8 +157,8 @@ static int routes_read(struct schema_reader *reader, const struct schema_option 
     return route->name == NULL ? schema_fail_memory(reader) : 0;
 }
 
-static void routes_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                        const void *field)
+static void routes_show(struct buffer *buffer, const struct conf *conf,
+                        const struct schema_option *option, const void *field)
 {
     const struct conf_listener *listener = field;
 
@@ -181,15 +186,17 @@ static const struct schema_type routes_type = {
 
 /* ---- groups = "X25519:P-256": whether OpenSSL knows them shows when the listener starts ---- */
 
-static int groups_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                       void *field)
+static int groups_read(struct schema_reader *reader, const struct schema_option *option,
+                       const struct schema_value *value, void *field)
 {
     const char *c = value->text;
 
     while (isalnum((unsigned char)*c) || (*c != '\0' && strchr("_-:", *c) != NULL))
         c++;
-    if (*c != '\0' || value->text[0] == ':' || string_ends_with(value->text, ":") || strstr(value->text, "::") != NULL)
-        return schema_fail_value(reader, option, value, "names of groups joined by colons, such as " CONF_GROUPS_DEFAULT);
+    if (*c != '\0' || value->text[0] == ':' || string_ends_with(value->text, ":") ||
+        strstr(value->text, "::") != NULL)
+        return schema_fail_value(reader, option, value,
+                                 "names of groups joined by colons, such as " CONF_GROUPS_DEFAULT);
     return schema_text.read(reader, option, value, field);
 }
 
@@ -200,11 +207,15 @@ static const struct schema_type groups_type = {
 
 static const struct schema_word mode_words[] = {
     {"tcp", CONF_MODE_TCP}, {"pass-through", CONF_MODE_PASS_THROUGH}, {NULL, 0}};
-static const struct schema_word strict_words[] = {
-    {"no", CONF_UNKNOWN_NAME_DEFAULT},  {"yes", CONF_UNKNOWN_NAME_REFUSE}, {"off", CONF_UNKNOWN_NAME_DEFAULT},
-    {"on", CONF_UNKNOWN_NAME_REFUSE},   {"false", CONF_UNKNOWN_NAME_DEFAULT},
-    {"true", CONF_UNKNOWN_NAME_REFUSE}, {NULL, 0}};
-static const struct schema_word version_words[] = {{"1.2", CONF_TLS_1_2}, {"1.3", CONF_TLS_1_3}, {NULL, 0}};
+static const struct schema_word strict_words[] = {{"no", CONF_UNKNOWN_NAME_DEFAULT},
+                                                  {"yes", CONF_UNKNOWN_NAME_REFUSE},
+                                                  {"off", CONF_UNKNOWN_NAME_DEFAULT},
+                                                  {"on", CONF_UNKNOWN_NAME_REFUSE},
+                                                  {"false", CONF_UNKNOWN_NAME_DEFAULT},
+                                                  {"true", CONF_UNKNOWN_NAME_REFUSE},
+                                                  {NULL, 0}};
+static const struct schema_word version_words[] = {
+    {"1.2", CONF_TLS_1_2}, {"1.3", CONF_TLS_1_3}, {NULL, 0}};
 
 static const struct schema_option listener_options[] = {
     {OPTION("bind", schema_addresses, bind)},
@@ -218,70 +229,49 @@ static const struct schema_option listener_options[] = {
     {OPTION("tls-max", schema_choice, max_version), .fallback = "1.3", .words = version_words},
     {OPTION("groups", groups_type, groups), .fallback = CONF_GROUPS_DEFAULT},
     {OPTION("tickets", schema_count, tickets), .fallback = "1", .maximum = 16, .none = true},
-    {OPTION("ticket-lifetime", schema_duration, ticket_lifetime),
-     .fallback = "12h",
-     .minimum = MINUTE,
-     .maximum = 7 * DAY},
+    {OPTION("ticket-lifetime", schema_duration, ticket_lifetime), .fallback = "12h",
+     .minimum = MINUTE, .maximum = 7 * DAY},
     {OPTION("tolerate-truncation", schema_boolean, tolerate_truncation), .fallback = "no"},
     {OPTION("proxy-from", schema_networks, proxy_from)},
     {OPTION("allow", schema_networks, allow)},
     {OPTION("deny", schema_networks, deny)},
-    {OPTION("proxy-timeout", schema_duration, proxy_timeout), .fallback = "5s", .minimum = 100, .maximum = 10 * MINUTE},
-    {OPTION("handshake-timeout", schema_duration, handshake_timeout),
-     .fallback = "10s",
-     .minimum = 100,
+    {OPTION("proxy-timeout", schema_duration, proxy_timeout), .fallback = "5s", .minimum = 100,
      .maximum = 10 * MINUTE},
-    {OPTION("idle-timeout", schema_duration, idle_timeout),
-     .fallback = "none",
-     .minimum = SECOND,
-     .maximum = 3650 * DAY,
-     .none = true},
-    {OPTION("max-session-age", schema_duration, max_session_age),
-     .fallback = "none",
-     .minimum = SECOND,
-     .maximum = 3650 * DAY,
-     .none = true},
-    {OPTION("half-close-timeout", schema_duration, half_close_timeout),
-     .fallback = "5m",
-     .minimum = 100,
-     .maximum = 365 * DAY},
-    {OPTION("keep-alive", schema_seconds, keepalive),
-     .fallback = "60s",
-     .minimum = SECOND,
-     .maximum = 32767 * SECOND,
-     .none = true},
-    {OPTION("user-timeout", schema_duration_32, user_timeout),
-     .fallback = "none",
-     .minimum = 100,
-     .maximum = DAY,
-     .none = true},
-    {OPTION("client-hello-max", schema_size_32, client_hello_max),
-     .fallback = "16k",
-     .minimum = 512,
-     .maximum = 128 * KIBIBYTE},
-    {OPTION("max-connections", schema_count, max_connections),
-     .fallback = "none",
-     .minimum = 1,
-     .maximum = CONNECTIONS_MAX,
-     .none = true},
+    {OPTION("handshake-timeout", schema_duration, handshake_timeout), .fallback = "10s",
+     .minimum = 100, .maximum = 10 * MINUTE},
+    {OPTION("idle-timeout", schema_duration, idle_timeout), .fallback = "none", .minimum = SECOND,
+     .maximum = 3650 * DAY, .none = true},
+    {OPTION("max-session-age", schema_duration, max_session_age), .fallback = "none",
+     .minimum = SECOND, .maximum = 3650 * DAY, .none = true},
+    {OPTION("half-close-timeout", schema_duration, half_close_timeout), .fallback = "5m",
+     .minimum = 100, .maximum = 365 * DAY},
+    {OPTION("keep-alive", schema_seconds, keepalive), .fallback = "60s", .minimum = SECOND,
+     .maximum = 32767 * SECOND, .none = true},
+    {OPTION("user-timeout", schema_duration_32, user_timeout), .fallback = "none", .minimum = 100,
+     .maximum = DAY, .none = true},
+    {OPTION("client-hello-max", schema_size_32, client_hello_max), .fallback = "16k",
+     .minimum = 512, .maximum = 128 * KIBIBYTE},
+    {OPTION("max-connections", schema_count, max_connections), .fallback = "none", .minimum = 1,
+     .maximum = CONNECTIONS_MAX, .none = true},
     {OPTION("max-connections-per-source", schema_count, max_connections_per_source),
-     .fallback = "none",
-     .minimum = 1,
-     .maximum = CONNECTIONS_MAX,
-     .none = true},
-    {OPTION("backlog", schema_integer, backlog), .fallback = "4096", .minimum = 1, .maximum = 65535},
+     .fallback = "none", .minimum = 1, .maximum = CONNECTIONS_MAX, .none = true},
+    {OPTION("backlog", schema_integer, backlog), .fallback = "4096", .minimum = 1,
+     .maximum = 65535},
     {.name = NULL},
 };
 
 static const char *listener_refuses(const void *object, const struct schema_option *option)
 {
-    static const char *const terminating[] = {"certificates", "alpn",    "tls-min",         "tls-max",
-                                              "groups",       "tickets", "ticket-lifetime", "tolerate-truncation"};
+    static const char *const terminating[] = {
+        "certificates", "alpn",    "tls-min",         "tls-max",
+        "groups",       "tickets", "ticket-lifetime", "tolerate-truncation"};
     const struct conf_listener *listener = object;
 
-    for (size_t i = 0; listener->mode == CONF_MODE_PASS_THROUGH && i < ARRAY_SIZE(terminating); i++) {
+    for (size_t i = 0; listener->mode == CONF_MODE_PASS_THROUGH && i < ARRAY_SIZE(terminating);
+         i++) {
         if (strcmp(option->name, terminating[i]) == 0)
-            return "found it with mode = pass-through, which does not take part in the handshake; expected mode = tcp";
+            return "found it with mode = pass-through, which does not take part in the handshake; "
+                   "expected mode = tcp";
     }
     if (strcmp(option->name, "proxy-timeout") == 0 && listener->proxy_from.count == 0)
         return "found it without proxy-from; expected the networks that send PROXY headers";
@@ -295,11 +285,14 @@ static int check_upstream(struct schema_reader *reader, const struct conf_listen
     if (listener->upstream != CONF_NONE)
         return 0;
     if (listener->route_count == 0)
-        return schema_fail(reader, reader->line,
-                           "listener '%s' has no upstream; expected upstream = \"NAME\" or routes in it", listener->name);
+        return schema_fail(
+            reader, reader->line,
+            "listener '%s' has no upstream; expected upstream = \"NAME\" or routes in it",
+            listener->name);
     if (listener->unknown_name != CONF_UNKNOWN_NAME_REFUSE)
         return schema_fail(reader, schema_line(reader, "routes", 0),
-                           "listener '%s' has routes but no upstream for all other names; expected upstream = \"NAME\" "
+                           "listener '%s' has routes but no upstream for all other names; expected "
+                           "upstream = \"NAME\" "
                            "or strict-sni = yes",
                            listener->name);
     return 0;
@@ -310,14 +303,17 @@ static int check_tls(struct schema_reader *reader, const struct conf_listener *l
     if (listener->mode == CONF_MODE_PASS_THROUGH)
         return 0;
     if (listener->certificate_count == 0)
-        return schema_fail(reader, reader->line,
-                           "listener '%s' has no certificate; expected certificates = {\"NAME\"} in it, or mode = "
-                           "pass-through",
-                           listener->name);
+        return schema_fail(
+            reader, reader->line,
+            "listener '%s' has no certificate; expected certificates = {\"NAME\"} in it, or mode = "
+            "pass-through",
+            listener->name);
     if (listener->min_version > listener->max_version)
-        return schema_fail(reader, schema_line(reader, schema_given(reader, "tls-min") ? "tls-min" : "tls-max", 0),
-                           "listener '%s': found tls-min = 1.3 above tls-max = 1.2; expected tls-min up to tls-max",
-                           listener->name);
+        return schema_fail(
+            reader, schema_line(reader, schema_given(reader, "tls-min") ? "tls-min" : "tls-max", 0),
+            "listener '%s': found tls-min = 1.3 above tls-max = 1.2; expected tls-min up to "
+            "tls-max",
+            listener->name);
     return 0;
 }
 
@@ -329,20 +325,27 @@ static void warn_timeouts(struct schema_reader *reader, const struct conf_listen
 
     if (idle != 0 && listener->keepalive != 0 && idle <= listener->keepalive * SECOND)
         schema_warn(reader, idle_line,
-                    "idle-timeout of listener '%s' is not longer than keep-alive (%u s): no session lives long enough for a "
+                    "idle-timeout of listener '%s' is not longer than keep-alive (%u s): no "
+                    "session lives long enough for a "
                     "keep-alive probe",
                     name, listener->keepalive);
     if (idle != 0 && listener->max_session_age != 0 && listener->max_session_age <= idle)
         schema_warn(reader, schema_line(reader, "max-session-age", 0),
-                    "max-session-age of listener '%s' is not longer than idle-timeout: idle-timeout never acts", name);
-    if (idle != 0 && schema_given(reader, "half-close-timeout") != 0 && listener->half_close_timeout > idle)
+                    "max-session-age of listener '%s' is not longer than idle-timeout: "
+                    "idle-timeout never acts",
+                    name);
+    if (idle != 0 && schema_given(reader, "half-close-timeout") != 0 &&
+        listener->half_close_timeout > idle)
         schema_warn(reader, schema_line(reader, "half-close-timeout", 0),
-                    "half-close-timeout of listener '%s' is longer than idle-timeout: a half-closed session without data "
+                    "half-close-timeout of listener '%s' is longer than idle-timeout: a "
+                    "half-closed session without data "
                     "ends by idle-timeout first",
                     name);
-    if (listener->user_timeout != 0 && listener->keepalive != 0 && listener->user_timeout < listener->keepalive * SECOND)
+    if (listener->user_timeout != 0 && listener->keepalive != 0 &&
+        listener->user_timeout < listener->keepalive * SECOND)
         schema_warn(reader, schema_line(reader, "user-timeout", 0),
-                    "user-timeout of listener '%s' is shorter than keep-alive: the first unanswered keep-alive probe ends "
+                    "user-timeout of listener '%s' is shorter than keep-alive: the first "
+                    "unanswered keep-alive probe ends "
                     "the session",
                     name);
 }
@@ -351,13 +354,16 @@ static void warn_limits(struct schema_reader *reader, const struct conf_listener
 {
     uint32_t max_sessions = reader->conf->max_sessions;
 
-    if (listener->max_connections != 0 && listener->max_connections_per_source > listener->max_connections)
-        schema_warn(reader, schema_line(reader, "max-connections-per-source", 0),
-                    "max-connections-per-source of listener '%s' is above max-connections: it never acts", listener->name);
+    if (listener->max_connections != 0 &&
+        listener->max_connections_per_source > listener->max_connections)
+        schema_warn(
+            reader, schema_line(reader, "max-connections-per-source", 0),
+            "max-connections-per-source of listener '%s' is above max-connections: it never acts",
+            listener->name);
     if (max_sessions != 0 && listener->max_connections > max_sessions)
         schema_warn(reader, schema_line(reader, "max-connections", 0),
-                    "max-connections of listener '%s' is above max-sessions (%u): it never acts", listener->name,
-                    max_sessions);
+                    "max-connections of listener '%s' is above max-sessions (%u): it never acts",
+                    listener->name, max_sessions);
 }
 
 static int listener_check(struct schema_reader *reader, void *object)
@@ -365,7 +371,8 @@ static int listener_check(struct schema_reader *reader, void *object)
     struct conf_listener *listener = object;
 
     if (listener->bind.count == 0)
-        return schema_fail(reader, reader->line, "listener '%s' has no address; expected bind = {\"ADDRESS:PORT\"} in it",
+        return schema_fail(reader, reader->line,
+                           "listener '%s' has no address; expected bind = {\"ADDRESS:PORT\"} in it",
                            listener->name);
     int code = check_tls(reader, listener);
     if (code == 0)

@@ -20,7 +20,8 @@
 /* ---- servers = {"10.0.0.5:8080 weight=3 max-connections=100"} ---- */
 
 #define SERVER_EXPECTED                                                                            \
-    "a server such as 10.0.0.5:8080, [2001:db8::5]:8080, app.internal:8080 or unix:/run/app.sock, and behind it, if "  \
+    "a server such as 10.0.0.5:8080, [2001:db8::5]:8080, app.internal:8080 or "                    \
+    "unix:/run/app.sock, and behind it, if "                                                       \
     "wanted, weight=N and max-connections=N"
 
 /* "weight=3"; `word` is cut in two. */
@@ -43,25 +44,29 @@ static int server_setting(struct schema_reader *reader, const struct schema_opti
     }
     if (strcmp(word, "max-connections") == 0) {
         if (!is_number || number < 1 || number > INT32_MAX)
-            return schema_fail_value(reader, option, value, "max-connections from 1 to %d", INT32_MAX);
+            return schema_fail_value(reader, option, value, "max-connections from 1 to %d",
+                                     INT32_MAX);
         server->max_connections = (uint32_t)number;
         return 0;
     }
     schema_nearest_try(&nearest, "weight");
     schema_nearest_try(&nearest, "max-connections");
-    return schema_fail_value(reader, option, value, SERVER_EXPECTED "%s", schema_nearest_text(&nearest, hint));
+    return schema_fail_value(reader, option, value, SERVER_EXPECTED "%s",
+                             schema_nearest_text(&nearest, hint));
 }
 
 /* The address, or the name that is resolved later. */
 static int server_place(struct schema_reader *reader, const struct schema_option *option,
-                        const struct schema_value *value, const char *place, struct conf_server *server)
+                        const struct schema_value *value, const char *place,
+                        struct conf_server *server)
 {
     char host[SCHEMA_NAME_SIZE], name[SCHEMA_NAME_SIZE];
     struct error error = {0};
     uint16_t port;
 
     if (string_starts_with(place, "unix:")) {
-        if (address_parse(&server->address, place, &error) != 0 || !string_starts_with(place, "unix:/"))
+        if (address_parse(&server->address, place, &error) != 0 ||
+            !string_starts_with(place, "unix:/"))
             return schema_fail_value(reader, option, value, "an absolute path behind 'unix:'%s%s",
                                      error.message[0] == '\0' ? "" : ": ", error.message);
         return 0;
@@ -78,13 +83,14 @@ static int server_place(struct schema_reader *reader, const struct schema_option
     server->host = strdup(name);
     if (server->host == NULL)
         return schema_fail_memory(reader);
-    server->address = (struct address){.in = {.sin_family = AF_INET}, .size = sizeof(struct sockaddr_in)};
+    server->address =
+        (struct address){.in = {.sin_family = AF_INET}, .size = sizeof(struct sockaddr_in)};
     address_set_port(&server->address, port);
     return 0;
 }
 
-static int servers_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                        void *field)
+static int servers_read(struct schema_reader *reader, const struct schema_option *option,
+                        const struct schema_value *value, void *field)
 {
     struct conf_upstream *upstream = field;
     char text[SCHEMA_VALUE_MAX + 1], *rest = NULL;
@@ -99,7 +105,8 @@ static int servers_read(struct schema_reader *reader, const struct schema_option
     }
     if (upstream->server_count == CONF_SERVERS_MAX)
         return schema_fail_value(reader, option, value, "at most %d servers", CONF_SERVERS_MAX);
-    struct conf_server *server = list_append(&upstream->servers, &upstream->server_count, sizeof *upstream->servers);
+    struct conf_server *server =
+        list_append(&upstream->servers, &upstream->server_count, sizeof *upstream->servers);
     if (server == NULL)
         return schema_fail_memory(reader);
     server->weight = 1;
@@ -112,8 +119,8 @@ static int servers_read(struct schema_reader *reader, const struct schema_option
     return code;
 }
 
-static void servers_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                         const void *field)
+static void servers_show(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_option *option, const void *field)
 {
     const struct conf_upstream *upstream = field;
 
@@ -163,26 +170,21 @@ static const struct schema_option upstream_options[] = {
     {.name = "servers", .type = &servers_type},
     {OPTION("balance", schema_choice, balance), .fallback = "round-robin", .words = balance_words},
     {OPTION("source-addresses", schema_sources, source_addresses)},
-    {OPTION("connect-timeout", schema_duration, connect_timeout),
-     .fallback = "5s",
-     .minimum = 10,
+    {OPTION("connect-timeout", schema_duration, connect_timeout), .fallback = "5s", .minimum = 10,
      .maximum = 10 * MINUTE},
-    {OPTION("connect-tries", schema_count, connect_tries), .fallback = "3", .minimum = 1, .maximum = 16},
-    {OPTION("check-interval", schema_duration, check_interval), .minimum = 100, .maximum = HOUR, .none = true},
-    {OPTION("check-timeout", schema_duration, check_timeout), .fallback = "2s", .minimum = 10, .maximum = 10 * MINUTE},
+    {OPTION("connect-tries", schema_count, connect_tries), .fallback = "3", .minimum = 1,
+     .maximum = 16},
+    {OPTION("check-interval", schema_duration, check_interval), .minimum = 100, .maximum = HOUR,
+     .none = true},
+    {OPTION("check-timeout", schema_duration, check_timeout), .fallback = "2s", .minimum = 10,
+     .maximum = 10 * MINUTE},
     {OPTION("check-rise", schema_count, check_rise), .fallback = "2", .minimum = 1, .maximum = 100},
     {OPTION("check-fall", schema_count, check_fall), .fallback = "3", .minimum = 1, .maximum = 100},
     {OPTION("proxy", schema_choice, proxy_out), .fallback = "none", .words = proxy_words},
-    {OPTION("keep-alive", schema_seconds, keepalive),
-     .fallback = "60s",
-     .minimum = SECOND,
-     .maximum = 32767 * SECOND,
-     .none = true},
-    {OPTION("user-timeout", schema_duration_32, user_timeout),
-     .fallback = "none",
-     .minimum = 100,
-     .maximum = 24 * HOUR,
-     .none = true},
+    {OPTION("keep-alive", schema_seconds, keepalive), .fallback = "60s", .minimum = SECOND,
+     .maximum = 32767 * SECOND, .none = true},
+    {OPTION("user-timeout", schema_duration_32, user_timeout), .fallback = "none", .minimum = 100,
+     .maximum = 24 * HOUR, .none = true},
     {OPTION("tls", schema_boolean, tls), .fallback = "no"},
     {OPTION("tls-verify", schema_boolean, tls_verify), .fallback = "yes"},
     {OPTION("tls-trust", schema_path, tls_trust)},
@@ -211,20 +213,24 @@ static int check_tls(struct schema_reader *reader, const struct conf_upstream *u
         const char *given = upstream->tls_key == NULL ? "tls-certificate" : "tls-key";
         const char *missing = upstream->tls_key == NULL ? "tls-key" : "tls-certificate";
         return schema_fail(reader, schema_line(reader, given, 0),
-                           "%s in upstream '%s': found it without %s; expected both or neither", given, upstream->name,
-                           missing);
+                           "%s in upstream '%s': found it without %s; expected both or neither",
+                           given, upstream->name, missing);
     }
     if (upstream->tls && !upstream->tls_verify) {
-        schema_warn(reader, schema_line(reader, "tls-verify", 0),
-                    "upstream '%s' does not verify its servers: whoever answers gets the clients' data", upstream->name);
+        schema_warn(
+            reader, schema_line(reader, "tls-verify", 0),
+            "upstream '%s' does not verify its servers: whoever answers gets the clients' data",
+            upstream->name);
         if (upstream->tls_trust != NULL)
-            schema_warn(reader, schema_line(reader, "tls-trust", 0), "tls-trust of upstream '%s' has no effect: tls-verify is no",
+            schema_warn(reader, schema_line(reader, "tls-trust", 0),
+                        "tls-trust of upstream '%s' has no effect: tls-verify is no",
                         upstream->name);
     }
     for (size_t i = 0; i < upstream->server_count && upstream->tls && upstream->tls_verify; i++) {
         if (upstream->tls_name == NULL && upstream->servers[i].address.any.sa_family == AF_UNIX)
             return schema_fail(reader, schema_line(reader, "servers", i),
-                               "servers in upstream '%s': found TLS over the Unix socket '%s', which has no name to "
+                               "servers in upstream '%s': found TLS over the Unix socket '%s', "
+                               "which has no name to "
                                "verify; expected a tls-name",
                                upstream->name, upstream->servers[i].name);
     }
@@ -245,12 +251,18 @@ static int upstream_check(struct schema_reader *reader, void *object)
     struct conf_upstream *upstream = object;
 
     if (upstream->server_count == 0)
-        return schema_fail(reader, reader->line, "upstream '%s' has no servers; expected servers = {\"host:port\"} in it",
+        return schema_fail(reader, reader->line,
+                           "upstream '%s' has no servers; expected servers = {\"host:port\"} in it",
                            upstream->name);
     if (upstream->check_interval != 0 && upstream->check_timeout > upstream->check_interval)
-        schema_warn(reader, schema_line(reader, schema_given(reader, "check-timeout") ? "check-timeout" : "check-interval", 0),
-                    "check-timeout of upstream '%s' is longer than check-interval: checks of a slow server overlap",
-                    upstream->name);
+        schema_warn(
+            reader,
+            schema_line(reader,
+                        schema_given(reader, "check-timeout") ? "check-timeout" : "check-interval",
+                        0),
+            "check-timeout of upstream '%s' is longer than check-interval: checks of a slow server "
+            "overlap",
+            upstream->name);
     return check_tls(reader, upstream);
 }
 

@@ -19,8 +19,9 @@ void schema_addresses_free(void *field)
     *list = (struct conf_addresses){0};
 }
 
-static int address_keep(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                        const struct address *address, struct conf_addresses *list)
+static int address_keep(struct schema_reader *reader, const struct schema_option *option,
+                        const struct schema_value *value, const struct address *address,
+                        struct conf_addresses *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         if (address_equal(&list->items[i], address))
@@ -42,9 +43,10 @@ static int addresses_read(struct schema_reader *reader, const struct schema_opti
     struct error error = {0};
 
     if (address_parse(&address, value->text, &error) != 0)
-        return schema_fail_value(reader, option, value,
-                                 "an address with port, such as 0.0.0.0:443, [::]:443 or *:443, or unix:/path: %s",
-                                 error.message);
+        return schema_fail_value(
+            reader, option, value,
+            "an address with port, such as 0.0.0.0:443, [::]:443 or *:443, or unix:/path: %s",
+            error.message);
     if (address.any.sa_family != AF_UNIX && address_port(&address) == 0)
         return schema_fail_value(reader, option, value, "a port from 1 to 65535");
     if (address.any.sa_family == AF_UNIX && !string_starts_with(value->text, "unix:/"))
@@ -52,8 +54,8 @@ static int addresses_read(struct schema_reader *reader, const struct schema_opti
     return address_keep(reader, option, value, &address, field);
 }
 
-void schema_addresses_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                           const void *field)
+void schema_addresses_show(struct buffer *buffer, const struct conf *conf,
+                           const struct schema_option *option, const void *field)
 {
     const struct conf_addresses *list = field;
     char text[ADDRESS_TEXT_MAX];
@@ -94,20 +96,21 @@ static const char *format_ip(char text[INET6_ADDRSTRLEN], const uint8_t bytes[16
                             : inet_ntop(AF_INET6, bytes, text, INET6_ADDRSTRLEN);
 }
 
-static int sources_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                        void *field)
+static int sources_read(struct schema_reader *reader, const struct schema_option *option,
+                        const struct schema_value *value, void *field)
 {
     struct address address;
     uint8_t bytes[16];
 
     if (!read_ip(bytes, value->text))
-        return schema_fail_value(reader, option, value, "an IPv4 or IPv6 address of this machine, without port");
+        return schema_fail_value(reader, option, value,
+                                 "an IPv4 or IPv6 address of this machine, without port");
     address_from_bytes(&address, bytes, 0);
     return address_keep(reader, option, value, &address, field);
 }
 
-static void sources_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                         const void *field)
+static void sources_show(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_option *option, const void *field)
 {
     const struct conf_addresses *list = field;
 
@@ -124,22 +127,25 @@ static void sources_show(struct buffer *buffer, const struct conf *conf, const s
         ignore(buffer_append_text(buffer, "}"));
 }
 
-const struct schema_type schema_addresses = {
-    .list = true, .read = addresses_read, .show = schema_addresses_show, .free = schema_addresses_free};
+const struct schema_type schema_addresses = {.list = true,
+                                             .read = addresses_read,
+                                             .show = schema_addresses_show,
+                                             .free = schema_addresses_free};
 const struct schema_type schema_sources = {
     .list = true, .read = sources_read, .show = sources_show, .free = schema_addresses_free};
 
 /* ---- networks ---- */
 
-static int networks_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                         void *field)
+static int networks_read(struct schema_reader *reader, const struct schema_option *option,
+                         const struct schema_value *value, void *field)
 {
     struct conf_networks *list = field;
     struct network network;
     struct error error = {0};
 
     if (network_parse(&network, value->text, &error) != 0)
-        return schema_fail_value(reader, option, value, "a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1: %s",
+        return schema_fail_value(reader, option, value,
+                                 "a network such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.1: %s",
                                  error.message);
     struct network *item = list_append(&list->items, &list->count, sizeof *list->items);
     if (item == NULL)
@@ -148,8 +154,8 @@ static int networks_read(struct schema_reader *reader, const struct schema_optio
     return 0;
 }
 
-static void networks_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                          const void *field)
+static void networks_show(struct buffer *buffer, const struct conf *conf,
+                          const struct schema_option *option, const void *field)
 {
     const struct conf_networks *list = field;
 
@@ -159,8 +165,8 @@ static void networks_show(struct buffer *buffer, const struct conf *conf, const 
         const struct network *network = &list->items[i];
         char text[INET6_ADDRSTRLEN];
         bool v4 = is_mapped(network->bytes) && network->prefix >= 96;
-        const char *address =
-            v4 ? format_ip(text, network->bytes) : inet_ntop(AF_INET6, network->bytes, text, sizeof text);
+        const char *address = v4 ? format_ip(text, network->bytes)
+                                 : inet_ntop(AF_INET6, network->bytes, text, sizeof text);
         ignore(buffer_printf(buffer, "%s\"%s/%u\"", i == 0 ? "{" : ", ", address,
                              v4 ? network->prefix - 96u : network->prefix));
     }
@@ -216,7 +222,8 @@ static const char *name_fault(const char *name)
     return fault;
 }
 
-const char *schema_read_name(char ret_name[SCHEMA_NAME_SIZE], const char *text, bool wildcard, bool address)
+const char *schema_read_name(char ret_name[SCHEMA_NAME_SIZE], const char *text, bool wildcard,
+                             bool address)
 {
     uint8_t bytes[16];
     char formatted[INET6_ADDRSTRLEN];
@@ -235,7 +242,9 @@ const char *schema_read_name(char ret_name[SCHEMA_NAME_SIZE], const char *text, 
             return "a wildcard does not belong here";
         name = text + 2;
     }
-    const char *fault = strchr(name, '*') != NULL ? "a wildcard is the whole first label: *.shop.example" : name_fault(name);
+    const char *fault = strchr(name, '*') != NULL
+                            ? "a wildcard is the whole first label: *.shop.example"
+                            : name_fault(name);
     if (fault == NULL) {
         ignore(string_copy(ret_name, SCHEMA_NAME_SIZE, text));
         string_lower(ret_name);

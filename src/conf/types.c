@@ -10,9 +10,9 @@
 #include "conf/list.h"
 
 #define DURATION_MAX (3660ull * 24 * 3600 * 1000) /* ten years: more is a slip of the pen */
-#define PATH_SIZE    1000                         /* fits every message between processes and every system call */
+#define PATH_SIZE    1000 /* fits every message between processes and every system call */
 
-#define LIST_MAX     1000
+#define LIST_MAX 1000
 
 struct unit {
     const char *name;
@@ -22,7 +22,8 @@ struct unit {
 /* Smallest first. */
 static const struct unit duration_units[] = {
     {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}, {"d", 24 * 3600 * 1000}};
-static const struct unit size_units[] = {{"", 1}, {"k", 1u << 10}, {"m", 1u << 20}, {"g", 1u << 30}};
+static const struct unit size_units[] = {
+    {"", 1}, {"k", 1u << 10}, {"m", 1u << 20}, {"g", 1u << 30}};
 
 /* ---- text ---- */
 
@@ -37,8 +38,8 @@ void schema_show_quoted(struct buffer *buffer, const char *text)
     ignore(buffer_append_text(buffer, "\""));
 }
 
-void schema_text_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                      const void *field)
+void schema_text_show(struct buffer *buffer, const struct conf *conf,
+                      const struct schema_option *option, const void *field)
 {
     (void)conf;
     (void)option;
@@ -63,16 +64,16 @@ static int text_keep(struct schema_reader *reader, const char *text, char **ret_
     return 0;
 }
 
-static int text_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     void *field)
+static int text_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
 {
     if (value->text[0] == '\0')
         return schema_fail_value(reader, option, value, "some text");
     return text_keep(reader, value->text, field);
 }
 
-void schema_list_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                      const void *field)
+void schema_list_show(struct buffer *buffer, const struct conf *conf,
+                      const struct schema_option *option, const void *field)
 {
     (void)conf;
     (void)option;
@@ -95,8 +96,9 @@ void schema_list_free(void *field)
     *list = (struct conf_text_list){0};
 }
 
-static int list_keep(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     const char *text, struct conf_text_list *list)
+static int list_keep(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, const char *text,
+                     struct conf_text_list *list)
 {
     if (list->count == LIST_MAX)
         return schema_fail_value(reader, option, value, "at most %d values", LIST_MAX);
@@ -127,12 +129,15 @@ static int words_read(struct schema_reader *reader, const struct schema_option *
     return list_keep(reader, option, value, value->text, field);
 }
 
-const struct schema_type schema_text = {.read = text_read, .show = schema_text_show, .free = schema_text_free};
-const struct schema_type schema_text_list = {.list = true, .read = words_read, .show = schema_list_show, .free = schema_list_free};
+const struct schema_type schema_text = {
+    .read = text_read, .show = schema_text_show, .free = schema_text_free};
+const struct schema_type schema_text_list = {
+    .list = true, .read = words_read, .show = schema_list_show, .free = schema_list_free};
 
 /* ---- paths ---- */
 
-static int path_check(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value)
+static int path_check(struct schema_reader *reader, const struct schema_option *option,
+                      const struct schema_value *value)
 {
     if (value->text[0] != '/')
         return schema_fail_value(reader, option, value, "an absolute path, beginning with '/'");
@@ -141,8 +146,8 @@ static int path_check(struct schema_reader *reader, const struct schema_option *
     return 0;
 }
 
-static int path_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     void *field)
+static int path_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
 {
     int code = path_check(reader, option, value);
     return code != 0 ? code : text_keep(reader, value->text, field);
@@ -155,8 +160,10 @@ static int path_list_read(struct schema_reader *reader, const struct schema_opti
     return code != 0 ? code : list_keep(reader, option, value, value->text, field);
 }
 
-const struct schema_type schema_path = {.read = path_read, .show = schema_text_show, .free = schema_text_free};
-const struct schema_type schema_path_list = {.list = true, .read = path_list_read, .show = schema_list_show, .free = schema_list_free};
+const struct schema_type schema_path = {
+    .read = path_read, .show = schema_text_show, .free = schema_text_free};
+const struct schema_type schema_path_list = {
+    .list = true, .read = path_list_read, .show = schema_list_show, .free = schema_list_free};
 
 /* ---- numbers with and without unit ---- */
 
@@ -217,7 +224,8 @@ int schema_read_duration(uint64_t *ret_ms, const char *text)
 }
 
 /* In the largest unit that gives a whole number. */
-static const char *unit_format(char *text, size_t size, uint64_t number, const struct unit *units, size_t count)
+static const char *unit_format(char *text, size_t size, uint64_t number, const struct unit *units,
+                               size_t count)
 {
     size_t best = 0;
 
@@ -225,7 +233,8 @@ static const char *unit_format(char *text, size_t size, uint64_t number, const s
         if (number % units[i].factor == 0)
             best = i;
     }
-    ignore(snprintf(text, size, "%llu%s", (unsigned long long)(number / units[best].factor), units[best].name));
+    ignore(snprintf(text, size, "%llu%s", (unsigned long long)(number / units[best].factor),
+                    units[best].name));
     return text;
 }
 
@@ -247,14 +256,16 @@ static const char *count_format(char text[32], uint64_t number)
 
 static bool says_none(const struct schema_option *option, const char *text)
 {
-    return option->none && (strcmp(text, "none") == 0 || strcmp(text, "off") == 0 || strcmp(text, "0") == 0);
+    return option->none &&
+           (strcmp(text, "none") == 0 || strcmp(text, "off") == 0 || strcmp(text, "0") == 0);
 }
 
 typedef int number_reader(uint64_t *ret_number, const char *text);
 typedef const char *number_format(char text[32], uint64_t number);
 
-static int ranged_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                       number_reader *read, number_format *format, const char *kind, uint64_t *ret_number)
+static int ranged_read(struct schema_reader *reader, const struct schema_option *option,
+                       const struct schema_value *value, number_reader *read, number_format *format,
+                       const char *kind, uint64_t *ret_number)
 {
     char minimum[32], maximum[32];
     uint64_t number;
@@ -264,8 +275,9 @@ static int ranged_read(struct schema_reader *reader, const struct schema_option 
         return 0;
     }
     if (read(&number, value->text) != 0 || number < option->minimum || number > option->maximum)
-        return schema_fail_value(reader, option, value, "%s from %s to %s%s", kind, format(minimum, option->minimum),
-                                 format(maximum, option->maximum), option->none ? ", or none" : "");
+        return schema_fail_value(reader, option, value, "%s from %s to %s%s", kind,
+                                 format(minimum, option->minimum), format(maximum, option->maximum),
+                                 option->none ? ", or none" : "");
     *ret_number = number;
     return 0;
 }
@@ -285,11 +297,12 @@ static int size_number(uint64_t *ret_size, const char *text)
 static int size_ranged(struct schema_reader *reader, const struct schema_option *option,
                        const struct schema_value *value, uint64_t *ret_size)
 {
-    return ranged_read(reader, option, value, size_number, size_format, "a size in bytes or with its unit (k, m, g)",
-                       ret_size);
+    return ranged_read(reader, option, value, size_number, size_format,
+                       "a size in bytes or with its unit (k, m, g)", ret_size);
 }
 
-static void number_show(struct buffer *buffer, const struct schema_option *option, number_format *format, uint64_t number)
+static void number_show(struct buffer *buffer, const struct schema_option *option,
+                        number_format *format, uint64_t number)
 {
     char text[32];
     ignore(buffer_append_text(buffer, number == 0 && option->none ? "none" : format(text, number)));
@@ -301,8 +314,8 @@ static int duration_read(struct schema_reader *reader, const struct schema_optio
     return duration_ranged(reader, option, value, field);
 }
 
-static void duration_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                          const void *field)
+static void duration_show(struct buffer *buffer, const struct conf *conf,
+                          const struct schema_option *option, const void *field)
 {
     (void)conf;
     number_show(buffer, option, duration_format, *(const uint64_t *)field);
@@ -319,8 +332,8 @@ static int duration_32_read(struct schema_reader *reader, const struct schema_op
     return code;
 }
 
-static void duration_32_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                             const void *field)
+static void duration_32_show(struct buffer *buffer, const struct conf *conf,
+                             const struct schema_option *option, const void *field)
 {
     (void)conf;
     number_show(buffer, option, duration_format, *(const uint32_t *)field);
@@ -340,21 +353,21 @@ static int seconds_read(struct schema_reader *reader, const struct schema_option
     return 0;
 }
 
-static void seconds_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                         const void *field)
+static void seconds_show(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_option *option, const void *field)
 {
     (void)conf;
     number_show(buffer, option, duration_format, *(const uint32_t *)field * 1000ull);
 }
 
-static int size_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     void *field)
+static int size_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
 {
     return size_ranged(reader, option, value, field);
 }
 
-static void size_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                      const void *field)
+static void size_show(struct buffer *buffer, const struct conf *conf,
+                      const struct schema_option *option, const void *field)
 {
     (void)conf;
     number_show(buffer, option, size_format, *(const uint64_t *)field);
@@ -371,26 +384,27 @@ static int size_32_read(struct schema_reader *reader, const struct schema_option
     return code;
 }
 
-static void size_32_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                         const void *field)
+static void size_32_show(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_option *option, const void *field)
 {
     (void)conf;
     number_show(buffer, option, size_format, *(const uint32_t *)field);
 }
 
-static int count_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                      void *field)
+static int count_read(struct schema_reader *reader, const struct schema_option *option,
+                      const struct schema_value *value, void *field)
 {
     uint64_t number;
-    int code = ranged_read(reader, option, value, schema_read_number, count_format, "a number", &number);
+    int code =
+        ranged_read(reader, option, value, schema_read_number, count_format, "a number", &number);
 
     if (code == 0)
         *(uint32_t *)field = (uint32_t)number;
     return code;
 }
 
-static void count_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                       const void *field)
+static void count_show(struct buffer *buffer, const struct conf *conf,
+                       const struct schema_option *option, const void *field)
 {
     (void)conf;
     number_show(buffer, option, count_format, *(const uint32_t *)field);
@@ -407,11 +421,11 @@ static int integer_read(struct schema_reader *reader, const struct schema_option
     return code;
 }
 
-static void integer_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                         const void *field)
+static void integer_show(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_option *option, const void *field)
 {
     (void)conf;
-    number_show(buffer, option, count_format, (uint64_t)*(const int *)field);
+    number_show(buffer, option, count_format, (uint64_t) * (const int *)field);
 }
 
 const struct schema_type schema_duration = {.read = duration_read, .show = duration_show};
@@ -424,7 +438,7 @@ const struct schema_type schema_integer = {.read = integer_read, .show = integer
 
 /* ---- words ---- */
 
-static const struct schema_word boolean_words[] = {{"no", 0},  {"yes", 1},   {"off", 0}, {"on", 1},
+static const struct schema_word boolean_words[] = {{"no", 0},    {"yes", 1},  {"off", 0}, {"on", 1},
                                                    {"false", 0}, {"true", 1}, {NULL, 0}};
 
 /* "a, b or c": the words of different meaning. */
@@ -432,7 +446,8 @@ static void list_words(char *text, size_t size, const struct schema_word *words)
 {
     size_t used = 0, count = 0;
 
-    while (words[count].word != NULL && (count == 0 || words[count].number > words[count - 1].number))
+    while (words[count].word != NULL &&
+           (count == 0 || words[count].number > words[count - 1].number))
         count++;
     text[0] = '\0';
     for (size_t i = 0; i < count && used < size; i++) {
@@ -442,8 +457,9 @@ static void list_words(char *text, size_t size, const struct schema_word *words)
     }
 }
 
-static int word_find(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     const struct schema_word *words, unsigned *ret_number)
+static int word_find(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, const struct schema_word *words,
+                     unsigned *ret_number)
 {
     struct schema_nearest nearest = {.word = value->text};
     char expected[256], hint[SCHEMA_SHOWN_MAX];
@@ -456,17 +472,18 @@ static int word_find(struct schema_reader *reader, const struct schema_option *o
         schema_nearest_try(&nearest, word->word);
     }
     list_words(expected, sizeof expected, words);
-    return schema_fail_value(reader, option, value, "%s%s", expected, schema_nearest_text(&nearest, hint));
+    return schema_fail_value(reader, option, value, "%s%s", expected,
+                             schema_nearest_text(&nearest, hint));
 }
 
-static int choice_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                       void *field)
+static int choice_read(struct schema_reader *reader, const struct schema_option *option,
+                       const struct schema_value *value, void *field)
 {
     return word_find(reader, option, value, option->words, field);
 }
 
-static void choice_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                        const void *field)
+static void choice_show(struct buffer *buffer, const struct conf *conf,
+                        const struct schema_option *option, const void *field)
 {
     unsigned number;
 
@@ -491,8 +508,8 @@ static int boolean_read(struct schema_reader *reader, const struct schema_option
     return code;
 }
 
-static void boolean_show(struct buffer *buffer, const struct conf *conf, const struct schema_option *option,
-                         const void *field)
+static void boolean_show(struct buffer *buffer, const struct conf *conf,
+                         const struct schema_option *option, const void *field)
 {
     (void)conf;
     (void)option;
@@ -504,38 +521,41 @@ const struct schema_type schema_boolean = {.read = boolean_read, .show = boolean
 
 /* ---- lists of names ---- */
 
-static int alpn_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     void *field)
+static int alpn_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
 {
     size_t size = strlen(value->text);
 
     if (size < 1 || size > 255)
-        return schema_fail_value(reader, option, value, "protocol names of 1 to 255 bytes (RFC 7301), here %zu", size);
+        return schema_fail_value(reader, option, value,
+                                 "protocol names of 1 to 255 bytes (RFC 7301), here %zu", size);
     for (const char *c = value->text; *c != '\0'; c++) {
         if (!isgraph((unsigned char)*c))
-            return schema_fail_value(reader, option, value, "a protocol name of printable ASCII, such as h2");
+            return schema_fail_value(reader, option, value,
+                                     "a protocol name of printable ASCII, such as h2");
     }
     if (list_has(field, value->text))
         return schema_fail_value(reader, option, value, "each protocol once");
     return list_keep(reader, option, value, value->text, field);
 }
 
-static int names_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                      void *field)
+static int names_read(struct schema_reader *reader, const struct schema_option *option,
+                      const struct schema_value *value, void *field)
 {
     char name[SCHEMA_NAME_SIZE];
     const char *wrong = schema_read_name(name, value->text, true, true);
 
     if (wrong != NULL)
-        return schema_fail_value(reader, option, value, "a DNS name, a wildcard like *.shop.example or an IP address: %s",
+        return schema_fail_value(reader, option, value,
+                                 "a DNS name, a wildcard like *.shop.example or an IP address: %s",
                                  wrong);
     if (list_has(field, name))
         return schema_fail_value(reader, option, value, "each name once");
     return list_keep(reader, option, value, name, field);
 }
 
-static int host_read(struct schema_reader *reader, const struct schema_option *option, const struct schema_value *value,
-                     void *field)
+static int host_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
 {
     char name[SCHEMA_NAME_SIZE];
     const char *wrong = schema_read_name(name, value->text, false, true);
@@ -545,6 +565,9 @@ static int host_read(struct schema_reader *reader, const struct schema_option *o
     return text_keep(reader, name, field);
 }
 
-const struct schema_type schema_alpn = {.list = true, .read = alpn_read, .show = schema_list_show, .free = schema_list_free};
-const struct schema_type schema_names = {.list = true, .read = names_read, .show = schema_list_show, .free = schema_list_free};
-const struct schema_type schema_host = {.read = host_read, .show = schema_text_show, .free = schema_text_free};
+const struct schema_type schema_alpn = {
+    .list = true, .read = alpn_read, .show = schema_list_show, .free = schema_list_free};
+const struct schema_type schema_names = {
+    .list = true, .read = names_read, .show = schema_list_show, .free = schema_list_free};
+const struct schema_type schema_host = {
+    .read = host_read, .show = schema_text_show, .free = schema_text_free};

@@ -55,21 +55,27 @@ static const char everything[] =
     "    certificates = {shop.example, \"Other\"}\n"
     "    upstream = APP\n"
     "    routes = {\"a.shop.example=api\", \"*.B.example=app\"}\n"
-    "    strict-sni = on alpn = {\"h2\", \"http/1.1\", 'odd\"\\\\one'} tls-min = 1.3 tls-max = 1.3 groups = \"P-256:X448\"\n"
+    "    strict-sni = on alpn = {\"h2\", \"http/1.1\", 'odd\"\\\\one'} tls-min = 1.3 tls-max = 1.3 "
+    "groups = \"P-256:X448\"\n"
     "    tickets = 2 ticket-lifetime = 7d tolerate-truncation = yes\n"
-    "    proxy-from = {\"10.0.0.0/8\", \"::1\", \"2001:db8::/32\", \"::/0\", \"0.0.0.0/0\"} allow = \"192.0.2.1\" deny = \"192.0.2.0/24\"\n"
+    "    proxy-from = {\"10.0.0.0/8\", \"::1\", \"2001:db8::/32\", \"::/0\", \"0.0.0.0/0\"} allow "
+    "= \"192.0.2.1\" deny = \"192.0.2.0/24\"\n"
     "    proxy-timeout = 1s handshake-timeout = 1500ms idle-timeout = 1h max-session-age = 30d\n"
     "    half-close-timeout = 10s keep-alive = 45s user-timeout = 2m client-hello-max = 64k\n"
     "    max-connections = 1000 max-connections-per-source = 10 backlog = 128\n"
     "}\n"
-    "listener through { mode = pass-through bind = \"*:8443\" upstream = api idle-timeout = off keep-alive = 0 }\n"
+    "listener through { mode = pass-through bind = \"*:8443\" upstream = api idle-timeout = off "
+    "keep-alive = 0 }\n"
     "upstream app {\n"
-    "    servers = {\"10.0.0.5:8080 weight=3\", \"[2001:db8::5]:8080 max-connections=100\", \"App.internal:80\",\n"
+    "    servers = {\"10.0.0.5:8080 weight=3\", \"[2001:db8::5]:8080 max-connections=100\", "
+    "\"App.internal:80\",\n"
     "               \"unix:/run/app.sock weight=2 max-connections=7\"}\n"
     "    balance = source-hash source-addresses = {10.0.0.9, \"2001:db8::9\"}\n"
-    "    connect-timeout = 250ms connect-tries = 5 check-interval = 10s check-timeout = 1s check-rise = 1 check-fall = 9\n"
+    "    connect-timeout = 250ms connect-tries = 5 check-interval = 10s check-timeout = 1s "
+    "check-rise = 1 check-fall = 9\n"
     "    proxy = v2 keep-alive = none user-timeout = 5s\n"
-    "    tls = yes tls-verify = yes tls-trust = \"/etc/ca.pem\" tls-name = App.Internal tls-certificate = \"/etc/c.pem\"\n"
+    "    tls = yes tls-verify = yes tls-trust = \"/etc/ca.pem\" tls-name = App.Internal "
+    "tls-certificate = \"/etc/c.pem\"\n"
     "    tls-key = \"/etc/c.key\" tls-alpn = {\"http/1.1\"}\n"
     "}\n"
     "upstream api { servers = \"10.0.0.7:80\" }\n"
@@ -78,8 +84,10 @@ static const char everything[] =
     "    from = files chain = {\"/etc/e.pem\", \"/etc/r.pem\"} key = {\"/etc/e.key\", \"\"}\n"
     "}\n"
     "certificate other { from = internal key-types = {rsa, ecdsa}\n"
-    "    names = {localhost, db, \"*.x.internal\", a.test, b.home.arpa, c.lan, d.local, e.example, f.invalid, g.localhost,\n"
-    "             127.1.2.3, 10.1.1.1, 172.16.0.1, 172.31.255.1, 192.168.1.1, 169.254.0.1, \"::1\", \"fd00::1\", \"fe80::1\"} }\n"
+    "    names = {localhost, db, \"*.x.internal\", a.test, b.home.arpa, c.lan, d.local, e.example, "
+    "f.invalid, g.localhost,\n"
+    "             127.1.2.3, 10.1.1.1, 172.16.0.1, 172.31.255.1, 192.168.1.1, 169.254.0.1, "
+    "\"::1\", \"fd00::1\", \"fe80::1\"} }\n"
     "certificate many { from = files folder = \"/etc/many\" }\n";
 
 static void defaults(void **state)
@@ -136,9 +144,10 @@ static void defaults(void **state)
 
 static void checks_begin_with_the_second_server(void **state)
 {
-    struct conf *conf = parse("listener l { bind = \"*:443\" mode = pass-through upstream = a }\n"
-                              "upstream a { servers = {\"10.0.0.1:80\", \"10.0.0.2:80\"} }\n"
-                              "upstream b { servers = {\"10.0.0.1:80\", \"10.0.0.2:80\"} check-interval = none }\n");
+    struct conf *conf = parse(
+        "listener l { bind = \"*:443\" mode = pass-through upstream = a }\n"
+        "upstream a { servers = {\"10.0.0.1:80\", \"10.0.0.2:80\"} }\n"
+        "upstream b { servers = {\"10.0.0.1:80\", \"10.0.0.2:80\"} check-interval = none }\n");
 
     (void)state;
     assert_int_equal(conf->upstreams[0].check_interval, 5000);
@@ -234,7 +243,8 @@ static void shown_text(void **state)
     char *shown = conf_show(conf);
 
     (void)state;
-    assert_non_null(strstr(shown, "\nlistener l {\n    bind = {\"0.0.0.0:443\"}\n    mode = tcp\n"));
+    assert_non_null(
+        strstr(shown, "\nlistener l {\n    bind = {\"0.0.0.0:443\"}\n    mode = tcp\n"));
     assert_non_null(strstr(shown, "    idle-timeout = none\n"));
     assert_non_null(strstr(shown, "    ticket-lifetime = 12h\n"));
     assert_non_null(strstr(shown, "buffer-memory = 256m\n"));
@@ -301,10 +311,10 @@ static void reading_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),     cmocka_unit_test(checks_begin_with_the_second_server),
+        cmocka_unit_test(defaults),        cmocka_unit_test(checks_begin_with_the_second_server),
         cmocka_unit_test(listener_values), cmocka_unit_test(other_values),
-        cmocka_unit_test(round_trip),   cmocka_unit_test(shown_text),
-        cmocka_unit_test(paths),        cmocka_unit_test(reading_files),
+        cmocka_unit_test(round_trip),      cmocka_unit_test(shown_text),
+        cmocka_unit_test(paths),           cmocka_unit_test(reading_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

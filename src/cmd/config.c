@@ -1,0 +1,268 @@
+/* holdfast config test|show: is the configuration right, and what does it mean with all defaults?
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "conf/conf.h"
+
+static const char usage[] =
+    "Usage: holdfast config test -c FILE\n"
+    "       holdfast config show -c FILE\n"
+    "\n"
+    "  test  Checks the configuration whole, and that the daemon could open every file that it "
+    "names.\n"
+    "  show  Prints the effective configuration, with all defaults, in the syntax of the file.\n"
+    "\n"
+    "Options:\n"
+    "  -c, --config FILE  the configuration\n"
+    "  -h, --help         this text\n"
+    "\n"
+    "Errors and warnings go to standard error as FILE:LINE: text.\n"
+    "Exit codes: 0 right, 2 wrong usage or configuration, 3 a file or the state folder cannot be "
+    "used.\n";
+
+static int fail(const struct error *error)
+{
+    fprintf(stderr, "%s\n", error->message);
+    return error_exit_code(error);
+}
+
+/* ---- the configured files ---- */
+
+struct path_check {
+    const char *config;
+    unsigned failures;
+};
+
+/* Why the file or folder cannot be used, or NULL. */
+static const char *path_fault(const char *path, bool folder)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (folder ? O_DIRECTORY : 0));
+
+    if (fd < 0)
+        return strerror(errno);
+    bool usable = folder || (fstat(fd, &status) == 0 && S_ISREG(status.st_mode));
+    close(fd);
+    return usable ? NULL : "it is no regular file";
+}
+
+static int check_path(void *context, const char *path, const char *role, bool folder)
+{
+    struct path_check *check = context;
+    const char *fault = path_fault(path, folder);
+
+    if (fault != NULL) {
+        fprintf(stderr, "%s: %s: cannot open %s: %s\n", check->config, role, path, fault);
+        check->failures++;
+    }
+    return 0;
+}
+
+/* ---- the state folder ---- */
+
+/* Whether the user, with all its groups, may write into the folder; asked in a child that becomes
+ * this user. */
+static bool writable_by(const struct passwd *user, const char *folder)
+{
+    int status;
+
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        bool allowed = initgroups(user->pw_name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 &&
+                       setuid(user->pw_uid) == 0 &&
+                       faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+        _exit(allowed ? 0 : 1);
+    }
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+/* A missing folder is made by the daemon, inside one that must be there. */
+static int check_missing_folder(const struct conf *conf, struct error *error)
+{
+    const char *slash = strrchr(conf->state_folder, '/');
+    char *parent = strndup(conf->state_folder,
+                           slash == conf->state_folder ? 1 : (size_t)(slash - conf->state_folder));
+
+    if (parent == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    int code = 0;
+    if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
+        code = error_set(error, ERROR_IO,
+                         "%s: state-folder: %s does not exist and cannot be made: %s: %s",
+                         conf->path, conf->state_folder, parent, strerror(errno));
+    free(parent);
+    return code;
+}
+
+static int check_state_folder(const struct conf *conf, const struct passwd *user,
+                              struct error *error)
+{
+    struct stat status;
+
+    if (stat(conf->state_folder, &status) != 0) {
+        if (errno == ENOENT)
+            return check_missing_folder(conf, error);
+        return error_set(error, ERROR_IO, "%s: state-folder: %s: %s", conf->path,
+                         conf->state_folder, strerror(errno));
+    }
+    if (!S_ISDIR(status.st_mode))
+        return error_set(error, ERROR_IO, "%s: state-folder: %s is no folder", conf->path,
+                         conf->state_folder);
+    if (!writable_by(user, conf->state_folder))
+        return error_set(error, ERROR_IO, "%s: state-folder: user %s may not write into %s",
+                         conf->path, user->pw_name, conf->state_folder);
+    return 0;
+}
+
+/* Started as root, the daemon's workers run as the configured user; else everything runs as who
+ * starts it. */
+static int check_user(const struct conf *conf, const struct passwd **ret_user, struct error *error)
+{
+    bool root = geteuid() == 0;
+    const struct passwd *user = root ? getpwnam(conf->user) : getpwuid(geteuid());
+
+    if (user == NULL && root)
+        return error_set(
+            error, ERROR_CONFIG,
+            "%s: user: there is no user '%s' on this machine; expected one that exists", conf->path,
+            conf->user);
+    if (user == NULL)
+        return error_set(error, ERROR_IO, "user number %u has no name on this machine",
+                         (unsigned)geteuid());
+    *ret_user = user;
+    return 0;
+}
+
+/* ---- the two verbs ---- */
+
+static const char *plural(size_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+static void print_summary(const struct conf *conf, const struct passwd *user)
+{
+    size_t servers = 0;
+
+    for (size_t i = 0; i < conf->upstream_count; i++)
+        servers += conf->upstreams[i].server_count;
+    printf("%s: ok (%zu listener%s, %zu upstream%s with %zu server%s, %zu certificate%s)\n",
+           conf->path, conf->listener_count, plural(conf->listener_count), conf->upstream_count,
+           plural(conf->upstream_count), servers, plural(servers), conf->certificate_count,
+           plural(conf->certificate_count));
+    if (geteuid() == 0)
+        printf("Files were opened as root, as the supervisor does; the state folder was checked "
+               "for user %s.\n",
+               user->pw_name);
+    else
+        printf("Files and the state folder were checked for user %s: valid when the same user "
+               "starts the daemon.\n",
+               user->pw_name);
+}
+
+static int config_test(const struct conf *conf)
+{
+    struct path_check check = {.config = conf->path};
+    const struct passwd *user = NULL;
+    struct error error = {0};
+
+    if (check_user(conf, &user, &error) != 0)
+        return fail(&error);
+    ignore(conf_each_path(conf, check_path, &check));
+    if (check_state_folder(conf, user, &error) != 0)
+        return fail(&error);
+    if (check.failures != 0)
+        return error_exit_code(&(struct error){.code = ERROR_IO});
+    print_summary(conf, user);
+    return 0;
+}
+
+static int config_show(const struct conf *conf)
+{
+    char *text = conf_show(conf);
+
+    if (text == NULL)
+        return fail(&(struct error){.code = ERROR_MEMORY, .message = "out of memory"});
+    bool written = fputs(text, stdout) >= 0 && fflush(stdout) == 0;
+    free(text);
+    if (written)
+        return 0;
+    struct error error = {0};
+    ignore(error_set(&error, ERROR_IO, "cannot write: %s", strerror(errno)));
+    return fail(&error);
+}
+
+static void print_warning(void *context, unsigned line, const char *text)
+{
+    const char *const *path = context;
+
+    if (line == 0)
+        fprintf(stderr, "%s: warning: %s\n", *path, text);
+    else
+        fprintf(stderr, "%s:%u: warning: %s\n", *path, line, text);
+}
+
+static int run(const char *path, bool test)
+{
+    struct conf *conf = NULL;
+    struct error error = {0};
+    char *text = NULL;
+
+    int code = conf_read(&text, path, &error);
+    if (code == 0)
+        code = conf_parse(&conf, path, text, test ? print_warning : NULL, &path, &error);
+    int exit_code = code != 0 ? fail(&error) : test ? config_test(conf) : config_show(conf);
+    conf_free(conf);
+    free(text);
+    return exit_code;
+}
+
+static int fail_usage(const char *what)
+{
+    if (what != NULL)
+        fprintf(stderr, "holdfast config: %s\n", what);
+    fprintf(stderr, "Try: holdfast config --help\n");
+    return error_exit_code(&(struct error){.code = ERROR_USAGE});
+}
+
+int cmd_config(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    int option;
+
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(usage, stdout);
+            return 0;
+        }
+        if (option != 'c')
+            return fail_usage(NULL); /* getopt has said what is wrong */
+        path = optarg;
+    }
+    if (optind + 1 != argc)
+        return fail_usage(optind == argc ? "expected test or show"
+                                         : "expected one of test and show, and nothing behind it");
+    bool test = strcmp(argv[optind], "test") == 0;
+    if (!test && strcmp(argv[optind], "show") != 0)
+        return fail_usage("found an unknown verb; expected test or show");
+    if (path == NULL)
+        return fail_usage("expected -c FILE");
+    return run(path, test);
+}
