@@ -6,6 +6,7 @@
 #include <openssl/err.h>
 
 #include "tls/certificate_internal.h"
+#include "tls/key_schedule.h"
 #include "tls/trust_store.h"
 
 struct tls_client {
@@ -72,7 +73,7 @@ int tls_client_new(struct tls_client **ret_client, const struct tls_client_polic
         return error_set(error, ERROR_MEMORY, "out of memory");
     client->references = 1;
     client->verify = policy->verify;
-    client->context = SSL_CTX_new(TLS_client_method());
+    client->context = SSL_CTX_new_ex(NULL, KEY_SCHEDULE_PROPERTIES, TLS_client_method());
     if (client->context == NULL) {
         result = error_set(error, ERROR_TLS, "cannot make a TLS context: %s", openssl_reason());
         goto failed;

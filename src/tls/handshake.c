@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "base/string.h"
 #include "tls/certificate_internal.h"
+#include "tls/key_schedule.h"
 #include "tls/openssl_auto.h"
 
 #define LATER_MAX (256u << 10)
@@ -182,7 +183,9 @@ void handshake_failure(const struct handshake *handshake, struct handshake_failu
 static enum handshake_status handshake_step(struct handshake *handshake)
 {
     ERR_clear_error();
+    key_schedule_observe(handshake_on_secret, handshake);
     int result = SSL_do_handshake(handshake->ssl);
+    key_schedule_observe(NULL, NULL);
 
     if (result == 1) {
         handshake->failure.stage = "established";

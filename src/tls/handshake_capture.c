@@ -1,10 +1,8 @@
-/* What OpenSSL tells while a handshake runs: secrets (key log callback), records and alerts (message callback), and the bytes
+/* What OpenSSL tells while a handshake runs: secrets (the observer of key_schedule.h), records and alerts (message callback), and the bytes
  * themselves (a BIO of our own that hands over one record at a time). Nothing of it is written anywhere. */
 #include "tls/handshake_internal.h"
 
 #include <string.h>
-
-#include "base/secret.h"
 
 #define OUTPUT_MAX  (4u << 20) /* more than the largest chain that keypair_parse() takes */
 #define OUTPUT_ROOM 4096       /* most flights fit */
@@ -16,53 +14,34 @@ static struct handshake *handshake_of(const SSL *ssl)
 
 /* ---- secrets ---- */
 
-static unsigned hex_digit(char digit)
-{
-    return (unsigned)(digit <= '9' ? digit - '0' : (digit | 0x20) - 'a' + 10);
-}
-
-/* Takes one secret of a key log line; returns its size, 0 when it is none of ours. */
-static uint8_t hex_secret(uint8_t secret[SUITE_SECRET_MAX], const char *hex)
-{
-    size_t size = strlen(hex) / 2;
-
-    if (size > SUITE_SECRET_MAX)
-        return 0;
-    for (size_t i = 0; i < size; i++)
-        secret[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
-    return (uint8_t)size;
-}
-
-/* OpenSSL logs a traffic secret at the moment when that direction changes to it (NSS key log format: label, client random,
- * secret). */
-static void on_secret(const SSL *ssl, const char *line)
+/* A traffic secret is derived at the moment when that direction changes to it (RFC 9846 §7.1 has the labels). */
+void handshake_on_secret(void *context, const char *label, size_t label_size, const uint8_t *secret, size_t secret_size)
 {
     static const struct {
-        const char *label;
+        const char *label; /* all of the same size */
         bool of_client;
         enum epoch epoch;
     } labels[] = {
-        {"CLIENT_HANDSHAKE_TRAFFIC_SECRET ", true, EPOCH_HANDSHAKE},
-        {"SERVER_HANDSHAKE_TRAFFIC_SECRET ", false, EPOCH_HANDSHAKE},
-        {"CLIENT_TRAFFIC_SECRET_0 ", true, EPOCH_APPLICATION},
-        {"SERVER_TRAFFIC_SECRET_0 ", false, EPOCH_APPLICATION},
+        {"c hs traffic", true, EPOCH_HANDSHAKE},
+        {"s hs traffic", false, EPOCH_HANDSHAKE},
+        {"c ap traffic", true, EPOCH_APPLICATION},
+        {"s ap traffic", false, EPOCH_APPLICATION},
     };
-    struct handshake *handshake = handshake_of(ssl);
-    const char *hex = strrchr(line, ' ');
+    struct handshake *handshake = context;
 
-    if (handshake == NULL || hex == NULL)
+    if (label_size != strlen(labels[0].label) || secret_size > SUITE_SECRET_MAX)
         return;
     for (size_t i = 0; i < ARRAY_SIZE(labels); i++) {
-        if (strncmp(line, labels[i].label, strlen(labels[i].label)) != 0)
+        if (memcmp(label, labels[i].label, label_size) != 0)
             continue;
         bool ours = labels[i].of_client == handshake_is_client(handshake);
         struct direction *direction = ours ? &handshake->write : &handshake->read;
-        bool handshake_epoch = labels[i].epoch == EPOCH_HANDSHAKE;
-        direction->secret_size =
-            hex_secret(handshake_epoch ? direction->handshake_secret : direction->secret, hex + 1);
-        direction->handshake_records = direction->epoch == EPOCH_HANDSHAKE ? direction->records : 0;
-        direction->epoch = labels[i].epoch;
+        bool application = labels[i].epoch == EPOCH_APPLICATION;
+        memcpy(application ? direction->secret : direction->handshake_secret, secret, secret_size);
+        direction->secret_size = (uint8_t)secret_size;
+        direction->handshake_records = application ? direction->records : 0;
         direction->records = 0;
+        direction->epoch = labels[i].epoch;
     }
 }
 
@@ -112,7 +91,6 @@ static void on_message(int written, int version, int type, const void *data, siz
 
 void context_capture(SSL_CTX *context)
 {
-    SSL_CTX_set_keylog_callback(context, on_secret);
     SSL_CTX_set_msg_callback(context, on_message);
 }
 

@@ -56,6 +56,9 @@ static inline bool handshake_is_client(const struct handshake *handshake)
     return handshake->client != NULL;
 }
 
+/* The observer for key_schedule.h; `context` is the handshake. */
+void handshake_on_secret(void *context, const char *label, size_t label_size, const uint8_t *secret, size_t secret_size);
+
 /* A BIO that reads from and writes to this handshake; NULL: out of memory. */
 BIO *handshake_bio_new(struct handshake *handshake);
 

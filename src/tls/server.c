@@ -8,6 +8,7 @@
 
 #include "base/secret.h"
 #include "tls/certificate_internal.h"
+#include "tls/key_schedule.h"
 
 struct tls_server {
     unsigned references;
@@ -130,7 +131,7 @@ int tls_server_new(struct tls_server **ret_server, const struct tls_policy *poli
     if (server == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     server->references = 1;
-    server->context = SSL_CTX_new(TLS_server_method());
+    server->context = SSL_CTX_new_ex(NULL, KEY_SCHEDULE_PROPERTIES, TLS_server_method());
     if (server->context == NULL) {
         result = error_set(error, ERROR_TLS, "cannot make a TLS context: %s", openssl_reason());
         goto failed;
