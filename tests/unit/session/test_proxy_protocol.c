@@ -280,7 +280,7 @@ static const uint8_t *find_tlv(const uint8_t *tlvs, size_t size, uint8_t type, s
 
 static void assert_tlv(const uint8_t *tlvs, size_t size, uint8_t type, const char *expected)
 {
-    size_t actual_size;
+    size_t actual_size = 0;
     const uint8_t *actual = find_tlv(tlvs, size, type, &actual_size);
     if (expected == NULL) {
         assert_null(actual);
@@ -313,7 +313,7 @@ static void test_build_v2_fields(void **state)
     };
     struct address source, destination;
     uint8_t output[PROXY_PROTOCOL_V2_MAX];
-    size_t ssl_size;
+    size_t ssl_size = 0;
 
     (void)state;
     make_ip(&source, "192.0.2.1", 12345);
