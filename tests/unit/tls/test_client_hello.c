@@ -372,15 +372,16 @@ static void test_openssl_in_pieces(void **state)
 {
     static struct builder wire;
     uint8_t flight[4096];
+    char name[] = "Www.Example.org", groups[] = "X25519:P-256"; /* the macros drop const */
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     SSL *ssl = SSL_new(context);
 
     (void)state;
     SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     SSL_set_min_proto_version(ssl, TLS1_2_VERSION);
-    SSL_set_tlsext_host_name(ssl, "Www.Example.org");
+    SSL_set_tlsext_host_name(ssl, name);
     SSL_set_alpn_protos(ssl, (const uint8_t *)"\x02h2\x08http/1.1", 12);
-    SSL_set1_groups_list(ssl, "X25519:P-256");
+    SSL_set1_groups_list(ssl, groups);
     SSL_set_post_handshake_auth(ssl, 1);
     SSL_connect(ssl);
     int size = BIO_read(SSL_get_wbio(ssl), flight, sizeof(flight));
