@@ -1,0 +1,41 @@
+/* The control process from inside: one struct, shared by
+ *
+ *   control.c           start, messages of supervisor and workers, stop
+ *   control_vault.c     what the vault needs from its host
+ *   verb_*.c            the verbs of the control socket */
+#pragma once
+
+#include "admin/event_feed.h"
+#include "admin/http.h"
+#include "admin/log.h"
+#include "admin/peers.h"
+#include "admin/resolver.h"
+#include "admin/server.h"
+#include "admin/trace.h"
+#include "admin/view.h"
+#include "edge/worker.h"
+#include "vault/vault.h"
+
+struct control {
+    struct worker worker;
+    struct admin_view view;
+    struct log log;
+    struct event_feed feed;
+    struct trace trace;
+    struct peers peers;
+    struct resolver resolver;
+    struct http *http;
+    struct control_server *server;
+    size_t arena_size; /* of each relay's metadata mapping */
+    bool serving;      /* MESSAGE_GO came */
+    bool events_left;  /* the rings may hold more */
+};
+
+/* The verbs of the control socket; requests carry the struct control as context. */
+extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install, verb_cert_renew, verb_upstream;
+extern const struct control_verb *const control_verbs[]; /* all of them */
+
+/* What the vault needs of its process. */
+void control_vault_host(struct control *control, struct vault_host *ret_host);
+/* Watches SETUP_INOTIFY for the vault. */
+MUST_CHECK bool control_vault_watch(struct control *control);

@@ -1,0 +1,100 @@
+#include "admin/event_feed.h"
+
+#include <string.h>
+
+#include "admin/event_json.h"
+#include "admin/json.h"
+#include "ipc/ring.h"
+
+#define LINE_MAX_BYTES 8192
+
+bool event_feed_logs(struct event_feed *feed, const struct event *event)
+{
+    const struct conf *conf = feed->view->conf;
+
+    switch ((enum event_type)event->type) {
+    case EVENT_HANDSHAKE_DONE:
+        if (conf->log_handshakes == CONF_LOG_FAILURES)
+            return false;
+        return conf->log_handshakes == CONF_LOG_ALL || conf->log_sample <= 1 ||
+               feed->done_seen++ % conf->log_sample == 0;
+    case EVENT_SESSION_CLOSED:
+        return conf->log_sessions;
+    case EVENT_TRACE:
+        return false;
+    case EVENT_PROCESS_STARTED:
+    case EVENT_PROCESS_ENDED:
+    case EVENT_READY:
+    case EVENT_STOPPING:
+    case EVENT_HANDSHAKE_FAILED:
+    case EVENT_DETACH_FAILED:
+    case EVENT_CERTIFICATE_LOADED:
+    case EVENT_CERTIFICATE_REFUSED:
+    case EVENT_CERTIFICATE_ROLLED_BACK:
+    case EVENT_ACCEPT_PAUSED:
+    case EVENT_ACCEPT_RESUMED:
+    case EVENT_CONNECTION_REFUSED:
+    case EVENT_UPSTREAM_DOWN:
+    case EVENT_UPSTREAM_UP:
+    case EVENT_UPSTREAM_FAILED:
+    case EVENT_UPSTREAM_CHANGED:
+    case EVENT_NAME_RESOLVED:
+    case EVENT_WARNING:
+        return true;
+    case EVENT_TYPE_COUNT:
+        break;
+    }
+    return false;
+}
+
+static void handle(struct event_feed *feed, const struct event *event)
+{
+    bool logged = event_feed_logs(feed, event);
+
+    if (!logged && feed->listener == NULL)
+        return;
+    json_t *object = event_to_json(event, feed->view->conf, feed->config);
+    if (object == NULL)
+        return;
+    if (feed->listener != NULL)
+        feed->listener(feed->listener_context, event, object);
+    if (!logged) {
+        json_decref(object);
+        return;
+    }
+    struct buffer line;
+    buffer_init(&line, LINE_MAX_BYTES);
+    if (json_line(object, &line))
+        log_write(feed->log, (const char *)line.data, line.size);
+    buffer_fini(&line);
+}
+
+static size_t drain_ring(struct event_feed *feed, unsigned worker, bool rare, size_t maximum)
+{
+    struct ring *ring = events_ring(feed->events, worker, rare);
+    uint32_t capacity = rare ? EVENT_RARE_CAPACITY : EVENT_BULK_CAPACITY;
+    const void *record;
+    size_t count = 0;
+
+    while (count < maximum && (record = ring_peek(ring, sizeof(struct event), capacity)) != NULL) {
+        /* A copy: the writer could change the record while it is looked at. */
+        struct event event;
+        memcpy(&event, record, sizeof event);
+        ring_release(ring);
+        event.worker = (uint16_t)worker;
+        handle(feed, &event);
+        count++;
+    }
+    return count;
+}
+
+bool event_feed_drain(struct event_feed *feed, size_t maximum)
+{
+    size_t count = 0;
+
+    for (int rare = 1; rare >= 0; rare--) {
+        for (unsigned worker = 0; worker < BOARD_PROCESSES && count < maximum; worker++)
+            count += drain_ring(feed, worker, rare != 0, maximum - count);
+    }
+    return count >= maximum;
+}

@@ -1,0 +1,190 @@
+#include "admin/http.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <microhttpd.h>
+
+#include "admin/metrics.h"
+#include "base/clock.h"
+
+#define SOCKETS_MAX      8
+#define CONNECTIONS_MAX  64
+#define TIMEOUT_S        10
+#define CONNECTION_BYTES 16384
+
+struct http_socket {
+    struct http *http;
+    struct MHD_Daemon *daemon;
+    int epoll_fd;
+    struct timer timer;
+};
+
+struct http {
+    struct loop *loop;
+    const struct admin_view *view;
+    uint8_t handler;
+    struct http_socket sockets[SOCKETS_MAX];
+    size_t count;
+};
+
+unsigned http_health(const struct admin_view *view, uint64_t now_ns, const char **ret_text)
+{
+    unsigned status = MHD_HTTP_SERVICE_UNAVAILABLE;
+
+    if (__atomic_load_n(&view->board->draining, __ATOMIC_RELAXED) != 0) {
+        *ret_text = "draining\n";
+    } else if (view_alive(view, PROCESS_HANDSHAKER, now_ns) == 0) {
+        *ret_text = "no handshaker is alive\n";
+    } else if (view_alive(view, PROCESS_RELAY, now_ns) == 0) {
+        *ret_text = "no relay is alive\n";
+    } else {
+        *ret_text = "ok\n";
+        status = MHD_HTTP_OK;
+    }
+    return status;
+}
+
+/* Consumes `response`. */
+static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status, const char *type,
+                             struct MHD_Response *response)
+{
+    if (response == NULL)
+        return MHD_NO;
+    bool ready = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
+                 MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES;
+    if (ready && status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        ready = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES;
+    enum MHD_Result result = ready ? MHD_queue_response(connection, status, response) : MHD_NO;
+    MHD_destroy_response(response);
+    return result;
+}
+
+static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned status, const char *text)
+{
+    /* The library wants a plain pointer but only reads persistent buffers. */
+    union {
+        const char *in;
+        void *out;
+    } body = {.in = text};
+
+    return reply(connection, status, "text/plain; charset=utf-8",
+                 MHD_create_response_from_buffer(strlen(text), body.out, MHD_RESPMEM_PERSISTENT));
+}
+
+static enum MHD_Result reply_metrics(struct MHD_Connection *connection, const struct admin_view *view)
+{
+    struct buffer text;
+
+    buffer_init(&text, METRICS_MAX);
+    metrics_write(view, clock_monotonic_ns(), &text);
+    if (text.failed) {
+        buffer_fini(&text);
+        return reply_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
+    }
+    struct MHD_Response *response = MHD_create_response_from_buffer(text.size, text.data, MHD_RESPMEM_MUST_COPY);
+    buffer_fini(&text);
+    return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", response);
+}
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path, const char *method,
+                                  const char *version, const char *upload, size_t *upload_size, void **request)
+{
+    struct http *http = context;
+    const char *health;
+    (void)version, (void)upload, (void)upload_size, (void)request;
+
+    /* Answered at the first call, before any body is read; the library then closes a connection with a body under way. */
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return reply_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+    if (strcmp(path, "/metrics") == 0)
+        return reply_metrics(connection, http->view);
+    if (strcmp(path, "/healthz") == 0) {
+        unsigned status = http_health(http->view, clock_monotonic_ns(), &health);
+        return reply_text(connection, status, health);
+    }
+    return reply_text(connection, MHD_HTTP_NOT_FOUND, "not found; there are /metrics and /healthz\n");
+}
+
+static void run(struct http_socket *socket)
+{
+    MHD_UNSIGNED_LONG_LONG wait_ms;
+
+    ignore(MHD_run(socket->daemon));
+    if (MHD_get_timeout(socket->daemon, &wait_ms) == MHD_YES)
+        timer_set(socket->http->loop, &socket->timer, loop_now(socket->http->loop) + (wait_ms + 1) * NS_PER_MS);
+    else
+        timer_cancel(socket->http->loop, &socket->timer);
+}
+
+static void on_ready(void *context, uint64_t tag, unsigned events)
+{
+    struct http *http = context;
+    (void)events;
+
+    run(&http->sockets[tag]);
+}
+
+static void on_timer(void *context)
+{
+    run(context);
+}
+
+/* What the library complains about (mostly strangers' bad requests) is nobody's business. */
+PRINTF_LIKE(2, 0) static void quiet(void *context, const char *format, va_list arguments)
+{
+    (void)context, (void)format, (void)arguments;
+}
+
+struct http *http_new(struct loop *loop, const struct admin_view *view)
+{
+    struct http *http = calloc(1, sizeof *http);
+
+    if (http == NULL)
+        return NULL;
+    http->loop = loop;
+    http->view = view;
+    http->handler = loop_handler(loop, on_ready, http);
+    return http;
+}
+
+bool http_listen(struct http *http, int listening_fd)
+{
+    struct http_socket *socket = &http->sockets[http->count];
+
+    if (http->count == SOCKETS_MAX) {
+        close(listening_fd);
+        return false;
+    }
+    socket->http = http;
+    timer_init(&socket->timer, on_timer, socket);
+    socket->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
+        MHD_OPTION_LISTEN_SOCKET, listening_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        MHD_OPTION_END);
+    if (socket->daemon == NULL) {
+        close(listening_fd);
+        return false;
+    }
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(socket->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL || !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, http->count)) {
+        MHD_stop_daemon(socket->daemon);
+        return false;
+    }
+    socket->epoll_fd = info->epoll_fd;
+    http->count++;
+    return true;
+}
+
+void http_free(struct http *http)
+{
+    if (http == NULL)
+        return;
+    for (size_t i = 0; i < http->count; i++) {
+        timer_cancel(http->loop, &http->sockets[i].timer);
+        loop_unwatch(http->loop, http->sockets[i].epoll_fd);
+        MHD_stop_daemon(http->sockets[i].daemon);
+    }
+    free(http);
+}

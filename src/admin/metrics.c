@@ -1,0 +1,247 @@
+#include "admin/metrics.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "vault/vault.h"
+
+static void head(struct buffer *output, const char *name, const char *type, const char *help)
+{
+    buffer_printf(output, "# HELP holdfast_%s %s\n# TYPE holdfast_%s %s\n", name, help, name, type);
+}
+
+/* Label values may hold anything; backslash, quote and newline are written as the format demands. */
+static void label(struct buffer *output, const char *separator, const char *key, const char *value)
+{
+    buffer_printf(output, "%s%s=\"", separator, key);
+    for (const char *at = value; *at != '\0'; at++) {
+        if (*at == '\n')
+            buffer_append_text(output, "\\n");
+        else if (*at == '"' || *at == '\\')
+            buffer_printf(output, "\\%c", *at);
+        else
+            buffer_append(output, at, 1);
+    }
+    buffer_append_text(output, "\"");
+}
+
+static uint64_t load(const uint64_t *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
+}
+
+static uint32_t load32(const uint32_t *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
+}
+
+static unsigned kind_size(const struct admin_view *view, enum process_kind kind)
+{
+    return kind == PROCESS_HANDSHAKER || kind == PROCESS_RELAY ? view->workers : 1;
+}
+
+static void write_counters(const struct admin_view *view, struct buffer *output)
+{
+    for (int counter = 0; counter < COUNTER_COUNT; counter++) {
+        head(output, counter_facts[counter].name, "counter", counter_facts[counter].help);
+        for (int kind = 0; kind < PROCESS_KIND_COUNT; kind++) {
+            uint64_t sum = 0;
+            for (unsigned i = 0; i < kind_size(view, (enum process_kind)kind); i++)
+                sum += load(&view->board->processes[board_worker_number((enum process_kind)kind, i)].counters[counter]);
+            buffer_printf(output, "holdfast_%s{process=\"%s\"} %" PRIu64 "\n", counter_facts[counter].name,
+                                 process_kind_name((enum process_kind)kind), sum);
+        }
+    }
+}
+
+static void add_histogram(struct board_histogram *sum, const struct board_histogram *part)
+{
+    for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+        sum->buckets[i] += load(&part->buckets[i]);
+    sum->sum_us += load(&part->sum_us);
+}
+
+/* The count is taken from the buckets, so that the text is consistent in itself whatever changed while it was read. */
+static void write_histograms(const struct admin_view *view, struct buffer *output)
+{
+    for (int number = 0; number < HISTOGRAM_COUNT; number++) {
+        struct board_histogram sum = {.count = 0};
+        const char *name = histogram_facts[number].name;
+        uint64_t below = 0;
+
+        for (unsigned i = 0; i < BOARD_PROCESSES; i++)
+            add_histogram(&sum, &view->board->processes[i].histograms[number]);
+        head(output, name, "histogram", histogram_facts[number].help);
+        for (int i = 0; i < HISTOGRAM_BUCKETS; i++) {
+            below += sum.buckets[i];
+            if (i < HISTOGRAM_BUCKETS - 1)
+                buffer_printf(output, "holdfast_%s_bucket{le=\"%.6f\"} %" PRIu64 "\n", name,
+                                     64e-6 * (double)(1ull << i), below);
+        }
+        buffer_printf(output,
+                             "holdfast_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nholdfast_%s_sum %.6f\nholdfast_%s_count %" PRIu64
+                             "\n",
+                             name, below, name, (double)sum.sum_us / 1e6, name, below);
+    }
+}
+
+static void process_row(struct buffer *output, const char *name, enum process_kind kind, unsigned index, double value)
+{
+    buffer_printf(output, "holdfast_%s{process=\"%s\",index=\"%u\"} %.15g\n", name, process_kind_name(kind), index,
+                         value);
+}
+
+static void write_processes(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } rows[] = {
+        {"process_up", "gauge", "Whether the process runs and beats"},
+        {"process_starts_total", "counter", "Times the process was started"},
+        {"process_heartbeat_age_seconds", "gauge", "Time since the last heartbeat"},
+        {"process_sessions", "gauge", "Sessions held (relay) or handshakes under way (handshaker)"},
+    };
+
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+        head(output, rows[row].name, rows[row].type, rows[row].help);
+        for (int k = 0; k < PROCESS_KIND_COUNT; k++) {
+            enum process_kind kind = (enum process_kind)k;
+            for (unsigned i = 0; i < kind_size(view, kind); i++) {
+                unsigned worker = board_worker_number(kind, i);
+                const struct board_process *process = &view->board->processes[worker];
+                uint64_t beat = load(&process->heartbeat_ns);
+                double values[ARRAY_SIZE(rows)] = {
+                    view_process_alive(view->board, worker, now_ns) ? 1 : 0,
+                    load32(&process->starts),
+                    beat != 0 && beat < now_ns ? (double)(now_ns - beat) / 1e9 : 0,
+                    load32(&process->sessions),
+                };
+                process_row(output, rows[row].name, kind, i, values[row]);
+            }
+        }
+    }
+}
+
+static uint32_t listener_handshakes(const struct board_listener *listener)
+{
+    uint32_t sum = 0;
+
+    for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++)
+        sum += load32(&listener->handshakes[i]);
+    return sum;
+}
+
+static void write_listeners(const struct admin_view *view, struct buffer *output)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } rows[] = {
+        {"listener_sessions", "gauge", "Sessions of the listener"},
+        {"listener_handshakes", "gauge", "Handshakes under way at the listener"},
+        {"listener_accepted_total", "counter", "Connections accepted by the listener"},
+        {"listener_refused_total", "counter", "Connections refused by the listener"},
+    };
+
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+        head(output, rows[row].name, rows[row].type, rows[row].help);
+        for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
+            const struct board_listener *listener = &view->board->listeners[i];
+            uint64_t values[ARRAY_SIZE(rows)] = {
+                board_listener_connections(view->board, i),
+                listener_handshakes(listener),
+                load(&listener->accepted),
+                load(&listener->refused),
+            };
+            buffer_printf(output, "holdfast_%s", rows[row].name);
+            label(output, "{", "listener", view->conf->listeners[i].name);
+            buffer_printf(output, "} %" PRIu64 "\n", values[row]);
+        }
+    }
+}
+
+static void server_row(const struct admin_view *view, const char *name, unsigned upstream, unsigned server, uint64_t value,
+                       struct buffer *output)
+{
+    buffer_printf(output, "holdfast_%s", name);
+    label(output, "{", "upstream", view->conf->upstreams[upstream].name);
+    label(output, ",", "server", view->conf->upstreams[upstream].servers[server].name);
+    buffer_printf(output, "} %" PRIu64 "\n", value);
+}
+
+static void write_servers(const struct admin_view *view, struct buffer *output)
+{
+    static const struct {
+        const char *name, *type, *help;
+    } rows[] = {
+        {"server_up", "gauge", "Whether the upstream server is healthy"},
+        {"server_ready", "gauge", "Whether the operator lets the server have new sessions"},
+        {"server_sessions", "gauge", "Sessions at the upstream server"},
+        {"server_weight", "gauge", "Weight of the server in balancing"},
+        {"server_connects_total", "counter", "Connections made to the server"},
+        {"server_connect_failures_total", "counter", "Connections to the server that failed"},
+    };
+    const struct conf *conf = view->conf;
+
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+        unsigned number = 0;
+        head(output, rows[row].name, rows[row].type, rows[row].help);
+        for (unsigned u = 0; u < conf->upstream_count; u++) {
+            for (unsigned s = 0; s < conf->upstreams[u].server_count && number < BOARD_SERVERS_MAX; s++, number++) {
+                const struct board_server *server = &view->board->servers[number];
+                uint32_t weight = load32(&server->weight);
+                uint64_t values[ARRAY_SIZE(rows)] = {
+                    load32(&server->healthy) != 0,
+                    load32(&server->admin) == SERVER_READY,
+                    board_server_sessions(view->board, number),
+                    weight != 0 ? weight : conf->upstreams[u].servers[s].weight,
+                    load(&server->connects),
+                    load(&server->connect_failures),
+                };
+                server_row(view, rows[row].name, u, s, values[row], output);
+            }
+        }
+    }
+}
+
+static int certificate_row(void *context, const struct vault_entry *entry)
+{
+    struct buffer *output = context;
+
+    if (!entry->present)
+        return 0;
+    buffer_append_text(output, "holdfast_certificate_not_after_seconds");
+    label(output, "{", "certificate", entry->name);
+    label(output, ",", "host", entry->host);
+    label(output, ",", "key_type", key_type_name(entry->key_type));
+    buffer_printf(output, "} %" PRId64 "\n", entry->not_after);
+    return output->failed;
+}
+
+static void write_gauges(const struct admin_view *view, struct buffer *output)
+{
+    const struct board *board = view->board;
+
+    head(output, "build_info", "gauge", "The version that runs");
+    buffer_printf(output, "holdfast_build_info{version=\"%s\"} 1\n", HOLDFAST_VERSION);
+    head(output, "start_time_seconds", "gauge", "Start of the daemon in Unix seconds");
+    buffer_printf(output, "holdfast_start_time_seconds %.3f\n", (double)board->started_wall_ns / 1e9);
+    head(output, "draining", "gauge", "Whether the daemon is being drained");
+    buffer_printf(output, "holdfast_draining %u\n", load32(&board->draining));
+    head(output, "session_capacity", "gauge", "Sessions that fit");
+    buffer_printf(output, "holdfast_session_capacity %" PRIu64 "\n",
+                         (uint64_t)load32(&board->relay_capacity) * view->workers);
+}
+
+void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
+{
+    write_gauges(view, output);
+    write_processes(view, now_ns, output);
+    write_listeners(view, output);
+    write_servers(view, output);
+    head(output, "certificate_not_after_seconds", "gauge", "End of the certificate in service, in Unix seconds");
+    if (view->vault != NULL)
+        ignore(vault_each(view->vault, certificate_row, output));
+    write_counters(view, output);
+    write_histograms(view, output);
+}

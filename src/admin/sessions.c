@@ -1,0 +1,243 @@
+#include "admin/sessions.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/event_json.h"
+#include "admin/json.h"
+#include "base/clock.h"
+#include "base/string.h"
+#include "tls/certificate.h"
+
+#define READ_TRIES 4
+
+static int unknown(struct error *error, const char *what, const char *name)
+{
+    char shown[128];
+    return error_set(error, ERROR_NOT_FOUND, "there is no %s \"%s\" in the configuration in force", what,
+                     string_printable(shown, sizeof shown, name, strlen(name)));
+}
+
+static int parse_objects(struct session_filter *filter, const char *listener, const char *certificate,
+                         const struct conf *conf, struct error *error)
+{
+    if (listener != NULL) {
+        filter->listener = conf_find_listener(conf, listener);
+        if (filter->listener == CONF_NONE)
+            return unknown(error, "listener", listener);
+    }
+    if (certificate != NULL) {
+        filter->certificate = conf_find_certificate(conf, certificate);
+        if (filter->certificate == CONF_NONE)
+            return unknown(error, "certificate", certificate);
+    }
+    return 0;
+}
+
+int session_filter_parse(struct session_filter *ret_filter, const json_t *request, const struct conf *conf,
+                         struct error *error)
+{
+    struct session_filter filter = {.listener = CONF_NONE, .certificate = CONF_NONE};
+    bool wrong = false;
+
+    const char *listener = json_get_text(request, "listener", &wrong);
+    const char *certificate = json_get_text(request, "certificate", &wrong);
+    const char *client = json_get_text(request, "client", &wrong);
+    const char *server_name = json_get_text(request, "sni", &wrong);
+    uint64_t version = json_get_number(request, "certificate_version", 0, &wrong);
+    uint64_t older = json_get_number(request, "older_ms", 0, &wrong);
+    uint64_t younger = json_get_number(request, "younger_ms", 0, &wrong);
+    filter.limit = json_get_number(request, "limit", 0, &wrong);
+    if (wrong || version > UINT32_MAX || older > UINT64_MAX / NS_PER_MS || younger > UINT64_MAX / NS_PER_MS)
+        return error_set(error, ERROR_USAGE, "a filter has the wrong type or is out of range");
+    filter.certificate_version = (uint32_t)version;
+    filter.older_ns = older * NS_PER_MS;
+    filter.younger_ns = younger * NS_PER_MS;
+    if (server_name != NULL) {
+        if (!string_copy(filter.server_name, sizeof filter.server_name, server_name))
+            return error_set(error, ERROR_USAGE, "the server name is longer than %zu bytes", sizeof filter.server_name - 1);
+        string_lower(filter.server_name);
+    }
+    if (client != NULL) {
+        int result = network_parse(&filter.client, client, error);
+        if (result < 0)
+            return result;
+        filter.by_client = true;
+    }
+    int result = parse_objects(&filter, listener, certificate, conf, error);
+    if (result == 0)
+        *ret_filter = filter;
+    return result;
+}
+
+bool session_read(const struct arena *arena, uint32_t index, struct slot *ret_slot)
+{
+    const struct slot *slot = &arena->slots[index];
+
+    for (int attempt = 0; attempt < READ_TRIES; attempt++) {
+        uint64_t before = __atomic_load_n(&slot->serial, __ATOMIC_ACQUIRE);
+        if (before == 0 || __atomic_load_n(&slot->state, __ATOMIC_RELAXED) == SESSION_FREE)
+            return false;
+        memcpy(ret_slot, slot, sizeof *ret_slot);
+        __atomic_thread_fence(__ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&slot->serial, __ATOMIC_RELAXED) == before && ret_slot->serial == before &&
+            __atomic_load_n(&slot->current, __ATOMIC_RELAXED) == ret_slot->current)
+            return ret_slot->state != SESSION_FREE && ret_slot->state < SESSION_STATE_COUNT;
+    }
+    /* A session so busy that its hot part changes all the time: its identity is settled, its counters are approximate. */
+    return ret_slot->state != SESSION_FREE && ret_slot->state < SESSION_STATE_COUNT &&
+           __atomic_load_n(&slot->serial, __ATOMIC_RELAXED) == ret_slot->serial;
+}
+
+static bool name_matches(const char *wanted, const char *name)
+{
+    const char *dot;
+
+    if (strncmp(wanted, "*.", 2) != 0)
+        return strcmp(wanted, name) == 0;
+    dot = strchr(name, '.');
+    return dot != NULL && dot != name && strcmp(dot, wanted + 1) == 0;
+}
+
+static bool passes(const struct session_filter *filter, const struct slot *slot, uint64_t now_ns)
+{
+    uint64_t age = now_ns > slot->accepted_ns ? now_ns - slot->accepted_ns : 0;
+    char server_name[SLOT_NAME_MAX];
+
+    if (filter->listener != CONF_NONE && slot->listener != filter->listener)
+        return false;
+    if (filter->certificate != CONF_NONE && slot->certificate != filter->certificate)
+        return false;
+    if (filter->certificate_version != 0 && slot->generation.certificate_version != filter->certificate_version)
+        return false;
+    if (age < filter->older_ns || (filter->younger_ns != 0 && age > filter->younger_ns))
+        return false;
+    if (filter->by_client && !network_contains(&filter->client, slot->client_address))
+        return false;
+    if (filter->server_name[0] == '\0')
+        return true;
+    memcpy(server_name, slot->server_name, sizeof server_name);
+    server_name[sizeof server_name - 1] = '\0';
+    return name_matches(filter->server_name, server_name);
+}
+
+static void set_tls(json_t *object, const struct slot *slot, const struct leg *leg)
+{
+    char number[VIEW_NUMBER_MAX];
+
+    json_set_field(object, "sni", slot->server_name, sizeof slot->server_name);
+    if ((slot->flags & SLOT_PASS_THROUGH) != 0) {
+        json_set_flag(object, "pass_through", true);
+        return;
+    }
+    json_set_text(object, "version", view_version_name(leg->version, number));
+    json_set_text(object, "suite", view_suite_name(leg->version, leg->suite, number));
+    json_set_text(object, "group", view_group_name(slot->group, number));
+    json_set_field(object, "alpn", slot->alpn, sizeof slot->alpn);
+    json_set_flag(object, "resumed", (slot->flags & SLOT_RESUMED) != 0);
+}
+
+static void set_generations(json_t *object, const struct slot *slot)
+{
+    const struct slot_generations *generation = &slot->generation;
+    json_t *generations = json_object();
+
+    if (generations == NULL)
+        return;
+    json_set_number(generations, "config", generation->config);
+    json_set_number(generations, "binary", generation->binary);
+    json_set_number(generations, "trust", generation->trust);
+    json_set_number(generations, "ticket_key", generation->ticket_key);
+    ignore(json_object_set_new(object, "generations", generations));
+}
+
+static json_t *to_json(const struct admin_view *view, unsigned relay, const struct slot *slot, uint64_t now_ns)
+{
+    char id[SESSION_ID_TEXT_MAX];
+    json_t *object = json_object();
+    const struct slot_hot *hot = slot_hot(slot);
+    uint64_t now_s = now_ns / NS_PER_S;
+
+    if (object == NULL)
+        return NULL;
+    json_set_text(object, "id", session_id_text(id, relay, slot->serial));
+    json_set_text(object, "state", session_states[slot->state].name);
+    json_set_number(object, "age_ms", now_ns > slot->accepted_ns ? (now_ns - slot->accepted_ns) / NS_PER_MS : 0);
+    json_set_number(object, "idle_s", now_s > slot->active_s ? now_s - slot->active_s : 0);
+    json_set_text(object, "listener", view_listener_name(view->conf, slot->listener));
+    json_set_address(object, "client", slot->client_address, slot->client_port);
+    set_tls(object, slot, &hot->client);
+    json_set_text(object, "upstream", view_upstream_name(view->conf, slot->upstream));
+    json_set_text(object, "server", view_server_name(view->conf, slot->upstream, slot->server));
+    json_set_address(object, "upstream_address", slot->upstream_address, slot->upstream_port);
+    json_set_flag(object, "upstream_tls", (slot->flags & SLOT_UPSTREAM_TLS) != 0);
+    json_set_number(object, "bytes_in", hot->flows[FLOW_UP].read_position);
+    json_set_number(object, "bytes_out", hot->flows[FLOW_DOWN].write_position);
+    if (slot->certificate != CONF_NONE) {
+        json_set_text(object, "certificate", view_certificate_name(view->conf, slot->certificate));
+        json_set_number(object, "certificate_version", slot->generation.certificate_version);
+        if (slot->key_type < KEY_TYPE_COUNT)
+            json_set_text(object, "key_type", key_type_name((enum key_type)slot->key_type));
+    }
+    set_generations(object, slot);
+    return object;
+}
+
+/* The relay writes the header; the size of the mapping is what the supervisor said. */
+static uint32_t slots_in_use(const struct admin_view *view, unsigned relay)
+{
+    const struct arena *arena = &view->arenas[relay];
+
+    if (arena->header == NULL || __atomic_load_n(&arena->header->version, __ATOMIC_ACQUIRE) != ARENA_VERSION)
+        return 0;
+    uint32_t high_water = __atomic_load_n(&arena->header->high_water, __ATOMIC_RELAXED);
+    return high_water < view->slot_capacity ? high_water : view->slot_capacity;
+}
+
+json_t *session_next(const struct admin_view *view, const struct session_filter *filter, struct session_cursor *cursor,
+                     uint64_t now_ns, size_t maximum, bool *ret_end)
+{
+    struct slot slot;
+
+    *ret_end = false;
+    while (cursor->relay < view->workers && (filter->limit == 0 || cursor->given < filter->limit)) {
+        const struct arena *arena = &view->arenas[cursor->relay];
+        if (cursor->slot >= slots_in_use(view, cursor->relay)) {
+            cursor->relay++;
+            cursor->slot = 0;
+            continue;
+        }
+        if (maximum-- == 0)
+            return NULL;
+        uint32_t index = cursor->slot++;
+        if (session_read(arena, index, &slot) && passes(filter, &slot, now_ns)) {
+            cursor->given++;
+            return to_json(view, cursor->relay, &slot, now_ns);
+        }
+    }
+    *ret_end = true;
+    return NULL;
+}
+
+int session_find(const struct admin_view *view, const char *id, unsigned *ret_relay, uint32_t *ret_slot,
+                 uint64_t *ret_serial, struct error *error)
+{
+    char *end, again[SESSION_ID_TEXT_MAX];
+    struct slot slot;
+
+    unsigned long relay = strtoul(id, &end, 10);
+    uint64_t serial = *end == '-' ? strtoull(end + 1, NULL, 10) : 0;
+    if (relay >= BOARD_WORKERS_MAX || serial == 0 || strcmp(session_id_text(again, (unsigned)relay, serial), id) != 0)
+        return error_set(error, ERROR_USAGE, "a session is named RELAY-SERIAL, as `holdfast sessions` shows it");
+    for (uint32_t i = 0; relay < view->workers && i < slots_in_use(view, (unsigned)relay); i++) {
+        if (session_read(&view->arenas[relay], i, &slot) && slot.serial == serial) {
+            *ret_relay = (unsigned)relay;
+            *ret_slot = i;
+            *ret_serial = serial;
+            return 0;
+        }
+    }
+    return error_set(error, ERROR_NOT_FOUND, "there is no session %s; it may have ended", again);
+}

@@ -1,0 +1,161 @@
+#include "admin/status.h"
+
+#include "admin/certificates.h"
+#include "admin/json.h"
+#include "base/clock.h"
+
+static uint32_t load(const uint32_t *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
+}
+
+const char *server_admin_name(uint32_t admin)
+{
+    static const char *const names[] = {
+        [SERVER_READY] = "ready", [SERVER_DRAIN] = "drain", [SERVER_DOWN] = "down"};
+
+    return admin < ARRAY_SIZE(names) ? names[admin] : "unknown";
+}
+
+json_t *status_server_to_json(const struct admin_view *view, uint32_t upstream, uint32_t server)
+{
+    unsigned number = view_first_server(view->conf, upstream) + server;
+    const struct conf_upstream *conf = &view->conf->upstreams[upstream];
+    json_t *object = json_object();
+
+    json_set_text(object, "upstream", conf->name);
+    json_set_text(object, "server", conf->servers[server].name);
+    if (number >= BOARD_SERVERS_MAX)
+        return object;
+    const struct board_server *shared = &view->board->servers[number];
+    uint32_t weight = load(&shared->weight);
+    json_set_text(object, "state", server_admin_name(load(&shared->admin)));
+    json_set_flag(object, "healthy", load(&shared->healthy) != 0);
+    json_set_flag(object, "checked", conf->check_interval != 0);
+    json_set_number(object, "weight", weight != 0 ? weight : conf->servers[server].weight);
+    json_set_number(object, "sessions", board_server_sessions(view->board, number));
+    json_set_number(object, "connects", __atomic_load_n(&shared->connects, __ATOMIC_RELAXED));
+    json_set_number(object, "connect_failures", __atomic_load_n(&shared->connect_failures, __ATOMIC_RELAXED));
+    return object;
+}
+
+static json_t *process_to_json(const struct admin_view *view, enum process_kind kind, unsigned index, uint64_t now_ns)
+{
+    unsigned worker = board_worker_number(kind, index);
+    const struct board_process *process = &view->board->processes[worker];
+    uint64_t beat = __atomic_load_n(&process->heartbeat_ns, __ATOMIC_RELAXED);
+    uint64_t started = __atomic_load_n(&process->started_ns, __ATOMIC_RELAXED);
+    json_t *object = json_object();
+
+    json_set_text(object, "kind", process_kind_name(kind));
+    json_set_number(object, "index", index);
+    json_set_number(object, "pid", load(&process->pid));
+    json_set_number(object, "starts", load(&process->starts));
+    json_set_flag(object, "alive", view_process_alive(view->board, worker, now_ns));
+    json_set_number(object, "heartbeat_age_ms", beat != 0 && now_ns > beat ? (now_ns - beat) / NS_PER_MS : 0);
+    if (started != 0 && now_ns > started)
+        json_set_number(object, "uptime_s", (now_ns - started) / NS_PER_S);
+    json_set_number(object, "sessions", load(&process->sessions));
+    json_set_number(object, "config_generation", load(&process->config));
+    return object;
+}
+
+static json_t *processes_to_json(const struct admin_view *view, uint64_t now_ns)
+{
+    json_t *list = json_array();
+
+    ignore(json_array_append_new(list, process_to_json(view, PROCESS_SUPERVISOR, 0, now_ns)));
+    ignore(json_array_append_new(list, process_to_json(view, PROCESS_CONTROL, 0, now_ns)));
+    for (unsigned i = 0; i < view->workers; i++)
+        ignore(json_array_append_new(list, process_to_json(view, PROCESS_HANDSHAKER, i, now_ns)));
+    for (unsigned i = 0; i < view->workers; i++)
+        ignore(json_array_append_new(list, process_to_json(view, PROCESS_RELAY, i, now_ns)));
+    return list;
+}
+
+static json_t *listener_to_json(const struct admin_view *view, uint32_t listener)
+{
+    const struct conf_listener *conf = &view->conf->listeners[listener];
+    json_t *object = json_object(), *addresses = json_array();
+    char text[ADDRESS_TEXT_MAX];
+
+    json_set_text(object, "listener", conf->name);
+    json_set_text(object, "mode", conf->mode == CONF_MODE_PASS_THROUGH ? "pass-through" : "tcp");
+    for (size_t i = 0; i < conf->bind.count; i++)
+        ignore(json_array_append_new(addresses, json_name(address_format(text, sizeof text, &conf->bind.items[i]))));
+    ignore(json_object_set_new(object, "addresses", addresses));
+    if (listener >= BOARD_LISTENERS_MAX)
+        return object;
+    const struct board_listener *shared = &view->board->listeners[listener];
+    uint64_t under_way = 0;
+    for (unsigned i = 0; i < view->workers; i++)
+        under_way += load(&shared->handshakes[i]);
+    json_set_number(object, "sessions", board_listener_connections(view->board, listener));
+    json_set_number(object, "handshakes_under_way", under_way);
+    json_set_number(object, "accepted", __atomic_load_n(&shared->accepted, __ATOMIC_RELAXED));
+    json_set_number(object, "refused", __atomic_load_n(&shared->refused, __ATOMIC_RELAXED));
+    return object;
+}
+
+static void set_lists(json_t *object, const struct admin_view *view, uint64_t now_ns, int64_t wall_s)
+{
+    json_t *listeners = json_array(), *servers = json_array();
+
+    for (uint32_t i = 0; i < view->conf->listener_count; i++)
+        ignore(json_array_append_new(listeners, listener_to_json(view, i)));
+    for (uint32_t u = 0; u < view->conf->upstream_count; u++) {
+        for (uint32_t s = 0; s < view->conf->upstreams[u].server_count; s++)
+            ignore(json_array_append_new(servers, status_server_to_json(view, u, s)));
+    }
+    ignore(json_object_set_new(object, "processes", processes_to_json(view, now_ns)));
+    ignore(json_object_set_new(object, "listeners", listeners));
+    ignore(json_object_set_new(object, "servers", servers));
+    ignore(json_object_set_new(object, "certificates", certificates_summary(view, wall_s)));
+}
+
+static void set_counts(json_t *object, const struct board *board)
+{
+    static const struct {
+        const char *key;
+        enum counter counter;
+    } counts[] = {
+        {"accepted", COUNTER_ACCEPTED},
+        {"handshakes", COUNTER_HANDSHAKES},
+        {"handshakes_resumed", COUNTER_HANDSHAKES_RESUMED},
+        {"handshake_failures", COUNTER_HANDSHAKE_FAILURES},
+        {"sessions_opened", COUNTER_SESSIONS_OPENED},
+        {"sessions_closed", COUNTER_SESSIONS_CLOSED},
+        {"sessions_failed", COUNTER_SESSIONS_FAILED},
+        {"process_restarts", COUNTER_PROCESS_RESTARTS},
+        {"events_dropped", COUNTER_EVENTS_DROPPED},
+        {"log_lines_dropped", COUNTER_LOG_DROPPED},
+    };
+    json_t *counters = json_object();
+
+    for (size_t i = 0; i < ARRAY_SIZE(counts); i++)
+        json_set_number(counters, counts[i].key, board_sum(board, counts[i].counter));
+    ignore(json_object_set_new(object, "counters", counters));
+}
+
+json_t *status_to_json(const struct admin_view *view, const char *config_path, uint64_t now_ns)
+{
+    const struct board *board = view->board;
+    uint64_t wall = clock_wall_ns(), sessions = 0;
+    json_t *object = json_object();
+
+    for (unsigned i = 0; i < view->workers; i++)
+        sessions += load(&board->processes[board_worker_number(PROCESS_RELAY, i)].sessions);
+    json_set_text(object, "version", HOLDFAST_VERSION);
+    json_set_time(object, "started", (int64_t)(board->started_wall_ns / NS_PER_S));
+    json_set_number(object, "uptime_s",
+                    wall > board->started_wall_ns ? (wall - board->started_wall_ns) / NS_PER_S : 0);
+    json_set_text(object, "config", config_path);
+    json_set_number(object, "config_generation",
+                    load(&board->processes[board_worker_number(PROCESS_CONTROL, 0)].config));
+    json_set_flag(object, "draining", load(&board->draining) != 0);
+    json_set_number(object, "sessions", sessions);
+    json_set_number(object, "capacity", (uint64_t)load(&board->relay_capacity) * view->workers);
+    set_lists(object, view, now_ns, (int64_t)(wall / NS_PER_S));
+    set_counts(object, board);
+    return object;
+}

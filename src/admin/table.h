@@ -1,0 +1,33 @@
+/* Aligned columns for people, with colour on a terminal only. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/attributes.h"
+
+enum cell_style { CELL_PLAIN, CELL_GOOD, CELL_WARN, CELL_BAD, CELL_RIGHT /* numbers: flush right */ };
+
+struct table_cell {
+    char *text;
+    enum cell_style style;
+};
+
+struct table {
+    const char *const *headings; /* NULL-terminated; "" for none */
+    size_t columns;
+    struct table_cell *cells; /* row by row */
+    size_t count, capacity;
+    bool failed; /* out of memory: table_print() says so */
+};
+
+void table_init(struct table *table, const char *const *headings);
+void table_fini(struct table *table);
+/* The next cell, from left to right and row by row. */
+void table_cell(struct table *table, enum cell_style style, const char *format, ...) PRINTF_LIKE(3, 4);
+size_t table_rows(const struct table *table);
+/* Prints headings and rows; nothing when there is no row. */
+void table_print(const struct table *table, FILE *stream);
+
+/* `stream` is a terminal that wants colour (NO_COLOR is honoured). */
+bool table_colour(FILE *stream);

@@ -1,0 +1,58 @@
+/* The small verbs, and the table of all. */
+#include "admin/control_internal.h"
+
+#include "admin/json.h"
+#include "admin/status.h"
+#include "base/clock.h"
+
+static int nothing_to_check(struct control_request *request, const json_t *object, struct error *error)
+{
+    (void)request, (void)object, (void)error;
+    return 0;
+}
+
+static enum verb_progress status_pump(struct control_request *request, struct error *error)
+{
+    struct control *control = request->context;
+    (void)error;
+
+    ignore(request_write(request, status_to_json(&control->view, control->worker.setup.config_path, clock_monotonic_ns())));
+    return VERB_DONE;
+}
+
+static const struct control_verb verb_status = {.name = "status", .begin = nothing_to_check, .pump = status_pump};
+
+static int trace_begin(struct control_request *request, const json_t *object, struct error *error)
+{
+    struct control *control = request->context;
+    struct trace_filter filter;
+
+    int result = trace_filter_parse(&filter, object, error);
+    return result < 0 ? result : trace_add(&control->trace, request, &filter, error);
+}
+
+/* The lines come from trace.c as events happen. */
+static enum verb_progress trace_pump(struct control_request *request, struct error *error)
+{
+    (void)request, (void)error;
+    return VERB_WAITING;
+}
+
+static void trace_end(struct control_request *request)
+{
+    struct control *control = request->context;
+
+    trace_remove(&control->trace, request);
+}
+
+static const struct control_verb verb_trace = {
+    .name = "trace",
+    .begin = trace_begin,
+    .pump = trace_pump,
+    .end = trace_end,
+};
+
+const struct control_verb *const control_verbs[] = {
+    &verb_status,   &verb_sessions,     &verb_session_close, &verb_certs, &verb_cert_install,
+    &verb_cert_renew, &verb_upstream, &verb_trace,         NULL,
+};
