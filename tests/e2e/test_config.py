@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 
 import pytest
 from daemon import BINARY, REPOSITORY, holdfast
@@ -169,3 +170,12 @@ def test_examples_are_right():
     assert examples
     for example in examples:
         holdfast("config", "show", "-c", example)
+
+
+def test_reference_names_every_option():
+    reference = (REPOSITORY / "doc" / "configuration.md").read_text()
+    everything = REPOSITORY / "tests" / "fuzz" / "corpus" / "conf" / "everything"
+    shown = holdfast("config", "show", "-c", everything).stdout
+    options = set(re.findall(r"^ *([a-z-]+) = ", shown, re.MULTILINE))
+    assert len(options) > 50
+    assert not [option for option in sorted(options) if f"`{option}`" not in reference]
