@@ -41,6 +41,7 @@ class Program:
                                             start_new_session=True, **popen)
         self.pid = self.process.pid
         self.log = log
+        self.core = core
 
     def processes(self):
         """All living processes of it: descendants, and whoever shares its session."""
@@ -62,6 +63,19 @@ class Program:
             found |= more
             grown = bool(more)
         return sorted(found & parents.keys())
+
+    def pin(self):
+        """Puts every thread on its core again: hitch's workers choose one by themselves. Returns how many had strayed."""
+        strayed = 0
+        for pid in self.processes():
+            try:
+                for thread in map(int, os.listdir(f"/proc/{pid}/task")):
+                    if os.sched_getaffinity(thread) != {self.core}:
+                        os.sched_setaffinity(thread, {self.core})
+                        strayed += 1
+            except OSError:
+                continue
+        return strayed
 
     def cpu_seconds(self):
         """utime + stime of all its processes, and of the children they have already reaped."""

@@ -1,0 +1,355 @@
+/* The storm: others open connections at a fixed rate, each with a full handshake, one request and a clean end, whatever
+ * the server's pace (open loop), while one established session is asked every 3 ms and its answers are timed.
+ *
+ * The probed session is OpenSSL's, in a thread at real-time priority; the storm comes from quick.c, because a client as
+ * dear as the server could not press it. Dialogue with whoever runs it as in load.c; "storm" is printed when the quiet
+ * before it is over. */
+#include "client.h"
+#include "quick.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PLACES     512u /* open at once at most; arrivals beyond are counted as not sent */
+#define WARM_UP    200u /* arrivals */
+#define EVENTS     256
+#define SECOND     1000000000u
+#define PROBE_GAP  3000000u /* ns between two requests of the probed session */
+#define PROBES_MAX 100000u
+
+struct connection {
+    int fd; /* -1: free */
+    bool ending;
+    size_t in_length;
+    struct quick quick;
+    struct answer answer;
+    uint8_t in[QUICK_IN_MAX];
+};
+
+struct latencies {
+    double *items; /* µs */
+    size_t count;
+};
+
+static struct {
+    uint16_t port;
+    unsigned rate, seconds;
+    const char *suite;
+} options;
+
+static const char request[] = "GET /s HTTP/1.1\r\nHost: localhost\r\n\r\n";
+static int epoll;
+static struct connection *connections;
+static unsigned free_places[PLACES], free_count;
+static unsigned finished, failed, not_sent;
+static const char *first_failure = "";
+
+static struct {
+    SSL *ssl;
+    bool realtime;
+    uint64_t storm_from, end;
+    struct latencies quiet, storm;
+} probe;
+
+/* ---- one connection of the storm ---- */
+
+static void connection_end(struct connection *connection, const char *failure)
+{
+    close(connection->fd);
+    connection->fd = -1;
+    free_places[free_count++] = (unsigned)(connection - connections);
+    finished++;
+    if (failure) {
+        failed++;
+        first_failure = failure;
+    }
+}
+
+static void connection_open(struct connection *connection)
+{
+    uint8_t out[QUICK_OUT_MAX];
+    size_t length = quick_hello(&connection->quick, out);
+
+    connection->ending = false;
+    connection->in_length = 0;
+    /* On loopback a connection stands at once, unless the server's backlog is full; then the hello cannot be sent. */
+    connection->fd = client_dial(options.port, true);
+    if (connection->fd < 0 || send(connection->fd, out, length, MSG_NOSIGNAL) != (ssize_t)length) {
+        connection_end(connection, "connect");
+        return;
+    }
+    struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = connection };
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, connection->fd, &event) != 0)
+        client_die("epoll_ctl");
+}
+
+static void connection_request(struct connection *connection)
+{
+    uint8_t out[2 * QUICK_OUT_MAX];
+    size_t length = quick_finish(&connection->quick, out);
+
+    length += quick_seal(&connection->quick, 23, request, sizeof(request) - 1, out + length);
+    answer_start(&connection->answer);
+    send(connection->fd, out, length, MSG_NOSIGNAL); /* a lost connection shows in the next read */
+}
+
+static void connection_say_goodbye(struct connection *connection)
+{
+    uint8_t out[QUICK_OUT_MAX];
+    size_t length = quick_seal(&connection->quick, 21, (const uint8_t[]){ 1, 0 }, 2, out);
+
+    send(connection->fd, out, length, MSG_NOSIGNAL);
+    shutdown(connection->fd, SHUT_WR);
+    connection->ending = true;
+}
+
+/* Takes all whole records. Returns what is wrong, or NULL. */
+static const char *connection_take(struct connection *connection)
+{
+    size_t taken = 0, used = 1;
+
+    while (used > 0 && !connection->ending) {
+        const uint8_t *data;
+        size_t data_length;
+        switch (quick_feed(&connection->quick, connection->in + taken, connection->in_length - taken, &used, &data,
+                           &data_length)) {
+        case QUICK_FAILED:
+            return "handshake";
+        case QUICK_HANDSHAKEN:
+            connection_request(connection);
+            break;
+        case QUICK_DATA:
+            switch (answer_feed(&connection->answer, (const char *)data, data_length)) {
+            case -1:
+                return "answer that is none";
+            case 1:
+                connection_say_goodbye(connection);
+                break;
+            }
+            break;
+        case QUICK_MORE:
+            break;
+        }
+        taken += used;
+    }
+    connection->in_length -= taken;
+    memmove(connection->in, connection->in + taken, connection->in_length);
+    return NULL;
+}
+
+static void connection_advance(struct connection *connection)
+{
+    while (connection->fd >= 0) {
+        if (connection->ending)
+            connection->in_length = 0; /* the peer's close_notify, of no interest */
+        ssize_t n = recv(connection->fd, connection->in + connection->in_length,
+                         QUICK_IN_MAX - connection->in_length, 0);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+            return;
+        if (n <= 0) {
+            connection_end(connection, connection->ending ? NULL : "ended by the server");
+            return;
+        }
+        connection->in_length += (size_t)n;
+        const char *failure = connection->ending ? NULL : connection_take(connection);
+        if (failure)
+            connection_end(connection, failure);
+    }
+}
+
+/* ---- the session that lives through it ---- */
+
+static bool probe_once(void)
+{
+    static struct answer answer;
+    char bytes[4096];
+    int fed;
+
+    answer_start(&answer);
+    if (SSL_write(probe.ssl, request, sizeof(request) - 1) <= 0)
+        return false;
+    do {
+        int n = SSL_read(probe.ssl, bytes, sizeof(bytes));
+        fed = n > 0 ? answer_feed(&answer, bytes, (size_t)n) : -1;
+    } while (fed == 0);
+    return fed == 1;
+}
+
+static void *probe_run(void *unused)
+{
+    const struct sched_param priority = { .sched_priority = 2 };
+
+    probe.realtime = pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority) == 0;
+    for (uint64_t next = client_now(); next < probe.end; next += PROBE_GAP) {
+        struct timespec time = { .tv_sec = (time_t)(next / SECOND), .tv_nsec = (long)(next % SECOND) };
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
+        uint64_t start = client_now();
+        if (!probe_once())
+            client_die("the established session was lost in the storm");
+        struct latencies *latencies = start < probe.storm_from ? &probe.quiet : &probe.storm;
+        if (latencies->count < PROBES_MAX)
+            latencies->items[latencies->count++] = (double)(client_now() - start) / 1e3;
+    }
+    return unused;
+}
+
+static void probe_connect(void)
+{
+    int fd = client_dial(options.port, false);
+
+    if (fd < 0)
+        client_die("connect");
+    probe.ssl = SSL_new(client_context(options.suite, false));
+    SSL_set_fd(probe.ssl, fd);
+    SSL_set_tlsext_host_name(probe.ssl, "localhost");
+    if (SSL_connect(probe.ssl) != 1 || client_negotiation_fault(probe.ssl, options.suite, false) || !probe_once())
+        client_die("session to be probed");
+    probe.quiet.items = calloc(PROBES_MAX, sizeof(double));
+    probe.storm.items = calloc(PROBES_MAX, sizeof(double));
+    if (!probe.quiet.items || !probe.storm.items)
+        client_die("memory");
+}
+
+/* ---- the storm ---- */
+
+/* Arrivals do not know of each other: exponential gaps, in ns, the same row of them for every contestant. */
+static uint64_t next_gap(void)
+{
+    static uint64_t state = 0x9e3779b97f4a7c15u;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    double uniform = ((double)(state >> 11) + 1.0) / 9007199254740993.0;
+    return (uint64_t)(-log(uniform) * SECOND / options.rate);
+}
+
+static void wait_events(uint64_t until)
+{
+    struct epoll_event events[EVENTS];
+    uint64_t time = client_now();
+    uint64_t left = until > time ? until - time : 0;
+    struct timespec timeout = { .tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND) };
+    int count = epoll_pwait2(epoll, events, EVENTS, &timeout, NULL);
+
+    for (int i = 0; i < count; i++)
+        connection_advance(events[i].data.ptr);
+}
+
+static void arrive(void)
+{
+    if (free_count > 0)
+        connection_open(&connections[free_places[--free_count]]);
+    else
+        not_sent++;
+}
+
+static void rage(uint64_t from, uint64_t end)
+{
+    uint64_t next = from;
+
+    while (client_now() < end) {
+        while (next <= client_now() && next < end) {
+            arrive();
+            next += next_gap();
+        }
+        wait_events(next < end ? next : end);
+    }
+}
+
+static void warm_up(void)
+{
+    for (unsigned i = 0; i < WARM_UP; i++) {
+        arrive();
+        wait_events(client_now() + 1000000u);
+    }
+    while (free_count < PLACES)
+        wait_events(client_now() + SECOND);
+}
+
+static void run_storm(void)
+{
+    pthread_t thread;
+
+    probe.storm_from = client_now() + options.seconds * (uint64_t)SECOND / 2;
+    probe.end = probe.storm_from + options.seconds * (uint64_t)SECOND;
+    if (pthread_create(&thread, NULL, probe_run, NULL) != 0)
+        client_die("thread");
+    while (client_now() < probe.storm_from)
+        wait_events(probe.storm_from);
+    puts("storm");
+    fflush(stdout);
+    finished = failed = not_sent = 0;
+    rage(probe.storm_from, probe.end);
+    pthread_join(thread, NULL);
+}
+
+/* ---- results and set-up ---- */
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double *left = a, *right = b;
+
+    return (*left > *right) - (*left < *right);
+}
+
+static void print_latencies(const char *name, struct latencies *latencies)
+{
+    static const struct {
+        const char *name;
+        double part;
+    } parts[] = { { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 } };
+
+    qsort(latencies->items, latencies->count, sizeof(double), compare_doubles);
+    printf(", \"%s\": {\"count\": %zu", name, latencies->count);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        size_t at = (size_t)((double)(latencies->count - 1) * parts[i].part);
+        printf(", \"%s\": %.1f", parts[i].name, latencies->count ? latencies->items[at] : 0.0);
+    }
+    fputs("}", stdout);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 5 || !(options.rate = (unsigned)atoi(argv[2])) || !(options.seconds = (unsigned)atoi(argv[3]))) {
+        fputs("usage: storm PORT RATE SECONDS SUITE\n", stderr);
+        return 2;
+    }
+    options.port = (uint16_t)atoi(argv[1]);
+    options.suite = argv[4];
+    client_begin(options.seconds * 3 + 30);
+    epoll = epoll_create1(EPOLL_CLOEXEC);
+    connections = calloc(PLACES, sizeof(*connections));
+    if (epoll < 0 || !connections || !quick_setup())
+        client_die("set-up");
+    while (free_count < PLACES) {
+        connections[free_count].fd = -1;
+        free_places[free_count] = free_count;
+        free_count++;
+    }
+    warm_up();
+    if (failed) {
+        fprintf(stderr, "storm: before the window: %s\n", first_failure);
+        return 1;
+    }
+    probe_connect();
+    puts("ready");
+    client_wait_line();
+    run_storm();
+    printf("{\"finished\": %u, \"failed\": %u, \"not_sent\": %u, \"seconds\": %u, \"first_failure\": \"%s\", \"realtime\": %s",
+           finished, failed, not_sent, options.seconds, first_failure, probe.realtime ? "true" : "false");
+    print_latencies("quiet", &probe.quiet);
+    print_latencies("storm", &probe.storm);
+    puts("}");
+    client_wait_line();
+    return 0;
+}
