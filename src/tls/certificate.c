@@ -139,7 +139,9 @@ static void pem_block_fini(struct pem_block *block)
 static int certificate_take(struct keypair *pair, const struct pem_block *block, struct error *error)
 {
     const unsigned char *place = block->data;
-    AUTO(X509) *certificate = d2i_X509(NULL, &place, block->size);
+    /* Intermediates are shared, leaves are not. */
+    AUTO(X509) *certificate = pair->leaf == NULL ? d2i_X509(NULL, &place, block->size)
+                                                 : certificate_decode_shared(block->data, (size_t)block->size);
 
     if (certificate == NULL)
         return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "certificate %d cannot be parsed: %s",
@@ -157,20 +159,6 @@ static int certificate_take(struct keypair *pair, const struct pem_block *block,
     return 0;
 }
 
-static EVP_PKEY *key_decode(const struct pem_block *block)
-{
-    const unsigned char *place = block->data;
-
-    if (strcmp(block->name, PEM_STRING_ECPRIVATEKEY) == 0)
-        return d2i_PrivateKey(EVP_PKEY_EC, NULL, &place, block->size);
-    if (strcmp(block->name, PEM_STRING_RSA) == 0)
-        return d2i_PrivateKey(EVP_PKEY_RSA, NULL, &place, block->size);
-    PKCS8_PRIV_KEY_INFO *info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &place, block->size);
-    EVP_PKEY *key = info != NULL ? EVP_PKCS82PKEY(info) : NULL;
-    PKCS8_PRIV_KEY_INFO_free(info);
-    return key;
-}
-
 static int key_take(struct keypair *pair, const struct pem_block *block, struct error *error)
 {
     enum key_type type;
@@ -180,7 +168,7 @@ static int key_take(struct keypair *pair, const struct pem_block *block, struct 
     if (strstr(block->name, "ENCRYPTED") != NULL || block->header[0] != '\0')
         return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE,
                          "the private key is encrypted; store it without a passphrase");
-    pair->key = key_decode(block);
+    pair->key = private_key_decode(block->data, (size_t)block->size);
     if (pair->key == NULL)
         return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "the private key cannot be parsed: %s",
                          openssl_reason());
@@ -265,13 +253,16 @@ static struct keypair *keypair_new(void)
 int keypair_assemble(struct keypair **ret_pair, X509 *leaf, X509 *issuer, EVP_PKEY *key, struct error *error)
 {
     struct keypair *pair = keypair_new();
+    /* A copy is parsed from DER and keeps those bytes; one that was just built would be encoded anew in each handshake. */
+    X509 *leaf_copy = X509_dup(leaf), *issuer_copy = X509_dup(issuer);
 
-    if (pair == NULL || !X509_up_ref(issuer) || sk_X509_push(pair->chain, issuer) <= 0) {
+    if (pair == NULL || leaf_copy == NULL || issuer_copy == NULL || sk_X509_push(pair->chain, issuer_copy) <= 0) {
+        X509_free(leaf_copy);
+        X509_free(issuer_copy);
         keypair_unref(pair);
         return error_set(error, ERROR_MEMORY, "out of memory");
     }
-    X509_up_ref(leaf);
-    pair->leaf = leaf;
+    pair->leaf = leaf_copy;
     EVP_PKEY_up_ref(key);
     pair->key = key;
     int result = facts_collect(pair, error);

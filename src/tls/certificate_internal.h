@@ -10,6 +10,11 @@ X509 *keypair_leaf(const struct keypair *pair);             /* borrowed */
 STACK_OF(X509) *keypair_chain(const struct keypair *pair);  /* borrowed; the certificates after the leaf, may be empty */
 EVP_PKEY *keypair_private_key(const struct keypair *pair);  /* borrowed */
 
+/* Both return NULL when the bytes cannot be parsed. */
+EVP_PKEY *private_key_decode(const uint8_t *der, size_t size);
+/* The same object again for a certificate that was seen lately. */
+X509 *certificate_decode_shared(const uint8_t *der, size_t size);
+
 /* Makes a key pair of parts, taking references of its own; `issuer` is the rest of the chain. */
 MUST_CHECK int keypair_assemble(struct keypair **ret_pair, X509 *leaf, X509 *issuer, EVP_PKEY *key, struct error *error);
 
