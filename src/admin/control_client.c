@@ -238,7 +238,13 @@ void client_print_json(FILE *stream, const json_t *object)
     ignore(fflush(stream));
 }
 
-int client_pass_through(const char *verb, const struct client_options *options, json_t *request)
+void client_print_line(void *context, json_t *line)
+{
+    (void)context;
+    client_print_json(stdout, line);
+}
+
+int client_each(const char *verb, const struct client_options *options, json_t *request, client_line_fn *fn, void *context)
 {
     struct error error = {.code = ERROR_NONE};
     struct client client = {.fd = -1};
@@ -246,7 +252,7 @@ int client_pass_through(const char *verb, const struct client_options *options, 
     int result = client_open(&client, options, request, NULL, 0, &error);
 
     while (result >= 0 && (result = client_next(&client, &line, &error)) > 0) {
-        client_print_json(stdout, line);
+        fn(context, line);
         json_decref(line);
     }
     client_close(&client);

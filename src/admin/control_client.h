@@ -54,8 +54,12 @@ void client_close(struct client *client); /* accepts zeroed */
 /* Prints "holdfast VERB: message" on standard error and returns the exit code. */
 int client_fail(const char *verb, const struct error *error);
 
-/* Requests and prints each line as it is (--json). Returns the exit code. */
-int client_pass_through(const char *verb, const struct client_options *options, json_t *request);
+/* Requests and gives each line (borrowed) to `fn`; prints what goes wrong. Returns the exit code. */
+typedef void client_line_fn(void *context, json_t *line);
+int client_each(const char *verb, const struct client_options *options, json_t *request, client_line_fn *fn, void *context);
+
+/* A client_line_fn that prints the line as it is (--json); needs no context. */
+void client_print_line(void *context, json_t *line);
 
 /* Prints one object as a compact line. */
 void client_print_json(FILE *stream, const json_t *object);

@@ -22,7 +22,7 @@ void table_fini(struct table *table)
     *table = (struct table){0};
 }
 
-void table_cell(struct table *table, enum cell_style style, const char *format, ...)
+void table_cell(struct table *table, int style, const char *format, ...)
 {
     va_list arguments;
     char *text = NULL;
@@ -60,31 +60,23 @@ bool table_colour(FILE *stream)
            (terminal == NULL || strcmp(terminal, "dumb") != 0);
 }
 
-static const char *colour_code(enum cell_style style)
+static const char *colour_code(int style)
 {
-    switch (style) {
-    case CELL_GOOD:
-        return "\033[32m";
-    case CELL_WARN:
-        return "\033[33m";
-    case CELL_BAD:
-        return "\033[31m";
-    case CELL_PLAIN:
-    case CELL_RIGHT:
-        break;
-    }
-    return "";
+    static const char *const codes[] = {
+        [CELL_PLAIN] = "", [CELL_GOOD] = "\033[32m", [CELL_WARN] = "\033[33m", [CELL_BAD] = "\033[31m"};
+
+    return codes[style & CELL_BAD];
 }
 
-static void print_cell(FILE *stream, const char *text, enum cell_style style, size_t width, bool last, bool colour)
+static void print_cell(FILE *stream, const char *text, int style, size_t width, bool last, bool colour)
 {
     const char *code = colour ? colour_code(style) : "";
     size_t length = strlen(text), padding = width > length ? width - length : 0;
 
-    if (style == CELL_RIGHT)
+    if ((style & CELL_RIGHT) != 0)
         fprintf(stream, "%*s", (int)padding, "");
     fprintf(stream, "%s%s%s", code, text, code[0] != '\0' ? "\033[0m" : "");
-    if (style != CELL_RIGHT && !last)
+    if ((style & CELL_RIGHT) == 0 && !last)
         fprintf(stream, "%*s", (int)padding, "");
     fputs(last ? "\n" : "  ", stream);
 }
@@ -106,7 +98,7 @@ void table_print(const struct table *table, FILE *stream)
         }
     }
     for (size_t column = 0; column < table->columns; column++) {
-        enum cell_style style = table->cells[column].style == CELL_RIGHT ? CELL_RIGHT : CELL_PLAIN;
+        int style = table->cells[column].style & CELL_RIGHT;
         print_cell(stream, table->headings[column], style, widths[column], column + 1 == table->columns, false);
     }
     for (size_t i = 0; i < rows * table->columns; i++)

@@ -6,11 +6,12 @@
 
 #include "base/attributes.h"
 
-enum cell_style { CELL_PLAIN, CELL_GOOD, CELL_WARN, CELL_BAD, CELL_RIGHT /* numbers: flush right */ };
+/* A colour, and with CELL_RIGHT flush right (numbers). */
+enum { CELL_PLAIN, CELL_GOOD, CELL_WARN, CELL_BAD, CELL_RIGHT = 8 };
 
 struct table_cell {
     char *text;
-    enum cell_style style;
+    int style;
 };
 
 struct table {
@@ -24,7 +25,7 @@ struct table {
 void table_init(struct table *table, const char *const *headings);
 void table_fini(struct table *table);
 /* The next cell, from left to right and row by row. */
-void table_cell(struct table *table, enum cell_style style, const char *format, ...) PRINTF_LIKE(3, 4);
+void table_cell(struct table *table, int style, const char *format, ...) PRINTF_LIKE(3, 4);
 size_t table_rows(const struct table *table);
 /* Prints headings and rows; nothing when there is no row. */
 void table_print(const struct table *table, FILE *stream);

@@ -1,0 +1,179 @@
+/* holdfast sessions: which sessions live, and ending one of them. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "admin/control_client.h"
+#include "admin/table.h"
+#include "base/string.h"
+#include "cmd/cmd.h"
+
+static const char usage[] =
+    "Usage: holdfast sessions [filters] [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast sessions close ID [-c FILE | --socket PATH] [--json]\n"
+    "\n"
+    "Lists live sessions, or ends one: its client gets a close_notify.\n"
+    "\n"
+    "Filters (all that are given must hold):\n"
+    "      --listener NAME             of this listener\n"
+    "      --certificate NAME[@N]      made with this certificate (version N of it)\n"
+    "      --older AGE, --younger AGE  age, such as 90s, 15min, 1h, 3d\n"
+    "      --client ADDRESS|NETWORK    from there, such as 192.0.2.1 or 10.0.0.0/8\n"
+    "      --sni NAME                  asked for this name; *.example.org matches one label\n"
+    "      --limit N                   at most N\n"
+    "\n"
+    "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+
+enum {
+    OPTION_LISTENER = CLIENT_OPTION_LAST,
+    OPTION_CERTIFICATE,
+    OPTION_OLDER,
+    OPTION_YOUNGER,
+    OPTION_CLIENT,
+    OPTION_SNI,
+    OPTION_LIMIT
+};
+
+static const struct option long_options[] = {CLIENT_LONG_OPTIONS,
+                                             {"listener", required_argument, NULL, OPTION_LISTENER},
+                                             {"certificate", required_argument, NULL, OPTION_CERTIFICATE},
+                                             {"older", required_argument, NULL, OPTION_OLDER},
+                                             {"younger", required_argument, NULL, OPTION_YOUNGER},
+                                             {"client", required_argument, NULL, OPTION_CLIENT},
+                                             {"sni", required_argument, NULL, OPTION_SNI},
+                                             {"limit", required_argument, NULL, OPTION_LIMIT},
+                                             {0}};
+
+static int set_number(json_t *request, const char *key, uint64_t number)
+{
+    return json_object_set_new(request, key, json_integer((json_int_t)number));
+}
+
+static int set_text(json_t *request, const char *key, const char *text, size_t size, struct error *error)
+{
+    json_t *value = json_stringn(text, size);
+
+    return value != NULL && json_object_set_new(request, key, value) == 0
+               ? 0
+               : error_set(error, ERROR_USAGE, "--%s: not a text in UTF-8", key);
+}
+
+static int set_certificate(json_t *request, const char *text, struct error *error)
+{
+    const char *at = strrchr(text, '@');
+    uint64_t version;
+
+    if (at == NULL)
+        return set_text(request, "certificate", text, strlen(text), error);
+    int result = client_count(&version, at + 1, UINT32_MAX, error);
+    if (result == 0 && set_number(request, "certificate_version", version) == 0)
+        result = set_text(request, "certificate", text, (size_t)(at - text), error);
+    return result;
+}
+
+/* 0: taken, negative: wrong, 1: not a filter. */
+static int take_filter(json_t *request, int option, struct error *error)
+{
+    uint64_t number;
+    int result;
+
+    switch (option) {
+    case OPTION_LISTENER:
+        return set_text(request, "listener", optarg, strlen(optarg), error);
+    case OPTION_CERTIFICATE:
+        return set_certificate(request, optarg, error);
+    case OPTION_CLIENT:
+        return set_text(request, "client", optarg, strlen(optarg), error);
+    case OPTION_SNI:
+        return set_text(request, "sni", optarg, strlen(optarg), error);
+    case OPTION_OLDER:
+    case OPTION_YOUNGER:
+        result = client_duration(&number, optarg, error);
+        return result < 0 ? result : set_number(request, option == OPTION_OLDER ? "older_ms" : "younger_ms", number);
+    case OPTION_LIMIT:
+        result = client_count(&number, optarg, UINT32_MAX, error);
+        return result < 0 ? result : set_number(request, "limit", number);
+    default:
+        return 1;
+    }
+}
+
+static void session_row(void *context, json_t *session)
+{
+    struct table *table = context;
+    char age[32], idle[32], in[32], out[32];
+    const char *certificate = client_text(session, "certificate");
+
+    table_cell(table, CELL_PLAIN, "%s", client_text(session, "id"));
+    table_cell(table, CELL_RIGHT, "%s", string_duration(age, sizeof age, client_number(session, "age_ms")));
+    table_cell(table, CELL_RIGHT, "%s", string_duration(idle, sizeof idle, client_number(session, "idle_s") * 1000));
+    table_cell(table, CELL_PLAIN, "%s", client_text(session, "listener"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(session, "client"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(session, "sni"));
+    table_cell(table, CELL_PLAIN, "%s", client_flag(session, "pass_through") ? "pass-through" : client_text(session, "version"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(session, "state"));
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(session, "upstream"),
+               client_text(session, "server")[0] != '\0' ? "/" : "", client_text(session, "server"));
+    table_cell(table, CELL_RIGHT, "%s", string_bytes(in, sizeof in, client_number(session, "bytes_in")));
+    table_cell(table, CELL_RIGHT, "%s", string_bytes(out, sizeof out, client_number(session, "bytes_out")));
+    if (certificate[0] != '\0')
+        table_cell(table, CELL_PLAIN, "%s@%" PRIu64, certificate, client_number(session, "certificate_version"));
+    else
+        table_cell(table, CELL_PLAIN, "-");
+}
+
+static int list(const struct client_options *options, json_t *request)
+{
+    static const char *const headings[] = {"SESSION", "AGE",   "IDLE",     "LISTENER", "CLIENT", "SNI",        "TLS",
+                                           "STATE",   "SERVER", "RECEIVED", "SENT",     "CERTIFICATE", NULL};
+    struct table table;
+
+    json_object_set_new(request, "verb", json_string("sessions"));
+    if (options->json)
+        return client_each("sessions", options, request, client_print_line, NULL);
+    table_init(&table, headings);
+    int code = client_each("sessions", options, request, session_row, &table);
+    table_print(&table, stdout);
+    if (code == 0 && table_rows(&table) == 0)
+        puts("no sessions");
+    table_fini(&table);
+    return code;
+}
+
+static void print_closed(void *context, json_t *line)
+{
+    (void)context;
+    printf("session %s is closed\n", client_text(line, "closed"));
+}
+
+static int close_session(const struct client_options *options, json_t *request, const char *id)
+{
+    json_object_set_new(request, "verb", json_string("session-close"));
+    json_object_set_new(request, "id", json_string(id));
+    return client_each("sessions", options, request, options->json ? client_print_line : print_closed, NULL);
+}
+
+int cmd_sessions(int argc, char **argv)
+{
+    struct client_options options = {.json = false};
+    struct error error = {.code = ERROR_NONE};
+    json_t *request = json_object();
+    int option, code = -1;
+
+    while (code < 0 && (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
+        int result = take_filter(request, option, &error);
+        if (result > 0)
+            code = client_option(&options, option, usage);
+        else if (result < 0)
+            code = client_fail("sessions", &error);
+    }
+    if (code < 0 && optind == argc)
+        return list(&options, request);
+    if (code < 0 && optind + 2 == argc && strcmp(argv[optind], "close") == 0)
+        return close_session(&options, request, argv[optind + 1]);
+    json_decref(request);
+    if (code < 0) {
+        fprintf(stderr, "holdfast sessions: expected nothing or `close ID`, found \"%s\"; see --help\n", argv[optind]);
+        code = 2;
+    }
+    return code;
+}
