@@ -93,7 +93,8 @@ static unsigned order_for(size_t size)
     return order;
 }
 
-static bool take_run(struct turn *turn, unsigned order, uint32_t *ret_run, uint8_t *ret_order)
+/* Under memory pressure a smaller run does, too, down to 2^least blocks. */
+static bool take_run(struct turn *turn, unsigned order, unsigned least, uint32_t *ret_run, uint8_t *ret_order)
 {
     for (;;) {
         uint32_t run = blocks_take(turn->relay->blocks, order);
@@ -102,9 +103,9 @@ static bool take_run(struct turn *turn, unsigned order, uint32_t *ret_run, uint8
             *ret_order = (uint8_t)order;
             return true;
         }
-        if (order == 0)
+        if (order <= least)
             break;
-        order--; /* under memory pressure smaller runs do too, where the caller can live with them */
+        order--;
     }
     worker_count(&turn->relay->worker, COUNTER_BUFFER_EXHAUSTED, 1);
     return false;
@@ -215,7 +216,7 @@ static void append_owed(struct turn *turn, enum relay_side side)
     if (leg == NULL || !leg_owes(leg))
         return;
     if (flow->output == BLOCK_NONE) {
-        if (!take_run(turn, 0, &flow->output, &flow->output_order))
+        if (!take_run(turn, 0, 0, &flow->output, &flow->output_order))
             return;
     } else if (flow->output_size + LEG_OWED_MAX > run_size(flow->output_order)) {
         return; /* after the next write */
@@ -295,7 +296,8 @@ static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input
     struct flow *flow = &turn->next.flows[turn->direction];
     size_t needed = leg_sealed_size(leg, size) + LEG_OWED_MAX;
 
-    if (flow->output == BLOCK_NONE && !take_run(turn, order_for(needed), &flow->output, &flow->output_order))
+    if (flow->output == BLOCK_NONE &&
+        !take_run(turn, order_for(needed), order_for(needed), &flow->output, &flow->output_order))
         return false;
     if (run_size(flow->output_order) < needed)
         return false;
@@ -322,6 +324,19 @@ static void consume_input(struct turn *turn, size_t size)
     turn->dirty = true;
 }
 
+/* Forgets what was not committed and gives back an output run taken for it: the records are opened and sealed again when there is
+ * memory. (Nothing sealed has left the process.) */
+static void abandon(struct turn *turn)
+{
+    struct flow tried = turn->next.flows[turn->direction];
+    uint64_t moved = turn->moved;
+
+    turn_begin(turn, turn->relay, turn->index, turn->direction);
+    if (turn->next.flows[turn->direction].output == BLOCK_NONE && tried.output != BLOCK_NONE)
+        blocks_give(turn->relay->blocks, tried.output, tried.output_order);
+    turn->moved = moved;
+}
+
 enum transform_result { TRANSFORM_NOTHING, TRANSFORM_OUTPUT, TRANSFORM_STARVED, TRANSFORM_DEAD };
 
 /* TLS source: opens what is complete. Plaintext goes to the output run, or through scratch memory into the sink's records. */
@@ -339,7 +354,8 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
 
     if (sink == NULL) {
         if (flow->output == BLOCK_NONE &&
-            !take_run(turn, order_for(size), &flow->output, &flow->output_order))
+            !take_run(turn, order_for(size), order_for(size < RECORD_WIRE_MAX_TLS12 ? size : RECORD_WIRE_MAX_TLS12),
+                      &flow->output, &flow->output_order))
             return TRANSFORM_STARVED;
         output = block_memory(&relay->arena, flow->output);
         room = run_size(flow->output_order);
@@ -350,8 +366,7 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     if (sink == NULL) {
         flow->output_size = (uint32_t)opened.produced;
     } else if (opened.produced != 0 && !seal_output(turn, sink, output, opened.produced)) {
-        /* Nothing is committed: the records are opened again when there is memory. */
-        turn_begin(turn, relay, turn->index, turn->direction);
+        abandon(turn);
         return TRANSFORM_STARVED;
     }
     consume_input(turn, opened.consumed);
@@ -398,13 +413,7 @@ static enum transform_result pass_input(struct turn *turn)
     }
     const uint8_t *input = block_memory(&turn->relay->arena, flow->input) + flow->input_offset;
     if (!seal_output(turn, sink, input, size)) {
-        bool starved = flow->output == BLOCK_NONE || flow->output_size == 0;
-        uint32_t run = flow->output;
-        uint8_t order = flow->output_order;
-        turn_begin(turn, turn->relay, turn->index, turn->direction);
-        if (run != BLOCK_NONE && turn->next.flows[turn->direction].output == BLOCK_NONE)
-            blocks_give(turn->relay->blocks, run, order);
-        ignore(starved);
+        abandon(turn);
         return TRANSFORM_STARVED;
     }
     consume_input(turn, size);
@@ -445,12 +454,9 @@ static size_t input_room(struct turn *turn, uint8_t **ret_place)
         }
         uint32_t run;
         uint8_t run_order;
-        if (!take_run(turn, order < 1 ? 1 : order, &run, &run_order))
+        unsigned least = order_for(held + 1 > enough ? held + 1 : enough);
+        if (!take_run(turn, order < least ? least : order, least, &run, &run_order))
             return 0;
-        if (run_size(run_order) < enough || run_size(run_order) <= held) {
-            blocks_give(turn->relay->blocks, run, run_order);
-            return 0;
-        }
         memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->input) + flow->input_offset,
                held);
         uint32_t old = flow->input;
@@ -465,7 +471,7 @@ static size_t input_room(struct turn *turn, uint8_t **ret_place)
     }
     if (flow->input != BLOCK_NONE && flow->input_order != order)
         release_input(turn);
-    if (flow->input == BLOCK_NONE && !take_run(turn, order, &flow->input, &flow->input_order))
+    if (flow->input == BLOCK_NONE && !take_run(turn, order, 0, &flow->input, &flow->input_order))
         return 0;
     flow->input_offset = 0;
     turn_commit(turn);
@@ -699,12 +705,8 @@ bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction,
         return true;
     turn_begin(&turn, relay, index, direction);
     struct flow *flow = &turn.next.flows[direction];
-    if (!take_run(&turn, order_for(size), &flow->input, &flow->input_order))
+    if (!take_run(&turn, order_for(size), order_for(size), &flow->input, &flow->input_order))
         return false;
-    if (run_size(flow->input_order) < size) {
-        blocks_give(relay->blocks, flow->input, flow->input_order);
-        return false;
-    }
     memcpy(block_memory(&relay->arena, flow->input), data, size);
     turn.session->input_size[direction] = (uint32_t)size;
     turn_commit(&turn);
@@ -719,7 +721,7 @@ bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction
         return true;
     turn_begin(&turn, relay, index, direction);
     struct flow *flow = &turn.next.flows[direction];
-    if (size > BLOCK_SIZE || !take_run(&turn, 0, &flow->output, &flow->output_order))
+    if (size > BLOCK_SIZE || !take_run(&turn, 0, 0, &flow->output, &flow->output_order))
         return false;
     memcpy(block_memory(&relay->arena, flow->output), data, size);
     flow->output_size = (uint32_t)size;

@@ -1,0 +1,375 @@
+#include "edge/certificates.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "base/secret.h"
+#include "base/string.h"
+#include "ipc/memory.h"
+
+#define UNKNOWN_KEPT_NS  (5 * NS_PER_S) /* how long "no such name" is remembered */
+#define FOLDER_NAMES_MAX 200000u        /* names of folders remembered, known or not */
+
+/* One certificate name with its versions; what a folder holds is made of these, too. */
+struct entry {
+    struct keypair *pairs[KEY_TYPE_COUNT];
+    uint32_t versions[KEY_TYPE_COUNT];
+    struct tls_server **servers; /* by listener; made when first used */
+    uint64_t unknown_until_ns;   /* folder: control said no */
+    bool asked;
+};
+
+struct listener_names {
+    struct map exact, wildcard; /* name → index of the certificate + 1 */
+    uint8_t *alpn;
+    size_t alpn_size;
+};
+
+struct certificates {
+    struct worker *worker;
+    certificates_want_fn *want;
+    void *context;
+    struct entry *entries;      /* by certificate */
+    struct map *folders;        /* by certificate: name → struct entry; used where a folder is configured */
+    struct listener_names *listeners;
+    uint8_t ticket_keys[80];
+};
+
+/* ---- names ---- */
+
+static bool add_name(struct listener_names *names, const char *name, uintptr_t certificate)
+{
+    bool wildcard = strncmp(name, "*.", 2) == 0;
+    struct map *map = wildcard ? &names->wildcard : &names->exact;
+    const char *key = wildcard ? name + 2 : name;
+
+    /* The first certificate of the listener that has the name answers for it. */
+    return map_get(map, key) != NULL || map_put(map, key, (void *)(certificate + 1));
+}
+
+static bool encode_alpn(struct listener_names *names, const struct conf_text_list *list)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < list->count; i++)
+        size += 1 + strlen(list->items[i]);
+    names->alpn = malloc(size + 1);
+    if (names->alpn == NULL)
+        return false;
+    for (size_t i = 0; i < list->count; i++) {
+        size_t length = strlen(list->items[i]);
+        names->alpn[names->alpn_size++] = (uint8_t)length;
+        memcpy(names->alpn + names->alpn_size, list->items[i], length);
+        names->alpn_size += length;
+    }
+    return true;
+}
+
+static bool index_listener(struct certificates *certificates, unsigned listener)
+{
+    const struct conf *conf = certificates->worker->conf;
+    struct listener_names *names = &certificates->listeners[listener];
+
+    map_init(&names->exact);
+    map_init(&names->wildcard);
+    if (!encode_alpn(names, &conf->listeners[listener].alpn))
+        return false;
+    for (size_t i = 0; i < conf->listeners[listener].certificate_count; i++) {
+        uint32_t certificate = conf->listeners[listener].certificates[i];
+        const struct conf_text_list *list = &conf->certificates[certificate].names;
+        for (size_t j = 0; j < list->count; j++) {
+            if (!add_name(names, list->items[j], certificate))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* ---- contexts ---- */
+
+static uint16_t version_code(enum conf_tls_version version)
+{
+    return version == CONF_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2;
+}
+
+/* From the listener's policy only: renewal of a certificate keeps resumption, another policy ends it. */
+static void session_id_context(const struct conf_listener *listener, uint8_t ret_context[32])
+{
+    char text[CONF_NAME_MAX + 64];
+
+    for (unsigned lane = 0; lane < 4; lane++) {
+        ignore(snprintf(text, sizeof text, "%u:%s:%d:%d:%d", lane, listener->name, (int)listener->unknown_name,
+                        (int)listener->min_version, (int)listener->max_version));
+        uint64_t hash = string_hash(text);
+        memcpy(ret_context + (size_t)lane * 8, &hash, 8);
+    }
+}
+
+static int build_server(struct certificates *certificates, const struct entry *entry, unsigned listener,
+                        struct tls_server **ret_server, struct error *error)
+{
+    const struct conf_listener *conf = &certificates->worker->conf->listeners[listener];
+    struct tls_policy policy = {
+        .min_version = version_code(conf->min_version),
+        .max_version = version_code(conf->max_version),
+        .groups = strcmp(conf->groups, CONF_GROUPS_DEFAULT) == 0 ? tls_default_groups() : conf->groups,
+        .alpn = certificates->listeners[listener].alpn,
+        .alpn_size = certificates->listeners[listener].alpn_size,
+        .tickets = conf->tickets,
+        .ticket_lifetime_s = (uint32_t)(conf->ticket_lifetime / 1000),
+    };
+
+    session_id_context(conf, policy.session_id_context);
+    memcpy(policy.ticket_keys, certificates->ticket_keys, sizeof policy.ticket_keys);
+    int result = tls_server_new(ret_server, &policy, entry->pairs, error);
+    secret_wipe(policy.ticket_keys, sizeof policy.ticket_keys);
+    return result;
+}
+
+static enum certificate_answer answer(struct certificates *certificates, struct entry *entry, unsigned listener,
+                                      uint32_t certificate, struct certificate_choice *ret_choice)
+{
+    struct error error = {0};
+
+    if (entry->servers == NULL &&
+        (entry->servers = calloc(certificates->worker->conf->listener_count, sizeof(struct tls_server *))) == NULL)
+        return CERTIFICATE_MISSING;
+    if (entry->servers[listener] == NULL) {
+        if (entry->pairs[KEY_TYPE_ECDSA] == NULL && entry->pairs[KEY_TYPE_RSA] == NULL)
+            return CERTIFICATE_MISSING;
+        if (build_server(certificates, entry, listener, &entry->servers[listener], &error) < 0) {
+            worker_warn(certificates->worker, "listener %s cannot use certificate %s: %s",
+                        certificates->worker->conf->listeners[listener].name,
+                        certificates->worker->conf->certificates[certificate].name, error.message);
+            return CERTIFICATE_MISSING;
+        }
+    }
+    ret_choice->server = entry->servers[listener];
+    ret_choice->certificate = certificate;
+    memcpy(ret_choice->versions, entry->versions, sizeof ret_choice->versions);
+    return CERTIFICATE_FOUND;
+}
+
+static void drop_servers(struct certificates *certificates, struct entry *entry)
+{
+    for (size_t i = 0; entry->servers != NULL && i < certificates->worker->conf->listener_count; i++) {
+        tls_server_unref(entry->servers[i]);
+        entry->servers[i] = NULL;
+    }
+}
+
+static void entry_fini(struct certificates *certificates, struct entry *entry)
+{
+    drop_servers(certificates, entry);
+    free(entry->servers);
+    for (unsigned type = 0; type < KEY_TYPE_COUNT; type++)
+        keypair_unref(entry->pairs[type]);
+}
+
+/* ---- folders ---- */
+
+static void forget_names(struct certificates *certificates, struct map *folder)
+{
+    const struct map_entry *it;
+
+    for (size_t at = 0; (it = map_next(folder, &at)) != NULL;) {
+        entry_fini(certificates, it->value);
+        free(it->value);
+    }
+    map_fini(folder);
+    map_init(folder);
+}
+
+static struct entry *folder_entry(struct certificates *certificates, uint32_t certificate, const char *name)
+{
+    struct map *folder = &certificates->folders[certificate];
+    struct entry *entry = map_get(folder, name);
+
+    if (entry != NULL)
+        return entry;
+    if (folder->count >= FOLDER_NAMES_MAX)
+        forget_names(certificates, folder);
+    entry = calloc(1, sizeof *entry);
+    if (entry == NULL || !map_put(folder, name, entry)) {
+        free(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+static enum certificate_answer choose_from_folder(struct certificates *certificates, unsigned listener, uint32_t certificate,
+                                                  const char *name, struct certificate_choice *ret_choice)
+{
+    struct message_certificate_wanted wanted = {.certificate = certificate};
+    struct entry *entry = folder_entry(certificates, certificate, name);
+
+    if (entry == NULL)
+        return CERTIFICATE_MISSING;
+    if (entry->pairs[KEY_TYPE_ECDSA] != NULL || entry->pairs[KEY_TYPE_RSA] != NULL)
+        return answer(certificates, entry, listener, certificate, ret_choice);
+    if (entry->unknown_until_ns > loop_now(certificates->worker->loop))
+        return CERTIFICATE_UNKNOWN;
+    if (!entry->asked) {
+        if (!string_copy(wanted.name, sizeof wanted.name, name))
+            return CERTIFICATE_UNKNOWN;
+        entry->asked = true;
+        certificates->want(certificates->context, &wanted);
+    }
+    return CERTIFICATE_ASKED;
+}
+
+/* ---- choice ---- */
+
+enum certificate_answer certificates_choose(struct certificates *certificates, unsigned listener, const char *server_name,
+                                            struct certificate_choice *ret_choice)
+{
+    const struct conf *conf = certificates->worker->conf;
+    const struct conf_listener *it = &conf->listeners[listener];
+    const struct listener_names *names = &certificates->listeners[listener];
+    uintptr_t found = server_name[0] == 0 ? 0 : (uintptr_t)map_get(&names->exact, server_name);
+
+    if (found != 0)
+        return answer(certificates, &certificates->entries[found - 1], listener, (uint32_t)(found - 1), ret_choice);
+    for (size_t i = 0; server_name[0] != 0 && i < it->certificate_count; i++) {
+        if (conf->certificates[it->certificates[i]].folder == NULL)
+            continue;
+        enum certificate_answer result =
+            choose_from_folder(certificates, listener, it->certificates[i], server_name, ret_choice);
+        if (result != CERTIFICATE_UNKNOWN)
+            return result;
+    }
+    const char *dot = strchr(server_name, '.');
+    found = dot == NULL || dot == server_name ? 0 : (uintptr_t)map_get(&names->wildcard, dot + 1);
+    if (found != 0)
+        return answer(certificates, &certificates->entries[found - 1], listener, (uint32_t)(found - 1), ret_choice);
+    if (it->unknown_name == CONF_UNKNOWN_NAME_REFUSE || conf->certificates[it->certificates[0]].folder != NULL)
+        return CERTIFICATE_UNKNOWN;
+    return answer(certificates, &certificates->entries[it->certificates[0]], listener, it->certificates[0], ret_choice);
+}
+
+/* ---- versions ---- */
+
+int certificates_install(struct certificates *certificates, const struct message_certificate *body, const char *pem,
+                         size_t pem_size, struct error *error)
+{
+    struct keypair *pair;
+    struct tls_server *probe = NULL;
+
+    if (body->certificate >= certificates->worker->conf->certificate_count || body->key_type >= KEY_TYPE_COUNT)
+        return error_set(error, ERROR_INTERNAL, "no such certificate: %u", body->certificate);
+    struct entry *entry = body->name[0] == 0 ? &certificates->entries[body->certificate]
+                                             : folder_entry(certificates, body->certificate, body->name);
+    if (entry == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    int result = keypair_parse(&pair, pem, pem_size, NULL, 0, error);
+    if (result < 0)
+        return result;
+    struct entry next = *entry;
+    next.pairs[body->key_type] = pair;
+    if (body->name[0] == 0) { /* try it before it is in service; folders are many, theirs are built when used */
+        for (unsigned i = 0; i < certificates->worker->conf->listener_count && probe == NULL; i++) {
+            const struct conf_listener *listener = &certificates->worker->conf->listeners[i];
+            for (size_t j = 0; j < listener->certificate_count && probe == NULL && result == 0; j++) {
+                if (listener->certificates[j] == body->certificate)
+                    result = build_server(certificates, &next, i, &probe, error);
+            }
+        }
+        tls_server_unref(probe);
+        if (result < 0) {
+            keypair_unref(pair);
+            return result;
+        }
+    }
+    keypair_unref(entry->pairs[body->key_type]);
+    entry->pairs[body->key_type] = pair;
+    entry->versions[body->key_type] = body->version;
+    entry->asked = false;
+    entry->unknown_until_ns = 0;
+    drop_servers(certificates, entry);
+    return 0;
+}
+
+void certificates_refuse(struct certificates *certificates, const struct message_certificate_wanted *body)
+{
+    struct entry *entry;
+
+    if (body->certificate >= certificates->worker->conf->certificate_count ||
+        (entry = map_get(&certificates->folders[body->certificate], body->name)) == NULL)
+        return;
+    entry->asked = false;
+    entry->unknown_until_ns = loop_now(certificates->worker->loop) + UNKNOWN_KEPT_NS;
+    drop_servers(certificates, entry);
+    for (unsigned type = 0; type < KEY_TYPE_COUNT; type++) {
+        keypair_unref(entry->pairs[type]);
+        entry->pairs[type] = NULL;
+    }
+}
+
+/* ---- life ---- */
+
+static bool read_ticket_keys(struct certificates *certificates)
+{
+    size_t size;
+    char *keys = memory_document_read(certificates->worker->descriptors[SETUP_TICKET_KEYS],
+                                      sizeof certificates->ticket_keys, &size);
+    bool right = keys != NULL && size == sizeof certificates->ticket_keys;
+
+    if (right)
+        memcpy(certificates->ticket_keys, keys, size);
+    if (keys != NULL)
+        secret_wipe(keys, size);
+    free(keys);
+    return right;
+}
+
+struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want, void *context)
+{
+    struct certificates *certificates = secret_alloc(sizeof *certificates);
+    const struct conf *conf = worker->conf;
+    bool good;
+
+    if (certificates == NULL)
+        return NULL;
+    certificates->worker = worker;
+    certificates->want = want;
+    certificates->context = context;
+    certificates->entries = calloc(conf->certificate_count + 1, sizeof *certificates->entries);
+    certificates->folders = calloc(conf->certificate_count + 1, sizeof *certificates->folders);
+    certificates->listeners = calloc(conf->listener_count + 1, sizeof *certificates->listeners);
+    good = certificates->entries != NULL && certificates->folders != NULL && certificates->listeners != NULL &&
+           read_ticket_keys(certificates);
+    for (unsigned i = 0; good && i < conf->certificate_count; i++)
+        map_init(&certificates->folders[i]);
+    for (unsigned i = 0; good && i < conf->listener_count; i++)
+        good = index_listener(certificates, i);
+    if (!good) {
+        certificates_free(certificates);
+        return NULL;
+    }
+    return certificates;
+}
+
+void certificates_free(struct certificates *certificates)
+{
+    if (certificates == NULL)
+        return;
+    const struct conf *conf = certificates->worker->conf;
+    for (unsigned i = 0; certificates->entries != NULL && i < conf->certificate_count; i++)
+        entry_fini(certificates, &certificates->entries[i]);
+    for (unsigned i = 0; certificates->folders != NULL && i < conf->certificate_count; i++) {
+        forget_names(certificates, &certificates->folders[i]);
+        map_fini(&certificates->folders[i]);
+    }
+    for (unsigned i = 0; certificates->listeners != NULL && i < conf->listener_count; i++) {
+        map_fini(&certificates->listeners[i].exact);
+        map_fini(&certificates->listeners[i].wildcard);
+        free(certificates->listeners[i].alpn);
+    }
+    free(certificates->entries);
+    free(certificates->folders);
+    free(certificates->listeners);
+    secret_free(certificates, sizeof *certificates);
+}

@@ -1,0 +1,347 @@
+/* The relay process: set-up, sessions from handshakers, messages, fairness, drain. */
+#include "edge/relay.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "edge/offer.h"
+#include "edge/sandbox.h"
+#include "ipc/memory.h"
+
+#define TURN_BYTES_MAX  (BLOCK_SIZE << BLOCK_ORDER_MAX)
+#define TURN_BYTES_MIN  65536u
+#define WINDOW_MAX      256u /* sessions a handshaker may send ahead */
+
+/* ---- credits ---- */
+
+/* Grants each handshaker a window of sessions, as far as slots are free. */
+static void grant(struct relay *relay)
+{
+    unsigned workers = relay->worker.setup.workers;
+    uint32_t share = relay->stopping ? 0 : relay->free_count / workers;
+    uint32_t window = share < WINDOW_MAX ? share : WINDOW_MAX;
+
+    for (unsigned i = 0; i < workers; i++) {
+        uint64_t granted = relay->received[i] + window;
+        /* What was granted cannot be taken back. */
+        if (granted > relay->worker.self->credits[i])
+            __atomic_store_n(&relay->worker.self->credits[i], granted, __ATOMIC_RELAXED);
+    }
+}
+
+/* ---- handshakers ---- */
+
+static void take_sessions(struct relay *relay, unsigned handshaker, struct message *message)
+{
+    const struct conf *conf = relay->worker.conf;
+    const struct session_offer *offer;
+    const uint8_t *data;
+    size_t at = 0;
+
+    for (size_t i = 0; i < message->fd_count; i++) {
+        relay->received[handshaker]++;
+        offer = offer_next(message->body, message->size, &at, &data);
+        if (offer == NULL || offer->listener >= conf->listener_count || offer->upstream >= conf->upstream_count) {
+            worker_warn(&relay->worker, "malformed session from handshaker %u dropped", handshaker);
+            return;
+        }
+        int fd = message->fds[i];
+        message->fds[i] = -1;
+        session_begin(relay, offer, data, fd);
+    }
+}
+
+static void on_handshaker_message(struct relay *relay, unsigned handshaker, struct message *message)
+{
+    if (message->type == MESSAGE_SESSIONS) {
+        take_sessions(relay, handshaker, message);
+    } else if (message->type == MESSAGE_ENCRYPTED && message->size >= sizeof(struct message_encrypted)) {
+        const struct message_encrypted *body = (const void *)message->body;
+        if (body->surplus_size == message->size - sizeof *body)
+            session_encrypted(relay, body, message->body + sizeof *body);
+        secret_wipe(message->body, message->size);
+    }
+}
+
+static void on_channel(void *context, uint64_t tag, unsigned events)
+{
+    struct relay *relay = context;
+    struct message *message = relay->worker.message;
+    unsigned handshaker = (unsigned)tag;
+    (void)events;
+
+    relay->now_ns = loop_now(relay->worker.loop);
+    for (unsigned i = 0; i < 8; i++) { /* level-triggered: the rest comes with the next batch */
+        enum channel_result result = channel_receive(relay->handshakers[handshaker], message);
+        if (result == CHANNEL_FULL)
+            return;
+        if (result != CHANNEL_DONE) {
+            worker_warn(&relay->worker, "channel to handshaker %u broke", handshaker);
+            loop_unwatch(relay->worker.loop, relay->handshakers[handshaker]);
+            return;
+        }
+        on_handshaker_message(relay, handshaker, message);
+        message_fini(message);
+    }
+}
+
+/* ---- sessions ---- */
+
+static void on_side(void *context, uint64_t tag, unsigned events)
+{
+    struct relay *relay = context;
+    uint32_t index = (uint32_t)(tag & 0xffffff);
+
+    if (!relay->sessions[index].in_use || (relay->arena.slots[index].serial & 0x7fffff) != tag >> 25)
+        return; /* closed earlier in this batch */
+    relay->now_ns = loop_now(relay->worker.loop);
+    session_event(relay, index, (enum relay_side)(tag >> 24 & 1), events);
+}
+
+/* Those whose turn was over get another one, all the others' events having been seen in between. */
+static void run_ready(struct relay *relay)
+{
+    uint32_t count = relay->ready_count;
+
+    relay->turn_bytes = count <= 1 ? TURN_BYTES_MAX : TURN_BYTES_MAX / count;
+    if (relay->turn_bytes < TURN_BYTES_MIN)
+        relay->turn_bytes = TURN_BYTES_MIN;
+    relay->starved = 0;
+    while (count-- > 0 && relay->ready_first != UINT32_MAX) {
+        uint32_t index = relay->ready_first;
+        struct relay_session *session = &relay->sessions[index];
+        relay->ready_first = session->next_ready;
+        relay->ready_count--;
+        session->queued = 0;
+        if (!session->in_use)
+            relay->free_slots[relay->free_count++] = index;
+        else
+            session_event(relay, index, SIDE_CLIENT, 0);
+    }
+}
+
+static void after_batch(void *context)
+{
+    struct relay *relay = context;
+
+    relay->now_ns = loop_now(relay->worker.loop);
+    if (relay->ready_first != UINT32_MAX)
+        run_ready(relay);
+    grant(relay);
+}
+
+/* ---- messages of control and supervisor ---- */
+
+static void on_control(void *context, uint64_t tag, unsigned events)
+{
+    struct relay *relay = context;
+    struct message *message = relay->worker.message;
+    int fd = (int)tag;
+    (void)events;
+
+    relay->now_ns = loop_now(relay->worker.loop);
+    for (;;) {
+        enum channel_result result = channel_receive(fd, message);
+        if (result == CHANNEL_FULL)
+            return;
+        if (result != CHANNEL_DONE) {
+            loop_unwatch(relay->worker.loop, fd);
+            ignore(close(fd));
+            return;
+        }
+        if (message->type == MESSAGE_ADDRESS && message->size == sizeof(struct message_address)) {
+            upstreams_address(relay->upstreams, (const void *)message->body);
+        } else if (message->type == MESSAGE_CLOSE_SESSION && message->size == sizeof(struct message_session)) {
+            const struct message_session *body = (const void *)message->body;
+            if (body->slot < relay->arena.header->capacity && relay->sessions[body->slot].in_use &&
+                relay->arena.slots[body->slot].serial == body->serial)
+                session_close(relay, body->slot, (enum session_end)(body->reason < SESSION_END_COUNT ? body->reason : SESSION_END_ADMIN), ALERT_CLOSE_NOTIFY);
+        }
+        message_fini(message);
+    }
+}
+
+static void on_descriptors(void *context, const struct message_descriptors *body, int *fds, size_t count)
+{
+    struct relay *relay = context;
+
+    for (size_t i = 0; i < count; i++) {
+        unsigned number = body->first + (unsigned)i;
+        if (body->role == DESCRIPTORS_HANDSHAKER && number < BOARD_WORKERS_MAX && relay->handshakers[number] < 0) {
+            uint8_t handler = loop_handler(relay->worker.loop, on_channel, relay);
+            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, handler, number))
+                continue;
+            relay->handshakers[number] = fds[i];
+            fds[i] = -1;
+        } else if (body->role == DESCRIPTORS_CONTROL) {
+            uint8_t handler = loop_handler(relay->worker.loop, on_control, relay);
+            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, handler, (uint64_t)fds[i]))
+                continue;
+            fds[i] = -1;
+        }
+    }
+}
+
+/* ---- stop ---- */
+
+static void close_all(struct relay *relay, enum session_end end)
+{
+    for (uint32_t i = 0; i < relay->arena.header->high_water; i++) {
+        if (relay->sessions[i].in_use)
+            session_close(relay, i, end, ALERT_CLOSE_NOTIFY);
+    }
+}
+
+static void housekeeping(void *context)
+{
+    struct relay *relay = context;
+
+    relay->now_ns = loop_now(relay->worker.loop);
+    if (relay->stopping) {
+        if (relay->worker.self->sessions == 0) {
+            loop_stop(relay->worker.loop, 0);
+            return;
+        }
+        if (relay->now_ns >= relay->stop_deadline_ns) {
+            close_all(relay, SESSION_END_DRAINED);
+            relay->stop_deadline_ns = UINT64_MAX; /* the rest ends by the time-out of closing sessions */
+        }
+    }
+    if (relay->ready_first == UINT32_MAX)
+        blocks_trim(relay->blocks);
+    timer_set(relay->worker.loop, &relay->housekeeping, relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : NS_PER_S));
+}
+
+static void on_stop(void *context, uint64_t deadline_ns)
+{
+    struct relay *relay = context;
+
+    relay->stopping = true;
+    relay->stop_deadline_ns = deadline_ns;
+    timer_set(relay->worker.loop, &relay->housekeeping, loop_now(relay->worker.loop));
+}
+
+/* The supervisor is gone: say goodbye to everybody and go. */
+static void on_orphaned(void *context)
+{
+    struct relay *relay = context;
+
+    relay->now_ns = loop_now(relay->worker.loop);
+    close_all(relay, SESSION_END_DRAINED);
+    on_stop(context, 0);
+}
+
+/* ---- start ---- */
+
+/* What a dead predecessor left is wiped: its sessions ended with their descriptors. */
+static void clear_arena(struct relay *relay)
+{
+    struct arena_header *header = relay->arena.header;
+
+    for (uint32_t i = 0; i < header->high_water; i++) {
+        memset(&relay->arena.slots[i], 0, sizeof relay->arena.slots[i]);
+        secret_wipe(&relay->arena.secrets[i], sizeof relay->arena.secrets[i]);
+        secret_wipe(&relay->arena.upstream_secrets[i], sizeof relay->arena.upstream_secrets[i]);
+    }
+    header->high_water = header->used = 0;
+    header->in_hand = UINT32_MAX;
+}
+
+static bool map_arena(struct relay *relay)
+{
+    const struct worker_setup *setup = &relay->worker.setup;
+    size_t metadata_size = arena_metadata_size(setup->slot_capacity);
+    size_t secrets_size = arena_secrets_size(setup->slot_capacity);
+    void *metadata = memory_map(relay->worker.descriptors[SETUP_METADATA], metadata_size, true);
+    void *secrets = memory_map(relay->worker.descriptors[SETUP_SECRETS], secrets_size, true);
+    void *blocks = memory_map(relay->worker.descriptors[SETUP_BLOCKS], arena_blocks_size(setup->block_count), true);
+
+    if (metadata == NULL || secrets == NULL || blocks == NULL)
+        return false;
+    if (!secret_protect(secrets, secrets_size))
+        worker_warn(&relay->worker, "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or more",
+                    secrets_size / 1024);
+    return arena_attach(&relay->arena, metadata, metadata_size, secrets, blocks, setup->slot_capacity, setup->block_count);
+}
+
+static bool relay_init(struct relay *relay)
+{
+    const struct worker_setup *setup = &relay->worker.setup;
+
+    if (!map_arena(relay))
+        return false;
+    clear_arena(relay);
+    relay->scratch_size = TURN_BYTES_MAX;
+    relay->scratch = malloc(relay->scratch_size);
+    relay->sessions = calloc(setup->slot_capacity, sizeof *relay->sessions);
+    relay->free_slots = calloc(setup->slot_capacity, sizeof *relay->free_slots);
+    relay->blocks = blocks_new(relay->arena.blocks, relay->worker.descriptors[SETUP_BLOCKS], setup->block_count);
+    relay->crypto = record_crypto_new();
+    relay->upstreams = upstreams_new(&relay->worker);
+    if (relay->scratch == NULL || relay->sessions == NULL || relay->free_slots == NULL || relay->blocks == NULL ||
+        relay->crypto == NULL || relay->upstreams == NULL)
+        return false;
+    for (uint32_t i = setup->slot_capacity; i > 0; i--)
+        relay->free_slots[relay->free_count++] = i - 1;
+    relay->ready_first = relay->ready_last = UINT32_MAX;
+    relay->turn_bytes = TURN_BYTES_MAX;
+    relay->side_handler = loop_handler(relay->worker.loop, on_side, relay);
+    timer_init(&relay->housekeeping, housekeeping, relay);
+    /* A successor takes up the count where the dead relay's handshakers are. */
+    for (unsigned i = 0; i < setup->workers; i++) {
+        const struct board_process *peer =
+            &relay->worker.board->processes[board_worker_number(PROCESS_HANDSHAKER, i)];
+        relay->received[i] = __atomic_load_n(&peer->credits[setup->index], __ATOMIC_RELAXED);
+        relay->worker.self->credits[i] = relay->received[i];
+    }
+    relay->worker.self->sessions = 0;
+    for (unsigned i = 0; i < BOARD_SERVERS_MAX; i++)
+        relay->worker.board->servers[i].sessions[setup->index] = 0;
+    for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
+        relay->worker.board->listeners[i].connections[setup->index] = 0;
+    return true;
+}
+
+static void on_go(void *context)
+{
+    struct relay *relay = context;
+
+    grant(relay);
+    housekeeping(relay);
+    worker_ready(&relay->worker);
+}
+
+int relay_main(int channel_fd)
+{
+    static const struct worker_role role = {
+        .kind = PROCESS_RELAY,
+        .descriptors = on_descriptors,
+        .go = on_go,
+        .stop = on_stop,
+        .orphaned = on_orphaned,
+        .after_batch = after_batch,
+    };
+    static struct relay relay;
+    struct error error = {0};
+
+    for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++)
+        relay.handshakers[i] = -1;
+    if (worker_init(&relay.worker, channel_fd, &role, &relay, &error) < 0) {
+        ignore(fprintf(stderr, "relay: %s\n", error.message));
+        return error_exit_code(&error);
+    }
+    if (!relay_init(&relay)) {
+        ignore(fprintf(stderr, "relay: cannot map its arena or out of memory\n"));
+        return 3;
+    }
+    if (sandbox_enter(SANDBOX_RELAY, &error) < 0) {
+        ignore(fprintf(stderr, "relay: %s\n", error.message));
+        return error_exit_code(&error);
+    }
+    return worker_run(&relay.worker);
+}

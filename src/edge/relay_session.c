@@ -1,0 +1,620 @@
+/* The life of a session in a relay: begin, connect (and try again), states, time-outs, end. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/string.h"
+#include "edge/relay.h"
+
+#define LINGER_NS (2 * NS_PER_S) /* how long a closing session waits for the client to take its last bytes */
+
+static uint64_t side_tag(const struct relay *relay, uint32_t index, enum relay_side side)
+{
+    return (relay->arena.slots[index].serial & 0x7fffff) << 25 | (uint64_t)side << 24 | index;
+}
+
+uint64_t session_id(const struct relay *relay, uint32_t index)
+{
+    return SESSION_ID(relay->worker.setup.index, relay->arena.slots[index].serial);
+}
+
+static const struct conf_listener *listener_of(const struct relay *relay, uint32_t index)
+{
+    return &relay->worker.conf->listeners[relay->arena.slots[index].listener];
+}
+
+static const struct conf_upstream *upstream_of(const struct relay *relay, uint32_t index)
+{
+    return &relay->worker.conf->upstreams[relay->arena.slots[index].upstream];
+}
+
+/* ---- time ---- */
+
+static void arm(struct relay *relay, uint32_t index, uint64_t deadline_ns)
+{
+    timer_set(relay->worker.loop, &relay->sessions[index].timer, deadline_ns);
+}
+
+static uint64_t earlier(uint64_t deadline, uint64_t start_ns, uint64_t timeout_ms)
+{
+    uint64_t other = start_ns + timeout_ms * NS_PER_MS;
+    return timeout_ms == 0 || (deadline != 0 && deadline <= other) ? deadline : other;
+}
+
+/* The next moment at which one of the time-outs of an established session could be over; 0: none applies. */
+static uint64_t next_deadline(struct relay *relay, uint32_t index, enum session_end *ret_end)
+{
+    const struct conf_listener *listener = listener_of(relay, index);
+    const struct slot *slot = &relay->arena.slots[index];
+    uint64_t active_ns = slot->active_s * NS_PER_S;
+    uint64_t age = earlier(0, slot->accepted_ns, listener->max_session_age);
+    uint64_t idle = earlier(0, active_ns, listener->idle_timeout);
+    uint64_t half = slot->state == SESSION_HALF_CLOSED ? earlier(0, active_ns, listener->half_close_timeout) : 0;
+    uint64_t deadline = age;
+
+    *ret_end = SESSION_END_AGE;
+    if (idle != 0 && (deadline == 0 || idle < deadline)) {
+        deadline = idle;
+        *ret_end = SESSION_END_IDLE;
+    }
+    if (half != 0 && (deadline == 0 || half < deadline)) {
+        deadline = half;
+        *ret_end = SESSION_END_HALF_CLOSE_TIMEOUT;
+    }
+    return deadline;
+}
+
+static void arm_timeouts(struct relay *relay, uint32_t index)
+{
+    enum session_end end;
+    uint64_t deadline = next_deadline(relay, index, &end);
+
+    if (deadline == 0)
+        timer_cancel(relay->worker.loop, &relay->sessions[index].timer);
+    else
+        arm(relay, index, deadline);
+}
+
+/* Timers carry the session only; its relay is the process's one. */
+static struct relay *the_relay;
+
+static void on_session_timer(void *context)
+{
+    struct relay_session *session = context;
+    struct relay *relay = the_relay;
+    uint32_t index = (uint32_t)(session - relay->sessions);
+    enum session_end end;
+
+    switch ((enum session_state)relay->arena.slots[index].state) {
+    case SESSION_FREE:
+    case SESSION_STATE_COUNT:
+        return;
+    case SESSION_CONNECTING:
+        session_retry(relay, index, "time-out");
+        return;
+    case SESSION_ENCRYPTING:
+        session_retry(relay, index, "time-out of the TLS handshake");
+        return;
+    case SESSION_CLOSING:
+        session_end(relay, index, (enum session_end)session->end, false);
+        return;
+    case SESSION_OPEN:
+    case SESSION_HALF_CLOSED: {
+        uint64_t deadline = next_deadline(relay, index, &end);
+        if (deadline == 0)
+            return;
+        if (deadline > relay->now_ns)
+            arm(relay, index, deadline);
+        else
+            session_close(relay, index, end, ALERT_CLOSE_NOTIFY);
+        return;
+    }
+    }
+}
+
+/* ---- states ---- */
+
+static void trace(struct relay *relay, uint32_t index, const char *text)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    struct event *event;
+
+    if ((slot->flags & SLOT_TRACED) == 0 || (event = event_begin(&relay->worker.events, EVENT_TRACE)) == NULL)
+        return;
+    event->session = session_id(relay, index);
+    event->listener = slot->listener;
+    event->flags = EVENT_TRACED;
+    memcpy(event->client, slot->client_address, sizeof event->client);
+    event->client_port = slot->client_port;
+    ignore(string_copy(event->server_name, sizeof event->server_name, slot->server_name));
+    ignore(string_copy(event->detail, sizeof event->detail, text));
+    event_end(&relay->worker.events, EVENT_TRACE);
+}
+
+void session_set_state(struct relay *relay, uint32_t index, enum session_state state)
+{
+    struct slot *slot = &relay->arena.slots[index];
+
+    if (slot->state == (uint8_t)state)
+        return;
+    slot->state = (uint8_t)state;
+    trace(relay, index, session_states[state].name);
+    switch (state) {
+    case SESSION_CONNECTING:
+    case SESSION_ENCRYPTING:
+        arm(relay, index, relay->now_ns + upstream_of(relay, index)->connect_timeout * NS_PER_MS);
+        break;
+    case SESSION_OPEN:
+    case SESSION_HALF_CLOSED:
+        arm_timeouts(relay, index);
+        break;
+    case SESSION_CLOSING:
+        arm(relay, index, relay->now_ns + LINGER_NS);
+        break;
+    case SESSION_FREE:
+    case SESSION_STATE_COUNT:
+        timer_cancel(relay->worker.loop, &relay->sessions[index].timer);
+        break;
+    }
+}
+
+/* ---- descriptors ---- */
+
+static void side_close(struct relay *relay, uint32_t index, enum relay_side side, bool reset)
+{
+    struct relay_session *session = &relay->sessions[index];
+    int fd = session->fds[side];
+
+    if (fd < 0)
+        return;
+    session->fds[side] = -1;
+    session->readable &= (uint16_t)~(1u << side);
+    session->writable &= (uint16_t)~(1u << side);
+    session->hung_up &= (uint16_t)~(1u << side);
+    loop_unwatch(relay->worker.loop, fd);
+    if (reset) {
+        struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+        ignore(connect(fd, &nowhere, sizeof nowhere)); /* a reset, even while a duplicate lives */
+    } else {
+        ignore(shutdown(fd, SHUT_RDWR));
+    }
+    ignore(close(fd));
+}
+
+static bool side_watch(struct relay *relay, uint32_t index, enum relay_side side)
+{
+    return loop_watch(relay->worker.loop, relay->sessions[index].fds[side],
+                      LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE, relay->side_handler,
+                      side_tag(relay, index, side));
+}
+
+/* ---- upstream ---- */
+
+static void uncount(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+    const struct slot *slot = &relay->arena.slots[index];
+
+    if (!session->counted)
+        return;
+    session->counted = 0;
+    upstreams_count(relay->upstreams, slot->upstream, slot->server, -1);
+}
+
+static void report_failure(struct relay *relay, uint32_t index, const char *why)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    struct event *event = event_begin(&relay->worker.events, EVENT_UPSTREAM_FAILED);
+
+    if (event == NULL)
+        return;
+    event->session = session_id(relay, index);
+    event->listener = slot->listener;
+    event->upstream = slot->upstream;
+    event->server = slot->server;
+    memcpy(event->client, slot->client_address, sizeof event->client);
+    event->client_port = slot->client_port;
+    event->flags = (slot->flags & SLOT_TRACED) != 0 ? EVENT_TRACED : 0;
+    ignore(string_copy(event->detail, sizeof event->detail, why));
+    event_end(&relay->worker.events, EVENT_UPSTREAM_FAILED);
+}
+
+/* Begins to connect to the next server; ends the session when there is none. */
+static void connect_next(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+    struct slot *slot = &relay->arena.slots[index];
+    const struct conf_upstream *upstream = upstream_of(relay, index);
+
+    while (session->tries < upstream->connect_tries) {
+        uint64_t tried = (uint64_t)session->tried[1] << 32 | session->tried[0];
+        struct address address;
+        int server = upstreams_choose(relay->upstreams, slot->upstream, slot->client_address, tried);
+
+        if (server < 0)
+            break;
+        if (session->tries++ > 0)
+            worker_count(&relay->worker, COUNTER_UPSTREAM_RETRIES, 1);
+        session->tried[(server % 64) / 32] |= 1u << (server % 32);
+        slot->server = (uint16_t)server;
+        int fd = upstreams_connect(relay->upstreams, slot->upstream, (unsigned)server, &address);
+        if (fd < 0) {
+            upstreams_connected(relay->upstreams, slot->upstream, (unsigned)server, false, 0);
+            report_failure(relay, index, strerror(-fd));
+            continue;
+        }
+        session->fds[SIDE_UPSTREAM] = fd;
+        address_bytes(slot->upstream_address, &address);
+        slot->upstream_port = address_port(&address);
+        session->counted = 1;
+        upstreams_count(relay->upstreams, slot->upstream, (unsigned)server, 1);
+        slot->state = SESSION_FREE; /* so that the time-out is armed anew for this try */
+        session_set_state(relay, index, SESSION_CONNECTING);
+        if (side_watch(relay, index, SIDE_UPSTREAM))
+            return;
+        session_end(relay, index, SESSION_END_INTERNAL, false);
+        return;
+    }
+    worker_count(&relay->worker, COUNTER_UPSTREAM_NONE, 1);
+    if (session->tries == 0)
+        report_failure(relay, index, "no server is ready: all are down, draining, full or without address");
+    session_close(relay, index, SESSION_END_NO_UPSTREAM, ALERT_CLOSE_NOTIFY);
+}
+
+void session_retry(struct relay *relay, uint32_t index, const char *why)
+{
+    struct slot *slot = &relay->arena.slots[index];
+
+    upstreams_connected(relay->upstreams, slot->upstream, slot->server, false, 0);
+    report_failure(relay, index, why);
+    uncount(relay, index);
+    side_close(relay, index, SIDE_UPSTREAM, true);
+    connect_next(relay, index);
+}
+
+static void upstream_ready(struct relay *relay, uint32_t index)
+{
+    session_set_state(relay, index, SESSION_OPEN);
+    session_run(relay, index);
+}
+
+/* The PROXY header goes first, in the clear; then a handshaker makes TLS of the connection. */
+static void begin_encryption(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+    struct slot *slot = &relay->arena.slots[index];
+    struct message_encrypt body = {.slot = index,
+                                   .upstream = slot->upstream,
+                                   .server = slot->server,
+                                   .serial = slot->serial};
+    bool failed;
+
+    if (!flow_flush(relay, index, FLOW_UP, &failed)) {
+        if (failed)
+            session_retry(relay, index, "connection broke");
+        return; /* more room will be announced */
+    }
+    loop_unwatch(relay->worker.loop, session->fds[SIDE_UPSTREAM]);
+    session->readable &= (uint16_t)~(1u << SIDE_UPSTREAM);
+    unsigned workers = relay->worker.setup.workers;
+    for (unsigned i = 0; i < workers; i++) {
+        int channel = relay->handshakers[(slot->serial + i) % workers];
+        if (channel >= 0 && channel_send(channel, MESSAGE_ENCRYPT, &body, sizeof body, &session->fds[SIDE_UPSTREAM], 1) ==
+                                CHANNEL_DONE) {
+            session_set_state(relay, index, SESSION_ENCRYPTING);
+            return;
+        }
+    }
+    session_retry(relay, index, "no handshaker could take the TLS handshake");
+}
+
+void session_encrypted(struct relay *relay, const struct message_encrypted *body, const uint8_t *surplus)
+{
+    if (body->slot >= relay->arena.header->capacity)
+        return;
+    struct slot *slot = &relay->arena.slots[body->slot];
+    struct relay_session *session = &relay->sessions[body->slot];
+    if (!session->in_use || slot->serial != body->serial || slot->state != SESSION_ENCRYPTING)
+        return; /* it ended or went to another server meanwhile */
+    if (body->result != 0) {
+        char why[sizeof body->detail + 1] = "";
+        ignore(string_copy(why, sizeof why, body->detail));
+        session_retry(relay, body->slot, why);
+        return;
+    }
+    struct slot_upstream_secrets *secrets = &relay->arena.upstream_secrets[body->slot];
+    secrets->keys = body->keys;
+    secrets->leg[0] = secrets->leg[1] = body->leg;
+    slot->flags |= SLOT_UPSTREAM_TLS;
+    session->writable |= 1u << SIDE_UPSTREAM;
+    session->readable |= 1u << SIDE_UPSTREAM;
+    if (!flow_preload_input(relay, body->slot, FLOW_DOWN, surplus, body->surplus_size) ||
+        !side_watch(relay, body->slot, SIDE_UPSTREAM)) {
+        session_end(relay, body->slot, SESSION_END_BUFFER_MEMORY, false);
+        return;
+    }
+    upstream_ready(relay, body->slot);
+}
+
+static void upstream_connected(struct relay *relay, uint32_t index)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    const struct conf_upstream *upstream = upstream_of(relay, index);
+    int failure = socket_error(relay->sessions[index].fds[SIDE_UPSTREAM]);
+
+    if (failure != 0) {
+        session_retry(relay, index, strerror(failure));
+        return;
+    }
+    uint64_t began = relay->sessions[index].timer.deadline_ns - upstream->connect_timeout * NS_PER_MS;
+    upstreams_connected(relay->upstreams, slot->upstream, slot->server, true, (relay->now_ns - began) / NS_PER_US);
+    if (upstream->tls)
+        begin_encryption(relay, index);
+    else
+        upstream_ready(relay, index);
+}
+
+/* ---- begin ---- */
+
+static void fill_slot(struct relay *relay, uint32_t index, const struct session_offer *offer)
+{
+    struct slot *slot = &relay->arena.slots[index];
+
+    memset(slot, 0, sizeof *slot);
+    slot->hot[0].client = offer->leg;
+    for (unsigned i = 0; i < FLOW_COUNT; i++)
+        slot->hot[0].flows[i].input = slot->hot[0].flows[i].output = BLOCK_NONE;
+    slot->hot[1] = slot->hot[0];
+    slot->flags = offer->flags;
+    slot->key_type = offer->key_type;
+    slot->listener = offer->listener;
+    slot->upstream = offer->upstream;
+    slot->certificate = offer->certificate;
+    slot->generation = offer->generation;
+    slot->accepted_ns = offer->accepted_ns;
+    slot->open_ns = relay->now_ns;
+    slot->active_s = (uint32_t)(relay->now_ns / NS_PER_S);
+    memcpy(slot->client_address, offer->client_address, sizeof slot->client_address);
+    slot->client_port = offer->client_port;
+    slot->group = offer->group;
+    memcpy(slot->server_name, offer->server_name, sizeof slot->server_name);
+    memcpy(slot->alpn, offer->alpn, sizeof slot->alpn);
+    slot->serial = relay->arena.header->next_serial++;
+    relay->arena.secrets[index].client = offer->keys;
+}
+
+void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data, int client_fd)
+{
+    if (relay->free_count == 0) {
+        worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
+        ignore(close(client_fd));
+        return;
+    }
+    uint32_t index = relay->free_slots[--relay->free_count];
+    struct relay_session *session = &relay->sessions[index];
+    struct slot *slot = &relay->arena.slots[index];
+
+    the_relay = relay;
+    memset(session, 0, sizeof *session);
+    session->fds[SIDE_CLIENT] = client_fd;
+    session->fds[SIDE_UPSTREAM] = -1;
+    session->in_use = 1;
+    session->readable = session->writable = 1u << SIDE_CLIENT;
+    timer_init(&session->timer, on_session_timer, session);
+    fill_slot(relay, index, offer);
+    struct arena_header *header = relay->arena.header;
+    header->used++;
+    if (index >= header->high_water)
+        header->high_water = index + 1;
+    relay->worker.self->sessions++;
+    relay->worker.board->listeners[slot->listener].connections[relay->worker.setup.index]++;
+    worker_count(&relay->worker, COUNTER_SESSIONS_OPENED, 1);
+    struct socket_options options = {.keepalive_s = listener_of(relay, index)->keepalive,
+                                     .user_timeout_ms = listener_of(relay, index)->user_timeout};
+    socket_tune(client_fd, &options);
+    if (!flow_preload_output(relay, index, FLOW_UP, data, offer->preamble_size) ||
+        !flow_preload_input(relay, index, FLOW_UP, data + offer->preamble_size, offer->surplus_size)) {
+        session_end(relay, index, SESSION_END_BUFFER_MEMORY, false);
+        return;
+    }
+    if (!side_watch(relay, index, SIDE_CLIENT)) {
+        session_end(relay, index, SESSION_END_INTERNAL, false);
+        return;
+    }
+    connect_next(relay, index);
+}
+
+/* ---- events ---- */
+
+void session_queue(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+
+    if (session->queued)
+        return;
+    session->queued = 1;
+    session->next_ready = UINT32_MAX;
+    if (relay->ready_first == UINT32_MAX)
+        relay->ready_first = index;
+    else
+        relay->sessions[relay->ready_last].next_ready = index;
+    relay->ready_last = index;
+    relay->ready_count++;
+    loop_again(relay->worker.loop);
+}
+
+void session_run(struct relay *relay, uint32_t index)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+
+    relay->arena.header->in_hand = index;
+    if (flow_run(relay, index, FLOW_UP) != FLOW_DEAD && flow_run(relay, index, FLOW_DOWN) != FLOW_DEAD) {
+        const struct slot_hot *hot = slot_hot(slot);
+        bool up = hot->flows[FLOW_UP].sink_ended, down = hot->flows[FLOW_DOWN].sink_ended;
+        bool up_source = hot->flows[FLOW_UP].source_ended;
+        if (up && down)
+            session_end(relay, index, SESSION_END_BOTH_CLOSED, false);
+        else if (down && !up_source && (relay->sessions[index].discard & (1u << FLOW_UP)) != 0)
+            session_close(relay, index, SESSION_END_BOTH_CLOSED, ALERT_NONE);
+        else if ((up || down) && slot->state == SESSION_OPEN)
+            session_set_state(relay, index, SESSION_HALF_CLOSED);
+    }
+    relay->arena.header->in_hand = UINT32_MAX;
+}
+
+/* A closing session: push out what is left, then wait for the client's end (reading and dropping, so that unread data does not turn
+ * our last bytes into a reset). */
+static void run_closing(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+    uint8_t nowhere[4096];
+    bool failed;
+
+    if (!session->linger && flow_flush(relay, index, FLOW_DOWN, &failed)) {
+        ignore(shutdown(session->fds[SIDE_CLIENT], SHUT_WR));
+        session->linger = 1;
+    } else if (!session->linger && failed) {
+        session_end(relay, index, (enum session_end)session->end, false);
+        return;
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        ssize_t got = recv(session->fds[SIDE_CLIENT], nowhere, sizeof nowhere, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got <= 0) {
+            session_end(relay, index, (enum session_end)session->end, false);
+            return;
+        }
+    }
+    session_queue(relay, index);
+}
+
+void session_event(struct relay *relay, uint32_t index, enum relay_side side, unsigned events)
+{
+    struct relay_session *session = &relay->sessions[index];
+
+    if ((events & (LOOP_READ | LOOP_HANGUP | LOOP_ERROR)) != 0)
+        session->readable |= (uint16_t)(1u << side);
+    if ((events & (LOOP_WRITE | LOOP_ERROR)) != 0)
+        session->writable |= (uint16_t)(1u << side);
+    if ((events & (LOOP_HANGUP | LOOP_ERROR)) != 0)
+        session->hung_up |= (uint16_t)(1u << side);
+    switch ((enum session_state)relay->arena.slots[index].state) {
+    case SESSION_FREE:
+    case SESSION_STATE_COUNT:
+        return;
+    case SESSION_CONNECTING:
+        if (side == SIDE_UPSTREAM && (events & (LOOP_WRITE | LOOP_ERROR)) != 0)
+            upstream_connected(relay, index);
+        else if (side == SIDE_CLIENT && (events & LOOP_ERROR) != 0)
+            session_end(relay, index, SESSION_END_CLIENT_RESET, true);
+        return;
+    case SESSION_ENCRYPTING:
+        if (side == SIDE_CLIENT && (events & LOOP_ERROR) != 0)
+            session_end(relay, index, SESSION_END_CLIENT_RESET, true);
+        return;
+    case SESSION_OPEN:
+    case SESSION_HALF_CLOSED:
+        session_run(relay, index);
+        return;
+    case SESSION_CLOSING:
+        run_closing(relay, index);
+        return;
+    }
+}
+
+/* ---- end ---- */
+
+static void report_end(struct relay *relay, uint32_t index, enum session_end end)
+{
+    static const bool failures[] = {
+#define X(symbol, name, failure) [symbol] = failure,
+        SESSION_END_LIST(X)
+#undef X
+    };
+    const struct slot *slot = &relay->arena.slots[index];
+    const struct slot_hot *hot = slot_hot(slot);
+    uint64_t age_us = (relay->now_ns - slot->accepted_ns) / NS_PER_US;
+    struct event *event;
+
+    worker_count(&relay->worker, COUNTER_SESSIONS_CLOSED, 1);
+    if (failures[end])
+        worker_count(&relay->worker, COUNTER_SESSIONS_FAILED, 1);
+    board_observe(&relay->worker.self->histograms[HISTOGRAM_SESSION], age_us);
+    if (!relay->worker.conf->log_sessions && (slot->flags & SLOT_TRACED) == 0)
+        return;
+    event = event_begin(&relay->worker.events, EVENT_SESSION_CLOSED);
+    if (event == NULL)
+        return;
+    event->session = session_id(relay, index);
+    event->duration_us = age_us;
+    event->bytes_in = hot->flows[FLOW_UP].read_position;
+    event->bytes_out = hot->flows[FLOW_DOWN].write_position;
+    event->listener = slot->listener;
+    event->upstream = slot->upstream;
+    event->server = slot->server;
+    event->version = hot->client.version;
+    event->suite = hot->client.suite;
+    memcpy(event->client, slot->client_address, sizeof event->client);
+    event->client_port = slot->client_port;
+    event->reason = (uint8_t)end;
+    event->flags = (slot->flags & SLOT_TRACED) != 0 ? EVENT_TRACED : 0;
+    event->config = slot->generation.config;
+    event->certificate = slot->certificate;
+    event->certificate_version = slot->generation.certificate_version;
+    ignore(string_copy(event->server_name, sizeof event->server_name, slot->server_name));
+    event_end(&relay->worker.events, EVENT_SESSION_CLOSED);
+}
+
+void session_close(struct relay *relay, uint32_t index, enum session_end end, enum alert alert)
+{
+    struct relay_session *session = &relay->sessions[index];
+    struct slot *slot = &relay->arena.slots[index];
+    struct slot_hot next = *slot_hot(slot);
+
+    if (slot->state == SESSION_CLOSING)
+        return;
+    uncount(relay, index);
+    side_close(relay, index, SIDE_UPSTREAM, end != SESSION_END_BOTH_CLOSED && alert != ALERT_CLOSE_NOTIFY);
+    session->end = (uint8_t)end;
+    if (next.client.suite != 0 && alert != ALERT_NONE) {
+        leg_alert(&next.client, alert);
+        if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)
+            relay->arena.upstream_secrets[index].leg[(slot->current ^ 1) & 1] =
+                relay->arena.upstream_secrets[index].leg[slot->current & 1];
+        slot_commit(slot, &next);
+        flow_send_owed(relay, index, SIDE_CLIENT);
+    }
+    session_set_state(relay, index, SESSION_CLOSING);
+    run_closing(relay, index);
+}
+
+void session_end(struct relay *relay, uint32_t index, enum session_end end, bool reset)
+{
+    struct relay_session *session = &relay->sessions[index];
+    struct slot *slot = &relay->arena.slots[index];
+
+    if (!session->in_use)
+        return;
+    report_end(relay, index, end);
+    uncount(relay, index);
+    side_close(relay, index, SIDE_CLIENT, reset);
+    side_close(relay, index, SIDE_UPSTREAM, reset);
+    session_set_state(relay, index, SESSION_FREE);
+    timer_cancel(relay->worker.loop, &session->timer);
+    flow_drop(relay, index);
+    secret_wipe(&relay->arena.secrets[index], sizeof relay->arena.secrets[index]);
+    if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)
+        secret_wipe(&relay->arena.upstream_secrets[index], sizeof relay->arena.upstream_secrets[index]);
+    relay->worker.board->listeners[slot->listener].connections[relay->worker.setup.index]--;
+    relay->worker.self->sessions--;
+    relay->arena.header->used--;
+    session->in_use = 0;
+    if (!session->queued) /* else the ready list still names it; it is freed when its turn comes */
+        relay->free_slots[relay->free_count++] = index;
+}
