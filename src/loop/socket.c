@@ -1,12 +1,11 @@
 #include "loop/socket.h"
 
 #include <arpa/inet.h>
-#include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/string.h"
@@ -14,7 +13,8 @@
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
 /* What the user wrote, fit to be shown in a message. */
-#define SHOWN(text) string_printable((char[ADDRESS_TEXT_MAX]){0}, ADDRESS_TEXT_MAX, text, strlen(text))
+#define SHOWN(text)                                                                                \
+    string_printable((char[ADDRESS_TEXT_MAX]){0}, ADDRESS_TEXT_MAX, text, strlen(text))
 
 static bool parse_number(const char *text, unsigned maximum, unsigned *ret_number)
 {
@@ -41,7 +41,8 @@ int address_split(const char *text, char *ret_host, size_t host_size, uint16_t *
     unsigned port;
 
     if (colon == NULL)
-        return error_set(error, ERROR_CONFIG, "\"%s\" has no port: expected host:port", SHOWN(text));
+        return error_set(error, ERROR_CONFIG, "\"%s\" has no port: expected host:port",
+                         SHOWN(text));
     if (!parse_number(colon + 1, UINT16_MAX, &port))
         return error_set(error, ERROR_CONFIG, "\"%s\": the port must be a number from 0 to 65535",
                          SHOWN(text));
@@ -68,7 +69,8 @@ static int parse_unix(struct address *ret_address, const char *path, struct erro
     size_t length = strlen(path);
 
     if (path[0] != '/')
-        return error_set(error, ERROR_CONFIG, "\"unix:%s\": expected an absolute path", SHOWN(path));
+        return error_set(error, ERROR_CONFIG, "\"unix:%s\": expected an absolute path",
+                         SHOWN(path));
     if (length >= sizeof address.un.sun_path)
         return error_set(error, ERROR_CONFIG, "\"unix:%s\": the path is longer than %zu bytes",
                          SHOWN(path), sizeof address.un.sun_path - 1);
@@ -91,7 +93,8 @@ int address_parse(struct address *ret_address, const char *text, struct error *e
         return code;
     if (strcmp(host, "*") == 0)
         ignore(string_copy(host, sizeof host, "0.0.0.0"));
-    /* Brackets are for IPv6 only, and IPv6 always has them here: a bare one would have failed in address_split(). */
+    /* Brackets are for IPv6 only, and IPv6 always has them here: a bare one would have failed in
+     * address_split(). */
     if (text[0] != '[' && inet_pton(AF_INET, host, &address.in.sin_addr) == 1) {
         address.in.sin_family = AF_INET;
         address.in.sin_port = htons(port);
@@ -249,11 +252,16 @@ static int new_socket(const struct address *address)
     return socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-/* A socket file whose owner died stays behind and blocks bind(); only a refused connect proves that nobody listens. */
+/* A socket file whose owner died stays behind and blocks bind(). A refused connect proves that
+ * nobody listens there, but a plain file refuses as well. */
 static bool remove_stale(const struct address *address)
 {
-    int fd = new_socket(address);
+    struct stat facts;
+    int fd;
 
+    if (lstat(address->un.sun_path, &facts) != 0 || !S_ISSOCK(facts.st_mode))
+        return false;
+    fd = new_socket(address);
     if (fd < 0)
         return false;
     bool refused = connect(fd, &address->any, address->size) != 0 && errno == ECONNREFUSED;
@@ -278,8 +286,9 @@ static int listen_error(const struct address *address, int number, struct error 
 
     address_format(text, sizeof text, address);
     if (number == EADDRINUSE)
-        return error_set(error, ERROR_BUSY, "cannot listen on %s: the %s is in use by another program",
-                         text, address->any.sa_family == AF_UNIX ? "path" : "port");
+        return error_set(error, ERROR_BUSY,
+                         "cannot listen on %s: the %s is in use by another program", text,
+                         address->any.sa_family == AF_UNIX ? "path" : "port");
     return error_set(error, ERROR_IO, "cannot listen on %s: %s", text, strerror(number));
 }
 
@@ -310,7 +319,8 @@ int socket_connect(const struct address *address, const struct address *source)
     if (fd < 0)
         return -errno;
     if (source != NULL && source->size > 0) {
-        /* The port is chosen at connect(), when the other side is known: 28,000 ports per server, not in all. */
+        /* The port is chosen at connect(), when the other side is known: 28,000 ports per server,
+         * not in all. */
         set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
         if (bind(fd, &source->any, source->size) != 0)
             goto failed;
