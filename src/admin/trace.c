@@ -41,6 +41,8 @@ bool trace_matches(const struct trace_filter *filter, const struct event *event)
     memcpy(server_name, event->server_name, sizeof server_name);
     server_name[sizeof server_name - 1] = '\0';
     string_lower(server_name);
+    if (server_name[0] == '\0') /* not known at this stage, or not repeated: the worker has compared */
+        return (event->flags & EVENT_TRACED) != 0;
     return strcmp(filter->server_name, server_name) == 0;
 }
 
