@@ -1,0 +1,26 @@
+/* A daemon's shared state on the heap: two workers each, a configuration with hostile names, one arena per relay. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "admin/view.h"
+
+#define WORLD_SLOTS 64
+#define WORLD_NOW   (1000000 * 1000000000ull) /* CLOCK_MONOTONIC of all processes */
+
+struct world {
+    struct conf *conf;
+    struct board *board;
+    void *events;
+    struct admin_view view;
+};
+
+void world_init(struct world *world);
+void world_fini(struct world *world);
+
+/* Puts a session of relay `relay` into slot `index`. */
+struct slot *world_session(struct world *world, unsigned relay, uint32_t index, uint64_t serial);
