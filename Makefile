@@ -37,7 +37,8 @@ bench: all ## Measure beside nginx, HAProxy, hitch and stunnel
 
 fuzz: deps ## Run each fuzz target for FUZZ_SECONDS
 	@packaging/deps develop
-	@test -f $(BUILD_FUZZ)/build.ninja || CC=clang meson setup $(BUILD_FUZZ) -Dfuzz=true -Db_lundef=false
+	@CC=clang meson setup $(BUILD_FUZZ) -Dfuzz=true -Dtests=disabled -Db_lundef=false \
+	    $(if $(wildcard $(BUILD_FUZZ)/build.ninja),--reconfigure)
 	@ninja -C $(BUILD_FUZZ)
 	@tests/fuzz/run $(BUILD_FUZZ) $(FUZZ_SECONDS)
 
