@@ -31,7 +31,7 @@ const char pages_style[] =
     "body{margin:0;background:var(--paper);color:var(--ink);font:1.05rem/1.55 system-ui,sans-serif;min-height:100vh;"
     "display:flex;flex-direction:column}\n"
     ".strip{background:var(--ink);color:var(--paper);padding:.6rem 1rem;font-size:.9rem;display:flex;flex-wrap:wrap;"
-    "gap:.2rem 1.4rem;justify-content:center;position:sticky;top:0}\n"
+    "gap:.2rem 1.4rem;justify-content:center;text-align:center;position:sticky;top:0}\n"
     ".strip b{font-variant-numeric:tabular-nums}\n"
     ".strip.broken{background:#a3262a;color:#fff}\n"
     "main{flex:1;width:100%;max-width:36rem;margin:0 auto;padding:2rem 1rem}\n"
@@ -81,9 +81,9 @@ static const char head[] =
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<title>Kelp Harbour · Holdfast demo</title>\n"
     "<link rel=\"stylesheet\" href=\"/style.css\">\n<script src=\"/status.js\" defer></script>\n</head>\n<body>\n"
-    "<div class=\"strip\" role=\"status\">"
-    "<span>This TLS connection: " STRIP_ID("age") " old, survived " STRIP_ID("connection") " certificate replacements</span>"
-    "<span>Your visit: " STRIP_ID("visit") "</span><span>Lost: " STRIP_ID("lost") "</span></div>\n<main>\n<div class=\"card\">\n";
+    "<div class=\"strip\" role=\"status\"><span>Certificate replacements survived by this TLS connection (" STRIP_ID("age")
+    " old): " STRIP_ID("connection") "</span><span>by your visit: " STRIP_ID("visit") "</span><span>lost: " STRIP_ID("lost")
+    "</span></div>\n<main>\n<div class=\"card\">\n";
 
 static const char tail[] =
     "</div>\n</main>\n<footer>Fill in the form as slowly as you like. The certificate before you is replaced every three "

@@ -197,8 +197,13 @@ class Holdfast:
     def run(self, *arguments, check=True, **options):
         return holdfast(*arguments, "-c", self.config_path, check=check, **options)
 
+    def lines(self, *arguments):
+        """The objects that a verb prints with --json, one per line."""
+        return [json.loads(line) for line in self.run(*arguments, "--json").stdout.splitlines()]
+
     def json(self, *arguments):
-        return json.loads(self.run(*arguments, "--json").stdout)
+        made, = self.lines(*arguments)
+        return made
 
     # ---- looking at it from outside ----
 
@@ -213,10 +218,9 @@ class Holdfast:
         return found
 
     def workers(self, kind):
-        """PIDs of the processes of one kind: "handshaker", "relay", "control"."""
-        alive = set(self.processes())
-        return [event["pid"] for event in self.events_named("process-started")
-                if event.get("process") == kind and event["pid"] in alive]
+        """PIDs of the processes of one kind: "supervisor", "control", "handshaker", "relay"."""
+        return [process["pid"] for process in self.json("status")["processes"]
+                if process["kind"] == kind and _alive(process["pid"])]
 
     def pss(self, *kinds):
         """KiB of memory of the given kinds of process (default: all), shared pages counted once."""

@@ -33,7 +33,7 @@ def wait_served(shop, pair, **options):
 
 
 def session_ids(shop):
-    return {session["id"] for session in shop.edge.json("sessions")["sessions"]}
+    return {session["id"] for session in shop.edge.lines("sessions")}
 
 
 def survive(shop, exchange, replacements=REPLACEMENTS):

@@ -127,10 +127,10 @@ def test_in_local_and_unknown(shop):
     for preamble in (SIGNATURE + b"\x20\x00\x00\x00", b"PROXY UNKNOWN\r\n"):
         with here.client(preamble=preamble) as client:
             client.exchange()
-            session, = here.edge.json("sessions")["sessions"]
+            session, = here.edge.lines("sessions")
             assert session["client"].startswith("127.0.0.1:")
         here.edge.wait_event("session-closed")
-        wait_until(lambda: not here.edge.json("sessions")["sessions"])
+        wait_until(lambda: not here.edge.lines("sessions"))
 
 
 def test_in_byte_by_byte(shop):

@@ -184,7 +184,7 @@ def test_client_ends_first(shop, server, version):
         client.close_notify()
         assert client.read_to_end() == b"you said 50000 bytes"
     closed = here.edge.wait_event("session-closed")
-    assert closed["reason"] == "done", closed
+    assert closed["reason"] == "both-closed", closed
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])

@@ -173,11 +173,11 @@ def test_drain_and_ready_at_run_time(shop, server):
         held = [stack.enter_context(here.client()) for _ in range(8)]
         for client in held:
             client.read_line()
-        here.edge.run("upstream", "drain", "app", a.address)
+        here.edge.run("upstream", "drain", f"app/{a.address}")
         assert tally(here, 8) == {"b": 8}
         for client in held:
             client.exchange("sessions of a drained server go on")
-        here.edge.run("upstream", "ready", "app", a.address)
+        here.edge.run("upstream", "ready", f"app/{a.address}")
         assert set(tally(here, 8)) == {"a", "b"}
 
 
@@ -353,9 +353,9 @@ def test_pass_through(passing, authority, version):
         with clients.Client(port, authority.root_path, name, version=version) as client:
             assert client.read_line() == expected
             client.exchange("passed through " * 5000)
-            session, = edge.json("sessions")["sessions"]
+            session, = edge.lines("sessions")
             assert session["pass_through"] is True and session["sni"] == name
-        wait_until(lambda: not edge.json("sessions")["sessions"])
+        wait_until(lambda: not edge.lines("sessions"))
 
 
 def test_pass_through_strict(passing, authority):
