@@ -20,7 +20,8 @@ void buffer_fini(struct buffer *buffer)
     *buffer = (struct buffer){0};
 }
 
-/* One byte more than `capacity` is allocated, so that buffer_text() always has room for its zero. */
+/* One byte more than `capacity` is allocated, so that buffer_text() always has room for its zero.
+ */
 static bool grow(struct buffer *buffer, size_t wanted)
 {
     size_t capacity = buffer->capacity > 0 ? buffer->capacity : SMALLEST_CAPACITY;

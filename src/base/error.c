@@ -7,10 +7,9 @@
 static const struct {
     const char *name;
     enum error_class class;
-} codes[ERROR_CODE_COUNT] = {
-    [ERROR_NONE] = {"none", ERROR_CLASS_INTERNAL},
+} codes[ERROR_CODE_COUNT] = {[ERROR_NONE] = {"none", ERROR_CLASS_INTERNAL},
 #define X(symbol, text, kind) [symbol] = {text, kind},
-    ERROR_LIST(X)
+                             ERROR_LIST(X)
 #undef X
 };
 

@@ -1,4 +1,5 @@
-/* Linear probing with backward-shift removal, so that there are no tombstones; at most three quarters full. */
+/* Linear probing with backward-shift removal, so that there are no tombstones; at most three
+ * quarters full. */
 #include "base/map.h"
 
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static void sip_word(struct sip_state *s, uint64_t word)
     s->v0 ^= word;
 }
 
-/* SipHash-1-3 (Aumasson, Bernstein) under the map's seed: a peer that does not know the seed cannot aim at one bucket. */
+/* SipHash-1-3 (Aumasson, Bernstein) under the map's seed: a peer that does not know the seed cannot
+ * aim at one bucket. */
 static uint64_t hash_key(uint64_t seed, const char *key)
 {
     size_t size = strlen(key);
@@ -76,7 +78,8 @@ void map_fini(struct map *map)
     *map = (struct map){0};
 }
 
-/* The place where `key` is, or the free place where it would go. `capacity` is a power of two and never full. */
+/* The place where `key` is, or the free place where it would go. `capacity` is a power of two and
+ * never full. */
 static size_t find(const struct map *map, const char *key)
 {
     size_t at = hash_key(map->seed, key) & (map->capacity - 1);
@@ -123,7 +126,8 @@ bool map_put(struct map *map, const char *key, void *value)
     return true;
 }
 
-/* Moves later entries of the same run forward into the hole at `hole`, so that none becomes unreachable. */
+/* Moves later entries of the same run forward into the hole at `hole`, so that none becomes
+ * unreachable. */
 static void close_hole(struct map *map, size_t hole)
 {
     size_t mask = map->capacity - 1;

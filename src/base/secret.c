@@ -53,7 +53,8 @@ size_t secret_unlocked(void)
 bool secret_protect(void *memory, size_t size)
 {
     ignore(madvise(memory, size, MADV_DONTDUMP));
-    /* A shared mapping cannot be wiped in the child (it is the same memory): the child does not get it at all. */
+    /* A shared mapping cannot be wiped in the child (it is the same memory): the child does not get
+     * it at all. */
     ignore(madvise(memory, size, MADV_DONTFORK));
     return lock(memory, size);
 }

@@ -142,8 +142,8 @@ char *string_duration(char *destination, size_t size, uint64_t milliseconds)
         uint64_t least = i + 1 == ARRAY_SIZE(units) ? 1 : 2;
         uint64_t count = milliseconds / units[i].milliseconds;
         if (count >= least) {
-            ignore(snprintf(destination, size, "%llu %s", (unsigned long long)count,
-                            units[i].name));
+            ignore(
+                snprintf(destination, size, "%llu %s", (unsigned long long)count, units[i].name));
             return destination;
         }
     }

@@ -44,7 +44,8 @@ void *memory_map(int fd, size_t size, bool writable)
     /* Touching a mapping beyond the file's end is SIGBUS: refuse it here. */
     if (size == 0 || fstat(fd, &facts) != 0 || facts.st_size < 0 || (size_t)facts.st_size < size)
         return NULL;
-    void *memory = mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+    void *memory =
+        mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
     return memory != MAP_FAILED ? memory : NULL;
 }
 

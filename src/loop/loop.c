@@ -1,5 +1,5 @@
-/* epoll_data holds the handler number in its top 8 bits and the tag below, so that an event finds its owner without any
- * table of descriptors. Handler 0 is the loop's own: signals. */
+/* epoll_data holds the handler number in its top 8 bits and the tag below, so that an event finds
+ * its owner without any table of descriptors. Handler 0 is the loop's own: signals. */
 #include "loop/loop.h"
 
 #include <assert.h>
@@ -186,7 +186,8 @@ uint64_t loop_now(const struct loop *loop)
     return loop->now_ns;
 }
 
-/* An error or a full close wakes reader and writer alike: whichever acts next learns of it from its system call. */
+/* An error or a full close wakes reader and writer alike: whichever acts next learns of it from its
+ * system call. */
 static unsigned translate(uint32_t reported)
 {
     unsigned events = 0;

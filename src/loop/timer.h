@@ -1,7 +1,9 @@
-/* The timers of a loop: a binary heap over the owners' struct timer. Internal to loop/; see loop.h for its users' side.
+/* The timers of a loop: a binary heap over the owners' struct timer. Internal to loop/; see loop.h
+ * for its users' side.
  *
- * Deadlines lie in the heap beside the pointers, so that ordering touches no other memory. Room for the most timers a
- * process can need is reserved as address space and taken by touching it: arming a timer cannot fail. */
+ * Deadlines lie in the heap beside the pointers, so that ordering touches no other memory. Room for
+ * the most timers a process can need is reserved as address space and taken by touching it: arming
+ * a timer cannot fail. */
 #pragma once
 
 #include "loop/loop.h"
