@@ -7,10 +7,13 @@
 static const struct {
     const char *name;
     enum error_class class;
-} codes[ERROR_CODE_COUNT] = {[ERROR_NONE] = {"none", ERROR_CLASS_INTERNAL},
+} codes[ERROR_CODE_COUNT] = {
+    /* clang-format off: it takes the list for an initialiser */
+    [ERROR_NONE] = {"none", ERROR_CLASS_INTERNAL},
 #define X(symbol, text, kind) [symbol] = {text, kind},
-                             ERROR_LIST(X)
+    ERROR_LIST(X)
 #undef X
+    /* clang-format on */
 };
 
 int error_set(struct error *error, enum error_code code, const char *format, ...)
