@@ -28,10 +28,12 @@ static json_t *checks_to_json(const struct conf *conf, const struct vault_entry 
     for (size_t i = 0; i < entry->check_count; i++) {
         const struct vault_check *check = &entry->checks[i];
         json_t *object = json_object();
-        if (check->listener < conf->listener_count && check->bind < conf->listeners[check->listener].bind.count) {
+        if (check->listener < conf->listener_count &&
+            check->bind < conf->listeners[check->listener].bind.count) {
             const struct conf_listener *listener = &conf->listeners[check->listener];
             json_set_text(object, "listener", listener->name);
-            json_set_text(object, "address", address_format(text, sizeof text, &listener->bind.items[check->bind]));
+            json_set_text(object, "address",
+                          address_format(text, sizeof text, &listener->bind.items[check->bind]));
         }
         json_set_text(object, "result", vault_check_name(check->result));
         json_set_field(object, "detail", check->text, sizeof check->text);
@@ -51,7 +53,9 @@ static void set_short(json_t *object, const struct vault_entry *entry, int64_t n
         json_set_text(object, "key_type", key_type_name(entry->key_type));
         json_set_time(object, "not_after", entry->not_after);
         int64_t left = entry->not_after - now_s;
-        ignore(json_object_set_new(object, "days_left", json_integer(left >= 0 ? left / DAY_S : -1 - (-left - 1) / DAY_S)));
+        ignore(
+            json_object_set_new(object, "days_left",
+                                json_integer(left >= 0 ? left / DAY_S : -1 - (-left - 1) / DAY_S)));
     }
     json_set_text(object, "last_error", entry->last_error);
 }
@@ -76,7 +80,8 @@ json_t *certificate_to_json(const struct conf *conf, const struct vault_entry *e
         json_set_text(object, "issuer", entry->issuer);
         json_set_text(object, "serial", entry->serial);
         for (size_t i = 0; i < entry->name_count; i++)
-            ignore(json_array_append_new(names, json_field(entry->names[i], strlen(entry->names[i]))));
+            ignore(
+                json_array_append_new(names, json_field(entry->names[i], strlen(entry->names[i]))));
         ignore(json_object_set(object, "names", names));
     }
     json_decref(names);

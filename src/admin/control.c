@@ -74,9 +74,11 @@ static void on_peer_message(void *context, struct peer *peer, struct message *me
 
     if (peer->kind != PROCESS_HANDSHAKER || control->view.vault == NULL)
         return;
-    if (message->type == MESSAGE_CERTIFICATE_LIVE && message->size == sizeof(struct message_certificate_live))
+    if (message->type == MESSAGE_CERTIFICATE_LIVE &&
+        message->size == sizeof(struct message_certificate_live))
         vault_certificate_live(control->view.vault, peer->index, (const void *)message->body);
-    else if (message->type == MESSAGE_CERTIFICATE_WANTED && message->size == sizeof(struct message_certificate_wanted))
+    else if (message->type == MESSAGE_CERTIFICATE_WANTED &&
+             message->size == sizeof(struct message_certificate_wanted))
         vault_wanted(control->view.vault, peer->index, (const void *)message->body);
 }
 
@@ -89,12 +91,15 @@ static void on_address(void *context, unsigned server, const struct resolver_fac
 
     if (event != NULL) {
         if (facts->resolved)
-            ignore(snprintf(event->detail, sizeof event->detail, "%s of upstream %s is at %s", facts->name, facts->upstream,
+            ignore(snprintf(event->detail, sizeof event->detail, "%s of upstream %s is at %s",
+                            facts->name, facts->upstream,
                             address_format(text, sizeof text, facts->address)));
         else
-            ignore(snprintf(event->detail, sizeof event->detail, "%s of upstream %s cannot be resolved: %s; %s", facts->name,
+            ignore(snprintf(event->detail, sizeof event->detail,
+                            "%s of upstream %s cannot be resolved: %s; %s", facts->name,
                             facts->upstream, facts->reason,
-                            facts->address->size != 0 ? "its last address stays in use" : "it gets no sessions"));
+                            facts->address->size != 0 ? "its last address stays in use"
+                                                      : "it gets no sessions"));
         event_end(&control->worker.events, EVENT_NAME_RESOLVED);
     }
     for (unsigned i = 0; facts->resolved && i < control->view.workers; i++)
@@ -110,11 +115,12 @@ static void map_arena(struct control *control, unsigned relay, int fd)
         return;
     uint8_t *metadata = memory_map(fd, control->arena_size, false);
     if (metadata == NULL) {
-        worker_warn(&control->worker, "cannot map the sessions of relay %u: %s", relay, strerror(errno));
+        worker_warn(&control->worker, "cannot map the sessions of relay %u: %s", relay,
+                    strerror(errno));
         return;
     }
-    control->view.arenas[relay] =
-        (struct arena){.header = (void *)metadata, .slots = (void *)(metadata + sizeof(struct arena_header))};
+    control->view.arenas[relay] = (struct arena){
+        .header = (void *)metadata, .slots = (void *)(metadata + sizeof(struct arena_header))};
 }
 
 static void connect_peer(struct control *control, enum process_kind kind, unsigned index, int *fd)
@@ -124,13 +130,15 @@ static void connect_peer(struct control *control, enum process_kind kind, unsign
     if (peer == NULL)
         return;
     if (!peer_connect(peer, *fd))
-        worker_warn(&control->worker, "cannot watch the channel to %s %u: %s", process_kind_name(kind), index, strerror(errno));
+        worker_warn(&control->worker, "cannot watch the channel to %s %u: %s",
+                    process_kind_name(kind), index, strerror(errno));
     *fd = -1;
     if (control->serving)
         peer_is_there(control, peer);
 }
 
-static void on_descriptors(void *context, const struct message_descriptors *body, int *fds, size_t count)
+static void on_descriptors(void *context, const struct message_descriptors *body, int *fds,
+                           size_t count)
 {
     struct control *control = context;
 
@@ -153,6 +161,7 @@ static void on_descriptors(void *context, const struct message_descriptors *body
             break;
         case DESCRIPTORS_LISTENING:
         case DESCRIPTORS_CONTROL:
+        case DESCRIPTORS_UPSTREAM_TLS:
             break;
         }
     }
@@ -195,7 +204,8 @@ static void on_message(void *context, struct message *message)
     }
 }
 
-/* The supervisor stops control last, when no session is left to tell of: the events so far are printed and that is all. */
+/* The supervisor stops control last, when no session is left to tell of: the events so far are
+ * printed and that is all. */
 static void on_stop(void *context, uint64_t deadline_ns)
 {
     struct control *control = context;
@@ -220,28 +230,34 @@ static int control_init(struct control *control, struct error *error)
     control->view = (struct admin_view){.conf = worker->conf,
                                         .board = worker->board,
                                         .slot_capacity = worker->setup.slot_capacity,
-                                        .workers = worker->setup.workers < BOARD_WORKERS_MAX ? worker->setup.workers
-                                                                                             : BOARD_WORKERS_MAX};
+                                        .workers = worker->setup.workers < BOARD_WORKERS_MAX
+                                                       ? worker->setup.workers
+                                                       : BOARD_WORKERS_MAX};
     control->arena_size = arena_metadata_size(worker->setup.slot_capacity);
-    log_init(&control->log, worker->loop, STDOUT_FILENO, &worker->self->counters[COUNTER_LOG_DROPPED]);
+    log_init(&control->log, worker->loop, STDOUT_FILENO,
+             &worker->self->counters[COUNTER_LOG_DROPPED]);
     control->feed = (struct event_feed){.view = &control->view,
                                         .events = worker->events_memory,
                                         .config = worker->setup.config_generation,
                                         .log = &control->log};
     trace_init(&control->trace, worker->board, &control->feed);
-    peers_init(&control->peers, worker->loop, worker->message, on_peer_message, on_peer_ended, control);
+    peers_init(&control->peers, worker->loop, worker->message, on_peer_message, on_peer_ended,
+               control);
     control->http = http_new(worker->loop, &control->view);
-    if (control->http == NULL || !resolver_init(&control->resolver, worker->loop, worker->conf, &resolver_host))
+    if (control->http == NULL ||
+        !resolver_init(&control->resolver, worker->loop, worker->conf, &resolver_host))
         return error_set(error, ERROR_MEMORY, "out of memory at start");
 
     uint8_t handler = loop_handler(worker->loop, on_events, control);
-    if (!loop_watch(worker->loop, worker->descriptors[SETUP_NOTIFY], LOOP_READ, handler, 0) || !control_vault_watch(control))
+    if (!loop_watch(worker->loop, worker->descriptors[SETUP_NOTIFY], LOOP_READ, handler, 0) ||
+        !control_vault_watch(control))
         return error_set(error, ERROR_IO, "cannot watch for events: %s", strerror(errno));
     control->events_left = true; /* what an earlier control process did not get to */
     if (worker->descriptors[SETUP_CONTROL_SOCKET] < 0)
         return 0;
     ignore(fstat(worker->descriptors[SETUP_STATE_FOLDER], &facts));
-    control->server = server_new(worker->loop, worker->descriptors[SETUP_CONTROL_SOCKET], facts.st_uid, control_verbs, control);
+    control->server = server_new(worker->loop, worker->descriptors[SETUP_CONTROL_SOCKET],
+                                 facts.st_uid, control_verbs, control);
     return control->server != NULL ? 0 : error_set(error, ERROR_MEMORY, "out of memory at start");
 }
 

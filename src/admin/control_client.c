@@ -37,7 +37,8 @@ int client_option(struct client_options *options, int option, const char *usage)
     }
 }
 
-static int socket_path(char *path, size_t size, const struct client_options *options, struct error *error)
+static int socket_path(char *path, size_t size, const struct client_options *options,
+                       struct error *error)
 {
     const char *file = options->config_path != NULL ? options->config_path : DEFAULT_CONFIG;
     struct conf *conf = NULL;
@@ -52,11 +53,14 @@ static int socket_path(char *path, size_t size, const struct client_options *opt
             result = conf_parse(&conf, file, text, NULL, NULL, error);
         free(text);
         if (result < 0)
-            return error_prepend(error, "cannot find the daemon by its configuration (name it with -c FILE, or its socket with --socket PATH)");
+            return error_prepend(error, "cannot find the daemon by its configuration (name it with "
+                                        "-c FILE, or its socket with --socket PATH)");
         length = snprintf(path, size, "%s/" SOCKET_NAME, conf->state_folder);
         conf_free(conf);
     }
-    return length > 0 && (size_t)length < size ? 0 : error_set(error, ERROR_USAGE, "the path of the control socket is too long");
+    return length > 0 && (size_t)length < size
+               ? 0
+               : error_set(error, ERROR_USAGE, "the path of the control socket is too long");
 }
 
 /* Paths beyond the 107 bytes of a socket address are reached through their folder's descriptor. */
@@ -70,7 +74,8 @@ static int connect_path(int fd, const char *path)
         memcpy(address.sun_path, path, strlen(path) + 1);
     } else {
         const char *slash = strrchr(path, '/');
-        ignore(snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - path), slash == NULL ? "." : path));
+        ignore(snprintf(folder, sizeof folder, "%.*s", slash == NULL ? 1 : (int)(slash - path),
+                        slash == NULL ? "." : path));
         folder_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (folder_fd < 0)
             return -1;
@@ -93,18 +98,25 @@ static int connect_error(const char *path, int code, struct error *error)
 {
     switch (code) {
     case ENOENT:
-        return error_set(error, ERROR_IO, "no daemon runs here: there is no %s; start one with `holdfast run -c FILE`", path);
+        return error_set(
+            error, ERROR_IO,
+            "no daemon runs here: there is no %s; start one with `holdfast run -c FILE`", path);
     case ECONNREFUSED:
-        return error_set(error, ERROR_IO, "no daemon listens on %s any more; start it with `holdfast run -c FILE`", path);
+        return error_set(error, ERROR_IO,
+                         "no daemon listens on %s any more; start it with `holdfast run -c FILE`",
+                         path);
     case EACCES:
     case EPERM:
-        return error_set(error, ERROR_IO, "not allowed to use %s; run this as root or as the user of the daemon", path);
+        return error_set(error, ERROR_IO,
+                         "not allowed to use %s; run this as root or as the user of the daemon",
+                         path);
     default:
         return error_set(error, ERROR_IO, "cannot connect to %s: %s", path, strerror(code));
     }
 }
 
-static int send_request(int fd, const char *text, size_t size, const int *fds, size_t fd_count, struct error *error)
+static int send_request(int fd, const char *text, size_t size, const int *fds, size_t fd_count,
+                        struct error *error)
 {
     union {
         struct cmsghdr header;
@@ -139,8 +151,8 @@ static int send_request(int fd, const char *text, size_t size, const int *fds, s
     return 0;
 }
 
-int client_open(struct client *ret_client, const struct client_options *options, json_t *request, const int *fds,
-                size_t fd_count, struct error *error)
+int client_open(struct client *ret_client, const struct client_options *options, json_t *request,
+                const int *fds, size_t fd_count, struct error *error)
 {
     struct client client = {.fd = -1};
     struct buffer text;
@@ -158,7 +170,8 @@ int client_open(struct client *ret_client, const struct client_options *options,
         else if (connect_path(client.fd, path) != 0)
             result = connect_error(path, errno, error);
         else
-            result = send_request(client.fd, (const char *)text.data, text.size, fds, fd_count, error);
+            result =
+                send_request(client.fd, (const char *)text.data, text.size, fds, fd_count, error);
     }
     buffer_fini(&text);
     if (result < 0)
@@ -172,7 +185,8 @@ static int carry_error(const json_t *facts, struct error *error)
 {
     enum error_code code = error_from_name(client_text(facts, "code"));
 
-    return error_set(error, code != ERROR_NONE ? code : ERROR_INTERNAL, "%s", client_text(facts, "message"));
+    return error_set(error, code != ERROR_NONE ? code : ERROR_INTERNAL, "%s",
+                     client_text(facts, "message"));
 }
 
 static int take_line(struct client *client, size_t size, json_t **ret_line, struct error *error)
@@ -200,7 +214,9 @@ int client_next(struct client *client, json_t **ret_line, struct error *error)
 {
     for (;;) {
         const uint8_t *from = client->input.data + client->taken;
-        const uint8_t *end = client->input.size > client->taken ? memchr(from, '\n', client->input.size - client->taken) : NULL;
+        const uint8_t *end = client->input.size > client->taken
+                                 ? memchr(from, '\n', client->input.size - client->taken)
+                                 : NULL;
         if (end != NULL)
             return take_line(client, (size_t)(end - client->input.data), ret_line, error);
         client->taken = client->input.size;
@@ -211,9 +227,11 @@ int client_next(struct client *client, json_t **ret_line, struct error *error)
         if (size > 0)
             client->input.size += (size_t)size;
         else if (size == 0)
-            return error_set(error, ERROR_IO, "the daemon ended the connection before its answer was complete");
+            return error_set(error, ERROR_IO,
+                             "the daemon ended the connection before its answer was complete");
         else if (errno != EINTR)
-            return error_set(error, ERROR_IO, "cannot read the daemon's answer: %s", strerror(errno));
+            return error_set(error, ERROR_IO, "cannot read the daemon's answer: %s",
+                             strerror(errno));
     }
 }
 
@@ -244,7 +262,8 @@ void client_print_line(void *context, json_t *line)
     client_print_json(stdout, line);
 }
 
-int client_each(const char *verb, const struct client_options *options, json_t *request, client_line_fn *fn, void *context)
+int client_each(const char *verb, const struct client_options *options, json_t *request,
+                client_line_fn *fn, void *context)
 {
     struct error error = {.code = ERROR_NONE};
     struct client client = {.fd = -1};
@@ -281,8 +300,8 @@ int client_duration(uint64_t *ret_ms, const char *text, struct error *error)
     static const struct {
         const char *unit;
         uint64_t ms;
-    } units[] = {{"ms", 1},        {"s", 1000},     {"", 1000},      {"m", 60000},   {"min", 60000},
-                 {"h", 3600000},   {"d", 86400000}, {"w", 604800000}};
+    } units[] = {{"ms", 1},      {"s", 1000},    {"", 1000},      {"m", 60000},
+                 {"min", 60000}, {"h", 3600000}, {"d", 86400000}, {"w", 604800000}};
     char *end;
 
     errno = 0;
@@ -303,7 +322,8 @@ int client_count(uint64_t *ret_number, const char *text, uint64_t maximum, struc
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
     if (end == text || *end != '\0' || text[0] == '-' || errno != 0 || number > maximum)
-        return error_set(error, ERROR_USAGE, "\"%s\" is not a number from 0 to %llu", text, (unsigned long long)maximum);
+        return error_set(error, ERROR_USAGE, "\"%s\" is not a number from 0 to %llu", text,
+                         (unsigned long long)maximum);
     *ret_number = number;
     return 0;
 }

@@ -1,4 +1,5 @@
-/* The verbs' side of the control socket: one request, then its answer line by line (doc/control-protocol.md). Blocking. */
+/* The verbs' side of the control socket: one request, then its answer line by line
+ * (doc/control-protocol.md). Blocking. */
 #pragma once
 
 #include <getopt.h>
@@ -11,7 +12,8 @@
 /* ---- options that all verbs talking to the daemon have ---- */
 
 struct client_options {
-    const char *config_path; /* -c FILE: the daemon's configuration, whose state folder holds control.sock */
+    const char *config_path; /* -c FILE: the daemon's configuration, whose state folder holds
+                                control.sock */
     const char *socket_path; /* --socket PATH */
     bool json;
 };
@@ -21,18 +23,25 @@ enum { CLIENT_OPTION_SOCKET = 0x1000, CLIENT_OPTION_JSON, CLIENT_OPTION_LAST };
 /* For the getopt_long table of a verb; its short options begin with CLIENT_SHORT_OPTIONS. */
 #define CLIENT_SHORT_OPTIONS "c:h"
 #define CLIENT_LONG_OPTIONS                                                                        \
-    {"config", required_argument, NULL, 'c'}, {"socket", required_argument, NULL, CLIENT_OPTION_SOCKET},      \
-        {"json", no_argument, NULL, CLIENT_OPTION_JSON}, {"help", no_argument, NULL, 'h'}
+    {"config", required_argument, NULL, 'c'},                                                      \
+        {"socket", required_argument, NULL, CLIENT_OPTION_SOCKET},                                 \
+        {"json", no_argument, NULL, CLIENT_OPTION_JSON},                                           \
+    {                                                                                              \
+        "help", no_argument, NULL, 'h'                                                             \
+    }
 #define CLIENT_OPTIONS_HELP                                                                        \
-    "  -c, --config FILE   configuration of the daemon (default /etc/holdfast/holdfast.conf)\n"     \
+    "  -c, --config FILE   configuration of the daemon (default /etc/holdfast/holdfast.conf)\n"    \
     "      --socket PATH   its control socket, instead of the one in its state folder\n"           \
     "      --json          machine-readable output: one JSON object per line\n"                    \
     "  -h, --help          this text\n"
 #define CLIENT_EXIT_HELP                                                                           \
-    "Exit codes: 0 done, 2 wrong usage or no such object, 3 the daemon cannot be reached or the system refused,\n" \
-    "4 a peer failed or time ran out, 5 protocol error, 6 a check found a defect, 70 internal error.\n"
+    "Exit codes: 0 done, 2 wrong usage or no such object, 3 the daemon cannot be reached or the "  \
+    "system refused,\n"                                                                            \
+    "4 a peer failed or time ran out, 5 protocol error, 6 a check found a defect, 70 internal "    \
+    "error.\n"
 
-/* Takes a common option. Returns -1 when that is done, else the exit code with which to end now (help shown: 0; unknown option: 2). */
+/* Takes a common option. Returns -1 when that is done, else the exit code with which to end now
+ * (help shown: 0; unknown option: 2). */
 int client_option(struct client_options *options, int option, const char *usage);
 
 /* ---- one request ---- */
@@ -43,20 +52,23 @@ struct client {
     size_t taken; /* bytes of the input already given out */
 };
 
-/* Connects and sends `request` (taken over) with up to 4 descriptors (they stay open here). On failure the error says what to do. */
-MUST_CHECK int client_open(struct client *ret_client, const struct client_options *options, json_t *request, const int *fds,
-                           size_t fd_count, struct error *error);
-/* The next line of the answer: 1 and a new reference, 0 at the end of a complete answer, negative when the daemon answered with an error
- * (carried over with its code) or the connection broke. */
+/* Connects and sends `request` (taken over) with up to 4 descriptors (they stay open here). On
+ * failure the error says what to do. */
+MUST_CHECK int client_open(struct client *ret_client, const struct client_options *options,
+                           json_t *request, const int *fds, size_t fd_count, struct error *error);
+/* The next line of the answer: 1 and a new reference, 0 at the end of a complete answer, negative
+ * when the daemon answered with an error (carried over with its code) or the connection broke. */
 MUST_CHECK int client_next(struct client *client, json_t **ret_line, struct error *error);
 void client_close(struct client *client); /* accepts zeroed */
 
 /* Prints "holdfast VERB: message" on standard error and returns the exit code. */
 int client_fail(const char *verb, const struct error *error);
 
-/* Requests and gives each line (borrowed) to `fn`; prints what goes wrong. Returns the exit code. */
+/* Requests and gives each line (borrowed) to `fn`; prints what goes wrong. Returns the exit code.
+ */
 typedef void client_line_fn(void *context, json_t *line);
-int client_each(const char *verb, const struct client_options *options, json_t *request, client_line_fn *fn, void *context);
+int client_each(const char *verb, const struct client_options *options, json_t *request,
+                client_line_fn *fn, void *context);
 
 /* A client_line_fn that prints the line as it is (--json); needs no context. */
 void client_print_line(void *context, json_t *line);
@@ -73,4 +85,5 @@ bool client_flag(const json_t *object, const char *key);
 /* "90s", "15min", "2h", "3d" → milliseconds. */
 MUST_CHECK int client_duration(uint64_t *ret_ms, const char *text, struct error *error);
 /* A decimal number up to `maximum`. */
-MUST_CHECK int client_count(uint64_t *ret_number, const char *text, uint64_t maximum, struct error *error);
+MUST_CHECK int client_count(uint64_t *ret_number, const char *text, uint64_t maximum,
+                            struct error *error);

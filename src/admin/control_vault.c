@@ -1,4 +1,5 @@
-/* What the vault needs of its process: files through the supervisor, messages to handshakers, events. */
+/* What the vault needs of its process: files through the supervisor, messages to handshakers,
+ * events. */
 #include "admin/control_internal.h"
 
 #include <errno.h>
@@ -7,11 +8,13 @@
 
 #include "base/string.h"
 
-static bool ask_supervisor(struct control *control, uint32_t type, uint32_t request, const char *path, bool folder)
+static bool ask_supervisor(struct control *control, uint32_t type, uint32_t request,
+                           const char *path, bool folder)
 {
     struct message_open body = {.request = request, .folder = folder};
 
-    return string_copy(body.path, sizeof body.path, path) && worker_tell(&control->worker, type, &body, sizeof body, NULL, 0);
+    return string_copy(body.path, sizeof body.path, path) &&
+           worker_tell(&control->worker, type, &body, sizeof body, NULL, 0);
 }
 
 static bool host_open(void *context, uint32_t request, const char *path, bool folder)
@@ -24,7 +27,8 @@ static bool host_watch(void *context, uint32_t request, const char *path, bool f
     return ask_supervisor(context, MESSAGE_WATCH, request, path, folder);
 }
 
-static bool host_send(void *context, unsigned handshaker, uint32_t type, const void *body, size_t size, int document)
+static bool host_send(void *context, unsigned handshaker, uint32_t type, const void *body,
+                      size_t size, int document)
 {
     struct control *control = context;
     struct peer *peer = peers_find(&control->peers, PROCESS_HANDSHAKER, handshaker);
@@ -32,8 +36,8 @@ static bool host_send(void *context, unsigned handshaker, uint32_t type, const v
     return peer != NULL && peer_send(peer, type, body, size, document);
 }
 
-static void host_event(void *context, enum event_type type, uint32_t certificate, uint32_t version, const char *host,
-                       const char *detail)
+static void host_event(void *context, enum event_type type, uint32_t certificate, uint32_t version,
+                       const char *host, const char *detail)
 {
     struct control *control = context;
     struct event *event = event_begin(&control->worker.events, type);

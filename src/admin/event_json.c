@@ -81,7 +81,8 @@ json_t *event_to_json(const struct event *event, const struct conf *conf, uint32
     set_process(object, event->worker);
     if (event->session != 0)
         json_set_text(object, "session",
-                      session_id_text(text, SESSION_ID_RELAY(event->session), SESSION_ID_SERIAL(event->session)));
+                      session_id_text(text, SESSION_ID_RELAY(event->session),
+                                      SESSION_ID_SERIAL(event->session)));
     json_set_address(object, "client", event->client, event->client_port);
     if (event->config == config || event->config == 0)
         set_objects(object, event, conf);

@@ -1,4 +1,5 @@
-/* One event as a JSON object: names instead of indices, only what the event has. See doc/control-protocol.md for the fields. */
+/* One event as a JSON object: names instead of indices, only what the event has. See
+ * doc/control-protocol.md for the fields. */
 #pragma once
 
 #include <jansson.h>
@@ -6,8 +7,8 @@
 #include "conf/conf.h"
 #include "session/event.h"
 
-/* A new reference, or NULL when out of memory. `event` need not be trusted: a worker wrote it. `config` is the generation of `conf`;
- * indices of another generation are left out. */
+/* A new reference, or NULL when out of memory. `event` need not be trusted: a worker wrote it.
+ * `config` is the generation of `conf`; indices of another generation are left out. */
 json_t *event_to_json(const struct event *event, const struct conf *conf, uint32_t config);
 
 /* Session `id` as people see it: "RELAY-SERIAL"; at least 32 bytes. Returns `text`. */

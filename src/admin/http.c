@@ -51,8 +51,9 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status,
 {
     if (response == NULL)
         return MHD_NO;
-    bool ready = MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
-                 MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES;
+    bool ready =
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES;
     if (ready && status == MHD_HTTP_METHOD_NOT_ALLOWED)
         ready = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES;
     enum MHD_Result result = ready ? MHD_queue_response(connection, status, response) : MHD_NO;
@@ -60,7 +61,8 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status,
     return result;
 }
 
-static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned status, const char *text)
+static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned status,
+                                  const char *text)
 {
     /* The library wants a plain pointer but only reads persistent buffers. */
     union {
@@ -72,7 +74,8 @@ static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned st
                  MHD_create_response_from_buffer(strlen(text), body.out, MHD_RESPMEM_PERSISTENT));
 }
 
-static enum MHD_Result reply_metrics(struct MHD_Connection *connection, const struct admin_view *view)
+static enum MHD_Result reply_metrics(struct MHD_Connection *connection,
+                                     const struct admin_view *view)
 {
     struct buffer text;
 
@@ -82,19 +85,22 @@ static enum MHD_Result reply_metrics(struct MHD_Connection *connection, const st
         buffer_fini(&text);
         return reply_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
     }
-    struct MHD_Response *response = MHD_create_response_from_buffer(text.size, text.data, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(text.size, text.data, MHD_RESPMEM_MUST_COPY);
     buffer_fini(&text);
     return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", response);
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path, const char *method,
-                                  const char *version, const char *upload, size_t *upload_size, void **request)
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
+                                  const char *path, const char *method, const char *version,
+                                  const char *upload, size_t *upload_size, void **request)
 {
     struct http *http = context;
     const char *health;
     (void)version, (void)upload, (void)upload_size, (void)request;
 
-    /* Answered at the first call, before any body is read; the library then closes a connection with a body under way. */
+    /* Answered at the first call, before any body is read; the library then closes a connection
+     * with a body under way. */
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return reply_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
     if (strcmp(path, "/metrics") == 0)
@@ -103,7 +109,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         unsigned status = http_health(http->view, clock_monotonic_ns(), &health);
         return reply_text(connection, status, health);
     }
-    return reply_text(connection, MHD_HTTP_NOT_FOUND, "not found; there are /metrics and /healthz\n");
+    return reply_text(connection, MHD_HTTP_NOT_FOUND,
+                      "not found; there are /metrics and /healthz\n");
 }
 
 static void run(struct http_socket *socket)
@@ -112,7 +119,8 @@ static void run(struct http_socket *socket)
 
     ignore(MHD_run(socket->daemon));
     if (MHD_get_timeout(socket->daemon, &wait_ms) == MHD_YES)
-        timer_set(socket->http->loop, &socket->timer, loop_now(socket->http->loop) + (wait_ms + 1) * NS_PER_MS);
+        timer_set(socket->http->loop, &socket->timer,
+                  loop_now(socket->http->loop) + (wait_ms + 1) * NS_PER_MS);
     else
         timer_cancel(socket->http->loop, &socket->timer);
 }
@@ -159,16 +167,19 @@ bool http_listen(struct http *http, int listening_fd)
     socket->http = http;
     timer_init(&socket->timer, on_timer, socket);
     socket->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
-        MHD_OPTION_LISTEN_SOCKET, listening_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
+        MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_LISTEN_SOCKET, listening_fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
         MHD_OPTION_END);
     if (socket->daemon == NULL) {
         close(listening_fd);
         return false;
     }
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(socket->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    if (info == NULL || !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, http->count)) {
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(socket->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL ||
+        !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, http->count)) {
         MHD_stop_daemon(socket->daemon);
         return false;
     }

@@ -1,5 +1,6 @@
-/* The admin HTTP endpoints: GET /metrics (Prometheus text) and GET /healthz. libmicrohttpd under our own event loop; the listening
- * sockets come from the supervisor. There is no authentication: conf.h allows loopback and Unix sockets only. */
+/* The admin HTTP endpoints: GET /metrics (Prometheus text) and GET /healthz. libmicrohttpd under
+ * our own event loop; the listening sockets come from the supervisor. There is no authentication:
+ * conf.h allows loopback and Unix sockets only. */
 #pragma once
 
 #include "admin/view.h"
@@ -8,7 +9,8 @@
 struct http;
 
 struct http *http_new(struct loop *loop, const struct admin_view *view); /* NULL: out of memory */
-/* Serves on a listening socket, which is taken over. False when the library refuses; the socket is closed then. */
+/* Serves on a listening socket, which is taken over. False when the library refuses; the socket is
+ * closed then. */
 MUST_CHECK bool http_listen(struct http *http, int listening_fd);
 void http_free(struct http *http); /* accepts NULL */
 

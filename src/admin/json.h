@@ -13,11 +13,12 @@ static inline void json_t_pointer_auto(json_t **json)
 }
 typedef json_t *json_t_pointer;
 
-/* A string of at most `size` bytes up to the first zero; whatever is not printable ASCII becomes '?'. For fixed fields that
- * another process wrote. */
+/* A string of at most `size` bytes up to the first zero; whatever is not printable ASCII becomes
+ * '?'. For fixed fields that another process wrote. */
 json_t *json_field(const char *text, size_t size);
 
-/* A string of ours (configuration); falls back to json_field's masking when it is not UTF-8. NULL gives JSON null. */
+/* A string of ours (configuration); falls back to json_field's masking when it is not UTF-8. NULL
+ * gives JSON null. */
 json_t *json_name(const char *text);
 
 /* object[key] = the text, unless it is NULL or empty. */
@@ -32,10 +33,13 @@ void json_set_address(json_t *object, const char *key, const uint8_t bytes[16], 
 /* RFC 3339 in UTC from Unix seconds; left out for 0. */
 void json_set_time(json_t *object, const char *key, int64_t unix_s);
 
-/* Appends the object as one compact line and drops the caller's reference. False when it did not fit: nothing is appended then. */
+/* Appends the object as one compact line and drops the caller's reference. False when it did not
+ * fit: nothing is appended then. */
 bool json_line(json_t *object, struct buffer *output);
 
-/* Reading what came in: NULL or `otherwise` when the key is absent; *ret_wrong is set (never cleared) on a wrong type. */
+/* Reading what came in: NULL or `otherwise` when the key is absent; *ret_wrong is set (never
+ * cleared) on a wrong type. */
 const char *json_get_text(const json_t *object, const char *key, bool *ret_wrong);
-uint64_t json_get_number(const json_t *object, const char *key, uint64_t otherwise, bool *ret_wrong);
+uint64_t json_get_number(const json_t *object, const char *key, uint64_t otherwise,
+                         bool *ret_wrong);
 bool json_get_flag(const json_t *object, const char *key, bool *ret_wrong);

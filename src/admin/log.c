@@ -19,8 +19,8 @@ static void on_room(void *context, uint64_t tag, unsigned events)
     log_flush(log);
 }
 
-/* O_NONBLOCK belongs to the open file, which a terminal or pipe shares with the shell that started us: take an open file of our
- * own. Only where that is refused is the shared one changed. */
+/* O_NONBLOCK belongs to the open file, which a terminal or pipe shares with the shell that started
+ * us: take an open file of our own. Only where that is refused is the shared one changed. */
 static void make_nonblocking(struct log *log)
 {
     char path[32];
@@ -70,14 +70,16 @@ static void count_dropped(struct log *log, uint64_t lines)
 
 void log_write(struct log *log, const char *line, size_t size)
 {
-    /* After a failure in mid-line the rest of that line is lost; its stump gets an end of its own. */
+    /* After a failure in mid-line the rest of that line is lost; its stump gets an end of its own.
+     */
     size_t stump = log->mid_line && log->pending.size == 0 ? 1 : 0;
 
     if (log->pending.size + stump + size > log->pending.maximum) {
         count_dropped(log, 1);
         return;
     }
-    if ((stump != 0 && !buffer_append(&log->pending, "\n", 1)) || !buffer_append(&log->pending, line, size))
+    if ((stump != 0 && !buffer_append(&log->pending, "\n", 1)) ||
+        !buffer_append(&log->pending, line, size))
         count_dropped(log, 1);
 }
 
@@ -89,7 +91,8 @@ static void warn_once(struct log *log, int code)
         return;
     log->warned = true;
     ignore(dprintf(STDERR_FILENO,
-                   "holdfast: cannot write the event log to standard output: %s; lines are dropped and counted "
+                   "holdfast: cannot write the event log to standard output: %s; lines are dropped "
+                   "and counted "
                    "(log_lines_dropped_total) until it can be written again\n",
                    strerror(code)));
 }
@@ -107,14 +110,16 @@ static void drop_pending(struct log *log)
 void log_flush(struct log *log)
 {
     while (log->pending.size > 0 && !log->waiting) {
-        ssize_t written = log->socket ? send(log->fd, log->pending.data, log->pending.size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        ssize_t written = log->socket ? send(log->fd, log->pending.data, log->pending.size,
+                                             MSG_DONTWAIT | MSG_NOSIGNAL)
                                       : write(log->fd, log->pending.data, log->pending.size);
         if (written > 0) {
             log->mid_line = log->pending.data[written - 1] != '\n';
             buffer_consume(&log->pending, (size_t)written);
         } else if (written < 0 && errno == EINTR) {
             continue;
-        } else if (written < 0 && errno == EAGAIN && loop_watch(log->loop, log->fd, LOOP_WRITE, log->handler, 0)) {
+        } else if (written < 0 && errno == EAGAIN &&
+                   loop_watch(log->loop, log->fd, LOOP_WRITE, log->handler, 0)) {
             log->waiting = true;
         } else {
             warn_once(log, written < 0 ? errno : ENOSPC);

@@ -11,7 +11,8 @@ static void head(struct buffer *output, const char *name, const char *type, cons
     buffer_printf(output, "# HELP holdfast_%s %s\n# TYPE holdfast_%s %s\n", name, help, name, type);
 }
 
-/* Label values may hold anything; backslash, quote and newline are written as the format demands. */
+/* Label values may hold anything; backslash, quote and newline are written as the format demands.
+ */
 static void label(struct buffer *output, const char *separator, const char *key, const char *value)
 {
     buffer_printf(output, "%s%s=\"", separator, key);
@@ -48,9 +49,11 @@ static void write_counters(const struct admin_view *view, struct buffer *output)
         for (int kind = 0; kind < PROCESS_KIND_COUNT; kind++) {
             uint64_t sum = 0;
             for (unsigned i = 0; i < kind_size(view, (enum process_kind)kind); i++)
-                sum += load(&view->board->processes[board_worker_number((enum process_kind)kind, i)].counters[counter]);
-            buffer_printf(output, "holdfast_%s{process=\"%s\"} %" PRIu64 "\n", counter_facts[counter].name,
-                                 process_kind_name((enum process_kind)kind), sum);
+                sum += load(&view->board->processes[board_worker_number((enum process_kind)kind, i)]
+                                 .counters[counter]);
+            buffer_printf(output, "holdfast_%s{process=\"%s\"} %" PRIu64 "\n",
+                          counter_facts[counter].name, process_kind_name((enum process_kind)kind),
+                          sum);
         }
     }
 }
@@ -62,7 +65,8 @@ static void add_histogram(struct board_histogram *sum, const struct board_histog
     sum->sum_us += load(&part->sum_us);
 }
 
-/* The count is taken from the buckets, so that the text is consistent in itself whatever changed while it was read. */
+/* The count is taken from the buckets, so that the text is consistent in itself whatever changed
+ * while it was read. */
 static void write_histograms(const struct admin_view *view, struct buffer *output)
 {
     for (int number = 0; number < HISTOGRAM_COUNT; number++) {
@@ -77,19 +81,20 @@ static void write_histograms(const struct admin_view *view, struct buffer *outpu
             below += sum.buckets[i];
             if (i < HISTOGRAM_BUCKETS - 1)
                 buffer_printf(output, "holdfast_%s_bucket{le=\"%.6f\"} %" PRIu64 "\n", name,
-                                     64e-6 * (double)(1ull << i), below);
+                              64e-6 * (double)(1ull << i), below);
         }
         buffer_printf(output,
-                             "holdfast_%s_bucket{le=\"+Inf\"} %" PRIu64 "\nholdfast_%s_sum %.6f\nholdfast_%s_count %" PRIu64
-                             "\n",
-                             name, below, name, (double)sum.sum_us / 1e6, name, below);
+                      "holdfast_%s_bucket{le=\"+Inf\"} %" PRIu64
+                      "\nholdfast_%s_sum %.6f\nholdfast_%s_count %" PRIu64 "\n",
+                      name, below, name, (double)sum.sum_us / 1e6, name, below);
     }
 }
 
-static void process_row(struct buffer *output, const char *name, enum process_kind kind, unsigned index, double value)
+static void process_row(struct buffer *output, const char *name, enum process_kind kind,
+                        unsigned index, double value)
 {
-    buffer_printf(output, "holdfast_%s{process=\"%s\",index=\"%u\"} %.15g\n", name, process_kind_name(kind), index,
-                         value);
+    buffer_printf(output, "holdfast_%s{process=\"%s\",index=\"%u\"} %.15g\n", name,
+                  process_kind_name(kind), index, value);
 }
 
 static void write_processes(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
@@ -160,8 +165,8 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
     }
 }
 
-static void server_row(const struct admin_view *view, const char *name, unsigned upstream, unsigned server, uint64_t value,
-                       struct buffer *output)
+static void server_row(const struct admin_view *view, const char *name, unsigned upstream,
+                       unsigned server, uint64_t value, struct buffer *output)
 {
     buffer_printf(output, "holdfast_%s", name);
     label(output, "{", "upstream", view->conf->upstreams[upstream].name);
@@ -187,7 +192,8 @@ static void write_servers(const struct admin_view *view, struct buffer *output)
         unsigned number = 0;
         head(output, rows[row].name, rows[row].type, rows[row].help);
         for (unsigned u = 0; u < conf->upstream_count; u++) {
-            for (unsigned s = 0; s < conf->upstreams[u].server_count && number < BOARD_SERVERS_MAX; s++, number++) {
+            for (unsigned s = 0; s < conf->upstreams[u].server_count && number < BOARD_SERVERS_MAX;
+                 s++, number++) {
                 const struct board_server *server = &view->board->servers[number];
                 uint32_t weight = load32(&server->weight);
                 uint64_t values[ARRAY_SIZE(rows)] = {
@@ -225,12 +231,13 @@ static void write_gauges(const struct admin_view *view, struct buffer *output)
     head(output, "build_info", "gauge", "The version that runs");
     buffer_printf(output, "holdfast_build_info{version=\"%s\"} 1\n", HOLDFAST_VERSION);
     head(output, "start_time_seconds", "gauge", "Start of the daemon in Unix seconds");
-    buffer_printf(output, "holdfast_start_time_seconds %.3f\n", (double)board->started_wall_ns / 1e9);
+    buffer_printf(output, "holdfast_start_time_seconds %.3f\n",
+                  (double)board->started_wall_ns / 1e9);
     head(output, "draining", "gauge", "Whether the daemon is being drained");
     buffer_printf(output, "holdfast_draining %u\n", load32(&board->draining));
     head(output, "session_capacity", "gauge", "Sessions that fit");
     buffer_printf(output, "holdfast_session_capacity %" PRIu64 "\n",
-                         (uint64_t)load32(&board->relay_capacity) * view->workers);
+                  (uint64_t)load32(&board->relay_capacity) * view->workers);
 }
 
 void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
@@ -239,7 +246,8 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     write_processes(view, now_ns, output);
     write_listeners(view, output);
     write_servers(view, output);
-    head(output, "certificate_not_after_seconds", "gauge", "End of the certificate in service, in Unix seconds");
+    head(output, "certificate_not_after_seconds", "gauge",
+         "End of the certificate in service, in Unix seconds");
     if (view->vault != NULL)
         ignore(vault_each(view->vault, certificate_row, output));
     write_counters(view, output);

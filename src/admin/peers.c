@@ -45,11 +45,13 @@ static void set_waiting(struct peer *peer, bool waiting)
 {
     unsigned events = waiting ? LOOP_READ | LOOP_WRITE : LOOP_READ;
 
-    if (peer->waiting != waiting && loop_change(peer->peers->loop, peer->fd, events, peer->peers->handler, peer_tag(peer)))
+    if (peer->waiting != waiting &&
+        loop_change(peer->peers->loop, peer->fd, events, peer->peers->handler, peer_tag(peer)))
         peer->waiting = waiting;
 }
 
-static enum channel_result transmit(struct peer *peer, uint32_t type, const void *body, size_t size, int fd)
+static enum channel_result transmit(struct peer *peer, uint32_t type, const void *body, size_t size,
+                                    int fd)
 {
     return channel_send(peer->fd, type, body, size, fd >= 0 ? &fd : NULL, fd >= 0 ? 1 : 0);
 }
@@ -96,7 +98,8 @@ static void receive(struct peer *peer)
 
 static void on_peer(void *context, uint64_t tag, unsigned events)
 {
-    struct peer *peer = peers_find(context, (enum process_kind)(tag >> 8 & 0xff), (unsigned)(tag & 0xff));
+    struct peer *peer =
+        peers_find(context, (enum process_kind)(tag >> 8 & 0xff), (unsigned)(tag & 0xff));
 
     if (peer == NULL || peer->fd < 0 || peer_tag(peer) != tag)
         return;
@@ -106,14 +109,17 @@ static void on_peer(void *context, uint64_t tag, unsigned events)
         receive(peer);
 }
 
-void peers_init(struct peers *peers, struct loop *loop, struct message *message, peer_message_fn *received,
-                peer_ended_fn *ended, void *context)
+void peers_init(struct peers *peers, struct loop *loop, struct message *message,
+                peer_message_fn *received, peer_ended_fn *ended, void *context)
 {
-    *peers = (struct peers){.loop = loop, .message = message, .received = received, .ended = ended, .context = context};
+    *peers = (struct peers){
+        .loop = loop, .message = message, .received = received, .ended = ended, .context = context};
     peers->handler = loop_handler(loop, on_peer, peers);
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++) {
-        peers->handshakers[i] = (struct peer){.peers = peers, .kind = PROCESS_HANDSHAKER, .index = i, .fd = -1};
-        peers->relays[i] = (struct peer){.peers = peers, .kind = PROCESS_RELAY, .index = i, .fd = -1};
+        peers->handshakers[i] =
+            (struct peer){.peers = peers, .kind = PROCESS_HANDSHAKER, .index = i, .fd = -1};
+        peers->relays[i] =
+            (struct peer){.peers = peers, .kind = PROCESS_RELAY, .index = i, .fd = -1};
     }
 }
 
@@ -139,7 +145,8 @@ bool peer_connect(struct peer *peer, int channel_fd)
 {
     disconnect(peer);
     peer->serial++;
-    if (!loop_watch(peer->peers->loop, channel_fd, LOOP_READ, peer->peers->handler, peer_tag(peer))) {
+    if (!loop_watch(peer->peers->loop, channel_fd, LOOP_READ, peer->peers->handler,
+                    peer_tag(peer))) {
         close(channel_fd);
         return false;
     }

@@ -24,7 +24,8 @@ struct answer {
     struct address address;
 };
 
-static const struct conf_server *entry_server(const struct resolver *resolver, const struct resolver_entry *entry)
+static const struct conf_server *entry_server(const struct resolver *resolver,
+                                              const struct resolver_entry *entry)
 {
     return &resolver->conf->upstreams[entry->upstream].servers[entry->index];
 }
@@ -39,9 +40,11 @@ static void ask(const struct resolver *resolver, uint32_t at, struct answer *ret
     memset(ret_answer, 0, sizeof *ret_answer);
     ret_answer->entry = at;
     ret_answer->result = getaddrinfo(server->host, NULL, &hints, &list);
-    for (const struct addrinfo *info = list; ret_answer->result == 0 && info != NULL; info = info->ai_next) {
+    for (const struct addrinfo *info = list; ret_answer->result == 0 && info != NULL;
+         info = info->ai_next) {
         struct address found = {.size = 0};
-        if ((info->ai_family != AF_INET && info->ai_family != AF_INET6) || info->ai_addrlen > sizeof found.in6)
+        if ((info->ai_family != AF_INET && info->ai_family != AF_INET6) ||
+            info->ai_addrlen > sizeof found.in6)
             continue;
         memcpy(&found.any, info->ai_addr, info->ai_addrlen);
         found.size = info->ai_addrlen;
@@ -152,7 +155,8 @@ static void begin_round(void *context)
     close(fds[1]);
     ignore(fcntl(fds[0], F_SETFL, O_NONBLOCK));
     resolver->pipe_fd = fds[0];
-    if (resolver->child < 0 || !loop_watch(resolver->loop, fds[0], LOOP_READ, resolver->handler, 0)) {
+    if (resolver->child < 0 ||
+        !loop_watch(resolver->loop, fds[0], LOOP_READ, resolver->handler, 0)) {
         end_round(resolver);
         resolver->child = 0;
         return;
@@ -160,7 +164,8 @@ static void begin_round(void *context)
     timer_set(resolver->loop, &resolver->timeout, loop_now(resolver->loop) + TIMEOUT_NS);
 }
 
-bool resolver_init(struct resolver *resolver, struct loop *loop, const struct conf *conf, const struct resolver_host *host)
+bool resolver_init(struct resolver *resolver, struct loop *loop, const struct conf *conf,
+                   const struct resolver_host *host)
 {
     size_t servers = view_first_server(conf, UINT32_MAX);
     unsigned number = 0;
@@ -197,7 +202,8 @@ void resolver_start(struct resolver *resolver)
         begin_round(resolver);
 }
 
-bool resolver_message(const struct resolver *resolver, size_t at, struct message_address *ret_message)
+bool resolver_message(const struct resolver *resolver, size_t at,
+                      struct message_address *ret_message)
 {
     const struct resolver_entry *entry = &resolver->entries[at];
 

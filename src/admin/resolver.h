@@ -1,8 +1,9 @@
 /* Addresses of upstream servers that are configured by name.
  *
- * getaddrinfo() blocks, so a forked child asks and reports through a pipe; it holds no descriptor but that pipe, and memory
- * with secrets is not inherited (base/secret.h). Asked at start and every 30 seconds. An address that is still among the answers
- * is kept, so that servers behind several addresses do not wander; when a name no longer resolves, its last address stays. */
+ * getaddrinfo() blocks, so a forked child asks and reports through a pipe; it holds no descriptor
+ * but that pipe, and memory with secrets is not inherited (base/secret.h). Asked at start and every
+ * 30 seconds. An address that is still among the answers is kept, so that servers behind several
+ * addresses do not wander; when a name no longer resolves, its last address stays. */
 #pragma once
 
 #include <sys/types.h>
@@ -20,7 +21,8 @@ struct resolver_facts {
 
 struct resolver_host {
     void *context;
-    /* The address changed, or a question failed after an answered one (or the first). Called on such changes only. */
+    /* The address changed, or a question failed after an answered one (or the first). Called on
+     * such changes only. */
     void (*changed)(void *context, unsigned server, const struct resolver_facts *facts);
 };
 
@@ -37,8 +39,8 @@ struct resolver {
     struct resolver_host host;
     struct resolver_entry *entries; /* one per server with a name */
     size_t count;
-    pid_t child;   /* 0: none */
-    int pipe_fd;   /* -1: none */
+    pid_t child; /* 0: none */
+    int pipe_fd; /* -1: none */
     uint8_t handler;
     struct timer next;    /* the next round */
     struct timer timeout; /* of the child */
@@ -53,4 +55,5 @@ void resolver_fini(struct resolver *resolver); /* accepts zeroed */
 void resolver_start(struct resolver *resolver);
 
 /* The message for entry `at`; false when it has no address yet. For relays that start later. */
-bool resolver_message(const struct resolver *resolver, size_t at, struct message_address *ret_message);
+bool resolver_message(const struct resolver *resolver, size_t at,
+                      struct message_address *ret_message);

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 
 #define OUTPUT_ENOUGH   (64u << 10) /* a pump stops here */
-#define ROUNDS          8           /* pumps per event, so that one reader does not hold up the loop */
+#define ROUNDS          8 /* pumps per event, so that one reader does not hold up the loop */
 #define REQUEST_TIMEOUT (10 * NS_PER_S)
 #define STALL_TIMEOUT   (60 * NS_PER_S)
 #define ACCEPT_RETRY    NS_PER_S
@@ -60,7 +60,8 @@ static void resume_accepting(void *context)
     struct control_server *server = context;
 
     if (!server->accepting)
-        server->accepting = loop_watch(server->loop, server->listening_fd, LOOP_READ, server->accept_handler, 0);
+        server->accepting =
+            loop_watch(server->loop, server->listening_fd, LOOP_READ, server->accept_handler, 0);
     if (!server->accepting)
         timer_set(server->loop, &server->retry, loop_now(server->loop) + ACCEPT_RETRY);
 }
@@ -93,18 +94,22 @@ static void client_watch(struct control_client *client, unsigned events)
     if (client->watched == events)
         return;
     client->watched = events;
-    if (!loop_change(client->server->loop, client->fd, events, client->server->client_handler, client_tag(client)))
-        client->state = CLIENT_ENDING; /* cannot happen with a registered descriptor; the deadline ends it */
+    if (!loop_change(client->server->loop, client->fd, events, client->server->client_handler,
+                     client_tag(client)))
+        client->state =
+            CLIENT_ENDING; /* cannot happen with a registered descriptor; the deadline ends it */
 }
 
 /* False when the client is gone (and closed). */
 static bool client_flush(struct control_client *client)
 {
     while (client->output.size > 0) {
-        ssize_t sent = send(client->fd, client->output.data, client->output.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent =
+            send(client->fd, client->output.data, client->output.size, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0) {
             buffer_consume(&client->output, (size_t)sent);
-            timer_set(client->server->loop, &client->deadline, loop_now(client->server->loop) + STALL_TIMEOUT);
+            timer_set(client->server->loop, &client->deadline,
+                      loop_now(client->server->loop) + STALL_TIMEOUT);
         } else if (sent < 0 && errno == EAGAIN) {
             return true;
         } else if (sent >= 0 || errno != EINTR) {
@@ -116,8 +121,9 @@ static bool client_flush(struct control_client *client)
 }
 
 static const char *const class_names[] = {
-    [ERROR_CLASS_USAGE] = "usage",       [ERROR_CLASS_IO] = "io",           [ERROR_CLASS_PEER] = "peer",
-    [ERROR_CLASS_PROTOCOL] = "protocol", [ERROR_CLASS_FINDING] = "finding", [ERROR_CLASS_INTERNAL] = "internal",
+    [ERROR_CLASS_USAGE] = "usage",     [ERROR_CLASS_IO] = "io",
+    [ERROR_CLASS_PEER] = "peer",       [ERROR_CLASS_PROTOCOL] = "protocol",
+    [ERROR_CLASS_FINDING] = "finding", [ERROR_CLASS_INTERNAL] = "internal",
 };
 
 static void client_finish(struct control_client *client, const struct error *error)
@@ -176,8 +182,10 @@ static void client_run(struct control_client *client)
     if (client->output.size == 0 && client->state == CLIENT_WAITING)
         timer_cancel(client->server->loop, &client->deadline); /* it waits for us, not we for it */
     else if (client->deadline.position == 0)
-        timer_set(client->server->loop, &client->deadline, loop_now(client->server->loop) + STALL_TIMEOUT);
-    client_watch(client, client->output.size > 0 || client->state == CLIENT_ANSWERING ? LOOP_WRITE : 0);
+        timer_set(client->server->loop, &client->deadline,
+                  loop_now(client->server->loop) + STALL_TIMEOUT);
+    client_watch(client,
+                 client->output.size > 0 || client->state == CLIENT_ANSWERING ? LOOP_WRITE : 0);
 }
 
 static int client_begin(struct control_client *client, const json_t *object, struct error *error)
@@ -199,7 +207,9 @@ static int client_begin(struct control_client *client, const json_t *object, str
             client->verb = verb;
         return result;
     }
-    return error_set(error, ERROR_USAGE, "this daemon does not know the verb of the request; is it of the same version?");
+    return error_set(
+        error, ERROR_USAGE,
+        "this daemon does not know the verb of the request; is it of the same version?");
 }
 
 static void client_request(struct control_client *client, size_t size)
@@ -208,14 +218,17 @@ static void client_request(struct control_client *client, size_t size)
     json_error_t reason;
     int result;
 
-    json_t *object = json_loadb((const char *)client->input.data, size, JSON_REJECT_DUPLICATES, &reason);
+    json_t *object =
+        json_loadb((const char *)client->input.data, size, JSON_REJECT_DUPLICATES, &reason);
     if (object == NULL)
-        result = error_set(&error, ERROR_PROTOCOL, "the request is not JSON (byte %d)", reason.position);
+        result =
+            error_set(&error, ERROR_PROTOCOL, "the request is not JSON (byte %d)", reason.position);
     else
         result = client_begin(client, object, &error);
     json_decref(object);
     buffer_fini(&client->input);
-    timer_set(client->server->loop, &client->deadline, loop_now(client->server->loop) + STALL_TIMEOUT);
+    timer_set(client->server->loop, &client->deadline,
+              loop_now(client->server->loop) + STALL_TIMEOUT);
     if (result < 0)
         client_finish(client, &error);
     else if (client->verb->pump == NULL)
@@ -227,7 +240,8 @@ static void client_request(struct control_client *client, size_t size)
 
 static void take_descriptors(struct control_client *client, struct msghdr *header)
 {
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL; part = CMSG_NXTHDR(header, part)) {
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part != NULL;
+         part = CMSG_NXTHDR(header, part)) {
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -250,8 +264,10 @@ static ssize_t client_receive(struct control_client *client)
     } control;
     uint8_t *place = buffer_reserve(&client->input, 4096);
     struct iovec part = {.iov_base = place, .iov_len = 4096};
-    struct msghdr header = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr header = {.msg_iov = &part,
+                            .msg_iovlen = 1,
+                            .msg_control = &control,
+                            .msg_controllen = sizeof control};
 
     if (place == NULL) {
         errno = EMSGSIZE;
@@ -337,13 +353,17 @@ static bool client_allowed(const struct control_server *server, int fd)
 static void client_open(struct control_server *server, int fd)
 {
     static const struct error denied = {
-        .code = ERROR_USAGE, .message = "only root and the user of the daemon may use the control socket"};
+        .code = ERROR_USAGE,
+        .message = "only root and the user of the daemon may use the control socket"};
     struct control_client *client = server->clients;
 
     while (client->state != CLIENT_FREE)
         client++;
-    *client = (struct control_client){
-        .server = server, .fd = fd, .serial = ++server->serial, .state = CLIENT_READING, .watched = LOOP_READ};
+    *client = (struct control_client){.server = server,
+                                      .fd = fd,
+                                      .serial = ++server->serial,
+                                      .state = CLIENT_READING,
+                                      .watched = LOOP_READ};
     client->request.context = server->context;
     buffer_init(&client->input, CONTROL_REQUEST_MAX);
     buffer_init(&client->output, CONTROL_OUTPUT_MAX);

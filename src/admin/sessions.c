@@ -16,12 +16,12 @@
 static int unknown(struct error *error, const char *what, const char *name)
 {
     char shown[128];
-    return error_set(error, ERROR_NOT_FOUND, "there is no %s \"%s\" in the configuration in force", what,
-                     string_printable(shown, sizeof shown, name, strlen(name)));
+    return error_set(error, ERROR_NOT_FOUND, "there is no %s \"%s\" in the configuration in force",
+                     what, string_printable(shown, sizeof shown, name, strlen(name)));
 }
 
-static int parse_objects(struct session_filter *filter, const char *listener, const char *certificate,
-                         const struct conf *conf, struct error *error)
+static int parse_objects(struct session_filter *filter, const char *listener,
+                         const char *certificate, const struct conf *conf, struct error *error)
 {
     if (listener != NULL) {
         filter->listener = conf_find_listener(conf, listener);
@@ -36,8 +36,8 @@ static int parse_objects(struct session_filter *filter, const char *listener, co
     return 0;
 }
 
-int session_filter_parse(struct session_filter *ret_filter, const json_t *request, const struct conf *conf,
-                         struct error *error)
+int session_filter_parse(struct session_filter *ret_filter, const json_t *request,
+                         const struct conf *conf, struct error *error)
 {
     struct session_filter filter = {.listener = CONF_NONE, .certificate = CONF_NONE};
     bool wrong = false;
@@ -50,14 +50,16 @@ int session_filter_parse(struct session_filter *ret_filter, const json_t *reques
     uint64_t older = json_get_number(request, "older_ms", 0, &wrong);
     uint64_t younger = json_get_number(request, "younger_ms", 0, &wrong);
     filter.limit = json_get_number(request, "limit", 0, &wrong);
-    if (wrong || version > UINT32_MAX || older > UINT64_MAX / NS_PER_MS || younger > UINT64_MAX / NS_PER_MS)
+    if (wrong || version > UINT32_MAX || older > UINT64_MAX / NS_PER_MS ||
+        younger > UINT64_MAX / NS_PER_MS)
         return error_set(error, ERROR_USAGE, "a filter has the wrong type or is out of range");
     filter.certificate_version = (uint32_t)version;
     filter.older_ns = older * NS_PER_MS;
     filter.younger_ns = younger * NS_PER_MS;
     if (server_name != NULL) {
         if (!string_copy(filter.server_name, sizeof filter.server_name, server_name))
-            return error_set(error, ERROR_USAGE, "the server name is longer than %zu bytes", sizeof filter.server_name - 1);
+            return error_set(error, ERROR_USAGE, "the server name is longer than %zu bytes",
+                             sizeof filter.server_name - 1);
         string_lower(filter.server_name);
     }
     if (client != NULL) {
@@ -82,11 +84,13 @@ bool session_read(const struct arena *arena, uint32_t index, struct slot *ret_sl
             return false;
         memcpy(ret_slot, slot, sizeof *ret_slot);
         __atomic_thread_fence(__ATOMIC_ACQUIRE);
-        if (__atomic_load_n(&slot->serial, __ATOMIC_RELAXED) == before && ret_slot->serial == before &&
+        if (__atomic_load_n(&slot->serial, __ATOMIC_RELAXED) == before &&
+            ret_slot->serial == before &&
             __atomic_load_n(&slot->current, __ATOMIC_RELAXED) == ret_slot->current)
             return ret_slot->state != SESSION_FREE && ret_slot->state < SESSION_STATE_COUNT;
     }
-    /* A session so busy that its hot part changes all the time: its identity is settled, its counters are approximate. */
+    /* A session so busy that its hot part changes all the time: its identity is settled, its
+     * counters are approximate. */
     return ret_slot->state != SESSION_FREE && ret_slot->state < SESSION_STATE_COUNT &&
            __atomic_load_n(&slot->serial, __ATOMIC_RELAXED) == ret_slot->serial;
 }
@@ -110,7 +114,8 @@ static bool passes(const struct session_filter *filter, const struct slot *slot,
         return false;
     if (filter->certificate != CONF_NONE && slot->certificate != filter->certificate)
         return false;
-    if (filter->certificate_version != 0 && slot->generation.certificate_version != filter->certificate_version)
+    if (filter->certificate_version != 0 &&
+        slot->generation.certificate_version != filter->certificate_version)
         return false;
     if (age < filter->older_ns || (filter->younger_ns != 0 && age > filter->younger_ns))
         return false;
@@ -153,7 +158,8 @@ static void set_generations(json_t *object, const struct slot *slot)
     ignore(json_object_set_new(object, "generations", generations));
 }
 
-static json_t *to_json(const struct admin_view *view, unsigned relay, const struct slot *slot, uint64_t now_ns)
+static json_t *to_json(const struct admin_view *view, unsigned relay, const struct slot *slot,
+                       uint64_t now_ns)
 {
     char id[SESSION_ID_TEXT_MAX];
     json_t *object = json_object();
@@ -164,7 +170,8 @@ static json_t *to_json(const struct admin_view *view, unsigned relay, const stru
         return NULL;
     json_set_text(object, "id", session_id_text(id, relay, slot->serial));
     json_set_text(object, "state", session_states[slot->state].name);
-    json_set_number(object, "age_ms", now_ns > slot->accepted_ns ? (now_ns - slot->accepted_ns) / NS_PER_MS : 0);
+    json_set_number(object, "age_ms",
+                    now_ns > slot->accepted_ns ? (now_ns - slot->accepted_ns) / NS_PER_MS : 0);
     json_set_number(object, "idle_s", now_s > slot->active_s ? now_s - slot->active_s : 0);
     json_set_text(object, "listener", view_listener_name(view->conf, slot->listener));
     json_set_address(object, "client", slot->client_address, slot->client_port);
@@ -190,14 +197,15 @@ static uint32_t slots_in_use(const struct admin_view *view, unsigned relay)
 {
     const struct arena *arena = &view->arenas[relay];
 
-    if (arena->header == NULL || __atomic_load_n(&arena->header->version, __ATOMIC_ACQUIRE) != ARENA_VERSION)
+    if (arena->header == NULL ||
+        __atomic_load_n(&arena->header->version, __ATOMIC_ACQUIRE) != ARENA_VERSION)
         return 0;
     uint32_t high_water = __atomic_load_n(&arena->header->high_water, __ATOMIC_RELAXED);
     return high_water < view->slot_capacity ? high_water : view->slot_capacity;
 }
 
-json_t *session_next(const struct admin_view *view, const struct session_filter *filter, struct session_cursor *cursor,
-                     uint64_t now_ns, size_t maximum, bool *ret_end)
+json_t *session_next(const struct admin_view *view, const struct session_filter *filter,
+                     struct session_cursor *cursor, uint64_t now_ns, size_t maximum, bool *ret_end)
 {
     struct slot slot;
 
@@ -221,16 +229,18 @@ json_t *session_next(const struct admin_view *view, const struct session_filter 
     return NULL;
 }
 
-int session_find(const struct admin_view *view, const char *id, unsigned *ret_relay, uint32_t *ret_slot,
-                 uint64_t *ret_serial, struct error *error)
+int session_find(const struct admin_view *view, const char *id, unsigned *ret_relay,
+                 uint32_t *ret_slot, uint64_t *ret_serial, struct error *error)
 {
     char *end, again[SESSION_ID_TEXT_MAX];
     struct slot slot;
 
     unsigned long relay = strtoul(id, &end, 10);
     uint64_t serial = *end == '-' ? strtoull(end + 1, NULL, 10) : 0;
-    if (relay >= BOARD_WORKERS_MAX || serial == 0 || strcmp(session_id_text(again, (unsigned)relay, serial), id) != 0)
-        return error_set(error, ERROR_USAGE, "a session is named RELAY-SERIAL, as `holdfast sessions` shows it");
+    if (relay >= BOARD_WORKERS_MAX || serial == 0 ||
+        strcmp(session_id_text(again, (unsigned)relay, serial), id) != 0)
+        return error_set(error, ERROR_USAGE,
+                         "a session is named RELAY-SERIAL, as `holdfast sessions` shows it");
     for (uint32_t i = 0; relay < view->workers && i < slots_in_use(view, (unsigned)relay); i++) {
         if (session_read(&view->arenas[relay], i, &slot) && slot.serial == serial) {
             *ret_relay = (unsigned)relay;

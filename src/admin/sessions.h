@@ -1,7 +1,7 @@
 /* Live sessions as the arenas' metadata shows them, read while relays change them.
  *
- * Each slot is copied and taken only when its serial number is the same before and after. Listing goes by a cursor, so that ten
- * thousand sessions are sent as the reader takes them. */
+ * Each slot is copied and taken only when its serial number is the same before and after. Listing
+ * goes by a cursor, so that ten thousand sessions are sent as the reader takes them. */
 #pragma once
 
 #include <jansson.h>
@@ -9,14 +9,14 @@
 #include "admin/view.h"
 
 struct session_filter {
-    uint32_t listener;            /* CONF_NONE: any */
-    uint32_t certificate;         /* CONF_NONE: any */
-    uint32_t certificate_version; /* 0: any */
+    uint32_t listener;             /* CONF_NONE: any */
+    uint32_t certificate;          /* CONF_NONE: any */
+    uint32_t certificate_version;  /* 0: any */
     uint64_t older_ns, younger_ns; /* age at least, at most; 0: any */
     bool by_client;
     struct network client;
     char server_name[SLOT_NAME_MAX]; /* "": any; "*.example.org" takes one label */
-    uint64_t limit;               /* 0: none */
+    uint64_t limit;                  /* 0: none */
 };
 
 struct session_cursor {
@@ -25,18 +25,20 @@ struct session_cursor {
     uint64_t given; /* sessions given so far */
 };
 
-/* Reads {"listener", "certificate", "certificate_version", "older_ms", "younger_ms", "client", "sni", "limit"} of a request. */
-MUST_CHECK int session_filter_parse(struct session_filter *ret_filter, const json_t *request, const struct conf *conf,
-                                    struct error *error);
+/* Reads {"listener", "certificate", "certificate_version", "older_ms", "younger_ms", "client",
+ * "sni", "limit"} of a request. */
+MUST_CHECK int session_filter_parse(struct session_filter *ret_filter, const json_t *request,
+                                    const struct conf *conf, struct error *error);
 
 /* Copies slot `index` when it holds a session. */
 bool session_read(const struct arena *arena, uint32_t index, struct slot *ret_slot);
 
-/* The next session that passes the filter, as an object; looks at no more than `maximum` slots. Returns NULL with *ret_end set when
- * there is none left, NULL without it when the maximum was reached. */
-json_t *session_next(const struct admin_view *view, const struct session_filter *filter, struct session_cursor *cursor,
-                     uint64_t now_ns, size_t maximum, bool *ret_end);
+/* The next session that passes the filter, as an object; looks at no more than `maximum` slots.
+ * Returns NULL with *ret_end set when there is none left, NULL without it when the maximum was
+ * reached. */
+json_t *session_next(const struct admin_view *view, const struct session_filter *filter,
+                     struct session_cursor *cursor, uint64_t now_ns, size_t maximum, bool *ret_end);
 
 /* Finds the session with this "RELAY-SERIAL". */
-MUST_CHECK int session_find(const struct admin_view *view, const char *id, unsigned *ret_relay, uint32_t *ret_slot,
-                            uint64_t *ret_serial, struct error *error);
+MUST_CHECK int session_find(const struct admin_view *view, const char *id, unsigned *ret_relay,
+                            uint32_t *ret_slot, uint64_t *ret_serial, struct error *error);

@@ -35,11 +35,13 @@ json_t *status_server_to_json(const struct admin_view *view, uint32_t upstream, 
     json_set_number(object, "weight", weight != 0 ? weight : conf->servers[server].weight);
     json_set_number(object, "sessions", board_server_sessions(view->board, number));
     json_set_number(object, "connects", __atomic_load_n(&shared->connects, __ATOMIC_RELAXED));
-    json_set_number(object, "connect_failures", __atomic_load_n(&shared->connect_failures, __ATOMIC_RELAXED));
+    json_set_number(object, "connect_failures",
+                    __atomic_load_n(&shared->connect_failures, __ATOMIC_RELAXED));
     return object;
 }
 
-static json_t *process_to_json(const struct admin_view *view, enum process_kind kind, unsigned index, uint64_t now_ns)
+static json_t *process_to_json(const struct admin_view *view, enum process_kind kind,
+                               unsigned index, uint64_t now_ns)
 {
     unsigned worker = board_worker_number(kind, index);
     const struct board_process *process = &view->board->processes[worker];
@@ -52,7 +54,8 @@ static json_t *process_to_json(const struct admin_view *view, enum process_kind 
     json_set_number(object, "pid", load(&process->pid));
     json_set_number(object, "starts", load(&process->starts));
     json_set_flag(object, "alive", view_process_alive(view->board, worker, now_ns));
-    json_set_number(object, "heartbeat_age_ms", beat != 0 && now_ns > beat ? (now_ns - beat) / NS_PER_MS : 0);
+    json_set_number(object, "heartbeat_age_ms",
+                    beat != 0 && now_ns > beat ? (now_ns - beat) / NS_PER_MS : 0);
     if (started != 0 && now_ns > started)
         json_set_number(object, "uptime_s", (now_ns - started) / NS_PER_S);
     json_set_number(object, "sessions", load(&process->sessions));
@@ -82,7 +85,8 @@ static json_t *listener_to_json(const struct admin_view *view, uint32_t listener
     json_set_text(object, "listener", conf->name);
     json_set_text(object, "mode", conf->mode == CONF_MODE_PASS_THROUGH ? "pass-through" : "tcp");
     for (size_t i = 0; i < conf->bind.count; i++)
-        ignore(json_array_append_new(addresses, json_name(address_format(text, sizeof text, &conf->bind.items[i]))));
+        ignore(json_array_append_new(
+            addresses, json_name(address_format(text, sizeof text, &conf->bind.items[i]))));
     ignore(json_object_set_new(object, "addresses", addresses));
     if (listener >= BOARD_LISTENERS_MAX)
         return object;
@@ -97,7 +101,8 @@ static json_t *listener_to_json(const struct admin_view *view, uint32_t listener
     return object;
 }
 
-static void set_lists(json_t *object, const struct admin_view *view, uint64_t now_ns, int64_t wall_s)
+static void set_lists(json_t *object, const struct admin_view *view, uint64_t now_ns,
+                      int64_t wall_s)
 {
     json_t *listeners = json_array(), *servers = json_array();
 

@@ -62,13 +62,16 @@ bool table_colour(FILE *stream)
 
 static const char *colour_code(int style)
 {
-    static const char *const codes[] = {
-        [CELL_PLAIN] = "", [CELL_GOOD] = "\033[32m", [CELL_WARN] = "\033[33m", [CELL_BAD] = "\033[31m"};
+    static const char *const codes[] = {[CELL_PLAIN] = "",
+                                        [CELL_GOOD] = "\033[32m",
+                                        [CELL_WARN] = "\033[33m",
+                                        [CELL_BAD] = "\033[31m"};
 
     return codes[style & CELL_BAD];
 }
 
-static void print_cell(FILE *stream, const char *text, int style, size_t width, bool last, bool colour)
+static void print_cell(FILE *stream, const char *text, int style, size_t width, bool last,
+                       bool colour)
 {
     const char *code = colour ? colour_code(style) : "";
     size_t length = strlen(text), padding = width > length ? width - length : 0;
@@ -99,7 +102,8 @@ void table_print(const struct table *table, FILE *stream)
     }
     for (size_t column = 0; column < table->columns; column++) {
         int style = table->cells[column].style & CELL_RIGHT;
-        print_cell(stream, table->headings[column], style, widths[column], column + 1 == table->columns, false);
+        print_cell(stream, table->headings[column], style, widths[column],
+                   column + 1 == table->columns, false);
     }
     for (size_t i = 0; i < rows * table->columns; i++)
         print_cell(stream, table->cells[i].text, table->cells[i].style, widths[i % table->columns],

@@ -20,8 +20,10 @@ int trace_filter_parse(struct trace_filter *ret_filter, const json_t *request, s
             return result;
         filter.by_client = true;
     }
-    if (server_name != NULL && !string_copy(filter.server_name, sizeof filter.server_name, server_name))
-        return error_set(error, ERROR_USAGE, "the server name is longer than %zu bytes", sizeof filter.server_name - 1);
+    if (server_name != NULL &&
+        !string_copy(filter.server_name, sizeof filter.server_name, server_name))
+        return error_set(error, ERROR_USAGE, "the server name is longer than %zu bytes",
+                         sizeof filter.server_name - 1);
     string_lower(filter.server_name);
     *ret_filter = filter;
     return 0;
@@ -41,7 +43,8 @@ bool trace_matches(const struct trace_filter *filter, const struct event *event)
     memcpy(server_name, event->server_name, sizeof server_name);
     server_name[sizeof server_name - 1] = '\0';
     string_lower(server_name);
-    if (server_name[0] == '\0') /* not known at this stage, or not repeated: the worker has compared */
+    if (server_name[0] ==
+        '\0') /* not known at this stage, or not repeated: the worker has compared */
         return (event->flags & EVENT_TRACED) != 0;
     return strcmp(filter->server_name, server_name) == 0;
 }
@@ -55,7 +58,8 @@ static void widen(struct trace_filter *wide, const struct trace_filter *other)
         wide->server_name[0] = '\0';
 }
 
-/* Workers compare whole addresses only; for a wider network they report all clients and the tracer sorts out. */
+/* Workers compare whole addresses only; for a wider network they report all clients and the tracer
+ * sorts out. */
 static void publish(struct trace *trace)
 {
     struct board_trace *shared = &trace->board->trace;
@@ -98,7 +102,8 @@ static void on_event(void *context, const struct event *event, json_t *object)
             if (request_write(tracer->request, gap))
                 tracer->dropped = 0;
         }
-        if (!request_has_room(tracer->request) || !request_write(tracer->request, json_incref(object)))
+        if (!request_has_room(tracer->request) ||
+            !request_write(tracer->request, json_incref(object)))
             tracer->dropped++;
         request_wake(tracer->request);
     }
@@ -110,7 +115,8 @@ void trace_init(struct trace *trace, struct board *board, struct event_feed *fee
     publish(trace); /* a tracer of an earlier control process is gone */
 }
 
-int trace_add(struct trace *trace, struct control_request *request, const struct trace_filter *filter, struct error *error)
+int trace_add(struct trace *trace, struct control_request *request,
+              const struct trace_filter *filter, struct error *error)
 {
     for (size_t i = 0; i < TRACERS_MAX; i++) {
         if (trace->tracers[i].request != NULL)

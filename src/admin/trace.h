@@ -1,5 +1,5 @@
-/* Following clients live. Each tracer filters for itself; what workers are asked for through the board is the narrowest filter that
- * covers all tracers. */
+/* Following clients live. Each tracer filters for itself; what workers are asked for through the
+ * board is the narrowest filter that covers all tracers. */
 #pragma once
 
 #include "admin/event_feed.h"
@@ -29,10 +29,11 @@ struct trace {
 void trace_init(struct trace *trace, struct board *board, struct event_feed *feed);
 
 /* Reads {"client", "sni"} of a request. */
-MUST_CHECK int trace_filter_parse(struct trace_filter *ret_filter, const json_t *request, struct error *error);
+MUST_CHECK int trace_filter_parse(struct trace_filter *ret_filter, const json_t *request,
+                                  struct error *error);
 bool trace_matches(const struct trace_filter *filter, const struct event *event);
 
 /* Begins to send matching events to `request`; trace_remove() must be called before it ends. */
-MUST_CHECK int trace_add(struct trace *trace, struct control_request *request, const struct trace_filter *filter,
-                         struct error *error);
+MUST_CHECK int trace_add(struct trace *trace, struct control_request *request,
+                         const struct trace_filter *filter, struct error *error);
 void trace_remove(struct trace *trace, const struct control_request *request);

@@ -1,4 +1,5 @@
-/* `certs`: one line per pair; `cert-install`, `cert-renew`: commands to the vault, answered when they are through. */
+/* `certs`: one line per pair; `cert-install`, `cert-renew`: commands to the vault, answered when
+ * they are through. */
 #include "admin/control_internal.h"
 
 #include "admin/certificates.h"
@@ -22,7 +23,8 @@ static int send_entry(void *context, const struct vault_entry *entry)
         return 0;
     if (!request_has_room(state->request))
         return 1;
-    ignore(request_write(state->request, certificate_to_json(control->view.conf, entry, state->now_s)));
+    ignore(request_write(state->request,
+                         certificate_to_json(control->view.conf, entry, state->now_s)));
     state->given++;
     return 0;
 }
@@ -35,7 +37,9 @@ static int certs_begin(struct control_request *request, const json_t *object, st
 
     state->request = request;
     state->now_s = (int64_t)(clock_wall_ns() / NS_PER_S);
-    return control->view.vault != NULL ? 0 : error_set(error, ERROR_BUSY, "the daemon is still starting; try again");
+    return control->view.vault != NULL
+               ? 0
+               : error_set(error, ERROR_BUSY, "the daemon is still starting; try again");
 }
 
 static enum verb_progress certs_pump(struct control_request *request, struct error *error)
@@ -82,14 +86,17 @@ static int parse_forced(const json_t *object, uint64_t *ret_forced, struct error
         const char *name = json_string_value(json_array_get(list, i));
         enum error_code code = name != NULL ? error_from_name(name) : ERROR_NONE;
         if (error_class(code) != ERROR_CLASS_FINDING)
-            return error_set(error, ERROR_USAGE, "\"force\" holds something that is no finding code (certs and cert install name them)");
+            return error_set(error, ERROR_USAGE,
+                             "\"force\" holds something that is no finding code (certs and cert "
+                             "install name them)");
         forced |= 1ull << (code - ERROR_CERTIFICATE_UNPARSABLE);
     }
     *ret_forced = forced;
     return 0;
 }
 
-static int command_name(const struct control *control, const json_t *object, const char **ret_name, struct error *error)
+static int command_name(const struct control *control, const json_t *object, const char **ret_name,
+                        struct error *error)
 {
     bool wrong = false;
     const char *name = json_get_text(object, "name", &wrong);
@@ -121,7 +128,8 @@ static int install_begin(struct control_request *request, const json_t *object, 
     if (result == 0)
         result = parse_forced(object, &forced, error);
     if (result == 0 && (request->fd_count < 1 || request->fd_count > 2))
-        result = error_set(error, ERROR_USAGE, "one or two open files must come along: chain and key, or both in one");
+        result = error_set(error, ERROR_USAGE,
+                           "one or two open files must come along: chain and key, or both in one");
     if (result < 0)
         return result;
     int chain = take_descriptor(request, 0), key = take_descriptor(request, 1);

@@ -15,7 +15,8 @@ struct sessions_state {
     struct session_cursor cursor;
 };
 
-static int sessions_begin(struct control_request *request, const json_t *object, struct error *error)
+static int sessions_begin(struct control_request *request, const json_t *object,
+                          struct error *error)
 {
     struct control *control = request->context;
     struct sessions_state *state = request->state;
@@ -30,7 +31,8 @@ static enum verb_progress sessions_pump(struct control_request *request, struct 
     bool end = false;
 
     while (request_has_room(request)) {
-        json_t *line = session_next(&control->view, &state->filter, &state->cursor, clock_monotonic_ns(), SLOTS_PER_PUMP, &end);
+        json_t *line = session_next(&control->view, &state->filter, &state->cursor,
+                                    clock_monotonic_ns(), SLOTS_PER_PUMP, &end);
         if (end)
             return VERB_DONE;
         if (line == NULL)
@@ -72,13 +74,16 @@ static int close_begin(struct control_request *request, const json_t *object, st
 
     if (id == NULL)
         return error_set(error, ERROR_USAGE, "\"id\" names the session to close");
-    int result = session_find(&control->view, id, &state->relay, &state->slot, &state->serial, error);
+    int result =
+        session_find(&control->view, id, &state->relay, &state->slot, &state->serial, error);
     if (result < 0)
         return result;
-    struct message_session body = {.slot = state->slot, .reason = SESSION_END_ADMIN, .serial = state->serial};
+    struct message_session body = {
+        .slot = state->slot, .reason = SESSION_END_ADMIN, .serial = state->serial};
     struct peer *relay = peers_find(&control->peers, PROCESS_RELAY, state->relay);
     if (relay == NULL || !peer_send(relay, MESSAGE_CLOSE_SESSION, &body, sizeof body, -1))
-        return error_set(error, ERROR_BUSY, "relay %u cannot be reached just now; try again", state->relay);
+        return error_set(error, ERROR_BUSY, "relay %u cannot be reached just now; try again",
+                         state->relay);
     timer_init(&state->poll, wake, request);
     return 0;
 }
@@ -91,12 +96,15 @@ static enum verb_progress close_pump(struct control_request *request, struct err
     struct slot slot;
 
     session_id_text(id, state->relay, state->serial);
-    if (session_read(&control->view.arenas[state->relay], state->slot, &slot) && slot.serial == state->serial) {
+    if (session_read(&control->view.arenas[state->relay], state->slot, &slot) &&
+        slot.serial == state->serial) {
         if (state->polls++ == CLOSE_POLLS) {
-            error_set(error, ERROR_TIMEOUT, "session %s was told to close but is still there after 5 s", id);
+            error_set(error, ERROR_TIMEOUT,
+                      "session %s was told to close but is still there after 5 s", id);
             return VERB_FAILED;
         }
-        timer_set(control->worker.loop, &state->poll, loop_now(control->worker.loop) + CLOSE_POLL_NS);
+        timer_set(control->worker.loop, &state->poll,
+                  loop_now(control->worker.loop) + CLOSE_POLL_NS);
         return VERB_WAITING;
     }
     json_t *line = json_object();

@@ -26,33 +26,40 @@ static void wake(void *context)
     request_wake(context);
 }
 
-static int find_server(const struct conf *conf, const char *target, struct upstream_state *state, struct error *error)
+static int find_server(const struct conf *conf, const char *target, struct upstream_state *state,
+                       struct error *error)
 {
     const char *slash = strchr(target, '/');
     char name[CONF_NAME_MAX], shown[128];
 
     string_printable(shown, sizeof shown, target, strlen(target));
     if (slash == NULL || slash == target || (size_t)(slash - target) >= sizeof name)
-        return error_set(error, ERROR_USAGE, "\"%s\" is no server; one is named UPSTREAM/SERVER, as `holdfast upstream list` shows it",
+        return error_set(error, ERROR_USAGE,
+                         "\"%s\" is no server; one is named UPSTREAM/SERVER, as `holdfast upstream "
+                         "list` shows it",
                          shown);
     memcpy(name, target, (size_t)(slash - target));
     name[slash - target] = '\0';
     state->upstream = conf_find_upstream(conf, name);
     if (state->upstream == CONF_NONE)
-        return error_set(error, ERROR_NOT_FOUND, "there is no upstream \"%.*s\"", (int)strcspn(shown, "/"), shown);
+        return error_set(error, ERROR_NOT_FOUND, "there is no upstream \"%.*s\"",
+                         (int)strcspn(shown, "/"), shown);
     const struct conf_upstream *upstream = &conf->upstreams[state->upstream];
     for (uint32_t i = 0; i < upstream->server_count; i++) {
         if (strcmp(upstream->servers[i].name, slash + 1) == 0) {
             state->server = i;
             state->number = view_first_server(conf, state->upstream) + i;
-            return state->number < BOARD_SERVERS_MAX ? 0 : error_set(error, ERROR_LIMIT, "too many servers");
+            return state->number < BOARD_SERVERS_MAX
+                       ? 0
+                       : error_set(error, ERROR_LIMIT, "too many servers");
         }
     }
     return error_set(error, ERROR_NOT_FOUND, "upstream %s has no server \"%s\"", upstream->name,
                      shown + strcspn(shown, "/") + 1);
 }
 
-static void report_change(struct control *control, const struct upstream_state *state, const char *what)
+static void report_change(struct control *control, const struct upstream_state *state,
+                          const char *what)
 {
     struct event *event = event_begin(&control->worker.events, EVENT_UPSTREAM_CHANGED);
 
@@ -65,8 +72,8 @@ static void report_change(struct control *control, const struct upstream_state *
     event_end(&control->worker.events, EVENT_UPSTREAM_CHANGED);
 }
 
-static int apply(struct control *control, const struct upstream_state *state, const char *action, uint64_t weight,
-                 struct error *error)
+static int apply(struct control *control, const struct upstream_state *state, const char *action,
+                 uint64_t weight, struct error *error)
 {
     static const enum server_admin all[] = {SERVER_READY, SERVER_DRAIN, SERVER_DOWN};
     struct board_server *server = &control->view.board->servers[state->number];
@@ -90,7 +97,8 @@ static int apply(struct control *control, const struct upstream_state *state, co
     return error_set(error, ERROR_USAGE, "\"action\" is list, ready, drain, down or weight");
 }
 
-static int upstream_begin(struct control_request *request, const json_t *object, struct error *error)
+static int upstream_begin(struct control_request *request, const json_t *object,
+                          struct error *error)
 {
     struct control *control = request->context;
     struct upstream_state *state = request->state;
@@ -101,7 +109,9 @@ static int upstream_begin(struct control_request *request, const json_t *object,
 
     state->wait = json_get_flag(object, "wait", &wrong);
     if (wrong || action == NULL)
-        return error_set(error, ERROR_USAGE, "\"action\" and \"target\" are texts, \"weight\" is a number, \"wait\" is true or false");
+        return error_set(error, ERROR_USAGE,
+                         "\"action\" and \"target\" are texts, \"weight\" is a number, \"wait\" is "
+                         "true or false");
     timer_init(&state->poll, wake, request);
     state->list = strcmp(action, "list") == 0;
     if (state->list)
@@ -126,7 +136,8 @@ static enum verb_progress list_pump(struct control_request *request)
         }
         if (!request_has_room(request))
             return VERB_AGAIN;
-        ignore(request_write(request, status_server_to_json(&control->view, state->upstream, state->server++)));
+        ignore(request_write(
+            request, status_server_to_json(&control->view, state->upstream, state->server++)));
     }
     return VERB_DONE;
 }
@@ -141,7 +152,8 @@ static enum verb_progress upstream_pump(struct control_request *request, struct 
         return list_pump(request);
     uint32_t sessions = board_server_sessions(control->view.board, state->number);
     if (!state->reported || sessions != state->shown) {
-        ignore(request_write(request, status_server_to_json(&control->view, state->upstream, state->server)));
+        ignore(request_write(
+            request, status_server_to_json(&control->view, state->upstream, state->server)));
         state->reported = true;
         state->shown = sessions;
     }

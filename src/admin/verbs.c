@@ -5,7 +5,8 @@
 #include "admin/status.h"
 #include "base/clock.h"
 
-static int nothing_to_check(struct control_request *request, const json_t *object, struct error *error)
+static int nothing_to_check(struct control_request *request, const json_t *object,
+                            struct error *error)
 {
     (void)request, (void)object, (void)error;
     return 0;
@@ -16,11 +17,13 @@ static enum verb_progress status_pump(struct control_request *request, struct er
     struct control *control = request->context;
     (void)error;
 
-    ignore(request_write(request, status_to_json(&control->view, control->worker.setup.config_path, clock_monotonic_ns())));
+    ignore(request_write(request, status_to_json(&control->view, control->worker.setup.config_path,
+                                                 clock_monotonic_ns())));
     return VERB_DONE;
 }
 
-static const struct control_verb verb_status = {.name = "status", .begin = nothing_to_check, .pump = status_pump};
+static const struct control_verb verb_status = {
+    .name = "status", .begin = nothing_to_check, .pump = status_pump};
 
 static int trace_begin(struct control_request *request, const json_t *object, struct error *error)
 {
@@ -53,6 +56,6 @@ static const struct control_verb verb_trace = {
 };
 
 const struct control_verb *const control_verbs[] = {
-    &verb_status,   &verb_sessions,     &verb_session_close, &verb_certs, &verb_cert_install,
+    &verb_status,     &verb_sessions, &verb_session_close, &verb_certs, &verb_cert_install,
     &verb_cert_renew, &verb_upstream, &verb_trace,         NULL,
 };

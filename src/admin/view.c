@@ -57,7 +57,8 @@ bool view_process_alive(const struct board *board, unsigned worker, uint64_t now
     const struct board_process *process = &board->processes[worker];
     uint64_t beat = __atomic_load_n(&process->heartbeat_ns, __ATOMIC_RELAXED);
 
-    return __atomic_load_n(&process->pid, __ATOMIC_RELAXED) != 0 && beat != 0 && now_ns < beat + ALIVE_NS;
+    return __atomic_load_n(&process->pid, __ATOMIC_RELAXED) != 0 && beat != 0 &&
+           now_ns < beat + ALIVE_NS;
 }
 
 unsigned view_alive(const struct admin_view *view, enum process_kind kind, uint64_t now_ns)

@@ -1,5 +1,6 @@
-/* What the admin modules look at: the configuration in force, the board, and the metadata of every relay's arena. They read; the
- * few fields of the board that belong to control (trace, administrative state of servers) are written by control_verbs.c alone. */
+/* What the admin modules look at: the configuration in force, the board, and the metadata of every
+ * relay's arena. They read; the few fields of the board that belong to control (trace,
+ * administrative state of servers) are written by control_verbs.c alone. */
 #pragma once
 
 #include "conf/conf.h"
@@ -17,7 +18,8 @@ struct admin_view {
     struct vault *vault;                    /* NULL: not running */
 };
 
-/* Board number of the first server of upstream `upstream`; the others follow in order of configuration. */
+/* Board number of the first server of upstream `upstream`; the others follow in order of
+ * configuration. */
 unsigned view_first_server(const struct conf *conf, uint32_t upstream);
 
 /* Names by index; NULL when there is none. */

@@ -6,13 +6,14 @@
 #include "admin/table.h"
 #include "cmd/cmd.h"
 
-#define DAYS_SOON        14
+#define DAYS_SOON         14
 #define FINGERPRINT_SHOWN 16
 
 static const char usage[] =
     "Usage: holdfast certs [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Lists every certificate with its version in service, how long it is valid, whether each address was seen\n"
+    "Lists every certificate with its version in service, how long it is valid, whether each "
+    "address was seen\n"
     "serving it, and why the newest was refused, if it was. --json has everything.\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
@@ -32,7 +33,11 @@ static void served_cell(struct table *table, const json_t *certificate)
     if (all == 0)
         table_cell(table, CELL_PLAIN, "-");
     else
-        table_cell(table, served == all ? CELL_GOOD : served + pending == all ? CELL_PLAIN : CELL_BAD, "%zu of %zu", served, all);
+        table_cell(table,
+                   served == all             ? CELL_GOOD
+                   : served + pending == all ? CELL_PLAIN
+                                             : CELL_BAD,
+                   "%zu of %zu", served, all);
 }
 
 static void certificate_row(void *context, json_t *certificate)
@@ -41,7 +46,8 @@ static void certificate_row(void *context, json_t *certificate)
     const char *host = client_text(certificate, "host"), *state = client_text(certificate, "state");
     json_int_t left = json_integer_value(json_object_get(certificate, "days_left"));
 
-    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(certificate, "name"), host[0] != '\0' ? "/" : "", host);
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(certificate, "name"),
+               host[0] != '\0' ? "/" : "", host);
     table_cell(table, CELL_PLAIN, "%s", client_text(certificate, "from"));
     table_cell(table, strcmp(state, "live") == 0 ? CELL_GOOD : CELL_WARN, "%s", state);
     if (json_object_get(certificate, "version") == NULL) {
@@ -49,11 +55,17 @@ static void certificate_row(void *context, json_t *certificate)
             table_cell(table, CELL_PLAIN, "-");
     } else {
         table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(certificate, "version"));
-        table_cell(table, CELL_PLAIN, "%s-%" PRIu64, client_text(certificate, "key_type"), client_number(certificate, "key_bits"));
-        table_cell(table, CELL_RIGHT | (left < 0 ? CELL_BAD : left < DAYS_SOON ? CELL_WARN : CELL_PLAIN), "%lld", (long long)left);
+        table_cell(table, CELL_PLAIN, "%s-%" PRIu64, client_text(certificate, "key_type"),
+                   client_number(certificate, "key_bits"));
+        table_cell(table,
+                   CELL_RIGHT | (left < 0           ? CELL_BAD
+                                 : left < DAYS_SOON ? CELL_WARN
+                                                    : CELL_PLAIN),
+                   "%lld", (long long)left);
         table_cell(table, CELL_PLAIN, "%.10s", client_text(certificate, "not_after"));
         served_cell(table, certificate);
-        table_cell(table, CELL_PLAIN, "%.*s", FINGERPRINT_SHOWN, client_text(certificate, "fingerprint"));
+        table_cell(table, CELL_PLAIN, "%.*s", FINGERPRINT_SHOWN,
+                   client_text(certificate, "fingerprint"));
     }
     table_cell(table, CELL_BAD, "%s", client_text(certificate, "last_error"));
 }
@@ -61,8 +73,9 @@ static void certificate_row(void *context, json_t *certificate)
 int cmd_certs(int argc, char **argv)
 {
     static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
-    static const char *const headings[] = {"CERTIFICATE", "FROM",  "STATE",  "VERSION",     "KEY",        "DAYS LEFT",
-                                           "NOT AFTER",   "SERVED", "SHA-256", "LAST ERROR", NULL};
+    static const char *const headings[] = {"CERTIFICATE", "FROM",       "STATE",     "VERSION",
+                                           "KEY",         "DAYS LEFT",  "NOT AFTER", "SERVED",
+                                           "SHA-256",     "LAST ERROR", NULL};
     struct client_options options = {.json = false};
     struct table table;
     int option;
@@ -73,7 +86,8 @@ int cmd_certs(int argc, char **argv)
             return code;
     }
     if (optind < argc) {
-        fprintf(stderr, "holdfast certs: takes no argument, found \"%s\"; see --help\n", argv[optind]);
+        fprintf(stderr, "holdfast certs: takes no argument, found \"%s\"; see --help\n",
+                argv[optind]);
         return 2;
     }
     json_t *request = json_pack("{s:s}", "verb", "certs");

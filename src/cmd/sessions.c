@@ -33,22 +33,24 @@ enum {
     OPTION_LIMIT
 };
 
-static const struct option long_options[] = {CLIENT_LONG_OPTIONS,
-                                             {"listener", required_argument, NULL, OPTION_LISTENER},
-                                             {"certificate", required_argument, NULL, OPTION_CERTIFICATE},
-                                             {"older", required_argument, NULL, OPTION_OLDER},
-                                             {"younger", required_argument, NULL, OPTION_YOUNGER},
-                                             {"client", required_argument, NULL, OPTION_CLIENT},
-                                             {"sni", required_argument, NULL, OPTION_SNI},
-                                             {"limit", required_argument, NULL, OPTION_LIMIT},
-                                             {0}};
+static const struct option long_options[] = {
+    CLIENT_LONG_OPTIONS,
+    {"listener", required_argument, NULL, OPTION_LISTENER},
+    {"certificate", required_argument, NULL, OPTION_CERTIFICATE},
+    {"older", required_argument, NULL, OPTION_OLDER},
+    {"younger", required_argument, NULL, OPTION_YOUNGER},
+    {"client", required_argument, NULL, OPTION_CLIENT},
+    {"sni", required_argument, NULL, OPTION_SNI},
+    {"limit", required_argument, NULL, OPTION_LIMIT},
+    {0}};
 
 static int set_number(json_t *request, const char *key, uint64_t number)
 {
     return json_object_set_new(request, key, json_integer((json_int_t)number));
 }
 
-static int set_text(json_t *request, const char *key, const char *text, size_t size, struct error *error)
+static int set_text(json_t *request, const char *key, const char *text, size_t size,
+                    struct error *error)
 {
     json_t *value = json_stringn(text, size);
 
@@ -88,7 +90,9 @@ static int take_filter(json_t *request, int option, struct error *error)
     case OPTION_OLDER:
     case OPTION_YOUNGER:
         result = client_duration(&number, optarg, error);
-        return result < 0 ? result : set_number(request, option == OPTION_OLDER ? "older_ms" : "younger_ms", number);
+        return result < 0 ? result
+                          : set_number(request, option == OPTION_OLDER ? "older_ms" : "younger_ms",
+                                       number);
     case OPTION_LIMIT:
         result = client_count(&number, optarg, UINT32_MAX, error);
         return result < 0 ? result : set_number(request, "limit", number);
@@ -104,27 +108,36 @@ static void session_row(void *context, json_t *session)
     const char *certificate = client_text(session, "certificate");
 
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "id"));
-    table_cell(table, CELL_RIGHT, "%s", string_duration(age, sizeof age, client_number(session, "age_ms")));
-    table_cell(table, CELL_RIGHT, "%s", string_duration(idle, sizeof idle, client_number(session, "idle_s") * 1000));
+    table_cell(table, CELL_RIGHT, "%s",
+               string_duration(age, sizeof age, client_number(session, "age_ms")));
+    table_cell(table, CELL_RIGHT, "%s",
+               string_duration(idle, sizeof idle, client_number(session, "idle_s") * 1000));
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "listener"));
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "client"));
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "sni"));
-    table_cell(table, CELL_PLAIN, "%s", client_flag(session, "pass_through") ? "pass-through" : client_text(session, "version"));
+    table_cell(table, CELL_PLAIN, "%s",
+               client_flag(session, "pass_through") ? "pass-through"
+                                                    : client_text(session, "version"));
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "state"));
     table_cell(table, CELL_PLAIN, "%s%s%s", client_text(session, "upstream"),
-               client_text(session, "server")[0] != '\0' ? "/" : "", client_text(session, "server"));
-    table_cell(table, CELL_RIGHT, "%s", string_bytes(in, sizeof in, client_number(session, "bytes_in")));
-    table_cell(table, CELL_RIGHT, "%s", string_bytes(out, sizeof out, client_number(session, "bytes_out")));
+               client_text(session, "server")[0] != '\0' ? "/" : "",
+               client_text(session, "server"));
+    table_cell(table, CELL_RIGHT, "%s",
+               string_bytes(in, sizeof in, client_number(session, "bytes_in")));
+    table_cell(table, CELL_RIGHT, "%s",
+               string_bytes(out, sizeof out, client_number(session, "bytes_out")));
     if (certificate[0] != '\0')
-        table_cell(table, CELL_PLAIN, "%s@%" PRIu64, certificate, client_number(session, "certificate_version"));
+        table_cell(table, CELL_PLAIN, "%s@%" PRIu64, certificate,
+                   client_number(session, "certificate_version"));
     else
         table_cell(table, CELL_PLAIN, "-");
 }
 
 static int list(const struct client_options *options, json_t *request)
 {
-    static const char *const headings[] = {"SESSION", "AGE",   "IDLE",     "LISTENER", "CLIENT", "SNI",        "TLS",
-                                           "STATE",   "SERVER", "RECEIVED", "SENT",     "CERTIFICATE", NULL};
+    static const char *const headings[] = {
+        "SESSION", "AGE",    "IDLE",     "LISTENER", "CLIENT",      "SNI", "TLS",
+        "STATE",   "SERVER", "RECEIVED", "SENT",     "CERTIFICATE", NULL};
     struct table table;
 
     json_object_set_new(request, "verb", json_string("sessions"));
@@ -149,7 +162,8 @@ static int close_session(const struct client_options *options, json_t *request, 
 {
     json_object_set_new(request, "verb", json_string("session-close"));
     json_object_set_new(request, "id", json_string(id));
-    return client_each("sessions", options, request, options->json ? client_print_line : print_closed, NULL);
+    return client_each("sessions", options, request,
+                       options->json ? client_print_line : print_closed, NULL);
 }
 
 int cmd_sessions(int argc, char **argv)
@@ -159,7 +173,8 @@ int cmd_sessions(int argc, char **argv)
     json_t *request = json_object();
     int option, code = -1;
 
-    while (code < 0 && (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
+    while (code < 0 &&
+           (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
         int result = take_filter(request, option, &error);
         if (result > 0)
             code = client_option(&options, option, usage);
@@ -172,7 +187,9 @@ int cmd_sessions(int argc, char **argv)
         return close_session(&options, request, argv[optind + 1]);
     json_decref(request);
     if (code < 0) {
-        fprintf(stderr, "holdfast sessions: expected nothing or `close ID`, found \"%s\"; see --help\n", argv[optind]);
+        fprintf(stderr,
+                "holdfast sessions: expected nothing or `close ID`, found \"%s\"; see --help\n",
+                argv[optind]);
         code = 2;
     }
     return code;

@@ -10,35 +10,40 @@
 
 #define DAYS_SOON 14
 
-static const char usage[] =
-    "Usage: holdfast status [-c FILE | --socket PATH] [--json]\n"
-    "\n"
-    "Shows processes, listeners, upstream servers, certificates and what was counted since the start.\n"
-    "\n"
-    "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+static const char usage[] = "Usage: holdfast status [-c FILE | --socket PATH] [--json]\n"
+                            "\n"
+                            "Shows processes, listeners, upstream servers, certificates and what "
+                            "was counted since the start.\n"
+                            "\n"
+                            "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 static void print_head(const json_t *status)
 {
     const json_t *counters = json_object_get(status, "counters");
     char uptime[32];
 
-    printf("holdfast %s, up %s%s\nconfiguration %s, generation %" PRIu64 "\n", client_text(status, "version"),
+    printf("holdfast %s, up %s%s\nconfiguration %s, generation %" PRIu64 "\n",
+           client_text(status, "version"),
            string_duration(uptime, sizeof uptime, client_number(status, "uptime_s") * 1000),
            client_flag(status, "draining") ? ", DRAINING" : "", client_text(status, "config"),
            client_number(status, "config_generation"));
-    printf("sessions %" PRIu64 " of %" PRIu64 ", opened %" PRIu64 ", failed %" PRIu64 "\n", client_number(status, "sessions"),
-           client_number(status, "capacity"), client_number(counters, "sessions_opened"),
-           client_number(counters, "sessions_failed"));
-    printf("handshakes %" PRIu64 " (%" PRIu64 " resumed), failed %" PRIu64 "\n", client_number(counters, "handshakes"),
-           client_number(counters, "handshakes_resumed"), client_number(counters, "handshake_failures"));
-    if (client_number(counters, "events_dropped") > 0 || client_number(counters, "log_lines_dropped") > 0)
-        printf("dropped: %" PRIu64 " events, %" PRIu64 " log lines\n", client_number(counters, "events_dropped"),
+    printf("sessions %" PRIu64 " of %" PRIu64 ", opened %" PRIu64 ", failed %" PRIu64 "\n",
+           client_number(status, "sessions"), client_number(status, "capacity"),
+           client_number(counters, "sessions_opened"), client_number(counters, "sessions_failed"));
+    printf("handshakes %" PRIu64 " (%" PRIu64 " resumed), failed %" PRIu64 "\n",
+           client_number(counters, "handshakes"), client_number(counters, "handshakes_resumed"),
+           client_number(counters, "handshake_failures"));
+    if (client_number(counters, "events_dropped") > 0 ||
+        client_number(counters, "log_lines_dropped") > 0)
+        printf("dropped: %" PRIu64 " events, %" PRIu64 " log lines\n",
+               client_number(counters, "events_dropped"),
                client_number(counters, "log_lines_dropped"));
 }
 
 typedef void row_fn(struct table *table, const json_t *item);
 
-static void print_list(const json_t *status, const char *key, const char *const *headings, row_fn *row)
+static void print_list(const json_t *status, const char *key, const char *const *headings,
+                       row_fn *row)
 {
     const json_t *list = json_object_get(status, key);
     struct table table;
@@ -57,10 +62,12 @@ static void process_row(struct table *table, const json_t *process)
     char text[32];
     bool alive = client_flag(process, "alive");
 
-    table_cell(table, CELL_PLAIN, "%s/%" PRIu64, client_text(process, "kind"), client_number(process, "index"));
+    table_cell(table, CELL_PLAIN, "%s/%" PRIu64, client_text(process, "kind"),
+               client_number(process, "index"));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(process, "pid"));
     table_cell(table, alive ? CELL_GOOD : CELL_BAD, "%s", alive ? "alive" : "not alive");
-    table_cell(table, CELL_PLAIN, "%s", string_duration(text, sizeof text, client_number(process, "uptime_s") * 1000));
+    table_cell(table, CELL_PLAIN, "%s",
+               string_duration(text, sizeof text, client_number(process, "uptime_s") * 1000));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(process, "starts"));
     table_cell(table, CELL_RIGHT, "%" PRIu64 " ms", client_number(process, "heartbeat_age_ms"));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(process, "sessions"));
@@ -74,7 +81,8 @@ static void listener_row(struct table *table, const json_t *listener)
         table_cell(table, CELL_PLAIN, "%s", i == 0 ? client_text(listener, "listener") : "");
         table_cell(table, CELL_PLAIN, "%s", json_string_value(json_array_get(addresses, i)));
         table_cell(table, CELL_PLAIN, "%s", i == 0 ? client_text(listener, "mode") : "");
-        static const char *const counts[] = {"sessions", "handshakes_under_way", "accepted", "refused"};
+        static const char *const counts[] = {"sessions", "handshakes_under_way", "accepted",
+                                             "refused"};
         for (size_t c = 0; c < ARRAY_SIZE(counts); c++) {
             if (i == 0)
                 table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(listener, counts[c]));
@@ -90,12 +98,17 @@ static void certificate_row(struct table *table, const json_t *certificate)
     json_int_t left = json_integer_value(json_object_get(certificate, "days_left"));
     bool present = json_object_get(certificate, "version") != NULL;
 
-    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(certificate, "name"), host[0] != '\0' ? "/" : "", host);
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(certificate, "name"),
+               host[0] != '\0' ? "/" : "", host);
     table_cell(table, CELL_PLAIN, "%s", client_text(certificate, "key_type"));
     table_cell(table, strcmp(state, "live") == 0 ? CELL_GOOD : CELL_WARN, "%s", state);
     if (present) {
         table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(certificate, "version"));
-        table_cell(table, CELL_RIGHT | (left < 0 ? CELL_BAD : left < DAYS_SOON ? CELL_WARN : CELL_PLAIN), "%lld", (long long)left);
+        table_cell(table,
+                   CELL_RIGHT | (left < 0           ? CELL_BAD
+                                 : left < DAYS_SOON ? CELL_WARN
+                                                    : CELL_PLAIN),
+                   "%lld", (long long)left);
     } else {
         table_cell(table, CELL_RIGHT, "-");
         table_cell(table, CELL_RIGHT, "-");
@@ -105,10 +118,12 @@ static void certificate_row(struct table *table, const json_t *certificate)
 
 static void print_status(void *context, json_t *status)
 {
-    static const char *const processes[] = {"PROCESS", "PID", "STATE", "UP", "STARTS", "HEARTBEAT", "SESSIONS", NULL};
+    static const char *const processes[] = {"PROCESS", "PID",       "STATE",    "UP",
+                                            "STARTS",  "HEARTBEAT", "SESSIONS", NULL};
     static const char *const listeners[] = {"LISTENER",   "ADDRESS",  "MODE",    "SESSIONS",
                                             "HANDSHAKES", "ACCEPTED", "REFUSED", NULL};
-    static const char *const certificates[] = {"CERTIFICATE", "KEY", "STATE", "VERSION", "DAYS LEFT", "LAST ERROR", NULL};
+    static const char *const certificates[] = {"CERTIFICATE", "KEY",        "STATE", "VERSION",
+                                               "DAYS LEFT",   "LAST ERROR", NULL};
     (void)context;
 
     print_head(status);
@@ -130,7 +145,8 @@ int cmd_status(int argc, char **argv)
             return code;
     }
     if (optind < argc) {
-        fprintf(stderr, "holdfast status: takes no argument, found \"%s\"; see --help\n", argv[optind]);
+        fprintf(stderr, "holdfast status: takes no argument, found \"%s\"; see --help\n",
+                argv[optind]);
         return 2;
     }
     return client_each("status", &options, json_pack("{s:s}", "verb", "status"),

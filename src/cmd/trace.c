@@ -7,9 +7,11 @@
 #include "cmd/cmd.h"
 
 static const char usage[] =
-    "Usage: holdfast trace [--client ADDRESS|NETWORK] [--sni NAME] [-c FILE | --socket PATH] [--json]\n"
+    "Usage: holdfast trace [--client ADDRESS|NETWORK] [--sni NAME] [-c FILE | --socket PATH] "
+    "[--json]\n"
     "\n"
-    "Prints what happens to matching clients as it happens, until interrupted (Ctrl-C): connections, each stage of their\n"
+    "Prints what happens to matching clients as it happens, until interrupted (Ctrl-C): "
+    "connections, each stage of their\n"
     "handshakes, sessions and their ends. Without a filter, everybody.\n"
     "\n"
     "Options:\n"
@@ -18,7 +20,8 @@ static const char usage[] =
 
 enum { OPTION_CLIENT = CLIENT_OPTION_LAST, OPTION_SNI };
 
-/* Time, client, event, then everything else as key=value in the order in which the daemon gives it. */
+/* Time, client, event, then everything else as key=value in the order in which the daemon gives it.
+ */
 static void print_event(void *context, json_t *event)
 {
     static const char *const first[] = {"time", "client", "event"};
@@ -26,7 +29,8 @@ static void print_event(void *context, json_t *event)
     json_t *value;
     (void)context;
 
-    printf("%s  %-21s  %-18s", client_text(event, "time"), client_text(event, "client"), client_text(event, "event"));
+    printf("%s  %-21s  %-18s", client_text(event, "time"), client_text(event, "client"),
+           client_text(event, "event"));
     json_object_foreach(event, key, value)
     {
         bool shown = false;
@@ -35,7 +39,8 @@ static void print_event(void *context, json_t *event)
         if (shown)
             continue;
         if (json_is_string(value))
-            printf(strchr(json_string_value(value), ' ') != NULL ? "  %s=\"%s\"" : "  %s=%s", key, json_string_value(value));
+            printf(strchr(json_string_value(value), ' ') != NULL ? "  %s=\"%s\"" : "  %s=%s", key,
+                   json_string_value(value));
         else if (json_is_integer(value))
             printf("  %s=%lld", key, (long long)json_integer_value(value));
         else if (json_is_true(value))
@@ -67,11 +72,14 @@ int cmd_trace(int argc, char **argv)
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "holdfast trace: takes no argument, found \"%s\"; see --help\n", argv[optind]);
+        fprintf(stderr, "holdfast trace: takes no argument, found \"%s\"; see --help\n",
+                argv[optind]);
         return 2;
     }
-    json_t *request = json_pack("{s:s, s:s*, s:s*}", "verb", "trace", "client", client, "sni", server_name);
+    json_t *request =
+        json_pack("{s:s, s:s*, s:s*}", "verb", "trace", "client", client, "sni", server_name);
     if (!options.json && isatty(STDERR_FILENO))
         fputs("following; Ctrl-C ends it\n", stderr);
-    return client_each("trace", &options, request, options.json ? client_print_line : print_event, NULL);
+    return client_each("trace", &options, request, options.json ? client_print_line : print_event,
+                       NULL);
 }

@@ -9,7 +9,8 @@
 
 static const char usage[] =
     "Usage: holdfast upstream list [-c FILE | --socket PATH] [--json]\n"
-    "       holdfast upstream ready|drain|down UPSTREAM/SERVER [--wait] [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast upstream ready|drain|down UPSTREAM/SERVER [--wait] [-c FILE | --socket PATH] "
+    "[--json]\n"
     "       holdfast upstream weight UPSTREAM/SERVER N [-c FILE | --socket PATH] [--json]\n"
     "\n"
     "  ready   The server gets new sessions again.\n"
@@ -20,8 +21,8 @@ static const char usage[] =
     "What is set here lasts until the daemon ends.\n"
     "\n"
     "Options:\n"
-    "      --wait          end only when the server has no session left; shows how many are\n" CLIENT_OPTIONS_HELP
-    "\n" CLIENT_EXIT_HELP;
+    "      --wait          end only when the server has no session left; shows how many "
+    "are\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum { OPTION_WAIT = CLIENT_OPTION_LAST };
 
@@ -49,8 +50,8 @@ static void print_change(void *context, json_t *server)
 {
     (void)context;
     printf("%s/%s: %s, weight %" PRIu64 ", %" PRIu64 " sessions\n", client_text(server, "upstream"),
-           client_text(server, "server"), client_text(server, "state"), client_number(server, "weight"),
-           client_number(server, "sessions"));
+           client_text(server, "server"), client_text(server, "state"),
+           client_number(server, "weight"), client_number(server, "sessions"));
     ignore(fflush(stdout));
 }
 
@@ -73,7 +74,8 @@ static int change(const struct client_options *options, json_t *request, int arg
     if (weigh)
         json_object_set_new(request, "weight", json_integer((json_int_t)weight));
     json_object_set_new(request, "target", json_string(argv[1]));
-    return client_each("upstream", options, request, options->json ? client_print_line : print_change, NULL);
+    return client_each("upstream", options, request,
+                       options->json ? client_print_line : print_change, NULL);
 }
 
 static bool is_change(const char *word)
@@ -89,7 +91,8 @@ static bool is_change(const char *word)
 
 int cmd_upstream(int argc, char **argv)
 {
-    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {"wait", no_argument, NULL, OPTION_WAIT}, {0}};
+    static const struct option long_options[] = {
+        CLIENT_LONG_OPTIONS, {"wait", no_argument, NULL, OPTION_WAIT}, {0}};
     struct client_options options = {.json = false};
     bool wait = false;
     int option;
@@ -106,9 +109,14 @@ int cmd_upstream(int argc, char **argv)
     const char *action = optind < argc ? argv[optind] : "";
     bool listing = strcmp(action, "list") == 0 && optind + 1 == argc;
     if (!listing && !is_change(action)) {
-        fprintf(stderr, "holdfast upstream: expected list, ready, drain, down or weight, found \"%s\"; see --help\n", action);
+        fprintf(stderr,
+                "holdfast upstream: expected list, ready, drain, down or weight, found \"%s\"; see "
+                "--help\n",
+                action);
         return 2;
     }
-    json_t *request = json_pack("{s:s, s:s, s:b}", "verb", "upstream", "action", action, "wait", (int)wait);
-    return listing ? list(&options, request) : change(&options, request, argc - optind, argv + optind);
+    json_t *request =
+        json_pack("{s:s, s:s, s:b}", "verb", "upstream", "action", action, "wait", (int)wait);
+    return listing ? list(&options, request)
+                   : change(&options, request, argc - optind, argv + optind);
 }

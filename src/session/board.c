@@ -98,7 +98,8 @@ uint32_t board_listener_connections(const struct board *board, unsigned listener
     return listener < BOARD_LISTENERS_MAX ? sum_workers(board->listeners[listener].connections) : 0;
 }
 
-/* Each process has a rare ring and a bulk ring, one behind the other, both on cache lines of their own. */
+/* Each process has a rare ring and a bulk ring, one behind the other, both on cache lines of their
+ * own. */
 static size_t rounded_ring_size(uint32_t capacity)
 {
     return (ring_size(sizeof(struct event), capacity) + 63) & ~(size_t)63;

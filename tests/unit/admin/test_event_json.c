@@ -129,7 +129,9 @@ static void a_closed_session_says_everything(void **state)
     event.bytes_in = 5;
     event.bytes_out = 6;
     event.duration_us = 7;
-    memcpy(event.client, (const uint8_t[16]){[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 7}, 16);
+    memcpy(event.client,
+           (const uint8_t[16]){[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 7},
+           16);
     event.client_port = 4242;
     strcpy(event.server_name, "www.shop.example");
     json_t *object = event_to_json(&event, world.conf, 1);
@@ -188,7 +190,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(hostile_text_stays_one_printable_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wild_numbers_are_left_out, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(indices_of_another_generation_are_left_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(indices_of_another_generation_are_left_out, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_closed_session_says_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_policy_chooses_what_is_logged, set_up, tear_down),
     };

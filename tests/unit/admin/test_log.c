@@ -65,7 +65,8 @@ static void a_stuck_pipe_drops_and_counts_then_goes_on(void **state)
 
     assert_int_equal(pipe(fds), 0);
     log_init(&output, loop, fds[1], &dropped);
-    assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK, 0); /* what the shell shares is left alone */
+    assert_int_equal(fcntl(fds[1], F_GETFL) & O_NONBLOCK,
+                     0); /* what the shell shares is left alone */
     for (int i = 0; i < 100; i++) {
         write_lines(100);
         log_flush(&output);
@@ -76,7 +77,8 @@ static void a_stuck_pipe_drops_and_counts_then_goes_on(void **state)
 
     /* Room again: what was kept comes out, every line whole. */
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    while ((part = read(fds[0], taken + size, sizeof taken - size)) > 0 || output.pending.size > 0) {
+    while ((part = read(fds[0], taken + size, sizeof taken - size)) > 0 ||
+           output.pending.size > 0) {
         size += part > 0 ? (size_t)part : 0;
         timer_init(&timer, stop, loop);
         timer_set(loop, &timer, clock_monotonic_ns() + NS_PER_MS);
@@ -85,7 +87,8 @@ static void a_stuck_pipe_drops_and_counts_then_goes_on(void **state)
     assert_false(output.waiting);
     assert_int_equal(taken[size - 1], '\n');
     size_t lines = 0;
-    for (const char *at = taken; at < taken + size; at = (const char *)memchr(at, '\n', size) + 1, lines++)
+    for (const char *at = taken; at < taken + size;
+         at = (const char *)memchr(at, '\n', size) + 1, lines++)
         assert_int_equal(strncmp(at, "{\"line\":", 8), 0);
     assert_int_equal(lines + dropped, 100 * 100);
     close(fds[0]);
@@ -94,7 +97,8 @@ static void a_stuck_pipe_drops_and_counts_then_goes_on(void **state)
 
 static void a_full_disk_drops_and_counts(void **state)
 {
-    int full = open("/dev/full", O_WRONLY), terminal = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY);
+    int full = open("/dev/full", O_WRONLY), terminal = dup(STDERR_FILENO),
+        null = open("/dev/null", O_WRONLY);
     (void)state;
 
     dup2(null, STDERR_FILENO);
@@ -148,7 +152,8 @@ static void a_stump_gets_an_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_stuck_pipe_drops_and_counts_then_goes_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stuck_pipe_drops_and_counts_then_goes_on, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_full_disk_drops_and_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_vanished_reader_drops_and_counts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stump_gets_an_end, set_up, tear_down),

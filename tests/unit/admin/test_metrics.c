@@ -1,4 +1,5 @@
-/* admin/metrics.h: the text obeys the Prometheus exposition format, whatever names and numbers there are; and /healthz's answers. */
+/* admin/metrics.h: the text obeys the Prometheus exposition format, whatever names and numbers
+ * there are; and /healthz's answers. */
 #include "world.h"
 
 #include <ctype.h>
@@ -102,8 +103,10 @@ static void an_idle_daemon_is_well_formed(void **state)
     (void)state;
     char *text = text_of_metrics();
     check_format(text);
-    assert_true(contains(text, "holdfast_server_up{upstream=\"mail\",server=\"unix:/run/mail.sock\"} 0\n"));
-    assert_true(contains(text, "holdfast_server_weight{upstream=\"app\",server=\"10.0.0.6:8080\"} 3\n"));
+    assert_true(
+        contains(text, "holdfast_server_up{upstream=\"mail\",server=\"unix:/run/mail.sock\"} 0\n"));
+    assert_true(
+        contains(text, "holdfast_server_weight{upstream=\"app\",server=\"10.0.0.6:8080\"} 3\n"));
     free(text);
 }
 
@@ -132,10 +135,16 @@ static void extreme_numbers_are_well_formed(void **state)
 static void counters_are_summed_by_kind(void **state)
 {
     (void)state;
-    world.board->processes[board_worker_number(PROCESS_RELAY, 0)].counters[COUNTER_CLIENT_BYTES_IN] = 5;
-    world.board->processes[board_worker_number(PROCESS_RELAY, 1)].counters[COUNTER_CLIENT_BYTES_IN] = 6;
-    board_observe(&world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 0)].histograms[HISTOGRAM_HANDSHAKE], 100);
-    board_observe(&world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 1)].histograms[HISTOGRAM_HANDSHAKE], 1000000);
+    world.board->processes[board_worker_number(PROCESS_RELAY, 0)]
+        .counters[COUNTER_CLIENT_BYTES_IN] = 5;
+    world.board->processes[board_worker_number(PROCESS_RELAY, 1)]
+        .counters[COUNTER_CLIENT_BYTES_IN] = 6;
+    board_observe(&world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 0)]
+                       .histograms[HISTOGRAM_HANDSHAKE],
+                  100);
+    board_observe(&world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 1)]
+                       .histograms[HISTOGRAM_HANDSHAKE],
+                  1000000);
     char *text = text_of_metrics();
     check_format(text);
     assert_true(contains(text, "holdfast_client_received_bytes_total{process=\"relay\"} 11\n"));
@@ -149,7 +158,8 @@ static void counters_are_summed_by_kind(void **state)
 
 static void health_needs_a_live_process_of_each_kind(void **state)
 {
-    struct board_process *handshaker = &world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 1)];
+    struct board_process *handshaker =
+        &world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 1)];
     struct board_process *relay = &world.board->processes[board_worker_number(PROCESS_RELAY, 0)];
     const char *text;
     (void)state;
@@ -177,7 +187,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile_names_are_escaped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(extreme_numbers_are_well_formed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counters_are_summed_by_kind, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(health_needs_a_live_process_of_each_kind, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(health_needs_a_live_process_of_each_kind, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

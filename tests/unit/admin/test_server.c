@@ -1,4 +1,5 @@
-/* admin/server.h over a real socket: malformed, oversized and slow clients first. The server runs in a child. */
+/* admin/server.h over a real socket: malformed, oversized and slow clients first. The server runs
+ * in a child. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,9 +84,12 @@ static enum verb_progress wait_pump(struct control_request *request, struct erro
 static const struct control_verb verb_echo = {.name = "echo", .begin = echo_begin};
 static const struct control_verb verb_flood = {
     .name = "flood", .state_size = sizeof(uint32_t), .begin = flood_begin, .pump = flood_pump};
-static const struct control_verb verb_fail = {.name = "fail", .begin = flood_begin, .pump = fail_pump};
-static const struct control_verb verb_wait = {.name = "wait", .begin = flood_begin, .pump = wait_pump};
-static const struct control_verb *const verbs[] = {&verb_echo, &verb_flood, &verb_fail, &verb_wait, NULL};
+static const struct control_verb verb_fail = {
+    .name = "fail", .begin = flood_begin, .pump = fail_pump};
+static const struct control_verb verb_wait = {
+    .name = "wait", .begin = flood_begin, .pump = wait_pump};
+static const struct control_verb *const verbs[] = {&verb_echo, &verb_flood, &verb_fail, &verb_wait,
+                                                   NULL};
 
 static int connect_here(void)
 {
@@ -112,7 +116,8 @@ static int start(void **state)
     child = fork();
     if (child == 0) {
         struct loop *loop = loop_new();
-        _exit(loop == NULL || server_new(loop, listening, 0, verbs, NULL) == NULL ? 1 : loop_run(loop));
+        _exit(loop == NULL || server_new(loop, listening, 0, verbs, NULL) == NULL ? 1
+                                                                                  : loop_run(loop));
     }
     close(listening);
     return 0;
@@ -147,7 +152,8 @@ static const char *exchange(const void *bytes, size_t size, bool half_close)
     }
     if (half_close)
         shutdown(fd, SHUT_WR);
-    while (have < sizeof answer - 1 && (part = read(fd, answer + have, sizeof answer - 1 - have)) > 0)
+    while (have < sizeof answer - 1 &&
+           (part = read(fd, answer + have, sizeof answer - 1 - have)) > 0)
         have += (size_t)part;
     answer[have] = '\0';
     close(fd);
@@ -168,10 +174,19 @@ static void assert_contains(const char *text, const char *part)
 static void malformed_requests_are_answered_with_an_error(void **state)
 {
     static const char *const requests[] = {
-        "\n",         "{\n",          "nonsense\n",        "[]\n",
-        "{}\n",       "{\"verb\":5}\n", "{\"verb\":null}\n", "{\"verb\":\"\\u0000echo\"}\n",
-        "{\"verb\":\"no-such\"}\n", "{\"verb\":\"echo\",\"verb\":\"echo\"}\n", "\xff\xfe{\"verb\":\"echo\"}\n",
-        "{\"verb\":\"echo\",\"text\":7}\n", "{\"verb\":\"echo\"} trailing\n",
+        "\n",
+        "{\n",
+        "nonsense\n",
+        "[]\n",
+        "{}\n",
+        "{\"verb\":5}\n",
+        "{\"verb\":null}\n",
+        "{\"verb\":\"\\u0000echo\"}\n",
+        "{\"verb\":\"no-such\"}\n",
+        "{\"verb\":\"echo\",\"verb\":\"echo\"}\n",
+        "\xff\xfe{\"verb\":\"echo\"}\n",
+        "{\"verb\":\"echo\",\"text\":7}\n",
+        "{\"verb\":\"echo\"} trailing\n",
     };
     (void)state;
 
@@ -210,7 +225,8 @@ static void requests_in_pieces_and_without_newline_work(void **state)
     assert_true(read(fd, answer, sizeof answer) > 0);
     close(fd);
     const char *request = "{\"verb\":\"echo\",\"text\":\"y\"}";
-    assert_string_equal(exchange(request, strlen(request), true), "{\"text\":\"y\",\"descriptors\":0}\n{\"done\":true}\n");
+    assert_string_equal(exchange(request, strlen(request), true),
+                        "{\"text\":\"y\",\"descriptors\":0}\n{\"done\":true}\n");
 }
 
 static void errors_keep_their_code_and_class(void **state)
@@ -221,14 +237,16 @@ static void errors_keep_their_code_and_class(void **state)
     json_t *line;
     (void)state;
 
-    assert_int_equal(client_open(&client, &options, json_pack("{s:s}", "verb", "fail"), NULL, 0, &error), 0);
+    assert_int_equal(
+        client_open(&client, &options, json_pack("{s:s}", "verb", "fail"), NULL, 0, &error), 0);
     assert_true(client_next(&client, &line, &error) < 0);
     assert_int_equal(error.code, ERROR_CERTIFICATE_EXPIRED);
     assert_int_equal(error_exit_code(&error), 6);
     assert_string_equal(error.message, "too late");
     client_close(&client);
     options.socket_path = "/nonexistent/control.sock";
-    assert_true(client_open(&client, &options, json_pack("{s:s}", "verb", "fail"), NULL, 0, &error) < 0);
+    assert_true(
+        client_open(&client, &options, json_pack("{s:s}", "verb", "fail"), NULL, 0, &error) < 0);
     assert_contains(error.message, "holdfast run");
     assert_int_equal(error_exit_code(&error), 3);
 }
@@ -244,7 +262,10 @@ static void descriptors_come_along(void **state)
 
     assert_int_equal(pipe(fds), 0);
     assert_int_equal(write(fds[1], "secret", 6), 6);
-    assert_int_equal(client_open(&client, &options, json_pack("{s:s,s:s}", "verb", "echo", "text", "t"), fds, 1, &error), 0);
+    assert_int_equal(client_open(&client, &options,
+                                 json_pack("{s:s,s:s}", "verb", "echo", "text", "t"), fds, 1,
+                                 &error),
+                     0);
     assert_int_equal(client_next(&client, &line, &error), 1);
     assert_string_equal(client_text(line, "content"), "secret");
     json_decref(line);
@@ -264,8 +285,10 @@ static void a_long_answer_to_a_slow_reader_is_complete(void **state)
     (void)state;
 
     /* The first reader takes nothing until the second, which comes later, has its whole answer. */
-    assert_int_equal(client_open(&slow, &options, json_pack("{s:s}", "verb", "flood"), NULL, 0, &error), 0);
-    assert_int_equal(client_open(&fast, &options, json_pack("{s:s}", "verb", "flood"), NULL, 0, &error), 0);
+    assert_int_equal(
+        client_open(&slow, &options, json_pack("{s:s}", "verb", "flood"), NULL, 0, &error), 0);
+    assert_int_equal(
+        client_open(&fast, &options, json_pack("{s:s}", "verb", "flood"), NULL, 0, &error), 0);
     struct client *const readers[] = {&fast, &slow};
     for (size_t i = 0; i < 2; i++) {
         uint64_t expected = 0;

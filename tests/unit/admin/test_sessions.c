@@ -52,10 +52,17 @@ static size_t count_matching(const char *request)
 static void wrong_filters_are_refused(void **state)
 {
     static const char *const requests[] = {
-        "{\"listener\": \"nowhere\"}",       "{\"listener\": 5}",          "{\"certificate\": \"none\"}",
-        "{\"certificate_version\": -1}",     "{\"older_ms\": \"1h\"}",     "{\"older_ms\": 9223372036854775807}",
-        "{\"client\": \"not an address\"}",  "{\"client\": []}",           "{\"certificate_version\": 4294967296}",
-        "{\"sni\": \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
+        "{\"listener\": \"nowhere\"}",
+        "{\"listener\": 5}",
+        "{\"certificate\": \"none\"}",
+        "{\"certificate_version\": -1}",
+        "{\"older_ms\": \"1h\"}",
+        "{\"older_ms\": 9223372036854775807}",
+        "{\"client\": \"not an address\"}",
+        "{\"client\": []}",
+        "{\"certificate_version\": 4294967296}",
+        "{\"sni\": "
+        "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
     };
     struct session_filter filter;
     struct error error;
@@ -111,7 +118,8 @@ static void a_session_shows_the_committed_copy(void **state)
     assert_int_equal(json_integer_value(json_object_get(session, "idle_s")), 5);
     assert_string_equal(json_string_value(json_object_get(session, "id")), "0-10");
     assert_string_equal(json_string_value(json_object_get(session, "group")), "X25519");
-    assert_int_equal(strspn(json_string_value(json_object_get(session, "sni")), "?"), SLOT_NAME_MAX);
+    assert_int_equal(strspn(json_string_value(json_object_get(session, "sni")), "?"),
+                     SLOT_NAME_MAX);
     json_decref(session);
 }
 
@@ -138,8 +146,9 @@ static void a_lying_header_leads_nowhere(void **state)
 
 static void sessions_are_found_by_name(void **state)
 {
-    static const char *const wrong[] = {"",      "0",     "0-",     "x-1",  "0-0",  "0-10 ", "00-10", "64-10", "99999-10",
-                                        "-1-10", "0--10", "0-1000", "1-10", "0-+10"};
+    static const char *const wrong[] = {"",      "0",      "0-",    "x-1",      "0-0",
+                                        "0-10 ", "00-10",  "64-10", "99999-10", "-1-10",
+                                        "0--10", "0-1000", "1-10",  "0-+10"};
     struct error error;
     uint64_t serial;
     unsigned relay;

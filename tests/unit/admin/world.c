@@ -5,7 +5,8 @@
 
 static const char text[] =
     "state-folder = \"/var/lib/holdfast\"\n"
-    "listener shop { bind = {\"127.0.0.1:443\", \"[::1]:443\"} certificates = {c, d} upstream = app }\n"
+    "listener shop { bind = {\"127.0.0.1:443\", \"[::1]:443\"} certificates = {c, d} upstream = "
+    "app }\n"
     "listener mail { bind = \"127.0.0.1:993\" certificates = d upstream = mail }\n"
     "upstream app { servers = {\"10.0.0.5:8080\", \"10.0.0.6:8080 weight=3\"} }\n"
     "upstream mail { servers = {\"unix:/run/mail.sock\", \"localhost:993\"} }\n"
@@ -29,7 +30,8 @@ void world_init(struct world *world)
         size_t size = arena_metadata_size(WORLD_SLOTS);
         void *metadata = aligned_alloc(4096, (size + 4095) & ~(size_t)4095);
         memset(metadata, 0, size);
-        assert_true(arena_attach(&world->view.arenas[i], metadata, size, NULL, NULL, WORLD_SLOTS, 64));
+        assert_true(
+            arena_attach(&world->view.arenas[i], metadata, size, NULL, NULL, WORLD_SLOTS, 64));
     }
 }
 
@@ -46,7 +48,8 @@ struct slot *world_session(struct world *world, unsigned relay, uint32_t index, 
 {
     struct arena *arena = &world->view.arenas[relay];
     struct slot *slot = &arena->slots[index];
-    static const uint8_t client[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 7};
+    static const uint8_t client[16] = {
+        [10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 7};
 
     slot->serial = serial;
     slot->state = SESSION_OPEN;

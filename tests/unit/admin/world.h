@@ -1,4 +1,5 @@
-/* A daemon's shared state on the heap: two workers each, a configuration with hostile names, one arena per relay. */
+/* A daemon's shared state on the heap: two workers each, a configuration with hostile names, one
+ * arena per relay. */
 #pragma once
 
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* session/board.h: numbers, sums, histograms, and the event rings as a writer and control see them. */
+/* session/board.h: numbers, sums, histograms, and the event rings as a writer and control see them.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,7 +64,8 @@ static void worker_numbers_are_distinct(void **state)
     assert_int_equal(board_worker_number(PROCESS_SUPERVISOR, 0), 0);
     assert_int_equal(board_worker_number(PROCESS_CONTROL, 0), 1);
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++) {
-        unsigned handshaker = board_worker_number(PROCESS_HANDSHAKER, i), relay = board_worker_number(PROCESS_RELAY, i);
+        unsigned handshaker = board_worker_number(PROCESS_HANDSHAKER, i),
+                 relay = board_worker_number(PROCESS_RELAY, i);
         assert_in_range(handshaker, 2, BOARD_PROCESSES - 1);
         assert_in_range(relay, 2, BOARD_PROCESSES - 1);
         assert_false(used[handshaker]);
@@ -93,8 +95,17 @@ static void histogram_buckets_have_inclusive_upper_bounds(void **state)
     static const struct {
         uint64_t duration_us;
         unsigned bucket;
-    } cases[] = {{0, 0},   {1, 0},   {64, 0},  {65, 1}, {128, 1}, {129, 2}, {256, 2},
-                 {257, 3}, {64ull << 30, 30}, {(64ull << 30) + 1, 31}, {UINT64_MAX / 2, 31}};
+    } cases[] = {{0, 0},
+                 {1, 0},
+                 {64, 0},
+                 {65, 1},
+                 {128, 1},
+                 {129, 2},
+                 {256, 2},
+                 {257, 3},
+                 {64ull << 30, 30},
+                 {(64ull << 30) + 1, 31},
+                 {UINT64_MAX / 2, 31}};
     (void)state;
 
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -153,9 +164,12 @@ static void control_is_woken_once_per_batch(void **state)
     assert_true(notified(world));
     event_flush(&world->writer);
     assert_false(notified(world));
-    assert_non_null(ring_peek(events_ring(world->events, WORKER, true), sizeof(struct event), EVENT_RARE_CAPACITY));
-    assert_null(ring_peek(events_ring(world->events, WORKER, false), sizeof(struct event), EVENT_BULK_CAPACITY));
-    assert_null(ring_peek(events_ring(world->events, WORKER + 1, true), sizeof(struct event), EVENT_RARE_CAPACITY));
+    assert_non_null(ring_peek(events_ring(world->events, WORKER, true), sizeof(struct event),
+                              EVENT_RARE_CAPACITY));
+    assert_null(ring_peek(events_ring(world->events, WORKER, false), sizeof(struct event),
+                          EVENT_BULK_CAPACITY));
+    assert_null(ring_peek(events_ring(world->events, WORKER + 1, true), sizeof(struct event),
+                          EVENT_RARE_CAPACITY));
 }
 
 static void a_flood_is_counted_and_leaves_room_for_rare_events(void **state)
@@ -170,7 +184,8 @@ static void a_flood_is_counted_and_leaves_room_for_rare_events(void **state)
         written++;
     }
     assert_in_range(written, EVENT_BULK_CAPACITY - 1, EVENT_BULK_CAPACITY);
-    assert_int_equal(world->board->processes[WORKER].counters[COUNTER_EVENTS_DROPPED], 2 * EVENT_BULK_CAPACITY - written);
+    assert_int_equal(world->board->processes[WORKER].counters[COUNTER_EVENTS_DROPPED],
+                     2 * EVENT_BULK_CAPACITY - written);
     assert_non_null(event_begin(&world->writer, EVENT_CERTIFICATE_REFUSED));
 }
 
@@ -183,7 +198,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(sums_cover_all_processes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_event_begins_with_nothing_known, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_is_woken_once_per_batch, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_flood_is_counted_and_leaves_room_for_rare_events, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_flood_is_counted_and_leaves_room_for_rare_events, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,162 @@
+/* admin/http.h over real connections: wrong methods and paths, garbage, too many connections. The
+ * server runs in a child. */
+#include "world.h"
+
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "admin/http.h"
+#include "base/clock.h"
+
+static struct world world;
+static struct sockaddr_in address = {.sin_family = AF_INET};
+static pid_t child;
+
+static int start(void **state)
+{
+    socklen_t size = sizeof address;
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    (void)state;
+
+    signal(SIGPIPE, SIG_IGN);
+    world_init(&world);
+    free(world.board);
+    world.board =
+        mmap(NULL, sizeof *world.board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    world.view.board = world.board;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(listening, (const struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(listening, 128), 0);
+    assert_int_equal(getsockname(listening, (struct sockaddr *)&address, &size), 0);
+    child = fork();
+    if (child == 0) {
+        struct loop *loop = loop_new();
+        struct http *http = http_new(loop, &world.view);
+        _exit(http == NULL || !http_listen(http, listening) ? 1 : loop_run(loop));
+    }
+    close(listening);
+    return 0;
+}
+
+static int finish(void **state)
+{
+    int status;
+    (void)state;
+
+    assert_int_equal(waitpid(child, &status, WNOHANG), 0);
+    kill(child, SIGKILL);
+    waitpid(child, &status, 0);
+    munmap(world.board, sizeof *world.board);
+    world.board = NULL;
+    world_fini(&world);
+    return 0;
+}
+
+static int connect_here(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static const char *exchange(const char *request)
+{
+    static char answer[1 << 18];
+    size_t have = 0;
+    ssize_t part;
+    int fd = connect_here();
+
+    assert_true(send(fd, request, strlen(request), MSG_NOSIGNAL) > 0);
+    while (have < sizeof answer - 1 &&
+           (part = read(fd, answer + have, sizeof answer - 1 - have)) > 0)
+        have += (size_t)part;
+    answer[have] = '\0';
+    close(fd);
+    return answer;
+}
+
+static void assert_status(const char *answer, const char *status)
+{
+    char expected[32];
+
+    snprintf(expected, sizeof expected, "HTTP/1.1 %s ", status);
+    if (strncmp(answer, expected, strlen(expected)) != 0)
+        fail_msg("expected %s, found %.200s", status, answer);
+}
+
+#define END " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+static void what_is_not_there_is_refused(void **state)
+{
+    (void)state;
+    assert_status(exchange("GET /" END), "404");
+    assert_status(exchange("GET /metricsx" END), "404");
+    assert_status(exchange("GET /../metrics" END), "404");
+    assert_status(exchange("DELETE /metrics" END), "405");
+    assert_non_null(strstr(exchange("OPTIONS /metrics" END), "Allow: GET, HEAD"));
+    assert_status(exchange("POST /healthz HTTP/1.1\r\nHost: x\r\nConnection: "
+                           "close\r\nContent-Length: 5\r\n\r\nhello"),
+                  "405");
+    exchange("\x16\x03\x01 garbage\r\n\r\n");
+}
+
+static void health_follows_the_board(void **state)
+{
+    (void)state;
+    assert_status(exchange("GET /healthz" END), "503");
+    world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 0)].pid = 5;
+    world.board->processes[board_worker_number(PROCESS_HANDSHAKER, 0)].heartbeat_ns =
+        clock_monotonic_ns();
+    world.board->processes[board_worker_number(PROCESS_RELAY, 0)].pid = 6;
+    world.board->processes[board_worker_number(PROCESS_RELAY, 0)].heartbeat_ns =
+        clock_monotonic_ns();
+    const char *answer = exchange("GET /healthz" END);
+    assert_status(answer, "200");
+    assert_string_equal(strstr(answer, "\r\n\r\n"), "\r\n\r\nok\n");
+    world.board->draining = 1;
+    assert_status(exchange("GET /healthz" END), "503");
+    world.board->draining = 0;
+}
+
+static void metrics_are_served_whole(void **state)
+{
+    (void)state;
+    const char *answer = exchange("GET /metrics" END);
+    assert_status(answer, "200");
+    assert_non_null(strstr(answer, "Content-Type: text/plain; version=0.0.4"));
+    assert_non_null(strstr(answer, "holdfast_session_duration_seconds_count 0\n"));
+    answer = exchange("HEAD /metrics" END);
+    assert_status(answer, "200");
+    assert_string_equal(strstr(answer, "\r\n\r\n"), "\r\n\r\n");
+}
+
+/* Those who connect and say nothing do not keep the others out for good: the one over the limit is
+ * closed, and a place becomes free. */
+static void silent_connections_are_bounded(void **state)
+{
+    int fds[80];
+    (void)state;
+
+    for (size_t i = 0; i < 80; i++)
+        fds[i] = connect_here();
+    for (size_t i = 0; i < 80; i++)
+        close(fds[i]);
+    assert_status(exchange("GET /healthz" END), "200");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_there_is_refused),
+        cmocka_unit_test(health_follows_the_board),
+        cmocka_unit_test(metrics_are_served_whole),
+        cmocka_unit_test(silent_connections_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, start, finish);
+}
