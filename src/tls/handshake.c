@@ -27,6 +27,11 @@ static struct handshake *handshake_new(SSL_CTX *context)
         return NULL;
     handshake->failure.alert_sent = handshake->failure.alert_received = ALERT_NONE;
     handshake->failure.stage = "none";
+    handshake->facts = (struct handshake_facts){.suite_name = "none",
+                                                .version_name = "unknown",
+                                                .group = "none",
+                                                .signature_algorithm = "none",
+                                                .fragment_max = RECORD_PLAINTEXT_MAX};
     buffer_init(&handshake->later, LATER_MAX);
     handshake->ssl = SSL_new(context);
     BIO *bio = handshake->ssl != NULL ? handshake_bio_new(handshake) : NULL;
@@ -125,7 +130,7 @@ static const char *stage_name(const SSL *ssl)
         [TLS_ST_CR_SESSION_TICKET] = "new_session_ticket",
         [TLS_ST_CR_CHANGE] = "change_cipher_spec",
         [TLS_ST_CR_FINISHED] = "finished",
-        [TLS_ST_CW_CLNT_HELLO] = "client_hello",
+        [TLS_ST_CW_CLNT_HELLO] = "server_hello", /* awaited now */
         [TLS_ST_CW_CERT] = "certificate",
         [TLS_ST_CW_KEY_EXCH] = "client_key_exchange",
         [TLS_ST_CW_CERT_VRFY] = "certificate_verify",

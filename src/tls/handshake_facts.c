@@ -64,12 +64,25 @@ static void peer_collect(struct handshake *handshake)
         memset(facts->peer_fingerprint, 0, sizeof facts->peer_fingerprint);
 }
 
-static uint16_t fragment_max(const SSL *ssl)
+static uint16_t fragment_max(const SSL_SESSION *session)
 {
-    uint8_t code = SSL_SESSION_get_max_fragment_length(SSL_get0_session(ssl));
+    uint8_t code = SSL_SESSION_get_max_fragment_length(session);
 
     /* RFC 6066 §4: 1 to 4 mean 2^9 to 2^12. */
     return code >= 1 && code <= 4 ? (uint16_t)(256u << code) : RECORD_PLAINTEXT_MAX;
+}
+
+/* What stands in the session, which a handshake that fails early has not yet. */
+static void session_collect(struct handshake *handshake)
+{
+    const SSL_SESSION *session = SSL_get0_session(handshake->ssl);
+    const char *group =
+        session != NULL ? SSL_group_to_name(handshake->ssl, (int)SSL_get_negotiated_group(handshake->ssl)) : NULL;
+
+    handshake->facts.group = group != NULL ? group : "none";
+    handshake->facts.fragment_max = session != NULL ? fragment_max(session) : RECORD_PLAINTEXT_MAX;
+    if (session != NULL)
+        peer_collect(handshake);
 }
 
 void handshake_facts_collect(struct handshake *handshake)
@@ -86,18 +99,15 @@ void handshake_facts_collect(struct handshake *handshake)
     facts->suite_name = cipher != NULL ? SSL_CIPHER_standard_name(cipher) : "none";
     facts->resumed = SSL_session_reused(ssl) == 1;
     facts->hello_retry = handshake->hello_retry;
-    const char *group = SSL_group_to_name(ssl, (int)SSL_get_negotiated_group(ssl));
-    facts->group = group != NULL ? group : "none";
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_size);
     facts->alpn_size = alpn_size <= sizeof handshake->alpn ? alpn_size : 0;
     if (facts->alpn_size > 0)
         memcpy(handshake->alpn, alpn, facts->alpn_size);
     facts->alpn = handshake->alpn;
-    facts->fragment_max = fragment_max(ssl);
     facts->records_read = handshake->read.records;
     facts->records_written = handshake->write.records;
     signature_collect(handshake);
-    peer_collect(handshake);
+    session_collect(handshake);
     ERR_clear_error();
 }
 
