@@ -81,7 +81,8 @@ static size_t drain_ring(struct event_feed *feed, unsigned worker, bool rare, si
         struct event event;
         memcpy(&event, record, sizeof event);
         ring_release(ring);
-        event.worker = (uint16_t)worker;
+        if (worker != board_worker_number(PROCESS_SUPERVISOR, 0))
+            event.worker = (uint16_t)worker; /* the supervisor alone may speak for others */
         handle(feed, &event);
         count++;
     }
