@@ -1,4 +1,5 @@
-/* A key pair: leaf, chain and private key as OpenSSL objects, with the facts that others ask for taken out once. */
+/* A key pair: leaf, chain and private key as OpenSSL objects, with the facts that others ask for
+ * taken out once. */
 #include "tls/certificate_internal.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct keypair {
     unsigned bits;
     int64_t not_before, not_after;
     X509 *leaf;
-    STACK_OF(X509) *chain; /* without the leaf */
+    STACK_OF(X509) * chain; /* without the leaf */
     EVP_PKEY *key;
     char **names; /* one block */
     size_t name_count;
@@ -32,7 +33,8 @@ struct keypair {
 
 const char *key_type_name(enum key_type type)
 {
-    static const char *const names[KEY_TYPE_COUNT] = {[KEY_TYPE_ECDSA] = "ecdsa", [KEY_TYPE_RSA] = "rsa"};
+    static const char *const names[KEY_TYPE_COUNT] = {
+        [KEY_TYPE_ECDSA] = "ecdsa", [KEY_TYPE_RSA] = "rsa"};
     return type < KEY_TYPE_COUNT ? names[type] : "unknown";
 }
 
@@ -57,7 +59,8 @@ char *certificate_name_text(char *destination, size_t size, const X509_NAME *nam
     AUTO(BIO) *text = BIO_new(BIO_s_mem());
     int length = 0;
 
-    /* RFC 2253 form escapes control and non-ASCII characters, so the result may be shown as it is. */
+    /* RFC 2253 form escapes control and non-ASCII characters, so the result may be shown as it is.
+     */
     if (text != NULL && X509_NAME_print_ex(text, name, 0, XN_FLAG_RFC2253) >= 0)
         length = BIO_read(text, destination, (int)size - 1);
     destination[length > 0 ? length : 0] = '\0';
@@ -94,7 +97,8 @@ static int texts_collect(struct keypair *pair, struct error *error)
     if (pair->subject != NULL) {
         memcpy(pair->subject, subject, subject_size);
         pair->issuer = memcpy(pair->subject + subject_size, issuer, issuer_size);
-        pair->serial = memcpy(pair->issuer + issuer_size, serial != NULL ? serial : "", serial_size);
+        pair->serial =
+            memcpy(pair->issuer + issuer_size, serial != NULL ? serial : "", serial_size);
     }
     OPENSSL_free(serial);
     return pair->subject != NULL ? 0 : error_set(error, ERROR_MEMORY, "out of memory");
@@ -105,19 +109,21 @@ static int facts_collect(struct keypair *pair, struct error *error)
     EVP_PKEY *public_key = X509_get0_pubkey(pair->leaf);
 
     if (public_key == NULL)
-        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the certificate's public key cannot be read: %s",
-                         openssl_reason());
-    if (!key_type_of(public_key, &pair->type))
         return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
-                         "the certificate has a key of type %s, which is not supported: use ECDSA or RSA",
-                         OBJ_nid2sn(EVP_PKEY_get_base_id(public_key)));
+                         "the certificate's public key cannot be read: %s", openssl_reason());
+    if (!key_type_of(public_key, &pair->type))
+        return error_set(
+            error, ERROR_CERTIFICATE_UNPARSABLE,
+            "the certificate has a key of type %s, which is not supported: use ECDSA or RSA",
+            OBJ_nid2sn(EVP_PKEY_get_base_id(public_key)));
     pair->bits = (unsigned)EVP_PKEY_get_bits(public_key);
     pair->not_before = certificate_time(X509_get0_notBefore(pair->leaf));
     pair->not_after = certificate_time(X509_get0_notAfter(pair->leaf));
     if (X509_digest(pair->leaf, EVP_sha256(), pair->fingerprint, NULL) != 1)
         return error_set(error, ERROR_INTERNAL, "SHA-256 failed: %s", openssl_reason());
     int result = texts_collect(pair, error);
-    return result != 0 ? result : certificate_names(pair->leaf, &pair->names, &pair->name_count, error);
+    return result != 0 ? result
+                       : certificate_names(pair->leaf, &pair->names, &pair->name_count, error);
 }
 
 /* ---- parsing ---- */
@@ -136,12 +142,14 @@ static void pem_block_fini(struct pem_block *block)
     OPENSSL_clear_free(block->data, block->data != NULL ? (size_t)block->size : 0);
 }
 
-static int certificate_take(struct keypair *pair, const struct pem_block *block, struct error *error)
+static int certificate_take(struct keypair *pair, const struct pem_block *block,
+                            struct error *error)
 {
     const unsigned char *place = block->data;
     /* Intermediates are shared, leaves are not. */
-    AUTO(X509) *certificate = pair->leaf == NULL ? d2i_X509(NULL, &place, block->size)
-                                                 : certificate_decode_shared(block->data, (size_t)block->size);
+    AUTO(X509) *certificate = pair->leaf == NULL
+                                  ? d2i_X509(NULL, &place, block->size)
+                                  : certificate_decode_shared(block->data, (size_t)block->size);
 
     if (certificate == NULL)
         return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "certificate %d cannot be parsed: %s",
@@ -150,8 +158,8 @@ static int certificate_take(struct keypair *pair, const struct pem_block *block,
         pair->leaf = certificate;
     } else {
         if (sk_X509_num(pair->chain) >= CHAIN_LENGTH_MAX)
-            return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the chain has more than %d certificates",
-                             CHAIN_LENGTH_MAX);
+            return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                             "the chain has more than %d certificates", CHAIN_LENGTH_MAX);
         if (sk_X509_push(pair->chain, certificate) <= 0)
             return error_set(error, ERROR_MEMORY, "out of memory");
     }
@@ -164,14 +172,15 @@ static int key_take(struct keypair *pair, const struct pem_block *block, struct 
     enum key_type type;
 
     if (pair->key != NULL)
-        return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "there is more than one private key");
+        return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE,
+                         "there is more than one private key");
     if (strstr(block->name, "ENCRYPTED") != NULL || block->header[0] != '\0')
         return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE,
                          "the private key is encrypted; store it without a passphrase");
     pair->key = private_key_decode(block->data, (size_t)block->size);
     if (pair->key == NULL)
-        return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "the private key cannot be parsed: %s",
-                         openssl_reason());
+        return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE,
+                         "the private key cannot be parsed: %s", openssl_reason());
     if (!key_type_of(pair->key, &type))
         return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE,
                          "the private key is of type %s, which is not supported: use ECDSA or RSA",
@@ -193,13 +202,16 @@ static bool is_private_key(const char *name)
 
 enum pem_wanted { PEM_CERTIFICATES = 1, PEM_KEYS = 2 };
 
-/* Takes the wanted blocks of one text; others (EC PARAMETERS, DH PARAMETERS, comments) are passed over. */
-static int pem_walk(struct keypair *pair, const char *text, size_t size, unsigned wanted, struct error *error)
+/* Takes the wanted blocks of one text; others (EC PARAMETERS, DH PARAMETERS, comments) are passed
+ * over. */
+static int pem_walk(struct keypair *pair, const char *text, size_t size, unsigned wanted,
+                    struct error *error)
 {
     int result = 0;
 
     if (size > KEYPAIR_PEM_MAX)
-        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the file is larger than %u bytes", KEYPAIR_PEM_MAX);
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the file is larger than %u bytes",
+                         KEYPAIR_PEM_MAX);
     AUTO(BIO) *input = BIO_new_mem_buf(text, (int)size);
     if (input == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
@@ -215,23 +227,26 @@ static int pem_walk(struct keypair *pair, const char *text, size_t size, unsigne
     }
     if (result == 0 && ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
         result = error_set(error,
-                           wanted == PEM_KEYS ? ERROR_CERTIFICATE_KEY_UNPARSABLE : ERROR_CERTIFICATE_UNPARSABLE,
+                           wanted == PEM_KEYS ? ERROR_CERTIFICATE_KEY_UNPARSABLE
+                                              : ERROR_CERTIFICATE_UNPARSABLE,
                            "damaged PEM: %s", openssl_reason());
     ERR_clear_error();
     return result;
 }
 
-static int parse_into(struct keypair *pair, const char *chain, size_t chain_size, const char *key, size_t key_size,
-                      struct error *error)
+static int parse_into(struct keypair *pair, const char *chain, size_t chain_size, const char *key,
+                      size_t key_size, struct error *error)
 {
-    int result = pem_walk(pair, chain, chain_size, key != NULL ? PEM_CERTIFICATES : PEM_CERTIFICATES | PEM_KEYS, error);
+    int result = pem_walk(pair, chain, chain_size,
+                          key != NULL ? PEM_CERTIFICATES : PEM_CERTIFICATES | PEM_KEYS, error);
 
     if (result == 0 && pair->leaf == NULL)
         result = error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "there is no certificate in it");
     if (result == 0 && key != NULL)
         result = pem_walk(pair, key, key_size, PEM_KEYS, error);
     if (result == 0 && pair->key == NULL)
-        result = error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "there is no private key in it");
+        result =
+            error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "there is no private key in it");
     return result != 0 ? result : facts_collect(pair, error);
 }
 
@@ -250,13 +265,16 @@ static struct keypair *keypair_new(void)
     return pair;
 }
 
-int keypair_assemble(struct keypair **ret_pair, X509 *leaf, X509 *issuer, EVP_PKEY *key, struct error *error)
+int keypair_assemble(struct keypair **ret_pair, X509 *leaf, X509 *issuer, EVP_PKEY *key,
+                     struct error *error)
 {
     struct keypair *pair = keypair_new();
-    /* A copy is parsed from DER and keeps those bytes; one that was just built would be encoded anew in each handshake. */
+    /* A copy is parsed from DER and keeps those bytes; one that was just built would be encoded
+     * anew in each handshake. */
     X509 *leaf_copy = X509_dup(leaf), *issuer_copy = X509_dup(issuer);
 
-    if (pair == NULL || leaf_copy == NULL || issuer_copy == NULL || sk_X509_push(pair->chain, issuer_copy) <= 0) {
+    if (pair == NULL || leaf_copy == NULL || issuer_copy == NULL ||
+        sk_X509_push(pair->chain, issuer_copy) <= 0) {
         X509_free(leaf_copy);
         X509_free(issuer_copy);
         keypair_unref(pair);
@@ -274,8 +292,8 @@ int keypair_assemble(struct keypair **ret_pair, X509 *leaf, X509 *issuer, EVP_PK
     return 0;
 }
 
-int keypair_parse(struct keypair **ret_pair, const char *chain, size_t chain_size, const char *key, size_t key_size,
-                  struct error *error)
+int keypair_parse(struct keypair **ret_pair, const char *chain, size_t chain_size, const char *key,
+                  size_t key_size, struct error *error)
 {
     struct keypair *pair = keypair_new();
 
@@ -315,7 +333,7 @@ X509 *keypair_leaf(const struct keypair *pair)
     return pair->leaf;
 }
 
-STACK_OF(X509) *keypair_chain(const struct keypair *pair)
+STACK_OF(X509) * keypair_chain(const struct keypair *pair)
 {
     return pair->chain;
 }

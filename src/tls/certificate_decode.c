@@ -1,5 +1,6 @@
-/* DER to OpenSSL objects, without paying twice: OpenSSL 3.0 collects all its decoders for each key that it reads (0.1 to 0.3 ms), and
- * thousands of certificates come with the same few intermediates. */
+/* DER to OpenSSL objects, without paying twice: OpenSSL 3.0 collects all its decoders for each key
+ * that it reads (0.1 to 0.3 ms), and thousands of certificates come with the same few
+ * intermediates. */
 #include "tls/certificate_internal.h"
 
 #include <stdlib.h>
@@ -14,7 +15,8 @@ EVP_PKEY *private_key_decode(const uint8_t *der, size_t size)
     static EVP_PKEY *decoded;         /* where it puts its result */
 
     if (decoder == NULL)
-        decoder = OSSL_DECODER_CTX_new_for_pkey(&decoded, "DER", NULL, NULL, EVP_PKEY_KEYPAIR, NULL, NULL);
+        decoder = OSSL_DECODER_CTX_new_for_pkey(&decoded, "DER", NULL, NULL, EVP_PKEY_KEYPAIR, NULL,
+                                                NULL);
     if (decoder == NULL || OSSL_DECODER_from_data(decoder, &der, &size) != 1) {
         EVP_PKEY_free(decoded);
         decoded = NULL;

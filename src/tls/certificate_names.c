@@ -1,4 +1,5 @@
-/* Subject alternative names: extracting them and matching a host against them (RFC 6125, RFC 9525). */
+/* Subject alternative names: extracting them and matching a host against them (RFC 6125, RFC 9525).
+ */
 #include "tls/certificate_internal.h"
 
 #include <arpa/inet.h>
@@ -12,7 +13,8 @@
 
 #define NAME_SIZE_MAX 256 /* a DNS name has at most 253 characters */
 
-/* Lower-cases a DNS name that a certificate carries; refuses what cannot be one (also an embedded zero byte). */
+/* Lower-cases a DNS name that a certificate carries; refuses what cannot be one (also an embedded
+ * zero byte). */
 static bool dns_name_text(char text[NAME_SIZE_MAX], const ASN1_STRING *name)
 {
     const unsigned char *data = ASN1_STRING_get0_data(name);
@@ -81,12 +83,12 @@ static int names_of_common_name(const X509 *certificate, char ***ret_names, size
     return 0;
 }
 
-int certificate_names(const X509 *certificate, char ***ret_names, size_t *ret_count, struct error *error)
+int certificate_names(const X509 *certificate, char ***ret_names, size_t *ret_count,
+                      struct error *error)
 {
     char text[NAME_SIZE_MAX];
     size_t count = 0, text_size = 0;
-    AUTO(GENERAL_NAMES) *list =
-        X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
+    AUTO(GENERAL_NAMES) *list = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
 
     if (list == NULL)
         return names_of_common_name(certificate, ret_names, ret_count, error);
@@ -97,8 +99,8 @@ int certificate_names(const X509 *certificate, char ***ret_names, size_t *ret_co
         }
     }
     if (count > KEYPAIR_NAMES_MAX)
-        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the certificate has %zu names, more than %d",
-                         count, KEYPAIR_NAMES_MAX);
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                         "the certificate has %zu names, more than %d", count, KEYPAIR_NAMES_MAX);
     char **names = names_allocate(count, text_size);
     if (names == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
@@ -124,7 +126,8 @@ static bool wildcard_covers(const char *pattern, const char *name)
            strchr(pattern + 2, '.') != NULL && strcmp(pattern + 1, rest) == 0;
 }
 
-/* Brings a host as people write it into the form of keypair_names(). Returns false for what is no name. */
+/* Brings a host as people write it into the form of keypair_names(). Returns false for what is no
+ * name. */
 static bool host_normalise(char text[NAME_SIZE_MAX], const char *host, bool *ret_address)
 {
     unsigned char address[16];

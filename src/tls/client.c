@@ -29,22 +29,24 @@ static int set_trust(SSL_CTX *context, const struct tls_client_policy *policy, s
     return result;
 }
 
-/* Which certificate a server with several shows is decided by the signature algorithms (TLS 1.3) and the suites (TLS 1.2). */
+/* Which certificate a server with several shows is decided by the signature algorithms (TLS 1.3)
+ * and the suites (TLS 1.2). */
 static bool set_key_type(SSL_CTX *context, int only_key_type)
 {
     switch (only_key_type) {
     case KEY_TYPE_ECDSA:
-        return SSL_CTX_set1_sigalgs_list(context, CONTEXT_SIGNATURES_ECDSA) == 1 &&
+        return SSL_CTX_set1_sigalgs_list(context, context_text(CONTEXT_SIGNATURES_ECDSA)) == 1 &&
                SSL_CTX_set_cipher_list(context, CONTEXT_SUITES_ECDSA) == 1;
     case KEY_TYPE_RSA:
-        return SSL_CTX_set1_sigalgs_list(context, CONTEXT_SIGNATURES_RSA) == 1 &&
+        return SSL_CTX_set1_sigalgs_list(context, context_text(CONTEXT_SIGNATURES_RSA)) == 1 &&
                SSL_CTX_set_cipher_list(context, CONTEXT_SUITES_RSA) == 1;
     default:
         return SSL_CTX_set_cipher_list(context, CONTEXT_SUITES_ECDSA ":" CONTEXT_SUITES_RSA) == 1;
     }
 }
 
-static int set_protocol(SSL_CTX *context, const struct tls_client_policy *policy, struct error *error)
+static int set_protocol(SSL_CTX *context, const struct tls_client_policy *policy,
+                        struct error *error)
 {
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
     SSL_CTX_clear_options(context, SSL_OP_ENABLE_KTLS);
@@ -64,7 +66,8 @@ static int set_protocol(SSL_CTX *context, const struct tls_client_policy *policy
     return context_set_groups(context, NULL, error);
 }
 
-int tls_client_new(struct tls_client **ret_client, const struct tls_client_policy *policy, struct error *error)
+int tls_client_new(struct tls_client **ret_client, const struct tls_client_policy *policy,
+                   struct error *error)
 {
     struct tls_client *client = calloc(1, sizeof *client);
     int result;
@@ -80,7 +83,8 @@ int tls_client_new(struct tls_client **ret_client, const struct tls_client_polic
     }
     if ((result = set_protocol(client->context, policy, error)) != 0 ||
         (result = set_trust(client->context, policy, error)) != 0 ||
-        (policy->identity != NULL && (result = context_use_keypair(client->context, policy->identity, error)) != 0))
+        (policy->identity != NULL &&
+         (result = context_use_keypair(client->context, policy->identity, error)) != 0))
         goto failed;
     *ret_client = client;
     return 0;

@@ -8,7 +8,7 @@
 #include "tls/certificate_internal.h"
 #include "tls/openssl_auto.h"
 
-#define HYBRID_GROUP "X25519MLKEM768"
+#define HYBRID_GROUP    "X25519MLKEM768"
 #define GROUPS_SIZE_MAX 512
 
 /* Copies the list without the hybrid group. Returns false when it does not fit. */
@@ -19,7 +19,8 @@ static bool groups_without_hybrid(char *destination, size_t size, const char *gr
     destination[0] = '\0';
     while (*groups != '\0') {
         size_t length = strcspn(groups, ":");
-        bool hybrid = length == strlen(HYBRID_GROUP) && strncasecmp(groups, HYBRID_GROUP, length) == 0;
+        bool hybrid =
+            length == strlen(HYBRID_GROUP) && strncasecmp(groups, HYBRID_GROUP, length) == 0;
         if (!hybrid && length > 0) {
             if (used + length + 2 > size)
                 return false;
@@ -40,13 +41,14 @@ int context_set_groups(SSL_CTX *context, const char *groups, struct error *error
 
     if (groups == NULL)
         groups = tls_default_groups();
-    if (SSL_CTX_set1_groups_list(context, groups) == 1)
+    if (SSL_CTX_set1_groups_list(context, context_text(groups)) == 1)
         return 0;
     ERR_clear_error();
     if (groups_without_hybrid(classic, sizeof classic, groups) && classic[0] != '\0' &&
         SSL_CTX_set1_groups_list(context, classic) == 1)
         return 0;
-    return error_set(error, ERROR_CONFIG, "cannot use the key exchange groups \"%s\": %s", groups, openssl_reason());
+    return error_set(error, ERROR_CONFIG, "cannot use the key exchange groups \"%s\": %s", groups,
+                     openssl_reason());
 }
 
 const char *tls_default_groups(void)
@@ -56,7 +58,8 @@ const char *tls_default_groups(void)
 
     if (chosen == NULL) {
         SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-        bool has_hybrid = context != NULL && SSL_CTX_set1_groups_list(context, with_hybrid) == 1;
+        bool has_hybrid =
+            context != NULL && SSL_CTX_set1_groups_list(context, context_text(with_hybrid)) == 1;
         ERR_clear_error();
         SSL_CTX_free(context);
         chosen = has_hybrid ? with_hybrid : strchr(with_hybrid, ':') + 1;
@@ -66,8 +69,9 @@ const char *tls_default_groups(void)
 
 int context_use_keypair(SSL_CTX *context, struct keypair *pair, struct error *error)
 {
-    if (SSL_CTX_use_cert_and_key(context, keypair_leaf(pair), keypair_private_key(pair), keypair_chain(pair), 1) != 1)
-        return error_set(error, ERROR_TLS, "OpenSSL refuses the certificate of %s: %s", keypair_subject(pair),
-                         openssl_reason());
+    if (SSL_CTX_use_cert_and_key(context, keypair_leaf(pair), keypair_private_key(pair),
+                                 keypair_chain(pair), 1) != 1)
+        return error_set(error, ERROR_TLS, "OpenSSL refuses the certificate of %s: %s",
+                         keypair_subject(pair), openssl_reason());
     return 0;
 }

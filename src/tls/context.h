@@ -6,7 +6,8 @@
 #include "tls/handshake.h"
 
 /* The suites that leg.h can carry. */
-#define CONTEXT_SUITES_TLS13 "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+#define CONTEXT_SUITES_TLS13                                                                       \
+    "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 #define CONTEXT_SUITES_ECDSA                                                                       \
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384"
 #define CONTEXT_SUITES_RSA                                                                         \
@@ -16,7 +17,14 @@
 #define CONTEXT_SIGNATURES_RSA                                                                     \
     "RSA-PSS+SHA256:RSA+SHA256:RSA-PSS+SHA384:RSA+SHA384:RSA-PSS+SHA512:RSA+SHA512"
 
-/* Sets the groups of an OpenSSL list, leaving out X25519MLKEM768 when the library lacks it. NULL: tls_default_groups(). */
+/* Text for those of OpenSSL's macros that cast `const` away, though nothing is written. */
+static inline char *context_text(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
+/* Sets the groups of an OpenSSL list, leaving out X25519MLKEM768 when the library lacks it. NULL:
+ * tls_default_groups(). */
 MUST_CHECK int context_set_groups(SSL_CTX *context, const char *groups, struct error *error);
 
 /* Uses the pair's certificate, chain and key. */

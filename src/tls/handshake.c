@@ -60,9 +60,10 @@ struct handshake *handshake_new_server(struct tls_server *server)
 static bool set_server_name(struct handshake *handshake, const char *name)
 {
     unsigned char address[16];
-    bool is_address = inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
+    bool is_address =
+        inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
 
-    if (!is_address && SSL_set_tlsext_host_name(handshake->ssl, name) != 1)
+    if (!is_address && SSL_set_tlsext_host_name(handshake->ssl, context_text(name)) != 1)
         return false;
     if (!tls_client_verifies(handshake->client))
         return true;
@@ -100,7 +101,8 @@ void handshake_free(struct handshake *handshake)
     free(handshake);
 }
 
-/* Marked as shut down on both sides, so that OpenSSL neither sends anything nor declares the session bad. */
+/* Marked as shut down on both sides, so that OpenSSL neither sends anything nor declares the
+ * session bad. */
 void handshake_ssl_free(struct handshake *handshake)
 {
     secret_wipe(&handshake->read, sizeof handshake->read);
@@ -231,7 +233,8 @@ void handshake_sent(struct handshake *handshake, size_t size)
 {
     handshake->output_sent += size;
     /* Records under keys stay for the wire check. */
-    bool needed = handshake->write.epoch != EPOCH_PLAIN && handshake->ssl != NULL && !handshake->streaming;
+    bool needed =
+        handshake->write.epoch != EPOCH_PLAIN && handshake->ssl != NULL && !handshake->streaming;
     if (handshake->output_sent == handshake->output.size && !needed) {
         buffer_consume(&handshake->output, handshake->output.size);
         handshake->output_sent = 0;

@@ -1,5 +1,6 @@
-/* What OpenSSL tells while a handshake runs: secrets (the observer of key_schedule.h), records and alerts (message callback), and the bytes
- * themselves (a BIO of our own that hands over one record at a time). Nothing of it is written anywhere. */
+/* What OpenSSL tells while a handshake runs: secrets (the observer of key_schedule.h), records and
+ * alerts (message callback), and the bytes themselves (a BIO of our own that hands over one record
+ * at a time). Nothing of it is written anywhere. */
 #include "tls/handshake_internal.h"
 
 #include <string.h>
@@ -14,8 +15,10 @@ static struct handshake *handshake_of(const SSL *ssl)
 
 /* ---- secrets ---- */
 
-/* A traffic secret is derived at the moment when that direction changes to it (RFC 9846 §7.1 has the labels). */
-void handshake_on_secret(void *context, const char *label, size_t label_size, const uint8_t *secret, size_t secret_size)
+/* A traffic secret is derived at the moment when that direction changes to it (RFC 9846 §7.1 has
+ * the labels). */
+void handshake_on_secret(void *context, const char *label, size_t label_size, const uint8_t *secret,
+                         size_t secret_size)
 {
     static const struct {
         const char *label; /* all of the same size */
@@ -63,15 +66,17 @@ static void on_record(struct handshake *handshake, bool written, const uint8_t *
 static bool is_hello_retry(const uint8_t *message, size_t size)
 {
     /* RFC 9846 §4.1.3: SHA-256 of "HelloRetryRequest" in place of the random. */
-    static const uint8_t random[] = {0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c,
-                                     0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb,
-                                     0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
+    static const uint8_t random[] = {0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11,
+                                     0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+                                     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e,
+                                     0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
 
     return size >= 6 + sizeof random && message[0] == SSL3_MT_SERVER_HELLO &&
            memcmp(message + 6, random, sizeof random) == 0;
 }
 
-static void on_message(int written, int version, int type, const void *data, size_t size, SSL *ssl, void *argument)
+static void on_message(int written, int version, int type, const void *data, size_t size, SSL *ssl,
+                       void *argument)
 {
     struct handshake *handshake = handshake_of(ssl);
     const uint8_t *bytes = data;
@@ -96,8 +101,8 @@ void context_capture(SSL_CTX *context)
 
 /* ---- bytes ---- */
 
-/* Makes the next complete record readable. What cannot be a record is passed on as a whole, to be refused at once instead of being
- * waited for. */
+/* Makes the next complete record readable. What cannot be a record is passed on as a whole, to be
+ * refused at once instead of being waited for. */
 static bool record_next(struct handshake *handshake)
 {
     const uint8_t *input = handshake->input;
@@ -105,8 +110,9 @@ static bool record_next(struct handshake *handshake)
     if (handshake->input_size < RECORD_HEADER_SIZE)
         return false;
     size_t size = RECORD_HEADER_SIZE + ((size_t)input[3] << 8 | input[4]);
-    handshake->garbage = input[0] < RECORD_CHANGE_CIPHER_SPEC || input[0] > RECORD_APPLICATION_DATA ||
-                         input[1] != 3 || size > RECORD_WIRE_MAX_TLS12;
+    handshake->garbage = input[0] < RECORD_CHANGE_CIPHER_SPEC ||
+                         input[0] > RECORD_APPLICATION_DATA || input[1] != 3 ||
+                         size > RECORD_WIRE_MAX_TLS12;
     if (handshake->garbage)
         size = handshake->input_size;
     if (size > handshake->input_size)
@@ -160,7 +166,8 @@ BIO *handshake_bio_new(struct handshake *handshake)
 
     if (method == NULL) {
         method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "handshake");
-        if (method == NULL || BIO_meth_set_read(method, bio_read) != 1 || BIO_meth_set_write(method, bio_write) != 1 ||
+        if (method == NULL || BIO_meth_set_read(method, bio_read) != 1 ||
+            BIO_meth_set_write(method, bio_write) != 1 ||
             BIO_meth_set_ctrl(method, bio_control) != 1) {
             BIO_meth_free(method);
             method = NULL;

@@ -1,12 +1,15 @@
 /* Taking a finished session over from OpenSSL, and proving on the wire that it was taken rightly.
  *
  * What is checked, beyond OpenSSL holding nothing back and the suite being one of ours:
- *  - TLS 1.3: every record that we wrote under the application key (NewSessionTickets; they may be split) opens with the
- *    taken secret at the sequence numbers 0, 1, …, and their number is the one that OpenSSL reported. When there was none (no tickets, or
- *    we are the client), nothing on the wire is under that key yet; then our Finished must open with the handshake secret that the
- *    same key log gave, which proves that log and wire belong together. The read direction has seen no record.
- *  - TLS 1.2: our Finished opens with our write key and the peer's Finished with the read key, each at sequence number 0 and as the only
- *    record under its key; the explicit nonce goes on from the one in our Finished. */
+ *  - TLS 1.3: every record that we wrote under the application key (NewSessionTickets; they may be
+ * split) opens with the taken secret at the sequence numbers 0, 1, …, and their number is the one
+ * that OpenSSL reported. When there was none (no tickets, or we are the client), nothing on the
+ * wire is under that key yet; then our Finished must open with the handshake secret that the same
+ * key log gave, which proves that log and wire belong together. The read direction has seen no
+ * record.
+ *  - TLS 1.2: our Finished opens with our write key and the peer's Finished with the read key, each
+ * at sequence number 0 and as the only record under its key; the explicit nonce goes on from the
+ * one in our Finished. */
 #include "tls/handshake_internal.h"
 
 #include <string.h>
@@ -26,7 +29,8 @@ struct detach {
 
 static int mismatch(struct detach *detach, const char *reason)
 {
-    return error_set(detach->error, ERROR_TLS, "cannot detach the session from OpenSSL: %s", reason);
+    return error_set(detach->error, ERROR_TLS, "cannot detach the session from OpenSSL: %s",
+                     reason);
 }
 
 /* ---- walking our last flight ---- */
@@ -36,9 +40,11 @@ struct wire_record {
     size_t size;
 };
 
-/* The records of the kept output that matter, in the order of sending. Returns how many there are (the last `maximum` are
- * stored, oldest first), or -1 when the output does not consist of whole records. */
-static long flight_collect(const struct handshake *handshake, struct wire_record *ret_records, size_t maximum)
+/* The records of the kept output that matter, in the order of sending. Returns how many there are
+ * (the last `maximum` are stored, oldest first), or -1 when the output does not consist of whole
+ * records. */
+static long flight_collect(const struct handshake *handshake, struct wire_record *ret_records,
+                           size_t maximum)
 {
     const uint8_t *data = handshake->output.data;
     size_t left = handshake->output.size;
@@ -62,14 +68,16 @@ static long flight_collect(const struct handshake *handshake, struct wire_record
     return (long)count;
 }
 
-/* Opens one record of ours or the peer's and forgets the content; true when it is a handshake message. */
-static bool opens(struct detach *detach, const struct record_key *key, uint64_t *sequence, const uint8_t *record,
-                  size_t size)
+/* Opens one record of ours or the peer's and forgets the content; true when it is a handshake
+ * message. */
+static bool opens(struct detach *detach, const struct record_key *key, uint64_t *sequence,
+                  const uint8_t *record, size_t size)
 {
     uint8_t plain[RECORD_WIRE_MAX_TLS12];
     struct record_opened opened;
 
-    if (record_open(detach->crypto, detach->suite, key, sequence, record, size, plain, &opened) != RECORD_OPENED)
+    if (record_open(detach->crypto, detach->suite, key, sequence, record, size, plain, &opened) !=
+        RECORD_OPENED)
         return false;
     secret_wipe(plain, opened.size);
     return opened.type == RECORD_HANDSHAKE && opened.consumed == size;
@@ -80,7 +88,8 @@ static bool opens(struct detach *detach, const struct record_key *key, uint64_t 
 #define FLIGHT_RECORDS_MAX 64 /* seven tickets of several records each */
 
 /* Nothing was written under the application key: our Finished must open under the handshake key. */
-static int check_finished(struct detach *detach, const struct wire_record *finished, size_t handshake_records)
+static int check_finished(struct detach *detach, const struct wire_record *finished,
+                          size_t handshake_records)
 {
     struct record_key key = {0};
     uint64_t sequence = handshake_records - 1;
@@ -114,7 +123,9 @@ static int check_flight_tls13(struct detach *detach)
         if (!opens(detach, &detach->keys.write[0], &sequence, records[i].data, records[i].size))
             return mismatch(detach, "a record of our last flight does not open with the taken key");
     }
-    return sequence == written ? 0 : mismatch(detach, "the records of our last flight do not match the count");
+    return sequence == written
+               ? 0
+               : mismatch(detach, "the records of our last flight do not match the count");
 }
 
 static int take_tls13(struct detach *detach)
@@ -158,8 +169,9 @@ static int check_flight_tls12(struct detach *detach)
     if (flight_collect(handshake, &finished, 1) <= 0 ||
         !opens(detach, &detach->keys.write[0], &write_sequence, finished.data, finished.size))
         return mismatch(detach, "our Finished does not open with the taken key");
-    if (handshake->last_record_size == 0 || !opens(detach, &detach->keys.read[0], &read_sequence, handshake->last_record,
-                                                   handshake->last_record_size))
+    if (handshake->last_record_size == 0 ||
+        !opens(detach, &detach->keys.read[0], &read_sequence, handshake->last_record,
+               handshake->last_record_size))
         return mismatch(detach, "the peer's Finished does not open with the taken key");
     if (detach->suite->explicit_nonce)
         detach->leg.write_nonce = explicit_nonce(finished.data) + 1;
@@ -178,11 +190,14 @@ static int take_tls12(struct detach *detach)
         of_client = &detach->keys.write[0];
         of_server = &detach->keys.read[0];
     }
-    bool good = SSL_SESSION_get_master_key(SSL_get0_session(handshake->ssl), master_secret, sizeof master_secret) ==
-                    sizeof master_secret &&
-                SSL_get_client_random(handshake->ssl, client_random, sizeof client_random) == sizeof client_random &&
-                SSL_get_server_random(handshake->ssl, server_random, sizeof server_random) == sizeof server_random &&
-                record_key_block(detach->suite, master_secret, client_random, server_random, of_client, of_server);
+    bool good = SSL_SESSION_get_master_key(SSL_get0_session(handshake->ssl), master_secret,
+                                           sizeof master_secret) == sizeof master_secret &&
+                SSL_get_client_random(handshake->ssl, client_random, sizeof client_random) ==
+                    sizeof client_random &&
+                SSL_get_server_random(handshake->ssl, server_random, sizeof server_random) ==
+                    sizeof server_random &&
+                record_key_block(detach->suite, master_secret, client_random, server_random,
+                                 of_client, of_server);
     secret_wipe(master_secret, sizeof master_secret);
     return good ? check_flight_tls12(detach) : mismatch(detach, "the key derivation failed");
 }
@@ -193,7 +208,8 @@ static int check_quiet(struct detach *detach)
 {
     struct handshake *handshake = detach->handshake;
 
-    if (handshake->status != HANDSHAKE_DONE || handshake->ssl == NULL || !SSL_is_init_finished(handshake->ssl))
+    if (handshake->status != HANDSHAKE_DONE || handshake->ssl == NULL ||
+        !SSL_is_init_finished(handshake->ssl))
         return mismatch(detach, "the handshake is not finished");
     if (handshake->streaming || handshake->later.size > 0)
         return mismatch(detach, "the session is already in use");
@@ -202,7 +218,9 @@ static int check_quiet(struct detach *detach)
     if (handshake->output_sent != handshake->output.size)
         return mismatch(detach, "the last flight has not been sent");
     detach->suite = suite_find(handshake->facts.version, handshake->facts.suite);
-    return detach->suite != NULL ? 0 : mismatch(detach, "the cipher suite is not one that can be carried");
+    return detach->suite != NULL
+               ? 0
+               : mismatch(detach, "the cipher suite is not one that can be carried");
 }
 
 int handshake_detach(struct handshake *handshake, struct record_crypto *crypto, struct leg *ret_leg,
@@ -212,8 +230,10 @@ int handshake_detach(struct handshake *handshake, struct record_crypto *crypto, 
     int result = check_quiet(&detach);
 
     if (result == 0) {
-        leg_init(&detach.leg, detach.suite, handshake_is_client(handshake), handshake->facts.fragment_max);
-        result = handshake->facts.version == TLS_VERSION_1_3 ? take_tls13(&detach) : take_tls12(&detach);
+        leg_init(&detach.leg, detach.suite, handshake_is_client(handshake),
+                 handshake->facts.fragment_max);
+        result =
+            handshake->facts.version == TLS_VERSION_1_3 ? take_tls13(&detach) : take_tls12(&detach);
     }
     if (result == 0) {
         *ret_leg = detach.leg;

@@ -10,7 +10,9 @@
 
 static const char *version_name(uint16_t version)
 {
-    return version == TLS_VERSION_1_3 ? "TLSv1.3" : version == TLS_VERSION_1_2 ? "TLSv1.2" : "unknown";
+    return version == TLS_VERSION_1_3   ? "TLSv1.3"
+           : version == TLS_VERSION_1_2 ? "TLSv1.2"
+                                        : "unknown";
 }
 
 static const char *signature_name(int key_nid, int digest_nid)
@@ -19,10 +21,14 @@ static const char *signature_name(int key_nid, int digest_nid)
         int key, digest;
         const char *name;
     } names[] = {
-        {EVP_PKEY_EC, NID_sha256, "ecdsa_sha256"},          {EVP_PKEY_EC, NID_sha384, "ecdsa_sha384"},
-        {EVP_PKEY_EC, NID_sha512, "ecdsa_sha512"},          {EVP_PKEY_RSA_PSS, NID_sha256, "rsa_pss_sha256"},
-        {EVP_PKEY_RSA_PSS, NID_sha384, "rsa_pss_sha384"},   {EVP_PKEY_RSA_PSS, NID_sha512, "rsa_pss_sha512"},
-        {EVP_PKEY_RSA, NID_sha256, "rsa_pkcs1_sha256"},     {EVP_PKEY_RSA, NID_sha384, "rsa_pkcs1_sha384"},
+        {EVP_PKEY_EC, NID_sha256, "ecdsa_sha256"},
+        {EVP_PKEY_EC, NID_sha384, "ecdsa_sha384"},
+        {EVP_PKEY_EC, NID_sha512, "ecdsa_sha512"},
+        {EVP_PKEY_RSA_PSS, NID_sha256, "rsa_pss_sha256"},
+        {EVP_PKEY_RSA_PSS, NID_sha384, "rsa_pss_sha384"},
+        {EVP_PKEY_RSA_PSS, NID_sha512, "rsa_pss_sha512"},
+        {EVP_PKEY_RSA, NID_sha256, "rsa_pkcs1_sha256"},
+        {EVP_PKEY_RSA, NID_sha384, "rsa_pkcs1_sha384"},
         {EVP_PKEY_RSA, NID_sha512, "rsa_pkcs1_sha512"},
     };
 
@@ -33,7 +39,8 @@ static const char *signature_name(int key_nid, int digest_nid)
     return "unknown";
 }
 
-/* The signature that proved the server's certificate: ours as server, the peer's as client. A resumed session has none. */
+/* The signature that proved the server's certificate: ours as server, the peer's as client. A
+ * resumed session has none. */
 static void signature_collect(struct handshake *handshake)
 {
     struct handshake_facts *facts = &handshake->facts;
@@ -43,9 +50,11 @@ static void signature_collect(struct handshake *handshake)
 
     facts->signature_algorithm = "none";
     facts->key_type = client ? KEY_TYPE_ECDSA : tls_server_key_type(handshake->server);
-    if (facts->resumed || (client ? SSL_get_peer_signature_type_nid(ssl, &key) : SSL_get_signature_type_nid(ssl, &key)) != 1)
+    if (facts->resumed || (client ? SSL_get_peer_signature_type_nid(ssl, &key)
+                                  : SSL_get_signature_type_nid(ssl, &key)) != 1)
         return;
-    if ((client ? SSL_get_peer_signature_nid(ssl, &digest) : SSL_get_signature_nid(ssl, &digest)) != 1)
+    if ((client ? SSL_get_peer_signature_nid(ssl, &digest) : SSL_get_signature_nid(ssl, &digest)) !=
+        1)
         return;
     facts->key_type = key == EVP_PKEY_EC ? KEY_TYPE_ECDSA : KEY_TYPE_RSA;
     facts->signature_algorithm = signature_name(key, digest);
@@ -58,8 +67,8 @@ static void peer_collect(struct handshake *handshake)
 
     if (peer == NULL)
         return;
-    facts->peer_subject = certificate_name_text(handshake->peer_subject, sizeof handshake->peer_subject,
-                                                X509_get_subject_name(peer));
+    facts->peer_subject = certificate_name_text(
+        handshake->peer_subject, sizeof handshake->peer_subject, X509_get_subject_name(peer));
     if (X509_digest(peer, EVP_sha256(), facts->peer_fingerprint, NULL) != 1)
         memset(facts->peer_fingerprint, 0, sizeof facts->peer_fingerprint);
 }
@@ -69,7 +78,7 @@ static uint16_t fragment_max(const SSL_SESSION *session)
     uint8_t code = SSL_SESSION_get_max_fragment_length(session);
 
     /* RFC 6066 §4: 1 to 4 mean 2^9 to 2^12. */
-    return code >= 1 && code <= 4 ? (uint16_t)(256u << code) : RECORD_PLAINTEXT_MAX;
+    return (uint16_t)(code >= 1 && code <= 4 ? 256u << code : RECORD_PLAINTEXT_MAX);
 }
 
 /* What stands in the session, which a handshake that fails early has not yet. */
@@ -77,7 +86,9 @@ static void session_collect(struct handshake *handshake)
 {
     const SSL_SESSION *session = SSL_get0_session(handshake->ssl);
     const char *group =
-        session != NULL ? SSL_group_to_name(handshake->ssl, (int)SSL_get_negotiated_group(handshake->ssl)) : NULL;
+        session != NULL
+            ? SSL_group_to_name(handshake->ssl, (int)SSL_get_negotiated_group(handshake->ssl))
+            : NULL;
 
     handshake->facts.group = group != NULL ? group : "none";
     handshake->facts.fragment_max = session != NULL ? fragment_max(session) : RECORD_PLAINTEXT_MAX;

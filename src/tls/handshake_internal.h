@@ -1,5 +1,6 @@
-/* The inside of a handshake, shared by its four files: handshake.c (life cycle), handshake_capture.c (what OpenSSL tells while it
- * runs), handshake_detach.c (taking the session over), handshake_stream.c (plain use without detaching). */
+/* The inside of a handshake, shared by its four files: handshake.c (life cycle),
+ * handshake_capture.c (what OpenSSL tells while it runs), handshake_detach.c (taking the session
+ * over), handshake_stream.c (plain use without detaching). */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -14,7 +15,7 @@ enum epoch { EPOCH_PLAIN, EPOCH_HANDSHAKE, EPOCH_APPLICATION };
 /* One direction of the connection as the callbacks saw it. */
 struct direction {
     enum epoch epoch;
-    uint32_t records; /* since the last change of keys */
+    uint32_t records;           /* since the last change of keys */
     uint32_t handshake_records; /* TLS 1.3: how many were under the handshake keys */
     uint8_t secret_size;
     uint8_t handshake_secret[SUITE_SECRET_MAX]; /* TLS 1.3 */
@@ -30,12 +31,14 @@ struct handshake {
     struct tls_client *client;
     enum handshake_status status;
 
-    /* What OpenSSL may read now: `record` is what is left of the record that it has begun, `input` the bytes behind it. */
+    /* What OpenSSL may read now: `record` is what is left of the record that it has begun, `input`
+     * the bytes behind it. */
     const uint8_t *record, *input;
     size_t record_size, input_size;
     bool garbage; /* `record` is no TLS record: OpenSSL is to refuse it */
 
-    struct buffer output; /* from the last flight in plaintext on; kept for the wire check even when sent */
+    struct buffer
+        output; /* from the last flight in plaintext on; kept for the wire check even when sent */
     size_t output_sent;
     struct buffer later; /* plain use: records that came after the handshake */
 
@@ -57,7 +60,8 @@ static inline bool handshake_is_client(const struct handshake *handshake)
 }
 
 /* The observer for key_schedule.h; `context` is the handshake. */
-void handshake_on_secret(void *context, const char *label, size_t label_size, const uint8_t *secret, size_t secret_size);
+void handshake_on_secret(void *context, const char *label, size_t label_size, const uint8_t *secret,
+                         size_t secret_size);
 
 /* A BIO that reads from and writes to this handshake; NULL: out of memory. */
 BIO *handshake_bio_new(struct handshake *handshake);

@@ -36,7 +36,8 @@ static bool set_serial(X509 *certificate)
         return false;
     bytes[0] = (uint8_t)((bytes[0] & 0x7f) | 0x40);
     BIGNUM *number = BN_bin2bn(bytes, sizeof bytes, NULL);
-    bool good = number != NULL && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != NULL;
+    bool good =
+        number != NULL && BN_to_ASN1_INTEGER(number, X509_get_serialNumber(certificate)) != NULL;
     BN_free(number);
     return good;
 }
@@ -49,7 +50,8 @@ static bool set_validity(X509 *certificate, time_t from, int64_t lifetime_s)
 
 static bool add_common_name(X509_NAME *name, const char *text)
 {
-    return X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8, (const unsigned char *)text, -1, -1, 0) == 1;
+    return X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8,
+                                      (const unsigned char *)text, -1, -1, 0) == 1;
 }
 
 static bool add_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
@@ -109,8 +111,8 @@ int internal_ca_create(char **ret_certificate_pem, char **ret_key_pem, struct er
     AUTO(BIO) *certificate_text = BIO_new(BIO_s_mem());
     AUTO(BIO) *key_text = BIO_new(BIO_s_secmem());
 
-    if (key == NULL || root == NULL || certificate_text == NULL || key_text == NULL || !root_fill(root, key) ||
-        PEM_write_bio_X509(certificate_text, root) != 1 ||
+    if (key == NULL || root == NULL || certificate_text == NULL || key_text == NULL ||
+        !root_fill(root, key) || PEM_write_bio_X509(certificate_text, root) != 1 ||
         PEM_write_bio_PKCS8PrivateKey(key_text, key, NULL, NULL, 0, NULL, NULL) != 1)
         return error_set(error, ERROR_TLS, "cannot make the internal CA: %s", openssl_reason());
     char *certificate_pem = text_of(certificate_text);
@@ -142,11 +144,14 @@ int internal_ca_load(struct internal_ca **ret_ca, const char *certificate_pem, c
     ca->certificate = PEM_read_bio_X509(certificate_text, NULL, NULL, NULL);
     ca->key = PEM_read_bio_PrivateKey(key_text, NULL, NULL, NULL);
     if (ca->certificate == NULL)
-        result = error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the internal CA's certificate cannot be parsed");
+        result = error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                           "the internal CA's certificate cannot be parsed");
     else if (ca->key == NULL)
-        result = error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "the internal CA's key cannot be parsed");
+        result = error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE,
+                           "the internal CA's key cannot be parsed");
     else if (X509_check_private_key(ca->certificate, ca->key) != 1)
-        result = error_set(error, ERROR_CERTIFICATE_KEY_MISMATCH, "the internal CA's key is not its certificate's");
+        result = error_set(error, ERROR_CERTIFICATE_KEY_MISMATCH,
+                           "the internal CA's key is not its certificate's");
     ERR_clear_error();
     if (result != 0) {
         internal_ca_free(ca);
@@ -173,7 +178,8 @@ static bool is_address(const char *name)
     return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
 }
 
-/* Appends one name; takes no text through OpenSSL's configuration syntax, in which a comma would begin another extension. */
+/* Appends one name; takes no text through OpenSSL's configuration syntax, in which a comma would
+ * begin another extension. */
 static bool name_add(GENERAL_NAMES *list, const char *name)
 {
     bool address = is_address(name);
@@ -200,7 +206,8 @@ static bool add_names(X509 *leaf, const char *const *names, size_t count)
         if (!name_add(list, names[i]))
             return false;
     }
-    return list != NULL && X509_add1_ext_i2d(leaf, NID_subject_alt_name, list, 0, X509V3_ADD_DEFAULT) == 1;
+    return list != NULL &&
+           X509_add1_ext_i2d(leaf, NID_subject_alt_name, list, 0, X509V3_ADD_DEFAULT) == 1;
 }
 
 /* The subject is for people only; a name longer than X.520 allows (64) is left out of it. */
@@ -209,8 +216,8 @@ static bool add_subject(X509 *leaf, const char *name)
     return strlen(name) > 64 || add_common_name(X509_get_subject_name(leaf), name);
 }
 
-static bool leaf_fill(const struct internal_ca *ca, X509 *leaf, EVP_PKEY *key, const char *const *names, size_t count,
-                      int64_t lifetime_s)
+static bool leaf_fill(const struct internal_ca *ca, X509 *leaf, EVP_PKEY *key,
+                      const char *const *names, size_t count, int64_t lifetime_s)
 {
     return X509_set_version(leaf, X509_VERSION_3) == 1 && set_serial(leaf) &&
            set_validity(leaf, time(NULL), lifetime_s) && add_subject(leaf, names[0]) &&
@@ -220,17 +227,21 @@ static bool leaf_fill(const struct internal_ca *ca, X509 *leaf, EVP_PKEY *key, c
            add_extension(leaf, ca->certificate, NID_key_usage, "critical,digitalSignature") &&
            add_extension(leaf, ca->certificate, NID_ext_key_usage, "serverAuth,clientAuth") &&
            add_extension(leaf, ca->certificate, NID_subject_key_identifier, "hash") &&
-           add_extension(leaf, ca->certificate, NID_authority_key_identifier, "keyid") && sign(leaf, ca->key);
+           add_extension(leaf, ca->certificate, NID_authority_key_identifier, "keyid") &&
+           sign(leaf, ca->key);
 }
 
-int internal_ca_issue(struct internal_ca *ca, const char *const *names, size_t name_count, enum key_type type,
-                      int64_t lifetime_s, struct keypair **ret_pair, struct error *error)
+int internal_ca_issue(struct internal_ca *ca, const char *const *names, size_t name_count,
+                      enum key_type type, int64_t lifetime_s, struct keypair **ret_pair,
+                      struct error *error)
 {
     if (name_count == 0 || name_count > KEYPAIR_NAMES_MAX)
-        return error_set(error, ERROR_USAGE, "a certificate needs 1 to %d names", KEYPAIR_NAMES_MAX);
+        return error_set(error, ERROR_USAGE, "a certificate needs 1 to %d names",
+                         KEYPAIR_NAMES_MAX);
     AUTO(EVP_PKEY) *key = type == KEY_TYPE_RSA ? EVP_RSA_gen(RSA_BITS) : EVP_EC_gen("P-256");
     AUTO(X509) *leaf = X509_new();
     if (key == NULL || leaf == NULL || !leaf_fill(ca, leaf, key, names, name_count, lifetime_s))
-        return error_set(error, ERROR_TLS, "cannot issue a certificate for %s: %s", names[0], openssl_reason());
+        return error_set(error, ERROR_TLS, "cannot issue a certificate for %s: %s", names[0],
+                         openssl_reason());
     return keypair_assemble(ret_pair, leaf, ca->certificate, key, error);
 }

@@ -44,7 +44,8 @@ void key_schedule_observe(key_schedule_observer *new_observer, void *context)
 
 /* ---- HKDF ---- */
 
-static bool hmac(const struct hash *hash, struct bytes key, const struct bytes *parts, size_t count, uint8_t *output)
+static bool hmac(const struct hash *hash, struct bytes key, const struct bytes *parts, size_t count,
+                 uint8_t *output)
 {
     size_t size;
     bool good = EVP_MAC_init(hash->hmac, key.data, key.size, NULL) == 1;
@@ -54,7 +55,8 @@ static bool hmac(const struct hash *hash, struct bytes key, const struct bytes *
     return good && EVP_MAC_final(hash->hmac, output, &size, hash->size) == 1;
 }
 
-static bool hkdf_expand(const struct hash *hash, struct bytes secret, struct bytes info, uint8_t *output, size_t size)
+static bool hkdf_expand(const struct hash *hash, struct bytes secret, struct bytes info,
+                        uint8_t *output, size_t size)
 {
     uint8_t block[HASH_MAX], counter = 0;
     struct bytes before = {block, 0};
@@ -75,8 +77,8 @@ static bool hkdf_expand(const struct hash *hash, struct bytes secret, struct byt
 }
 
 /* HKDF-Expand-Label. */
-static bool expand_label(const struct request *request, struct bytes secret, struct bytes data, uint8_t *output,
-                         size_t size)
+static bool expand_label(const struct request *request, struct bytes secret, struct bytes data,
+                         uint8_t *output, size_t size)
 {
     uint8_t info[INFO_MAX];
     size_t at = 0, label_size = request->prefix.size + request->label.size;
@@ -97,7 +99,8 @@ static bool expand_label(const struct request *request, struct bytes secret, str
     return hkdf_expand(request->hash, secret, (struct bytes){info, at}, output, size);
 }
 
-/* HKDF-Extract; the salt is Derive-Secret(secret before, "derived", ""), or zeros at the start of the schedule. */
+/* HKDF-Extract; the salt is Derive-Secret(secret before, "derived", ""), or zeros at the start of
+ * the schedule. */
 static bool extract(const struct request *request, uint8_t *output, size_t size)
 {
     static const uint8_t zeros[HASH_MAX];
@@ -108,7 +111,8 @@ static bool extract(const struct request *request, uint8_t *output, size_t size)
     if (size != hash->size)
         return false;
     if (request->salt.data != NULL) {
-        if (!expand_label(request, request->salt, (struct bytes){hash->of_nothing, hash->size}, derived, hash->size))
+        if (!expand_label(request, request->salt, (struct bytes){hash->of_nothing, hash->size},
+                          derived, hash->size))
             return false;
         salt.data = derived;
     }
@@ -121,10 +125,12 @@ static bool extract(const struct request *request, uint8_t *output, size_t size)
 
 static bool expand(const struct request *request, uint8_t *output, size_t size)
 {
-    if (request->key.data == NULL || !expand_label(request, request->key, request->data, output, size))
+    if (request->key.data == NULL ||
+        !expand_label(request, request->key, request->data, output, size))
         return false;
     if (observer != NULL)
-        observer(observer_context, (const char *)request->label.data, request->label.size, output, size);
+        observer(observer_context, (const char *)request->label.data, request->label.size, output,
+                 size);
     return true;
 }
 
@@ -133,9 +139,11 @@ static bool expand(const struct request *request, uint8_t *output, size_t size)
 static const struct hash *hash_find(const char *name)
 {
     for (size_t i = 0; i < ARRAY_SIZE(hashes); i++) {
-        /* libssl names a digest by EVP_MD_get0_name(), which may be either of the usual spellings. */
+        /* libssl names a digest by EVP_MD_get0_name(), which may be either of the usual spellings.
+         */
         const char *other = i == 0 ? "SHA2-256" : "SHA2-384";
-        if (hashes[i].hmac != NULL && (strcmp(name, hashes[i].name) == 0 || strcmp(name, other) == 0))
+        if (hashes[i].hmac != NULL &&
+            (strcmp(name, hashes[i].name) == 0 || strcmp(name, other) == 0))
             return &hashes[i];
     }
     return NULL;
@@ -157,7 +165,8 @@ static bool request_read(struct request *request, const OSSL_PARAM *params)
             request->data = value;
         else if (strcmp(params->key, OSSL_KDF_PARAM_DIGEST) == 0)
             request->hash = hash_find(params->data);
-        else if (strcmp(params->key, OSSL_KDF_PARAM_MODE) == 0 && OSSL_PARAM_get_int(params, &request->mode) != 1)
+        else if (strcmp(params->key, OSSL_KDF_PARAM_MODE) == 0 &&
+                 OSSL_PARAM_get_int(params, &request->mode) != 1)
             return false;
     }
     return request->hash != NULL && request->prefix.data != NULL && request->label.data != NULL;
@@ -212,8 +221,8 @@ static const OSSL_ALGORITHM *provider_query(void *provider, int operation, int *
     return operation == OSSL_OP_KDF ? algorithms : NULL;
 }
 
-static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in, const OSSL_DISPATCH **ret_out,
-                         void **ret_provider)
+static int provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
+                         const OSSL_DISPATCH **ret_out, void **ret_provider)
 {
     static const OSSL_DISPATCH functions[] = {
         {OSSL_FUNC_PROVIDER_QUERY_OPERATION, (dispatched)provider_query},
@@ -239,7 +248,8 @@ static bool hash_prepare(struct hash *hash)
     const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
                                  OSSL_PARAM_construct_end()};
     hash->hmac = mac != NULL ? EVP_MAC_CTX_new(mac) : NULL;
-    bool good = hash->hmac != NULL && digest != NULL && EVP_MAC_CTX_set_params(hash->hmac, params) == 1 &&
+    bool good = hash->hmac != NULL && digest != NULL &&
+                EVP_MAC_CTX_set_params(hash->hmac, params) == 1 &&
                 EVP_Digest("", 0, hash->of_nothing, NULL, digest, NULL) == 1;
     EVP_MAC_free(mac);
     EVP_MD_free(digest);
@@ -250,11 +260,12 @@ bool key_schedule_load(void)
 {
     static bool loaded;
 
-    /* Naming any provider means that the default one must be named too; first, so that it answers those who ask for no
-     * properties. */
+    /* Naming any provider means that the default one must be named too; first, so that it answers
+     * those who ask for no properties. */
     if (!loaded)
         loaded = OSSL_PROVIDER_load(NULL, "default") != NULL &&
                  OSSL_PROVIDER_add_builtin(NULL, "holdfast", provider_init) == 1 &&
-                 OSSL_PROVIDER_load(NULL, "holdfast") != NULL && hash_prepare(&hashes[0]) && hash_prepare(&hashes[1]);
+                 OSSL_PROVIDER_load(NULL, "holdfast") != NULL && hash_prepare(&hashes[0]) &&
+                 hash_prepare(&hashes[1]);
     return loaded;
 }

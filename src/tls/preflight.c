@@ -1,5 +1,5 @@
-/* The pre-flight: everything that would make clients refuse a certificate, found before it goes live. One function per finding; each
- * adds at most one, with the first defect of its kind. */
+/* The pre-flight: everything that would make clients refuse a certificate, found before it goes
+ * live. One function per finding; each adds at most one, with the first defect of its kind. */
 #include "tls/certificate_internal.h"
 
 #include <stdarg.h>
@@ -23,7 +23,8 @@ struct preflight {
     size_t length; /* of the chain, leaf included */
 };
 
-static void PRINTF_LIKE(3, 4) found(struct preflight *preflight, enum error_code code, const char *format, ...)
+static void PRINTF_LIKE(3, 4)
+    found(struct preflight *preflight, enum error_code code, const char *format, ...)
 {
     struct preflight_report *report = preflight->report;
     va_list arguments;
@@ -41,7 +42,8 @@ static void PRINTF_LIKE(3, 4) found(struct preflight *preflight, enum error_code
 /* Place 0 is the leaf. */
 static X509 *chain_at(const struct preflight *preflight, size_t place)
 {
-    return place == 0 ? keypair_leaf(preflight->pair) : sk_X509_value(keypair_chain(preflight->pair), (int)place - 1);
+    return place == 0 ? keypair_leaf(preflight->pair)
+                      : sk_X509_value(keypair_chain(preflight->pair), (int)place - 1);
 }
 
 struct short_name {
@@ -79,8 +81,8 @@ static bool is_ca(X509 *certificate)
 
 /* ---- findings ---- */
 
-/* The leaf is not first when the key belongs to a later certificate, or when a CA stands before a certificate that is none.
- * Everything else would then judge the wrong one. */
+/* The leaf is not first when the key belongs to a later certificate, or when a CA stands before a
+ * certificate that is none. Everything else would then judge the wrong one. */
 static bool leaf_is_first(struct preflight *preflight)
 {
     EVP_PKEY *key = keypair_private_key(preflight->pair);
@@ -91,8 +93,8 @@ static bool leaf_is_first(struct preflight *preflight)
         bool better = !matches && X509_check_private_key(other, key) == 1;
         if (better || (is_ca(chain_at(preflight, 0)) && !is_ca(other))) {
             found(preflight, ERROR_CERTIFICATE_LEAF_NOT_FIRST,
-                  "the leaf (%s) stands at place %zu of the chain, behind %s: put it first", subject_of(other).text, i + 1,
-                  subject_of(chain_at(preflight, 0)).text);
+                  "the leaf (%s) stands at place %zu of the chain, behind %s: put it first",
+                  subject_of(other).text, i + 1, subject_of(chain_at(preflight, 0)).text);
             return false;
         }
     }
@@ -101,8 +103,10 @@ static bool leaf_is_first(struct preflight *preflight)
 
 static void check_key(struct preflight *preflight)
 {
-    if (X509_check_private_key(keypair_leaf(preflight->pair), keypair_private_key(preflight->pair)) != 1)
-        found(preflight, ERROR_CERTIFICATE_KEY_MISMATCH, "the private key does not belong to the certificate of %s",
+    if (X509_check_private_key(keypair_leaf(preflight->pair),
+                               keypair_private_key(preflight->pair)) != 1)
+        found(preflight, ERROR_CERTIFICATE_KEY_MISMATCH,
+              "the private key does not belong to the certificate of %s",
               keypair_subject(preflight->pair));
 }
 
@@ -117,13 +121,15 @@ static void check_names(struct preflight *preflight)
             first = policy->names[i];
     }
     if (missing == 1)
-        found(preflight, ERROR_CERTIFICATE_NAME_MISSING, "the certificate does not cover the name %.128s", first);
+        found(preflight, ERROR_CERTIFICATE_NAME_MISSING,
+              "the certificate does not cover the name %.128s", first);
     else if (missing > 1)
-        found(preflight, ERROR_CERTIFICATE_NAME_MISSING, "the certificate does not cover the name %.128s and %zu more",
-              first, missing - 1);
+        found(preflight, ERROR_CERTIFICATE_NAME_MISSING,
+              "the certificate does not cover the name %.128s and %zu more", first, missing - 1);
 }
 
-/* Every certificate of the chain must be in its time window; a self-signed one at the end is only for show. */
+/* Every certificate of the chain must be in its time window; a self-signed one at the end is only
+ * for show. */
 static void check_time(struct preflight *preflight)
 {
     bool early = false, late = false;
@@ -136,13 +142,13 @@ static void check_time(struct preflight *preflight)
             continue;
         if (!early && preflight->policy->now < from) {
             early = true;
-            found(preflight, ERROR_CERTIFICATE_NOT_YET_VALID, "%s is not valid before %s", subject_of(certificate).text,
-                  date_of(from).text);
+            found(preflight, ERROR_CERTIFICATE_NOT_YET_VALID, "%s is not valid before %s",
+                  subject_of(certificate).text, date_of(from).text);
         }
         if (!late && preflight->policy->now > until) {
             late = true;
-            found(preflight, ERROR_CERTIFICATE_EXPIRED, "%s has expired at %s", subject_of(certificate).text,
-                  date_of(until).text);
+            found(preflight, ERROR_CERTIFICATE_EXPIRED, "%s has expired at %s",
+                  subject_of(certificate).text, date_of(until).text);
         }
     }
 }
@@ -154,8 +160,10 @@ static void check_live(struct preflight *preflight)
     if (live != NULL && keypair_type(live) == keypair_type(preflight->pair) &&
         keypair_not_after(preflight->pair) < keypair_not_after(live) &&
         memcmp(keypair_fingerprint(live), keypair_fingerprint(preflight->pair), 32) != 0)
-        found(preflight, ERROR_CERTIFICATE_OLDER_THAN_LIVE, "it ends at %s, before the one in service (%s)",
-              date_of(keypair_not_after(preflight->pair)).text, date_of(keypair_not_after(live)).text);
+        found(preflight, ERROR_CERTIFICATE_OLDER_THAN_LIVE,
+              "it ends at %s, before the one in service (%s)",
+              date_of(keypair_not_after(preflight->pair)).text,
+              date_of(keypair_not_after(live)).text);
 }
 
 static void check_chain(struct preflight *preflight)
@@ -166,8 +174,8 @@ static void check_chain(struct preflight *preflight)
         if (X509_check_issued(issuer, subject) != X509_V_OK || issuer_key == NULL ||
             X509_verify(subject, issuer_key) != 1) {
             found(preflight, ERROR_CERTIFICATE_CHAIN_BROKEN,
-                  "certificate %zu (%s) is not signed by the next one in the chain (%s)", i + 1, subject_of(subject).text,
-                  subject_of(issuer).text);
+                  "certificate %zu (%s) is not signed by the next one in the chain (%s)", i + 1,
+                  subject_of(subject).text, subject_of(issuer).text);
             return;
         }
     }
@@ -198,7 +206,8 @@ static int check_leaf_only(struct preflight *preflight, struct error *error)
         return result;
     if (!issuer_is_trusted(store, leaf))
         found(preflight, ERROR_CERTIFICATE_LEAF_ONLY,
-              "the chain has only the leaf, and its issuer (%.128s) is no trust anchor: append the intermediate certificate",
+              "the chain has only the leaf, and its issuer (%.128s) is no trust anchor: append the "
+              "intermediate certificate",
               keypair_issuer(preflight->pair));
     X509_STORE_free(store);
     return 0;
@@ -210,9 +219,11 @@ static void check_key_strength(struct preflight *preflight)
         EVP_PKEY *key = X509_get0_pubkey(chain_at(preflight, i));
         int kind = key != NULL ? EVP_PKEY_get_base_id(key) : NID_undef;
         int bits = key != NULL ? EVP_PKEY_get_bits(key) : 0;
-        if ((kind == EVP_PKEY_RSA && bits < RSA_BITS_MIN) || (kind == EVP_PKEY_EC && bits < EC_BITS_MIN)) {
+        if ((kind == EVP_PKEY_RSA && bits < RSA_BITS_MIN) ||
+            (kind == EVP_PKEY_EC && bits < EC_BITS_MIN)) {
             found(preflight, ERROR_CERTIFICATE_WEAK_KEY, "%s has a key of only %d bits (%s)",
-                  subject_of(chain_at(preflight, i)).text, bits, kind == EVP_PKEY_RSA ? "RSA" : "EC");
+                  subject_of(chain_at(preflight, i)).text, bits,
+                  kind == EVP_PKEY_RSA ? "RSA" : "EC");
             return;
         }
     }
@@ -224,11 +235,13 @@ static void check_signatures(struct preflight *preflight)
     for (size_t i = 0; i < preflight->length; i++) {
         X509 *certificate = chain_at(preflight, i);
         int digest = NID_undef;
-        if (is_self_signed(certificate) || X509_get_signature_info(certificate, &digest, NULL, NULL, NULL) != 1)
+        if (is_self_signed(certificate) ||
+            X509_get_signature_info(certificate, &digest, NULL, NULL, NULL) != 1)
             continue;
-        if (digest == NID_md2 || digest == NID_md4 || digest == NID_md5 || digest == NID_md5_sha1 || digest == NID_sha1) {
-            found(preflight, ERROR_CERTIFICATE_WEAK_SIGNATURE, "%s is signed with %s", subject_of(certificate).text,
-                  OBJ_nid2sn(digest));
+        if (digest == NID_md2 || digest == NID_md4 || digest == NID_md5 || digest == NID_md5_sha1 ||
+            digest == NID_sha1) {
+            found(preflight, ERROR_CERTIFICATE_WEAK_SIGNATURE, "%s is signed with %s",
+                  subject_of(certificate).text, OBJ_nid2sn(digest));
             return;
         }
     }
@@ -241,11 +254,14 @@ static void check_usage(struct preflight *preflight)
     uint32_t extended = X509_get_extended_key_usage(leaf); /* the same */
 
     if (is_ca(leaf))
-        found(preflight, ERROR_CERTIFICATE_WRONG_USAGE, "it is a CA certificate (basicConstraints CA:TRUE), not a server's");
+        found(preflight, ERROR_CERTIFICATE_WRONG_USAGE,
+              "it is a CA certificate (basicConstraints CA:TRUE), not a server's");
     else if ((extended & (XKU_SSL_SERVER | XKU_ANYEKU)) == 0)
-        found(preflight, ERROR_CERTIFICATE_WRONG_USAGE, "its extended key usage does not allow serverAuth");
+        found(preflight, ERROR_CERTIFICATE_WRONG_USAGE,
+              "its extended key usage does not allow serverAuth");
     else if ((usage & KU_DIGITAL_SIGNATURE) == 0)
-        found(preflight, ERROR_CERTIFICATE_WRONG_USAGE, "its key usage does not allow digitalSignature");
+        found(preflight, ERROR_CERTIFICATE_WRONG_USAGE,
+              "its key usage does not allow digitalSignature");
 }
 
 /* ---- the whole ---- */
@@ -282,7 +298,8 @@ int keypair_preflight(const struct keypair *pair, const struct preflight_policy 
         return result;
     for (size_t i = 0; i < ret_report->count; i++) {
         if (!ret_report->findings[i].forced)
-            return error_set(error, ret_report->findings[i].code, "%s", ret_report->findings[i].text);
+            return error_set(error, ret_report->findings[i].code, "%s",
+                             ret_report->findings[i].text);
     }
     return 0;
 }

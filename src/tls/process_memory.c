@@ -18,8 +18,9 @@
 #define SYSTEM_ALLOCATOR
 #endif
 
-/* Sizes are glibc's own: 16 n + 8 usable bytes up to SMALL_MAX, above it four steps per power of two. The blocks are ordinary
- * malloc() blocks whose size malloc knows: no header, and free() may take them too. */
+/* Sizes are glibc's own: 16 n + 8 usable bytes up to SMALL_MAX, above it four steps per power of
+ * two. The blocks are ordinary malloc() blocks whose size malloc knows: no header, and free() may
+ * take them too. */
 #define GRAIN       16
 #define SLACK       8
 #define SMALL_COUNT 65

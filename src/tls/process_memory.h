@@ -1,6 +1,7 @@
-/* Memory for OpenSSL: a handshake makes some two thousand short-lived allocations of the same sizes each time, so freed blocks are
- * kept in lists by size and handed out again. */
+/* Memory for OpenSSL: a handshake makes some two thousand short-lived allocations of the same sizes
+ * each time, so freed blocks are kept in lists by size and handed out again. */
 #pragma once
 
-/* Before anything of OpenSSL is used. Does nothing under sanitizers, which watch the system's allocator. */
+/* Before anything of OpenSSL is used. Does nothing under sanitizers, which watch the system's
+ * allocator. */
 void process_memory_init(void);

@@ -18,7 +18,8 @@ struct tls_server {
     unsigned alpn_size;
 };
 
-/* Our order decides; without a common protocol the handshake ends with no_application_protocol (RFC 7301 §3.2). */
+/* Our order decides; without a common protocol the handshake ends with no_application_protocol (RFC
+ * 7301 §3.2). */
 static int select_alpn(SSL *ssl, const unsigned char **ret_protocol, unsigned char *ret_size,
                        const unsigned char *offered, unsigned offered_size, void *argument)
 {
@@ -26,25 +27,27 @@ static int select_alpn(SSL *ssl, const unsigned char **ret_protocol, unsigned ch
     unsigned char *chosen;
 
     (void)ssl;
-    if (SSL_select_next_proto(&chosen, ret_size, server->alpn, server->alpn_size, offered, offered_size) !=
-        OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, ret_size, server->alpn, server->alpn_size, offered,
+                              offered_size) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *ret_protocol = chosen;
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* The caller has chosen this context by the name already; agreeing here makes OpenSSL confirm the extension and tie the
- * session to the name. */
+/* The caller has chosen this context by the name already; agreeing here makes OpenSSL confirm the
+ * extension and tie the session to the name. */
 static int confirm_server_name(SSL *ssl, int *ret_alert, void *argument)
 {
     (void)ssl, (void)ret_alert, (void)argument;
     return SSL_TLSEXT_ERR_OK;
 }
 
-/* Everything that OpenSSL's security levels would look at is named by us: suites, groups, signature algorithms, versions; and
- * the certificate has passed the pre-flight. Asking again a hundred times per handshake would only cost time, and it would refuse
- * a certificate that the operator forced. */
-static int permit(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int id, void *other, void *extra)
+/* Everything that OpenSSL's security levels would look at is named by us: suites, groups, signature
+ * algorithms, versions; and the certificate has passed the pre-flight. Asking again a hundred times
+ * per handshake would only cost time, and it would refuse a certificate that the operator forced.
+ */
+static int permit(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int id,
+                  void *other, void *extra)
 {
     (void)ssl, (void)context, (void)operation, (void)bits, (void)id, (void)other, (void)extra;
     return 1;
@@ -52,8 +55,9 @@ static int permit(const SSL *ssl, const SSL_CTX *context, int operation, int bit
 
 static void set_behaviour(SSL_CTX *context, const struct tls_policy *policy)
 {
-    uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                       SSL_OP_PRIORITIZE_CHACHA | (policy->tickets == 0 ? SSL_OP_NO_TICKET : 0);
+    uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                       SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+                       (policy->tickets == 0 ? SSL_OP_NO_TICKET : 0);
 
     SSL_CTX_set_options(context, options);
     SSL_CTX_clear_options(context, SSL_OP_ENABLE_KTLS | SSL_OP_LEGACY_SERVER_CONNECT);
@@ -69,11 +73,12 @@ static int set_protocol(SSL_CTX *context, const struct tls_policy *policy, struc
     if (SSL_CTX_set_min_proto_version(context, policy->min_version) != 1 ||
         SSL_CTX_set_max_proto_version(context, policy->max_version) != 1 ||
         policy->min_version < TLS_VERSION_1_2 || policy->max_version < policy->min_version)
-        return error_set(error, ERROR_CONFIG, "impossible range of TLS versions %#x to %#x", policy->min_version,
-                         policy->max_version);
+        return error_set(error, ERROR_CONFIG, "impossible range of TLS versions %#x to %#x",
+                         policy->min_version, policy->max_version);
     if (SSL_CTX_set_ciphersuites(context, CONTEXT_SUITES_TLS13) != 1 ||
         SSL_CTX_set_cipher_list(context, CONTEXT_SUITES_ECDSA ":" CONTEXT_SUITES_RSA) != 1 ||
-        SSL_CTX_set1_sigalgs_list(context, CONTEXT_SIGNATURES_ECDSA ":" CONTEXT_SIGNATURES_RSA) != 1)
+        SSL_CTX_set1_sigalgs_list(
+            context, context_text(CONTEXT_SIGNATURES_ECDSA ":" CONTEXT_SIGNATURES_RSA)) != 1)
         return error_set(error, ERROR_TLS, "OpenSSL lacks the cipher suites: %s", openssl_reason());
     return context_set_groups(context, policy->groups, error);
 }
@@ -89,7 +94,9 @@ static int set_resumption(SSL_CTX *context, const struct tls_policy *policy, str
                                                sizeof policy->session_id_context) == 1;
     secret_wipe(keys, sizeof keys);
     SSL_CTX_set_timeout(context, policy->ticket_lifetime_s);
-    return good ? 0 : error_set(error, ERROR_TLS, "OpenSSL refuses the ticket settings: %s", openssl_reason());
+    return good ? 0
+                : error_set(error, ERROR_TLS, "OpenSSL refuses the ticket settings: %s",
+                            openssl_reason());
 }
 
 static int set_alpn(struct tls_server *server, const struct tls_policy *policy, struct error *error)

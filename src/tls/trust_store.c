@@ -45,8 +45,8 @@ static struct cached_store *cache_entry(const char *path)
 
 static bool unchanged(const struct cached_store *entry, const struct stat *status)
 {
-    return entry->changed.tv_sec == status->st_mtim.tv_sec && entry->changed.tv_nsec == status->st_mtim.tv_nsec &&
-           entry->size == status->st_size;
+    return entry->changed.tv_sec == status->st_mtim.tv_sec &&
+           entry->changed.tv_nsec == status->st_mtim.tv_nsec && entry->size == status->st_size;
 }
 
 static int store_load(X509_STORE **ret_store, const char *path, struct error *error)
@@ -55,7 +55,8 @@ static int store_load(X509_STORE **ret_store, const char *path, struct error *er
 
     if (store == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    if ((path != NULL ? X509_STORE_load_file(store, path) : X509_STORE_set_default_paths(store)) != 1) {
+    if ((path != NULL ? X509_STORE_load_file(store, path) : X509_STORE_set_default_paths(store)) !=
+        1) {
         X509_STORE_free(store);
         return error_set(error, ERROR_IO, "cannot read trust anchors from %s: %s",
                          path != NULL ? path : "the system's store", openssl_reason());
@@ -73,7 +74,8 @@ int trust_store_file(X509_STORE **ret_store, const char *path, struct error *err
     if (entry == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     if (path != NULL && stat(path, &status) != 0)
-        return error_set(error, ERROR_IO, "cannot read trust anchors from %s: %s", path, strerror(errno));
+        return error_set(error, ERROR_IO, "cannot read trust anchors from %s: %s", path,
+                         strerror(errno));
     if (entry->store == NULL || !unchanged(entry, &status)) {
         X509_STORE *store = NULL;
         int result = store_load(&store, path, error);
@@ -109,7 +111,8 @@ int trust_store_text(X509_STORE **ret_store, const char *pem, struct error *erro
     const char *reason = openssl_reason();
     if (count == 0 || !complete) {
         X509_STORE_free(store);
-        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "the trust anchors cannot be parsed: %s",
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                         "the trust anchors cannot be parsed: %s",
                          complete ? "there is no certificate" : reason);
     }
     ignore(X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN));

@@ -7,8 +7,9 @@
 
 /* Both give a reference of the caller's own (X509_STORE_free). */
 
-/* The anchors of a PEM file, or the system's when `path` is NULL. Kept for the life of the process and read again only when the
- * file has changed; the system's folder of hashed names is searched per issuer, not read as a whole. */
+/* The anchors of a PEM file, or the system's when `path` is NULL. Kept for the life of the process
+ * and read again only when the file has changed; the system's folder of hashed names is searched
+ * per issuer, not read as a whole. */
 MUST_CHECK int trust_store_file(X509_STORE **ret_store, const char *path, struct error *error);
 
 /* Exactly the certificates of this PEM text; any of them is an anchor, self-signed or not. */

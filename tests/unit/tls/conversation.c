@@ -69,7 +69,8 @@ static void feed(struct conversation *conversation, size_t size)
 {
     size_t consumed = 0;
 
-    conversation->status = handshake_feed(conversation->handshake, conversation->inbound, size, &consumed);
+    conversation->status =
+        handshake_feed(conversation->handshake, conversation->inbound, size, &consumed);
     assert_true(consumed <= size);
     conversation->inbound_size -= consumed;
     memmove(conversation->inbound, conversation->inbound + consumed, conversation->inbound_size);
@@ -117,7 +118,8 @@ void conversation_run(struct conversation *conversation, const char *last_words)
         conversation->status = handshake_feed(conversation->handshake, NULL, 0, &consumed);
     for (int round = 0; round < ROUNDS_MAX; round++) {
         if (last_words != NULL && conversation->peer_error == SSL_ERROR_NONE) {
-            assert_int_equal(SSL_write(conversation->peer, last_words, (int)strlen(last_words)), strlen(last_words));
+            assert_int_equal(SSL_write(conversation->peer, last_words, (int)strlen(last_words)),
+                             strlen(last_words));
             last_words = NULL;
         }
         conversation->inbound_size +=
@@ -140,15 +142,16 @@ void conversation_detach(struct conversation *conversation, struct record_crypto
     if (conversation->status != HANDSHAKE_DONE || conversation->peer_error != SSL_ERROR_NONE) {
         struct handshake_failure failure;
         handshake_failure(conversation->handshake, &failure);
-        fail_msg("handshake: status %d, peer %d, %s: %s", (int)conversation->status, conversation->peer_error,
-                 failure.stage, failure.reason);
+        fail_msg("handshake: status %d, peer %d, %s: %s", (int)conversation->status,
+                 conversation->peer_error, failure.stage, failure.reason);
     }
-    if (handshake_detach(conversation->handshake, crypto, &conversation->leg, &conversation->keys, &error) != 0)
+    if (handshake_detach(conversation->handshake, crypto, &conversation->leg, &conversation->keys,
+                         &error) != 0)
         fail_msg("%s", error.message);
 }
 
-static void expect_from_peer(struct conversation *conversation, struct record_crypto *crypto, const uint8_t *expected,
-                             size_t expected_size)
+static void expect_from_peer(struct conversation *conversation, struct record_crypto *crypto,
+                             const uint8_t *expected, size_t expected_size)
 {
     struct leg_opened opened;
     size_t produced = 0;
@@ -160,8 +163,9 @@ static void expect_from_peer(struct conversation *conversation, struct record_cr
     conversation->inbound_size = 0;
     size_t consumed = 0;
     for (int call = 0; call < 100 && consumed < size; call++) {
-        enum leg_event event = leg_open(crypto, &conversation->leg, &conversation->keys, wire + consumed, size - consumed,
-                                        plain + produced, sizeof plain - produced, 1, &opened);
+        enum leg_event event =
+            leg_open(crypto, &conversation->leg, &conversation->keys, wire + consumed,
+                     size - consumed, plain + produced, sizeof plain - produced, 1, &opened);
         assert_true(event == LEG_MORE || event == LEG_FULL);
         consumed += opened.consumed;
         produced += opened.produced;
@@ -171,19 +175,22 @@ static void expect_from_peer(struct conversation *conversation, struct record_cr
     assert_memory_equal(plain, expected, expected_size);
 }
 
-void conversation_exchange(struct conversation *conversation, struct record_crypto *crypto, const char *heard, size_t size)
+void conversation_exchange(struct conversation *conversation, struct record_crypto *crypto,
+                           const char *heard, size_t size)
 {
     if (heard != NULL)
         expect_from_peer(conversation, crypto, (const uint8_t *)heard, strlen(heard));
     for (int turn = 0; turn < 2; turn++) {
         assert_int_equal(SSL_write(conversation->peer, pattern, (int)size), size);
         expect_from_peer(conversation, crypto, pattern, size);
-        size_t sealed = leg_seal(crypto, &conversation->leg, &conversation->keys, pattern, size, wire);
+        size_t sealed =
+            leg_seal(crypto, &conversation->leg, &conversation->keys, pattern, size, wire);
         assert_true(sealed > 0);
         peer_input(conversation->peer, wire, sealed);
         size_t received = 0;
         int n;
-        while (received < size && (n = SSL_read(conversation->peer, plain + received, (int)(size - received))) > 0)
+        while (received < size &&
+               (n = SSL_read(conversation->peer, plain + received, (int)(size - received))) > 0)
             received += (size_t)n;
         assert_int_equal(received, size);
         assert_memory_equal(plain, pattern, size);

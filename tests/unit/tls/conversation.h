@@ -1,4 +1,5 @@
-/* A handshake under test against a plain OpenSSL connection in memory, and what they say to each other afterwards. */
+/* A handshake under test against a plain OpenSSL connection in memory, and what they say to each
+ * other afterwards. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -9,8 +10,8 @@ struct conversation {
     struct handshake *handshake; /* ours */
     SSL *peer;
     enum handshake_status status;
-    int peer_error; /* SSL error of the peer's handshake; SSL_ERROR_NONE when it is done */
-    size_t step;    /* how many more bytes our side is given at a time; 0: all there are */
+    int peer_error;         /* SSL error of the peer's handshake; SSL_ERROR_NONE when it is done */
+    size_t step;            /* how many more bytes our side is given at a time; 0: all there are */
     uint8_t inbound[65536]; /* sent by the peer, not yet consumed by us */
     size_t inbound_size;
     struct leg leg;
@@ -27,12 +28,14 @@ SSL *peer_new(SSL_CTX *context, bool is_server);
 size_t peer_output(SSL *peer, uint8_t *output, size_t size);
 void peer_input(SSL *peer, const uint8_t *input, size_t size);
 
-/* Runs the handshake until both sides rest. `last_words` (may be NULL) is written by the peer as application data together with its
- * last flight, so that it arrives in the same bytes as its Finished. */
+/* Runs the handshake until both sides rest. `last_words` (may be NULL) is written by the peer as
+ * application data together with its last flight, so that it arrives in the same bytes as its
+ * Finished. */
 void conversation_run(struct conversation *conversation, const char *last_words);
 
 /* After conversation_run(): detaches, or fails the test. */
 void conversation_detach(struct conversation *conversation, struct record_crypto *crypto);
-/* Sends `size` bytes of a pattern each way and fails the test when they arrive otherwise. `heard` (may be NULL) is what the peer has
- * said already. */
-void conversation_exchange(struct conversation *conversation, struct record_crypto *crypto, const char *heard, size_t size);
+/* Sends `size` bytes of a pattern each way and fails the test when they arrive otherwise. `heard`
+ * (may be NULL) is what the peer has said already. */
+void conversation_exchange(struct conversation *conversation, struct record_crypto *crypto,
+                           const char *heard, size_t size);

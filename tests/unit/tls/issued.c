@@ -28,7 +28,9 @@ void issued_init(void)
     assert_int_equal(internal_ca_create(&ca_pem, &ca_key_pem, &error), 0);
     assert_int_equal(internal_ca_load(&ca, ca_pem, ca_key_pem, &error), 0);
     for (int type = 0; type < KEY_TYPE_COUNT; type++)
-        assert_int_equal(internal_ca_issue(ca, names, 3, (enum key_type)type, 90 * DAY_S, &pairs[type], &error), 0);
+        assert_int_equal(
+            internal_ca_issue(ca, names, 3, (enum key_type)type, 90 * DAY_S, &pairs[type], &error),
+            0);
     internal_ca_free(ca);
 }
 
@@ -74,7 +76,8 @@ X509 *crafted_new(const struct crafted *crafted)
     static long serial = 1;
     X509 *certificate = X509_new();
     const char *name = crafted->common_name != NULL ? crafted->common_name : "edge.test";
-    long from = crafted->from_s != 0 ? crafted->from_s : -3600, until = crafted->until_s != 0 ? crafted->until_s : 3600;
+    long from = crafted->from_s != 0 ? crafted->from_s : -3600,
+         until = crafted->until_s != 0 ? crafted->until_s : 3600;
 
     assert_non_null(certificate);
     X509_NAME *subject = X509_get_subject_name(certificate);
@@ -83,15 +86,18 @@ X509 *crafted_new(const struct crafted *crafted)
     assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++), 1);
     assert_non_null(X509_gmtime_adj(X509_getm_notBefore(certificate), from));
     assert_non_null(X509_gmtime_adj(X509_getm_notAfter(certificate), until));
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1,
+                               0);
     assert_int_equal(X509_set_issuer_name(certificate, X509_get_subject_name(issuer)), 1);
     assert_int_equal(X509_set_pubkey(certificate, crafted->key), 1);
     extension_add(certificate, issuer, NID_subject_alt_name,
-                  crafted->alternative_names != NULL ? crafted->alternative_names : "DNS:edge.test");
+                  crafted->alternative_names != NULL ? crafted->alternative_names
+                                                     : "DNS:edge.test");
     extension_add(certificate, issuer, NID_basic_constraints, crafted->constraints);
     extension_add(certificate, issuer, NID_key_usage, crafted->usage);
     extension_add(certificate, issuer, NID_ext_key_usage, crafted->extended_usage);
-    assert_true(X509_sign(certificate, crafted->issuer_key != NULL ? crafted->issuer_key : crafted->key,
+    assert_true(X509_sign(certificate,
+                          crafted->issuer_key != NULL ? crafted->issuer_key : crafted->key,
                           crafted->digest != NULL ? crafted->digest : EVP_sha256()) > 0);
     return certificate;
 }

@@ -18,8 +18,8 @@ const char *issued_ca_key_pem(void);
 /* A leaf for "edge.test", "*.wild.test" and 127.0.0.1; kept until the end. */
 struct keypair *issued_pair(enum key_type type);
 
-/* A certificate in which everything can be wrong. Zero means the ordinary: an ECDSA leaf for edge.test, signed by itself when there
- * is no issuer. */
+/* A certificate in which everything can be wrong. Zero means the ordinary: an ECDSA leaf for
+ * edge.test, signed by itself when there is no issuer. */
 struct crafted {
     EVP_PKEY *key;
     X509 *issuer;

@@ -16,7 +16,8 @@ static int parse(struct keypair **ret_pair, const char *chain, const char *key, 
     return keypair_parse(ret_pair, chain, strlen(chain), key, key != NULL ? strlen(key) : 0, error);
 }
 
-static void expect_refused(const char *chain, const char *key, enum error_code code, const char *text)
+static void expect_refused(const char *chain, const char *key, enum error_code code,
+                           const char *text)
 {
     struct keypair *pair = NULL;
     struct error error = {0};
@@ -43,11 +44,12 @@ static void refuses_what_is_no_certificate(void **state)
     (void)state;
     expect_refused("", NULL, ERROR_CERTIFICATE_UNPARSABLE, "no certificate");
     expect_refused("hello", NULL, ERROR_CERTIFICATE_UNPARSABLE, "no certificate");
-    expect_refused("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", NULL, ERROR_CERTIFICATE_UNPARSABLE,
-                   "certificate 1");
-    expect_refused("-----BEGIN CERTIFICATE-----\n****\n-----END CERTIFICATE-----\n", NULL, ERROR_CERTIFICATE_UNPARSABLE,
+    expect_refused("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", NULL,
+                   ERROR_CERTIFICATE_UNPARSABLE, "certificate 1");
+    expect_refused("-----BEGIN CERTIFICATE-----\n****\n-----END CERTIFICATE-----\n", NULL,
+                   ERROR_CERTIFICATE_UNPARSABLE, "damaged");
+    expect_refused("-----BEGIN CERTIFICATE-----\nAAAA", NULL, ERROR_CERTIFICATE_UNPARSABLE,
                    "damaged");
-    expect_refused("-----BEGIN CERTIFICATE-----\nAAAA", NULL, ERROR_CERTIFICATE_UNPARSABLE, "damaged");
 }
 
 static void refuses_missing_damaged_and_second_keys(void **state)
@@ -63,9 +65,12 @@ static void refuses_missing_damaged_and_second_keys(void **state)
     expect_refused(leaf_pem, twice, ERROR_CERTIFICATE_KEY_UNPARSABLE, "more than one");
     expect_refused(leaf_pem, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
                    ERROR_CERTIFICATE_KEY_UNPARSABLE, "cannot be parsed");
-    expect_refused(leaf_pem, "-----BEGIN PRIVATE KEY-----\nAAAA", ERROR_CERTIFICATE_KEY_UNPARSABLE, "damaged");
-    expect_refused(leaf_pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
-                   ERROR_CERTIFICATE_KEY_UNPARSABLE, "encrypted");
+    expect_refused(leaf_pem, "-----BEGIN PRIVATE KEY-----\nAAAA", ERROR_CERTIFICATE_KEY_UNPARSABLE,
+                   "damaged");
+    expect_refused(
+        leaf_pem,
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        ERROR_CERTIFICATE_KEY_UNPARSABLE, "encrypted");
     free(twice);
     free(leaf_pem);
     free(key_pem);
@@ -119,7 +124,8 @@ static void survives_garbage_between_good_keys(void **state)
 
     (void)state;
     for (int i = 0; i < 3; i++) {
-        expect_refused(issued_ca_pem(), "-----BEGIN PRIVATE KEY-----\nMAAw\n-----END PRIVATE KEY-----\n",
+        expect_refused(issued_ca_pem(),
+                       "-----BEGIN PRIVATE KEY-----\nMAAw\n-----END PRIVATE KEY-----\n",
                        ERROR_CERTIFICATE_KEY_UNPARSABLE, "cannot be parsed");
         assert_int_equal(parse(&pair, issued_ca_pem(), issued_ca_key_pem(), &error), 0);
         keypair_unref(pair);
@@ -163,9 +169,11 @@ static void reads_every_key_format(void **state)
         char *leaf_pem = pem_of_certificate(leaf);
         BIO *output = BIO_new(BIO_s_mem());
         char *data;
-        assert_int_equal(PEM_write_bio_PrivateKey_traditional(output, keys[i], NULL, NULL, 0, NULL, NULL), 1);
+        assert_int_equal(
+            PEM_write_bio_PrivateKey_traditional(output, keys[i], NULL, NULL, 0, NULL, NULL), 1);
         long size = BIO_get_mem_data(output, &data);
-        assert_int_equal(keypair_parse(&pair, leaf_pem, strlen(leaf_pem), data, (size_t)size, &error), 0);
+        assert_int_equal(
+            keypair_parse(&pair, leaf_pem, strlen(leaf_pem), data, (size_t)size, &error), 0);
         keypair_unref(pair);
         BIO_free(output);
         free(leaf_pem);
@@ -178,8 +186,10 @@ static void uses_the_common_name_only_without_alternative_names(void **state)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *with = crafted_new(&(struct crafted){.key = key, .common_name = "other.test"});
-    X509 *without = crafted_new(&(struct crafted){.key = key, .common_name = "Other.Test", .alternative_names = ""});
-    struct keypair *pair_with = pair_of(with, NULL, NULL, key), *pair_without = pair_of(without, NULL, NULL, key);
+    X509 *without = crafted_new(
+        &(struct crafted){.key = key, .common_name = "Other.Test", .alternative_names = ""});
+    struct keypair *pair_with = pair_of(with, NULL, NULL, key),
+                   *pair_without = pair_of(without, NULL, NULL, key);
 
     (void)state;
     assert_false(keypair_covers(pair_with, "other.test"));
@@ -195,17 +205,34 @@ static void covers_by_rfc_6125(void **state)
 {
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *leaf = crafted_new(&(struct crafted){
-        .key = key, .alternative_names = "DNS:Exact.Test,DNS:*.star.test,DNS:*.top,DNS:f*.partial.test,IP:::1,IP:10.0.0.1"});
+        .key = key,
+        .alternative_names =
+            "DNS:Exact.Test,DNS:*.star.test,DNS:*.top,DNS:f*.partial.test,IP:::1,IP:10.0.0.1"});
     struct keypair *pair = pair_of(leaf, NULL, NULL, key);
     static const struct {
         const char *name;
         bool covered;
     } cases[] = {
-        {"a.b.star.test", false}, {"star.test", false},        {".star.test", false},      {"a.top", false},
-        {"foo.partial.test", false}, {"10.0.0.2", false},      {"", false},                {".", false},
-        {"exact.test.evil", false},  {"exact", false},         {"a.star.testx", false},    {"10.0.0.01", false},
-        {"exact.test", true},        {"EXACT.test", true},     {"exact.test.", true},      {"a.star.test", true},
-        {"A.Star.Test", true},       {"*.star.test", true},    {"10.0.0.1", true},         {"::1", true},
+        {"a.b.star.test", false},
+        {"star.test", false},
+        {".star.test", false},
+        {"a.top", false},
+        {"foo.partial.test", false},
+        {"10.0.0.2", false},
+        {"", false},
+        {".", false},
+        {"exact.test.evil", false},
+        {"exact", false},
+        {"a.star.testx", false},
+        {"10.0.0.01", false},
+        {"exact.test", true},
+        {"EXACT.test", true},
+        {"exact.test.", true},
+        {"a.star.test", true},
+        {"A.Star.Test", true},
+        {"*.star.test", true},
+        {"10.0.0.1", true},
+        {"::1", true},
         {"0:0:0:0:0:0:0:1", true},
     };
 

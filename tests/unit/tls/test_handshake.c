@@ -1,5 +1,5 @@
-/* Handshakes against OpenSSL in memory: first what must fail and how it is told, then every combination that must detach, each followed
- * by data both ways through the leg. */
+/* Handshakes against OpenSSL in memory: first what must fail and how it is told, then every
+ * combination that must detach, each followed by data both ways through the leg. */
 #include "tls/handshake_internal.h"
 
 #include <setjmp.h>
@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include <openssl/err.h>
+
+#include "tls/context.h"
 
 #include "conversation.h"
 #include "issued.h"
@@ -55,7 +57,7 @@ static SSL_CTX *client_context(void)
 static SSL *client_peer(SSL_CTX *context)
 {
     SSL *peer = peer_new(context, false);
-    SSL_set_tlsext_host_name(peer, "edge.test");
+    SSL_set_tlsext_host_name(peer, context_text("edge.test"));
     SSL_CTX_free(context);
     return peer;
 }
@@ -64,7 +66,8 @@ static struct conversation *ordinary_conversation(void)
 {
     struct tls_policy policy = ordinary_policy();
     struct tls_server *server = server_new(&policy, true, true);
-    struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(client_context()));
+    struct conversation *conversation =
+        conversation_new(handshake_new_server(server), client_peer(client_context()));
 
     tls_server_unref(server);
     return conversation;
@@ -121,7 +124,8 @@ static void refuses_garbage_at_once(void **state)
 
 static void refuses_the_hello_of_sslv2(void **state)
 {
-    /* OpenSSL would accept this form of a ClientHello; no record boundary could be trusted afterwards. */
+    /* OpenSSL would accept this form of a ClientHello; no record boundary could be trusted
+     * afterwards. */
     static const uint8_t hello[] = {0x80, 0x2e, 1, 3, 3, 0, 21, 0, 0, 0, 16, 0, 0, 0x2f};
     struct tls_policy policy = ordinary_policy();
     struct tls_server *server = server_new(&policy, true, false);
@@ -145,12 +149,14 @@ static void waits_for_whole_records(void **state)
     SSL_do_handshake(conversation->peer);
     size_t size = peer_output(conversation->peer, hello, sizeof hello);
     for (size_t i = 0; i < size; i++) {
-        assert_int_equal(handshake_feed(conversation->handshake, hello, i, &consumed), HANDSHAKE_WANT_READ);
+        assert_int_equal(handshake_feed(conversation->handshake, hello, i, &consumed),
+                         HANDSHAKE_WANT_READ);
         assert_int_equal(consumed, 0);
         assert_int_equal(handshake_output(conversation->handshake, &output), 0);
     }
     assert_string_equal(failure_of(conversation).stage, "client_hello");
-    assert_int_equal(handshake_feed(conversation->handshake, hello, size, &consumed), HANDSHAKE_WANT_READ);
+    assert_int_equal(handshake_feed(conversation->handshake, hello, size, &consumed),
+                     HANDSHAKE_WANT_READ);
     assert_int_equal(consumed, size);
     assert_true(handshake_output(conversation->handshake, &output) > 0);
     assert_string_equal(failure_of(conversation).stage, "finished");
@@ -158,13 +164,14 @@ static void waits_for_whole_records(void **state)
 }
 
 /* The alert that ends a handshake between this policy and a client prepared by `prepare`. */
-static void expect_server_alert(const struct tls_policy *policy, void (*prepare)(SSL_CTX *), unsigned alert,
-                                const char *stage)
+static void expect_server_alert(const struct tls_policy *policy, void (*prepare)(SSL_CTX *),
+                                unsigned alert, const char *stage)
 {
     SSL_CTX *context = client_context();
     prepare(context);
     struct tls_server *server = server_new(policy, true, false);
-    struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(context));
+    struct conversation *conversation =
+        conversation_new(handshake_new_server(server), client_peer(context));
 
     conversation_run(conversation, NULL);
     assert_int_equal(conversation->status, HANDSHAKE_FAILED);
@@ -184,7 +191,8 @@ static void only_tls12(SSL_CTX *context)
 static void only_rsa_suites(SSL_CTX *context)
 {
     only_tls12(context);
-    SSL_CTX_set_cipher_list(context, "AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA:DHE-RSA-AES128-GCM-SHA256");
+    SSL_CTX_set_cipher_list(context,
+                            "AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA:DHE-RSA-AES128-GCM-SHA256");
 }
 
 static void only_ccm(SSL_CTX *context)
@@ -195,12 +203,12 @@ static void only_ccm(SSL_CTX *context)
 
 static void only_p521(SSL_CTX *context)
 {
-    SSL_CTX_set1_groups_list(context, "P-521");
+    SSL_CTX_set1_groups_list(context, context_text("P-521"));
 }
 
 static void only_rsa_signatures(SSL_CTX *context)
 {
-    SSL_CTX_set1_sigalgs_list(context, "RSA-PSS+SHA256");
+    SSL_CTX_set1_sigalgs_list(context, context_text("RSA-PSS+SHA256"));
 }
 
 static void offer_h2(SSL_CTX *context)
@@ -234,7 +242,8 @@ static void tells_the_alert_of_the_peer(void **state)
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL); /* trusts nobody */
         SSL_CTX_set_max_proto_version(context, version);
         struct tls_server *server = server_new(&policy, true, false);
-        struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(context));
+        struct conversation *conversation =
+            conversation_new(handshake_new_server(server), client_peer(context));
         conversation_run(conversation, NULL);
         assert_int_equal(conversation->status, HANDSHAKE_FAILED);
         assert_int_equal(failure_of(conversation).alert_received, TLS1_AD_UNKNOWN_CA);
@@ -256,14 +265,16 @@ static void refuses_a_forged_finished(void **state)
     (void)state;
     SSL_do_handshake(conversation->peer);
     size_t size = peer_output(conversation->peer, wire, sizeof wire);
-    assert_int_equal(handshake_feed(conversation->handshake, wire, size, &consumed), HANDSHAKE_WANT_READ);
+    assert_int_equal(handshake_feed(conversation->handshake, wire, size, &consumed),
+                     HANDSHAKE_WANT_READ);
     size = handshake_output(conversation->handshake, &output);
     peer_input(conversation->peer, output, size);
     handshake_sent(conversation->handshake, size);
     assert_int_equal(SSL_do_handshake(conversation->peer), 1);
     size = peer_output(conversation->peer, wire, sizeof wire);
     wire[size - 1] ^= 1;
-    assert_int_equal(handshake_feed(conversation->handshake, wire, size, &consumed), HANDSHAKE_FAILED);
+    assert_int_equal(handshake_feed(conversation->handshake, wire, size, &consumed),
+                     HANDSHAKE_FAILED);
     assert_int_equal(failure_of(conversation).alert_sent, ALERT_BAD_RECORD_MAC);
     assert_string_equal(failure_of(conversation).stage, "finished");
     conversation_free(conversation);
@@ -303,7 +314,8 @@ static void leaves_out_a_hybrid_group_that_is_not_there(void **state)
     assert_non_null(strstr(tls_default_groups(), "X25519"));
 }
 
-/* A certificate that the operator forced is served, whatever OpenSSL's security level thinks of it. */
+/* A certificate that the operator forced is served, whatever OpenSSL's security level thinks of it.
+ */
 static void serves_a_forced_weak_certificate(void **state)
 {
     EVP_PKEY *key = EVP_RSA_gen(1024);
@@ -317,7 +329,8 @@ static void serves_a_forced_weak_certificate(void **state)
     (void)state;
     SSL_CTX_set_security_level(context, 0);
     assert_int_equal(tls_server_new(&server, &policy, pairs, &error), 0);
-    struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(context));
+    struct conversation *conversation =
+        conversation_new(handshake_new_server(server), client_peer(context));
     conversation_run(conversation, NULL);
     conversation_detach(conversation, crypto);
     conversation_free(conversation);
@@ -334,7 +347,9 @@ static void expect_detach_refused(struct conversation *conversation, const char 
     struct error error = {0};
     struct leg leg = {.suite = 1};
 
-    assert_int_equal(handshake_detach(conversation->handshake, crypto, &leg, &conversation->keys, &error), -(int)ERROR_TLS);
+    assert_int_equal(
+        handshake_detach(conversation->handshake, crypto, &leg, &conversation->keys, &error),
+        -(int)ERROR_TLS);
     if (strstr(error.message, reason) == NULL)
         fail_msg("%s", error.message);
     assert_int_equal(leg.suite, 1);
@@ -349,7 +364,8 @@ static struct conversation *finished(int version, uint32_t tickets)
     policy.tickets = tickets;
     SSL_CTX_set_max_proto_version(context, version);
     struct tls_server *server = server_new(&policy, true, false);
-    struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(context));
+    struct conversation *conversation =
+        conversation_new(handshake_new_server(server), client_peer(context));
     conversation_run(conversation, NULL);
     assert_int_equal(conversation->status, HANDSHAKE_DONE);
     tls_server_unref(server);
@@ -432,21 +448,26 @@ static SSL_CTX *client_for(const struct server_case *test)
     else
         assert_int_equal(SSL_CTX_set_cipher_list(context, test->suite), 1);
     /* The first group gets the key share; ours does not know it. */
-    assert_int_equal(SSL_CTX_set1_groups_list(context, test->hello_retry ? "P-521:P-256" : "X25519:P-256"), 1);
+    assert_int_equal(SSL_CTX_set1_groups_list(
+                         context, context_text(test->hello_retry ? "P-521:P-256" : "X25519:P-256")),
+                     1);
     if (test->fragment_code != 0)
         SSL_CTX_set_tlsext_max_fragment_length(context, test->fragment_code);
     return context;
 }
 
-static void check_facts(const struct conversation *conversation, const struct server_case *test, bool resumed)
+static void check_facts(const struct conversation *conversation, const struct server_case *test,
+                        bool resumed)
 {
     struct handshake_facts facts;
 
     handshake_facts(conversation->handshake, &facts);
     assert_int_equal(facts.version, test->version);
-    assert_int_equal(facts.suite, SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(conversation->peer)));
+    assert_int_equal(facts.suite,
+                     SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(conversation->peer)));
     assert_int_equal(facts.resumed, resumed);
-    assert_int_equal(facts.fragment_max, test->fragment_code != 0 ? 256u << test->fragment_code : 16384);
+    assert_int_equal(facts.fragment_max,
+                     test->fragment_code != 0 ? 256u << test->fragment_code : 16384);
     if (test->version == TLS1_3_VERSION || !resumed)
         assert_string_equal(facts.group, test->hello_retry ? "secp256r1" : "x25519");
     assert_int_equal(facts.hello_retry, test->hello_retry && test->version == TLS1_3_VERSION);
@@ -471,11 +492,12 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
 }
 
 /* One handshake, one detaching, and data both ways. */
-static void run_server_case(const struct server_case *test, struct tls_server *server, SSL_CTX *context, bool resume)
+static void run_server_case(const struct server_case *test, struct tls_server *server,
+                            SSL_CTX *context, bool resume)
 {
     SSL *peer = peer_new(context, false);
 
-    SSL_set_tlsext_host_name(peer, "edge.test");
+    SSL_set_tlsext_host_name(peer, context_text("edge.test"));
     if (resume)
         assert_int_equal(SSL_set_session(peer, newest_session), 1);
     struct conversation *conversation = conversation_new(handshake_new_server(server), peer);
@@ -494,7 +516,8 @@ static void run_with_resumption(const struct server_case *test)
     SSL_CTX *context = client_for(test);
 
     policy.tickets = test->tickets;
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    SSL_CTX_set_session_cache_mode(context,
+                                   SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
     SSL_CTX_sess_set_new_cb(context, keep_session);
     struct tls_server *server = server_new(&policy, true, true);
     run_server_case(test, server, context, false);
@@ -540,7 +563,9 @@ static void detaches_every_suite_in_every_circumstance(void **state)
                 .fragment_code = (circumstance & 2) != 0 ? TLSEXT_max_fragment_length_512 : 0,
                 .step = (circumstance & 4) != 0 ? 1 : 0,
                 /* A TLS 1.2 client has no last flight of its own unless it resumes. */
-                .last_words = (circumstance & 8) != 0 && suites[i].version == TLS1_3_VERSION ? "early bird" : NULL,
+                .last_words = (circumstance & 8) != 0 && suites[i].version == TLS1_3_VERSION
+                                  ? "early bird"
+                                  : NULL,
             };
             run_with_resumption(&test);
         }
@@ -579,9 +604,10 @@ static void serves_the_key_type_that_the_client_can_use(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         SSL_CTX *context = client_context();
-        SSL_CTX_set1_sigalgs_list(context, cases[i].signatures);
+        SSL_CTX_set1_sigalgs_list(context, context_text(cases[i].signatures));
         struct tls_server *server = server_new(&policy, true, true);
-        struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(context));
+        struct conversation *conversation =
+            conversation_new(handshake_new_server(server), client_peer(context));
         struct handshake_facts facts;
         conversation_run(conversation, NULL);
         conversation_detach(conversation, crypto);
@@ -604,7 +630,8 @@ static void chooses_alpn_in_its_own_order(void **state)
     policy.alpn_size = 14;
     SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\x02h2\x08http/1.1\x04mqtt", 17);
     struct tls_server *server = server_new(&policy, true, false);
-    struct conversation *conversation = conversation_new(handshake_new_server(server), client_peer(context));
+    struct conversation *conversation =
+        conversation_new(handshake_new_server(server), client_peer(context));
     conversation_run(conversation, NULL);
     conversation_detach(conversation, crypto);
     handshake_facts(conversation->handshake, &facts);
@@ -617,16 +644,19 @@ static void chooses_alpn_in_its_own_order(void **state)
 /* Another policy, another session-id context: a full handshake, no failure. */
 static void resumes_only_under_the_same_policy(void **state)
 {
-    const struct server_case test = {.suite = suites[0].name, .version = TLS1_3_VERSION, .tickets = 1};
+    const struct server_case test = {
+        .suite = suites[0].name, .version = TLS1_3_VERSION, .tickets = 1};
     struct tls_policy policy = ordinary_policy(), other = policy;
     SSL_CTX *context = client_for(&test);
     struct handshake_facts facts;
 
     (void)state;
     other.session_id_context[0]++;
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    SSL_CTX_set_session_cache_mode(context,
+                                   SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
     SSL_CTX_sess_set_new_cb(context, keep_session);
-    struct tls_server *first = server_new(&policy, true, false), *second = server_new(&other, true, false);
+    struct tls_server *first = server_new(&policy, true, false),
+                      *second = server_new(&other, true, false);
     run_server_case(&test, first, context, false);
     SSL *peer = peer_new(context, false);
     assert_int_equal(SSL_set_session(peer, newest_session), 1);
@@ -646,7 +676,8 @@ static void resumes_only_under_the_same_policy(void **state)
 /* A handshake under way keeps the context it began with. */
 static void outlives_its_context(void **state)
 {
-    struct conversation *conversation = ordinary_conversation(); /* has dropped its server already */
+    struct conversation *conversation =
+        ordinary_conversation(); /* has dropped its server already */
 
     (void)state;
     conversation_run(conversation, NULL);

@@ -1,4 +1,5 @@
-/* The client's side: what it refuses to believe, what it detaches, and plain use without detaching. */
+/* The client's side: what it refuses to believe, what it detaches, and plain use without detaching.
+ */
 #include "tls/handshake.h"
 
 #include <setjmp.h>
@@ -10,6 +11,8 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+
+#include "tls/context.h"
 
 #include "conversation.h"
 #include "issued.h"
@@ -39,7 +42,8 @@ static void use_pair(SSL_CTX *context, const struct keypair *pair)
     size_t size;
     char *pem = keypair_to_pem(pair, &size);
     BIO *input = BIO_new_mem_buf(pem, (int)size);
-    X509 *leaf = PEM_read_bio_X509(input, NULL, NULL, NULL), *issuer = PEM_read_bio_X509(input, NULL, NULL, NULL);
+    X509 *leaf = PEM_read_bio_X509(input, NULL, NULL, NULL),
+         *issuer = PEM_read_bio_X509(input, NULL, NULL, NULL);
     EVP_PKEY *key = PEM_read_bio_PrivateKey(input, NULL, NULL, NULL);
     STACK_OF(X509) *chain = sk_X509_new_null();
 
@@ -64,10 +68,12 @@ static SSL_CTX *server_context(const struct keypair *pair)
 }
 
 /* Takes the context. */
-static struct conversation *conversation_with(const struct tls_client_policy *policy, const char *name, SSL_CTX *context)
+static struct conversation *conversation_with(const struct tls_client_policy *policy,
+                                              const char *name, SSL_CTX *context)
 {
     struct tls_client *client = client_new(policy);
-    struct conversation *conversation = conversation_new(handshake_new_client(client, name), peer_new(context, true));
+    struct conversation *conversation =
+        conversation_new(handshake_new_client(client, name), peer_new(context, true));
 
     tls_client_unref(client);
     SSL_CTX_free(context);
@@ -76,8 +82,8 @@ static struct conversation *conversation_with(const struct tls_client_policy *po
 
 /* ---- what a client refuses ---- */
 
-static void expect_refused(const struct tls_client_policy *policy, const char *name, const struct keypair *pair,
-                           unsigned alert, const char *reason)
+static void expect_refused(const struct tls_client_policy *policy, const char *name,
+                           const struct keypair *pair, unsigned alert, const char *reason)
 {
     struct conversation *conversation = conversation_with(policy, name, server_context(pair));
     struct handshake_failure failure;
@@ -98,7 +104,8 @@ static void refuses_whom_it_cannot_trust(void **state)
     EVP_PKEY *key = EVP_EC_gen("P-256");
     X509 *self_signed = crafted_new(&(struct crafted){.key = key});
     X509 *expired = crafted_new(&(struct crafted){.key = key, .from_s = -7200, .until_s = -60});
-    struct keypair *stranger = pair_of(self_signed, NULL, NULL, key), *late = pair_of(expired, NULL, NULL, key);
+    struct keypair *stranger = pair_of(self_signed, NULL, NULL, key),
+                   *late = pair_of(expired, NULL, NULL, key);
     char *late_pem = pem_of_certificate(expired);
 
     (void)state;
@@ -108,9 +115,11 @@ static void refuses_whom_it_cannot_trust(void **state)
     expect_refused(&policy, "127.0.0.2", issued_pair(KEY_TYPE_ECDSA), 42, "IP address mismatch");
     of_others.trust_pem = late_pem;
     expect_refused(&of_others, "edge.test", late, 45, "expired");
-    expect_refused(&of_others, "edge.test", issued_pair(KEY_TYPE_RSA), TLS1_AD_UNKNOWN_CA, "self-signed");
+    expect_refused(&of_others, "edge.test", issued_pair(KEY_TYPE_RSA), TLS1_AD_UNKNOWN_CA,
+                   "self-signed");
     of_others.trust_pem = NULL; /* the system's store does not know our CA */
-    expect_refused(&of_others, "edge.test", issued_pair(KEY_TYPE_RSA), TLS1_AD_UNKNOWN_CA, "self-signed");
+    expect_refused(&of_others, "edge.test", issued_pair(KEY_TYPE_RSA), TLS1_AD_UNKNOWN_CA,
+                   "self-signed");
     keypair_unref(stranger);
     keypair_unref(late);
     free(late_pem);
@@ -151,8 +160,9 @@ static void refuses_garbage(void **state)
     (void)state;
     assert_int_equal(handshake_feed(handshake, NULL, 0, &consumed), HANDSHAKE_WANT_READ);
     assert_true(handshake_output(handshake, &output) > 0);
-    assert_int_equal(handshake_feed(handshake, (const uint8_t *)"220 mail.test ESMTP\r\n", 21, &consumed),
-                     HANDSHAKE_FAILED);
+    assert_int_equal(
+        handshake_feed(handshake, (const uint8_t *)"220 mail.test ESMTP\r\n", 21, &consumed),
+        HANDSHAKE_FAILED);
     handshake_failure(handshake, &failure);
     assert_string_equal(failure.stage, "server_hello");
     handshake_free(handshake);
@@ -189,10 +199,14 @@ static void detaches_every_suite(void **state)
         int version;
         bool rsa;
     } suites[] = {
-        {"TLS_AES_128_GCM_SHA256", TLS1_3_VERSION, false},        {"TLS_AES_256_GCM_SHA384", TLS1_3_VERSION, true},
-        {"TLS_CHACHA20_POLY1305_SHA256", TLS1_3_VERSION, false},  {"ECDHE-ECDSA-AES128-GCM-SHA256", TLS1_2_VERSION, false},
-        {"ECDHE-ECDSA-AES256-GCM-SHA384", TLS1_2_VERSION, false}, {"ECDHE-ECDSA-CHACHA20-POLY1305", TLS1_2_VERSION, false},
-        {"ECDHE-RSA-AES128-GCM-SHA256", TLS1_2_VERSION, true},    {"ECDHE-RSA-AES256-GCM-SHA384", TLS1_2_VERSION, true},
+        {"TLS_AES_128_GCM_SHA256", TLS1_3_VERSION, false},
+        {"TLS_AES_256_GCM_SHA384", TLS1_3_VERSION, true},
+        {"TLS_CHACHA20_POLY1305_SHA256", TLS1_3_VERSION, false},
+        {"ECDHE-ECDSA-AES128-GCM-SHA256", TLS1_2_VERSION, false},
+        {"ECDHE-ECDSA-AES256-GCM-SHA384", TLS1_2_VERSION, false},
+        {"ECDHE-ECDSA-CHACHA20-POLY1305", TLS1_2_VERSION, false},
+        {"ECDHE-RSA-AES128-GCM-SHA256", TLS1_2_VERSION, true},
+        {"ECDHE-RSA-AES256-GCM-SHA384", TLS1_2_VERSION, true},
         {"ECDHE-RSA-CHACHA20-POLY1305", TLS1_2_VERSION, true},
     };
     const struct tls_client_policy policy = ordinary_policy();
@@ -201,13 +215,16 @@ static void detaches_every_suite(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(suites); i++) {
         for (unsigned circumstance = 0; circumstance < 8; circumstance++) {
             bool chatty = (circumstance & 1) != 0;
-            SSL_CTX *context = server_context(issued_pair(suites[i].rsa ? KEY_TYPE_RSA : KEY_TYPE_ECDSA));
+            SSL_CTX *context =
+                server_context(issued_pair(suites[i].rsa ? KEY_TYPE_RSA : KEY_TYPE_ECDSA));
             SSL_CTX_set_max_proto_version(context, suites[i].version);
-            SSL_CTX_set_ciphersuites(context, suites[i].version == TLS1_3_VERSION ? suites[i].name : "");
-            SSL_CTX_set_cipher_list(context, suites[i].version == TLS1_2_VERSION ? suites[i].name : "HIGH");
+            SSL_CTX_set_ciphersuites(context,
+                                     suites[i].version == TLS1_3_VERSION ? suites[i].name : "");
+            SSL_CTX_set_cipher_list(context,
+                                    suites[i].version == TLS1_2_VERSION ? suites[i].name : "HIGH");
             SSL_CTX_set_num_tickets(context, circumstance & 1 ? 3 : 0);
             if ((circumstance & 4) != 0) /* HelloRetryRequest in TLS 1.3 */
-                SSL_CTX_set1_groups_list(context, "P-256");
+                SSL_CTX_set1_groups_list(context, context_text("P-256"));
             struct conversation *conversation = conversation_with(&policy, "edge.test", context);
             conversation->step = (circumstance & 2) != 0 ? 1 : 0;
             conversation_run(conversation, chatty ? "welcome" : NULL);
@@ -245,7 +262,8 @@ static void shows_its_certificate(void **state)
     }
 }
 
-/* Self-dial: each of the two certificates of a server can be asked for, in both versions; names and addresses are told right. */
+/* Self-dial: each of the two certificates of a server can be asked for, in both versions; names and
+ * addresses are told right. */
 static void chooses_the_key_type(void **state)
 {
     static const char *const names[] = {"edge.test", "x.wild.test", "127.0.0.1"};
@@ -266,7 +284,8 @@ static void chooses_the_key_type(void **state)
             conversation_run(conversation, NULL);
             assert_int_equal(conversation->status, HANDSHAKE_DONE);
             assert_true(handshake_peer_fingerprint(conversation->handshake, fingerprint));
-            assert_memory_equal(fingerprint, keypair_fingerprint(issued_pair((enum key_type)type)), 32);
+            assert_memory_equal(fingerprint, keypair_fingerprint(issued_pair((enum key_type)type)),
+                                32);
             const char *seen = SSL_get_servername(conversation->peer, TLSEXT_NAMETYPE_host_name);
             if (strcmp(name, "127.0.0.1") == 0)
                 assert_null(seen);
@@ -315,7 +334,8 @@ static void talks_without_detaching(void **state)
     for (int detachable = 0; detachable < 2; detachable++) {
         client_policy.detachable = detachable != 0;
         struct tls_client *client = client_new(&client_policy);
-        struct handshake *ours = handshake_new_client(client, "edge.test"), *theirs = handshake_new_server(server);
+        struct handshake *ours = handshake_new_client(client, "edge.test"),
+                         *theirs = handshake_new_server(server);
         assert_int_equal(handshake_read(ours, buffer, sizeof buffer), -1);
         assert_int_equal(handshake_write(ours, buffer, 1), -1);
         assert_int_equal(handshake_feed(ours, NULL, 0, &consumed), HANDSHAKE_WANT_READ);

@@ -32,10 +32,13 @@ static void refuses_what_is_no_ca(void **state)
     char *other_pem, *other_key;
 
     (void)state;
-    assert_int_equal(internal_ca_load(&ca, "", issued_ca_key_pem(), &error), -(int)ERROR_CERTIFICATE_UNPARSABLE);
-    assert_int_equal(internal_ca_load(&ca, issued_ca_pem(), "", &error), -(int)ERROR_CERTIFICATE_KEY_UNPARSABLE);
+    assert_int_equal(internal_ca_load(&ca, "", issued_ca_key_pem(), &error),
+                     -(int)ERROR_CERTIFICATE_UNPARSABLE);
+    assert_int_equal(internal_ca_load(&ca, issued_ca_pem(), "", &error),
+                     -(int)ERROR_CERTIFICATE_KEY_UNPARSABLE);
     assert_int_equal(internal_ca_create(&other_pem, &other_key, &error), 0);
-    assert_int_equal(internal_ca_load(&ca, issued_ca_pem(), other_key, &error), -(int)ERROR_CERTIFICATE_KEY_MISMATCH);
+    assert_int_equal(internal_ca_load(&ca, issued_ca_pem(), other_key, &error),
+                     -(int)ERROR_CERTIFICATE_KEY_MISMATCH);
     assert_null(ca);
     free(other_pem);
     free(other_key);
@@ -52,7 +55,8 @@ static void refuses_no_names_and_bad_names(void **state)
 
     (void)state;
     assert_int_equal(internal_ca_load(&ca, issued_ca_pem(), issued_ca_key_pem(), &error), 0);
-    assert_int_equal(internal_ca_issue(ca, injected, 0, KEY_TYPE_ECDSA, DAY_S, &pair, &error), -(int)ERROR_USAGE);
+    assert_int_equal(internal_ca_issue(ca, injected, 0, KEY_TYPE_ECDSA, DAY_S, &pair, &error),
+                     -(int)ERROR_USAGE);
     /* A name is taken as it is, never as syntax: it ends up as one entry that can match no host. */
     assert_int_equal(internal_ca_issue(ca, injected, 1, KEY_TYPE_ECDSA, DAY_S, &pair, &error), 0);
     assert_false(keypair_covers(pair, "a.test"));
@@ -73,7 +77,8 @@ static void root_is_a_ten_year_ca_that_issues_leaves_only(void **state)
     assert_int_equal(X509_check_ca(root), 1);
     assert_int_equal(X509_get_pathlen(root), 0);
     assert_int_equal(X509_get_key_usage(root), KU_KEY_CERT_SIGN | KU_CRL_SIGN);
-    assert_int_equal(ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(root), X509_get0_notAfter(root)), 1);
+    assert_int_equal(
+        ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(root), X509_get0_notAfter(root)), 1);
     assert_int_equal(days, 3650);
     X509_free(root);
 }
@@ -116,12 +121,14 @@ static void each_leaf_is_new(void **state)
     (void)state;
     assert_int_equal(internal_ca_load(&ca, issued_ca_pem(), issued_ca_key_pem(), &error), 0);
     assert_int_equal(internal_ca_issue(ca, names, 2, KEY_TYPE_ECDSA, 7 * DAY_S, &first, &error), 0);
-    assert_int_equal(internal_ca_issue(ca, names, 2, KEY_TYPE_ECDSA, 7 * DAY_S, &second, &error), 0);
+    assert_int_equal(internal_ca_issue(ca, names, 2, KEY_TYPE_ECDSA, 7 * DAY_S, &second, &error),
+                     0);
     assert_string_not_equal(keypair_serial(first), keypair_serial(second));
     assert_memory_not_equal(keypair_fingerprint(first), keypair_fingerprint(second), 32);
     assert_true(keypair_covers(first, "::1"));
     assert_in_range(keypair_not_before(first), (uint64_t)now - 305, (uint64_t)now - 295);
-    assert_in_range(keypair_not_after(first), (uint64_t)now + 7 * DAY_S - 5, (uint64_t)now + 7 * DAY_S + 5);
+    assert_in_range(keypair_not_after(first), (uint64_t)now + 7 * DAY_S - 5,
+                    (uint64_t)now + 7 * DAY_S + 5);
     keypair_unref(first);
     keypair_unref(second);
     internal_ca_free(ca);

@@ -40,18 +40,24 @@ static X509 *leaf_with(struct crafted crafted)
 
 static struct preflight_policy policy(void)
 {
-    return (struct preflight_policy){
-        .names = edge_name, .name_count = 1, .require_chain = true, .trust_file = trust_file, .now = time(NULL)};
+    return (struct preflight_policy){.names = edge_name,
+                                     .name_count = 1,
+                                     .require_chain = true,
+                                     .trust_file = trust_file,
+                                     .now = time(NULL)};
 }
 
 /* Exactly this finding, refused without force and accepted with it. Takes the pair. */
-static void expect_policy(struct keypair *pair, struct preflight_policy policy, enum error_code code, const char *text)
+static void expect_policy(struct keypair *pair, struct preflight_policy policy,
+                          enum error_code code, const char *text)
 {
     struct preflight_report report;
     struct error error = {0};
     int result = keypair_preflight(pair, &policy, &report, &error);
 
-    for (size_t i = 0; i < report.count && (report.count != (code != ERROR_NONE) || report.findings[i].code != code); i++)
+    for (size_t i = 0; i < report.count &&
+                       (report.count != (code != ERROR_NONE) || report.findings[i].code != code);
+         i++)
         print_message("%s: %s\n", error_name(report.findings[i].code), report.findings[i].text);
     assert_int_equal(result, -(int)code);
     if (code == ERROR_NONE) {
@@ -74,7 +80,8 @@ static void expect_policy(struct keypair *pair, struct preflight_policy policy, 
 }
 
 /* Takes the leaf. */
-static void expect(X509 *leaf, X509 *second, X509 *third, EVP_PKEY *key, enum error_code code, const char *text)
+static void expect(X509 *leaf, X509 *second, X509 *third, EVP_PKEY *key, enum error_code code,
+                   const char *text)
 {
     expect_policy(pair_of(leaf, second, third, key), policy(), code, text);
     X509_free(leaf);
@@ -85,18 +92,23 @@ static void finds_leaf_not_first(void **state)
     X509 *leaf = leaf_with((struct crafted){0});
 
     (void)state;
-    expect_policy(pair_of(intermediate, leaf, NULL, leaf_key), policy(), ERROR_CERTIFICATE_LEAF_NOT_FIRST, "place 2");
-    expect_policy(pair_of(root, intermediate, leaf, leaf_key), policy(), ERROR_CERTIFICATE_LEAF_NOT_FIRST, "place 3");
-    expect_policy(pair_of(intermediate, leaf, NULL, rsa_key), policy(), ERROR_CERTIFICATE_LEAF_NOT_FIRST, "place 2");
+    expect_policy(pair_of(intermediate, leaf, NULL, leaf_key), policy(),
+                  ERROR_CERTIFICATE_LEAF_NOT_FIRST, "place 2");
+    expect_policy(pair_of(root, intermediate, leaf, leaf_key), policy(),
+                  ERROR_CERTIFICATE_LEAF_NOT_FIRST, "place 3");
+    expect_policy(pair_of(intermediate, leaf, NULL, rsa_key), policy(),
+                  ERROR_CERTIFICATE_LEAF_NOT_FIRST, "place 2");
     X509_free(leaf);
 }
 
 static void finds_key_mismatch(void **state)
 {
     (void)state;
-    expect(leaf_with((struct crafted){0}), intermediate, NULL, rsa_key, ERROR_CERTIFICATE_KEY_MISMATCH, "does not belong");
+    expect(leaf_with((struct crafted){0}), intermediate, NULL, rsa_key,
+           ERROR_CERTIFICATE_KEY_MISMATCH, "does not belong");
     EVP_PKEY *other = EVP_EC_gen("P-256");
-    expect(leaf_with((struct crafted){0}), intermediate, NULL, other, ERROR_CERTIFICATE_KEY_MISMATCH, "does not belong");
+    expect(leaf_with((struct crafted){0}), intermediate, NULL, other,
+           ERROR_CERTIFICATE_KEY_MISMATCH, "does not belong");
     EVP_PKEY_free(other);
 }
 
@@ -109,9 +121,11 @@ static void finds_missing_names(void **state)
     (void)state;
     wide.names = names;
     wide.name_count = 2;
-    expect_policy(pair_of(leaf, intermediate, NULL, leaf_key), wide, ERROR_CERTIFICATE_NAME_MISSING, "www.edge.test");
+    expect_policy(pair_of(leaf, intermediate, NULL, leaf_key), wide, ERROR_CERTIFICATE_NAME_MISSING,
+                  "www.edge.test");
     wide.name_count = 3;
-    expect_policy(pair_of(leaf, intermediate, NULL, leaf_key), wide, ERROR_CERTIFICATE_NAME_MISSING, "and 1 more");
+    expect_policy(pair_of(leaf, intermediate, NULL, leaf_key), wide, ERROR_CERTIFICATE_NAME_MISSING,
+                  "and 1 more");
     X509_free(leaf);
 }
 
@@ -127,12 +141,13 @@ static void finds_times(void **state)
                                                            .until_s = -60});
 
     (void)state;
-    expect(leaf_with((struct crafted){.from_s = 600, .until_s = 7200}), intermediate, NULL, leaf_key,
-           ERROR_CERTIFICATE_NOT_YET_VALID, "not valid before");
-    expect(leaf_with((struct crafted){.from_s = -7200, .until_s = -60}), intermediate, NULL, leaf_key,
-           ERROR_CERTIFICATE_EXPIRED, "CN=edge.test has expired");
-    expect(leaf_with((struct crafted){.issuer = old_intermediate, .issuer_key = intermediate_key}), old_intermediate, NULL,
-           leaf_key, ERROR_CERTIFICATE_EXPIRED, "CN=Old intermediate has expired");
+    expect(leaf_with((struct crafted){.from_s = 600, .until_s = 7200}), intermediate, NULL,
+           leaf_key, ERROR_CERTIFICATE_NOT_YET_VALID, "not valid before");
+    expect(leaf_with((struct crafted){.from_s = -7200, .until_s = -60}), intermediate, NULL,
+           leaf_key, ERROR_CERTIFICATE_EXPIRED, "CN=edge.test has expired");
+    expect(leaf_with((struct crafted){.issuer = old_intermediate, .issuer_key = intermediate_key}),
+           old_intermediate, NULL, leaf_key, ERROR_CERTIFICATE_EXPIRED,
+           "CN=Old intermediate has expired");
     X509_free(old_intermediate);
 }
 
@@ -146,7 +161,8 @@ static void finds_older_than_live(void **state)
 
     (void)state;
     with_live.live = live;
-    expect_policy(pair_of(older, intermediate, NULL, leaf_key), with_live, ERROR_CERTIFICATE_OLDER_THAN_LIVE, "before the one");
+    expect_policy(pair_of(older, intermediate, NULL, leaf_key), with_live,
+                  ERROR_CERTIFICATE_OLDER_THAN_LIVE, "before the one");
     expect_policy(pair_of(of_rsa, intermediate, NULL, rsa_key), with_live, ERROR_NONE, "");
     expect_policy(keypair_ref(live), with_live, ERROR_NONE, "");
     keypair_unref(live);
@@ -166,11 +182,12 @@ static void finds_broken_chains(void **state)
                                                    .constraints = "critical,CA:TRUE"});
 
     (void)state;
-    expect(leaf_with((struct crafted){0}), root, NULL, leaf_key, ERROR_CERTIFICATE_CHAIN_BROKEN, "certificate 1");
-    expect(leaf_with((struct crafted){0}), intermediate, intermediate, leaf_key, ERROR_CERTIFICATE_CHAIN_BROKEN,
-           "certificate 2");
-    expect(leaf_with((struct crafted){.key = rsa_key}), impostor, NULL, rsa_key, ERROR_CERTIFICATE_CHAIN_BROKEN,
-           "not signed");
+    expect(leaf_with((struct crafted){0}), root, NULL, leaf_key, ERROR_CERTIFICATE_CHAIN_BROKEN,
+           "certificate 1");
+    expect(leaf_with((struct crafted){0}), intermediate, intermediate, leaf_key,
+           ERROR_CERTIFICATE_CHAIN_BROKEN, "certificate 2");
+    expect(leaf_with((struct crafted){.key = rsa_key}), impostor, NULL, rsa_key,
+           ERROR_CERTIFICATE_CHAIN_BROKEN, "not signed");
     X509_free(impostor);
 }
 
@@ -182,11 +199,13 @@ static void finds_leaf_only(void **state)
     struct error error;
 
     (void)state;
-    expect(leaf_with((struct crafted){0}), NULL, NULL, leaf_key, ERROR_CERTIFICATE_LEAF_ONLY, "Test intermediate");
+    expect(leaf_with((struct crafted){0}), NULL, NULL, leaf_key, ERROR_CERTIFICATE_LEAF_ONLY,
+           "Test intermediate");
     lenient.require_chain = false;
     expect_policy(pair_of(leaf, NULL, NULL, leaf_key), lenient, ERROR_NONE, "");
     /* Its issuer is a trust anchor, or it is its own. */
-    expect(leaf_with((struct crafted){.issuer = root, .issuer_key = root_key}), NULL, NULL, leaf_key, ERROR_NONE, "");
+    expect(leaf_with((struct crafted){.issuer = root, .issuer_key = root_key}), NULL, NULL,
+           leaf_key, ERROR_NONE, "");
     expect(crafted_new(&(struct crafted){.key = leaf_key}), NULL, NULL, leaf_key, ERROR_NONE, "");
     /* A trust file that cannot be read is no finding about the certificate. */
     lost.trust_file = "/nonexistent/trust.pem";
@@ -201,10 +220,10 @@ static void finds_weak_keys(void **state)
     EVP_PKEY *short_rsa = EVP_RSA_gen(1024), *short_ec = EVP_EC_gen("P-224");
 
     (void)state;
-    expect(leaf_with((struct crafted){.key = short_rsa}), intermediate, NULL, short_rsa, ERROR_CERTIFICATE_WEAK_KEY,
-           "1024 bits (RSA)");
-    expect(leaf_with((struct crafted){.key = short_ec}), intermediate, NULL, short_ec, ERROR_CERTIFICATE_WEAK_KEY,
-           "224 bits (EC)");
+    expect(leaf_with((struct crafted){.key = short_rsa}), intermediate, NULL, short_rsa,
+           ERROR_CERTIFICATE_WEAK_KEY, "1024 bits (RSA)");
+    expect(leaf_with((struct crafted){.key = short_ec}), intermediate, NULL, short_ec,
+           ERROR_CERTIFICATE_WEAK_KEY, "224 bits (EC)");
     EVP_PKEY_free(short_rsa);
     EVP_PKEY_free(short_ec);
 }
@@ -212,42 +231,49 @@ static void finds_weak_keys(void **state)
 static void finds_weak_signatures(void **state)
 {
     (void)state;
-    expect(leaf_with((struct crafted){.digest = EVP_sha1()}), intermediate, NULL, leaf_key, ERROR_CERTIFICATE_WEAK_SIGNATURE,
-           "SHA1");
+    expect(leaf_with((struct crafted){.digest = EVP_sha1()}), intermediate, NULL, leaf_key,
+           ERROR_CERTIFICATE_WEAK_SIGNATURE, "SHA1");
     /* Upon itself it says nothing. */
-    expect(crafted_new(&(struct crafted){.key = leaf_key, .digest = EVP_sha1()}), NULL, NULL, leaf_key, ERROR_NONE, "");
+    expect(crafted_new(&(struct crafted){.key = leaf_key, .digest = EVP_sha1()}), NULL, NULL,
+           leaf_key, ERROR_NONE, "");
 }
 
 static void finds_wrong_usage(void **state)
 {
     (void)state;
-    expect(leaf_with((struct crafted){.extended_usage = "clientAuth"}), intermediate, NULL, leaf_key,
-           ERROR_CERTIFICATE_WRONG_USAGE, "serverAuth");
+    expect(leaf_with((struct crafted){.extended_usage = "clientAuth"}), intermediate, NULL,
+           leaf_key, ERROR_CERTIFICATE_WRONG_USAGE, "serverAuth");
     expect(leaf_with((struct crafted){.usage = "keyEncipherment"}), intermediate, NULL, leaf_key,
            ERROR_CERTIFICATE_WRONG_USAGE, "digitalSignature");
-    expect(leaf_with((struct crafted){.constraints = "critical,CA:TRUE"}), intermediate, NULL, leaf_key,
-           ERROR_CERTIFICATE_WRONG_USAGE, "CA:TRUE");
-    expect(leaf_with((struct crafted){.usage = "", .extended_usage = ""}), intermediate, NULL, leaf_key, ERROR_NONE, "");
+    expect(leaf_with((struct crafted){.constraints = "critical,CA:TRUE"}), intermediate, NULL,
+           leaf_key, ERROR_CERTIFICATE_WRONG_USAGE, "CA:TRUE");
+    expect(leaf_with((struct crafted){.usage = "", .extended_usage = ""}), intermediate, NULL,
+           leaf_key, ERROR_NONE, "");
 }
 
 static void finds_everything_at_once(void **state)
 {
     static const char *const names[] = {"elsewhere.test"};
-    X509 *leaf = leaf_with((struct crafted){
-        .from_s = -7200, .until_s = -60, .extended_usage = "clientAuth", .digest = EVP_sha1(), .key = leaf_key});
+    X509 *leaf = leaf_with((struct crafted){.from_s = -7200,
+                                            .until_s = -60,
+                                            .extended_usage = "clientAuth",
+                                            .digest = EVP_sha1(),
+                                            .key = leaf_key});
     struct keypair *pair = pair_of(leaf, root, NULL, rsa_key);
     struct preflight_policy strict = policy();
     struct preflight_report report;
     struct error error;
     static const enum error_code expected[] = {
-        ERROR_CERTIFICATE_KEY_MISMATCH, ERROR_CERTIFICATE_NAME_MISSING,   ERROR_CERTIFICATE_EXPIRED,
-        ERROR_CERTIFICATE_CHAIN_BROKEN, ERROR_CERTIFICATE_WEAK_SIGNATURE, ERROR_CERTIFICATE_WRONG_USAGE,
+        ERROR_CERTIFICATE_KEY_MISMATCH,   ERROR_CERTIFICATE_NAME_MISSING,
+        ERROR_CERTIFICATE_EXPIRED,        ERROR_CERTIFICATE_CHAIN_BROKEN,
+        ERROR_CERTIFICATE_WEAK_SIGNATURE, ERROR_CERTIFICATE_WRONG_USAGE,
     };
 
     (void)state;
     strict.names = names;
     strict.forced = UINT64_C(1) << (ERROR_CERTIFICATE_KEY_MISMATCH - ERROR_CERTIFICATE_UNPARSABLE);
-    assert_int_equal(keypair_preflight(pair, &strict, &report, &error), -(int)ERROR_CERTIFICATE_NAME_MISSING);
+    assert_int_equal(keypair_preflight(pair, &strict, &report, &error),
+                     -(int)ERROR_CERTIFICATE_NAME_MISSING);
     assert_int_equal(report.count, ARRAY_SIZE(expected));
     for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
         assert_int_equal(report.findings[i].code, expected[i]);
@@ -272,8 +298,10 @@ static int setup(void **state)
     intermediate_key = EVP_EC_gen("P-256");
     leaf_key = EVP_EC_gen("P-256");
     rsa_key = EVP_RSA_gen(2048);
-    root = crafted_new(&(struct crafted){
-        .key = root_key, .common_name = "Test root", .alternative_names = "", .constraints = "critical,CA:TRUE"});
+    root = crafted_new(&(struct crafted){.key = root_key,
+                                         .common_name = "Test root",
+                                         .alternative_names = "",
+                                         .constraints = "critical,CA:TRUE"});
     intermediate = crafted_new(&(struct crafted){.key = intermediate_key,
                                                  .issuer = root,
                                                  .issuer_key = root_key,
@@ -305,11 +333,11 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_leaf_not_first),    cmocka_unit_test(finds_key_mismatch),
-        cmocka_unit_test(finds_missing_names),     cmocka_unit_test(finds_times),
-        cmocka_unit_test(finds_older_than_live),   cmocka_unit_test(finds_broken_chains),
-        cmocka_unit_test(finds_leaf_only),         cmocka_unit_test(finds_weak_keys),
-        cmocka_unit_test(finds_weak_signatures),   cmocka_unit_test(finds_wrong_usage),
+        cmocka_unit_test(finds_leaf_not_first),     cmocka_unit_test(finds_key_mismatch),
+        cmocka_unit_test(finds_missing_names),      cmocka_unit_test(finds_times),
+        cmocka_unit_test(finds_older_than_live),    cmocka_unit_test(finds_broken_chains),
+        cmocka_unit_test(finds_leaf_only),          cmocka_unit_test(finds_weak_keys),
+        cmocka_unit_test(finds_weak_signatures),    cmocka_unit_test(finds_wrong_usage),
         cmocka_unit_test(finds_everything_at_once), cmocka_unit_test(accepts_what_is_right),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
