@@ -1,7 +1,7 @@
 /* Server and client TLS handshakes by OpenSSL, and the detaching of the finished session from it.
  *
  * Bytes in, bytes out; no sockets. OpenSSL is fed one record at a time and asked to hold nothing back, so that at the end every
- * further byte is still in the caller's hands. Detaching takes the traffic secrets (key log callback, in this process only), counts
+ * further byte is still in the caller's hands. Detaching takes the traffic secrets (seen by the key schedule of key_schedule.h), counts
  * records (message callback), and then proves the result on the wire: the last flight that we sent is decrypted with the taken
  * keys; a mismatch ends the connection (facts in doc/internals.md). */
 #pragma once

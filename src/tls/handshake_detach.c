@@ -2,14 +2,14 @@
  *
  * What is checked, beyond OpenSSL holding nothing back and the suite being one of ours:
  *  - TLS 1.3: every record that we wrote under the application key (NewSessionTickets; they may be
- * split) opens with the taken secret at the sequence numbers 0, 1, …, and their number is the one
- * that OpenSSL reported. When there was none (no tickets, or we are the client), nothing on the
- * wire is under that key yet; then our Finished must open with the handshake secret that the same
- * key log gave, which proves that log and wire belong together. The read direction has seen no
- * record.
+ *    split) opens with the taken secret at the sequence numbers 0, 1, …, and their number is the
+ *    one that OpenSSL reported. When there was none (no tickets, or we are the client), nothing on
+ *    the wire is under that key yet; then our Finished must open with the handshake secret that the
+ *    same observer saw, which proves that observer and wire belong together. The read direction has
+ *    seen no record.
  *  - TLS 1.2: our Finished opens with our write key and the peer's Finished with the read key, each
- * at sequence number 0 and as the only record under its key; the explicit nonce goes on from the
- * one in our Finished. */
+ *    at sequence number 0 and as the only record under its key; the explicit nonce goes on from the
+ *    one in our Finished. */
 #include "tls/handshake_internal.h"
 
 #include <string.h>
@@ -99,7 +99,7 @@ static int check_finished(struct detach *detach, const struct wire_record *finis
                 opens(detach, &key, &sequence, finished->data, finished->size);
     secret_wipe(&key, sizeof key);
     record_crypto_forget(detach->crypto);
-    return good ? 0 : mismatch(detach, "our Finished does not open with the logged secret");
+    return good ? 0 : mismatch(detach, "our Finished does not open with the observed secret");
 }
 
 static int check_flight_tls13(struct detach *detach)
@@ -135,7 +135,7 @@ static int take_tls13(struct detach *detach)
 
     if (handshake->read.epoch != EPOCH_APPLICATION || handshake->write.epoch != EPOCH_APPLICATION ||
         handshake->read.secret_size != secret_size || handshake->write.secret_size != secret_size)
-        return mismatch(detach, "OpenSSL did not log both traffic secrets");
+        return mismatch(detach, "OpenSSL did not derive both traffic secrets");
     if (handshake->read.records != 0)
         return mismatch(detach, "records were read after the handshake");
     memcpy(detach->keys.read[0].secret, handshake->read.secret, secret_size);
