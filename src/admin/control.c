@@ -9,7 +9,6 @@
 
 #include "admin/control_internal.h"
 #include "base/clock.h"
-#include "edge/sandbox.h"
 #include "ipc/memory.h"
 #include "tls/handshake.h"
 
@@ -307,8 +306,6 @@ int control_main(int channel_fd)
     int result = worker_init(&control->worker, channel_fd, &role, control, &error);
     if (result == 0)
         result = control_init(control, &error);
-    if (result == 0)
-        result = sandbox_enter(SANDBOX_CONTROL, &error);
     int code = 0;
     if (result < 0) {
         fprintf(stderr, "holdfast: control: %s\n", error.message);

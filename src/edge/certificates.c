@@ -200,23 +200,55 @@ static struct entry *folder_entry(struct certificates *certificates, uint32_t ce
     return entry;
 }
 
+static bool loaded(const struct entry *entry)
+{
+    return entry != NULL && (entry->pairs[KEY_TYPE_ECDSA] != NULL || entry->pairs[KEY_TYPE_RSA] != NULL);
+}
+
+/* The folder's "*.example.org" for a name below it, when it was sent before. */
+static struct entry *folder_wildcard(struct certificates *certificates, uint32_t certificate, const char *name)
+{
+    char wildcard[sizeof ((struct message_certificate_wanted *)NULL)->name];
+    const char *dot = strchr(name, '.');
+
+    if (dot == NULL || snprintf(wildcard, sizeof wildcard, "*%s", dot) >= (int)sizeof wildcard)
+        return NULL;
+    return map_get(&certificates->folders[certificate], wildcard);
+}
+
+static void ask(struct certificates *certificates, uint32_t certificate, const char *name)
+{
+    struct message_certificate_wanted wanted = {.certificate = certificate};
+
+    if (string_copy(wanted.name, sizeof wanted.name, name))
+        certificates->want(certificates->context, &wanted);
+}
+
 static enum certificate_answer choose_from_folder(struct certificates *certificates, unsigned listener, uint32_t certificate,
                                                   const char *name, struct certificate_choice *ret_choice)
 {
-    struct message_certificate_wanted wanted = {.certificate = certificate};
     struct entry *entry = folder_entry(certificates, certificate, name);
+    struct entry *wildcard = folder_wildcard(certificates, certificate, name);
+    uint64_t now = loop_now(certificates->worker->loop);
 
     if (entry == NULL)
         return CERTIFICATE_MISSING;
-    if (entry->pairs[KEY_TYPE_ECDSA] != NULL || entry->pairs[KEY_TYPE_RSA] != NULL)
+    if (loaded(entry))
         return answer(certificates, entry, listener, certificate, ret_choice);
-    if (entry->unknown_until_ns > loop_now(certificates->worker->loop))
+    if (loaded(wildcard)) { /* it covers the name; a file of its own may have come: ask without waiting */
+        if (entry->unknown_until_ns <= now) {
+            entry->unknown_until_ns = now + UNKNOWN_KEPT_NS;
+            ask(certificates, certificate, name);
+        }
+        return answer(certificates, wildcard, listener, certificate, ret_choice);
+    }
+    if (entry->unknown_until_ns > now)
         return CERTIFICATE_UNKNOWN;
     if (!entry->asked) {
-        if (!string_copy(wanted.name, sizeof wanted.name, name))
-            return CERTIFICATE_UNKNOWN;
         entry->asked = true;
-        certificates->want(certificates->context, &wanted);
+        ask(certificates, certificate, name);
+        if (!entry->asked) /* refused at once: control cannot be reached */
+            return CERTIFICATE_UNKNOWN;
     }
     return CERTIFICATE_ASKED;
 }

@@ -117,7 +117,7 @@ static void run_ready(struct relay *relay)
         struct relay_session *session = &relay->sessions[index];
         relay->ready_first = session->next_ready;
         relay->ready_count--;
-        session->queued = 0;
+        session->queued = false;
         if (!session->in_use)
             relay->free_slots[relay->free_count++] = index;
         else

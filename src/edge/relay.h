@@ -28,14 +28,14 @@ struct relay_session {
     uint32_t input_size[FLOW_COUNT]; /* unprocessed bytes in the input run */
     uint32_t written[FLOW_COUNT];    /* of the output run */
     uint32_t next_ready;             /* in the list of sessions with work left over */
-    uint16_t readable : 2;  /* bit per side: reading may succeed */
-    uint16_t writable : 2;
-    uint16_t hung_up : 2;   /* end of stream is there or on its way: read until it is seen */
-    uint16_t queued : 1;    /* in the ready list */
-    uint16_t in_use : 1;
-    uint16_t discard : 2;   /* bit per flow: the sink is broken, what still comes is thrown away */
-    uint16_t linger : 1;    /* closing: waiting for the client's end of stream */
-    uint16_t counted : 1;   /* the session is counted at its server */
+    uint8_t readable;  /* bit per side: reading may succeed */
+    uint8_t writable;
+    uint8_t hung_up;   /* end of stream is there or on its way: read until it is seen */
+    bool queued : 1;    /* in the ready list */
+    bool in_use : 1;
+    uint8_t discard;   /* bit per flow: the sink is broken, what still comes is thrown away */
+    bool linger : 1;    /* closing: waiting for the client's end of stream */
+    bool counted : 1;   /* the session is counted at its server */
     uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
     uint8_t tries;
     uint8_t end;            /* enum session_end, once known */

@@ -149,15 +149,13 @@ static void shrink_output(struct turn *turn, unsigned direction)
     struct flow *flow = &turn->next.flows[direction];
     uint32_t written = turn->session->written[direction];
     uint32_t rest = flow->output_size - written;
-    uint8_t order;
-    uint32_t run;
+    uint8_t order = (uint8_t)order_for(rest + LEG_OWED_MAX);
 
-    if (rest + LEG_OWED_MAX > HELD_MAX || order_for(rest + LEG_OWED_MAX) >= flow->output_order)
+    if (rest + LEG_OWED_MAX > HELD_MAX || order >= flow->output_order)
         return;
-    run = blocks_take(turn->relay->blocks, order_for(rest + LEG_OWED_MAX));
+    uint32_t run = blocks_take(turn->relay->blocks, order);
     if (run == BLOCK_NONE)
         return;
-    order = (uint8_t)order_for(rest + LEG_OWED_MAX);
     memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->output) + written, rest);
     uint32_t old = flow->output;
     uint8_t old_order = flow->output_order;
@@ -194,7 +192,7 @@ static enum write_result write_output(struct turn *turn, unsigned direction)
             count_written(turn, direction, (size_t)sent);
         }
         if (sent < (ssize_t)size) {
-            session->writable &= (uint16_t)~(1u << sink);
+            session->writable &= (uint8_t)~(1u << sink);
             worker_count(&turn->relay->worker, COUNTER_BLOCKED, 1);
             shrink_output(turn, direction);
             return WRITE_WAIT;
@@ -520,7 +518,7 @@ static enum read_result read_input(struct turn *turn)
         got = recv(session->fds[source], place, room, 0);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && errno == EAGAIN) {
-        session->readable &= (uint16_t)~(1u << source);
+        session->readable &= (uint8_t)~(1u << source);
         return READ_NOTHING;
     }
     if (got < 0)
@@ -528,7 +526,7 @@ static enum read_result read_input(struct turn *turn)
     if (got == 0)
         return READ_ENDED;
     if ((size_t)got < room && (session->hung_up & (1u << source)) == 0)
-        session->readable &= (uint16_t)~(1u << source); /* edge-triggered: more will be announced */
+        session->readable &= (uint8_t)~(1u << source); /* edge-triggered: more will be announced */
     adapt_order(session, turn->direction, (size_t)got, room);
     session->input_size[turn->direction] += (uint32_t)got;
     turn->moved += (size_t)got;
@@ -549,7 +547,7 @@ static enum flow_status source_finished(struct turn *turn)
     struct leg *leg = leg_of(turn, side);
     struct flow *flow = &turn->next.flows[turn->direction];
 
-    turn->session->readable &= (uint16_t)~(1u << side);
+    turn->session->readable &= (uint8_t)~(1u << side);
     if (leg != NULL && !leg->close_received) {
         const struct conf_listener *listener = &relay->worker.conf->listeners[turn->slot->listener];
         worker_count(&relay->worker, COUNTER_TRUNCATIONS, 1);
@@ -577,7 +575,7 @@ static enum flow_status sink_broken(struct turn *turn)
         return FLOW_DEAD;
     }
     /* The server takes no more, but what it has said may still be on its way to the client. */
-    turn->session->discard |= (uint16_t)(1u << turn->direction);
+    turn->session->discard |= (uint8_t)(1u << turn->direction);
     session_queue(relay, turn->index);
     return FLOW_BUSY;
 }

@@ -171,9 +171,9 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     if (fd < 0)
         return;
     session->fds[side] = -1;
-    session->readable &= (uint16_t)~(1u << side);
-    session->writable &= (uint16_t)~(1u << side);
-    session->hung_up &= (uint16_t)~(1u << side);
+    session->readable &= (uint8_t)~(1u << side);
+    session->writable &= (uint8_t)~(1u << side);
+    session->hung_up &= (uint8_t)~(1u << side);
     loop_unwatch(relay->worker.loop, fd);
     if (reset) {
         struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
@@ -200,7 +200,7 @@ static void uncount(struct relay *relay, uint32_t index)
 
     if (!session->counted)
         return;
-    session->counted = 0;
+    session->counted = false;
     upstreams_count(relay->upstreams, slot->upstream, slot->server, -1);
 }
 
@@ -249,7 +249,7 @@ static void connect_next(struct relay *relay, uint32_t index)
         session->fds[SIDE_UPSTREAM] = fd;
         address_bytes(slot->upstream_address, &address);
         slot->upstream_port = address_port(&address);
-        session->counted = 1;
+        session->counted = true;
         upstreams_count(relay->upstreams, slot->upstream, (unsigned)server, 1);
         slot->state = SESSION_FREE; /* so that the time-out is armed anew for this try */
         session_set_state(relay, index, SESSION_CONNECTING);
@@ -298,7 +298,7 @@ static void begin_encryption(struct relay *relay, uint32_t index)
         return; /* more room will be announced */
     }
     loop_unwatch(relay->worker.loop, session->fds[SIDE_UPSTREAM]);
-    session->readable &= (uint16_t)~(1u << SIDE_UPSTREAM);
+    session->readable &= (uint8_t)~(1u << SIDE_UPSTREAM);
     unsigned workers = relay->worker.setup.workers;
     for (unsigned i = 0; i < workers; i++) {
         int channel = relay->handshakers[(slot->serial + i) % workers];
@@ -401,7 +401,7 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     memset(session, 0, sizeof *session);
     session->fds[SIDE_CLIENT] = client_fd;
     session->fds[SIDE_UPSTREAM] = -1;
-    session->in_use = 1;
+    session->in_use = true;
     session->readable = session->writable = 1u << SIDE_CLIENT;
     timer_init(&session->timer, on_session_timer, session);
     fill_slot(relay, index, offer);
@@ -435,7 +435,7 @@ void session_queue(struct relay *relay, uint32_t index)
 
     if (session->queued)
         return;
-    session->queued = 1;
+    session->queued = true;
     session->next_ready = UINT32_MAX;
     if (relay->ready_first == UINT32_MAX)
         relay->ready_first = index;
@@ -475,7 +475,7 @@ static void run_closing(struct relay *relay, uint32_t index)
 
     if (!session->linger && flow_flush(relay, index, FLOW_DOWN, &failed)) {
         ignore(shutdown(session->fds[SIDE_CLIENT], SHUT_WR));
-        session->linger = 1;
+        session->linger = true;
     } else if (!session->linger && failed) {
         session_end(relay, index, (enum session_end)session->end, false);
         return;
@@ -499,11 +499,11 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
     struct relay_session *session = &relay->sessions[index];
 
     if ((events & (LOOP_READ | LOOP_HANGUP | LOOP_ERROR)) != 0)
-        session->readable |= (uint16_t)(1u << side);
+        session->readable |= (uint8_t)(1u << side);
     if ((events & (LOOP_WRITE | LOOP_ERROR)) != 0)
-        session->writable |= (uint16_t)(1u << side);
+        session->writable |= (uint8_t)(1u << side);
     if ((events & (LOOP_HANGUP | LOOP_ERROR)) != 0)
-        session->hung_up |= (uint16_t)(1u << side);
+        session->hung_up |= (uint8_t)(1u << side);
     switch ((enum session_state)relay->arena.slots[index].state) {
     case SESSION_FREE:
     case SESSION_STATE_COUNT:
@@ -614,7 +614,7 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     relay->worker.board->listeners[slot->listener].connections[relay->worker.setup.index]--;
     relay->worker.self->sessions--;
     relay->arena.header->used--;
-    session->in_use = 0;
+    session->in_use = false;
     if (!session->queued) /* else the ready list still names it; it is freed when its turn comes */
         relay->free_slots[relay->free_count++] = index;
 }

@@ -89,7 +89,8 @@ enum descriptors_role {
     DESCRIPTORS_RELAY,
     DESCRIPTORS_CONTROL,     /* channel to control (one) */
     DESCRIPTORS_ARENA,       /* control: metadata of relay first, … */
-    DESCRIPTORS_ADMIN        /* control: listening admin sockets */
+    DESCRIPTORS_ADMIN,       /* control: listening admin sockets */
+    DESCRIPTORS_UPSTREAM_TLS /* handshaker: trust, certificate, key of upstream `first`, as far as configured */
 };
 struct message_descriptors {
     uint32_t role;
@@ -166,7 +167,7 @@ struct session_offer {
 
 struct message_encrypt {
     uint32_t slot;
-    uint32_t upstream, server; /* configuration index; board number */
+    uint32_t upstream, server; /* configuration indices */
     uint64_t serial;
 };
 struct message_encrypted {

@@ -1,0 +1,61 @@
+/* holdfast run: the daemon, in the foreground. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "conf/conf.h"
+#include "edge/supervisor.h"
+
+static void usage(FILE *to)
+{
+    fputs("usage: holdfast run -c FILE\n\n"
+          "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard output as JSON lines.\n\n"
+          "  -c, --config FILE   the configuration\n"
+          "      --help          this text\n",
+          to);
+}
+
+static void print_warning(void *context, unsigned line, const char *text)
+{
+    const char *path = context;
+
+    if (line != 0)
+        fprintf(stderr, "%s:%u: warning: %s\n", path, line, text);
+    else
+        fprintf(stderr, "%s: warning: %s\n", path, text);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    struct error error = {0};
+    struct conf *conf = NULL;
+    char *path = NULL, *text = NULL;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        if (option == 'c') {
+            path = optarg;
+        } else {
+            usage(option == 'h' ? stdout : stderr);
+            return option == 'h' ? 0 : 2;
+        }
+    }
+    if (path == NULL || optind < argc) {
+        fputs(path == NULL ? "holdfast run: -c FILE is missing\n" : "holdfast run: takes no other arguments\n", stderr);
+        usage(stderr);
+        return 2;
+    }
+    if (conf_read(&text, path, &error) < 0 || conf_parse(&conf, path, text, print_warning, path, &error) < 0) {
+        fprintf(stderr, "holdfast: %s\n", error.message);
+        free(text);
+        return error_exit_code(&error);
+    }
+    free(text);
+    int code = supervisor_run(conf);
+    conf_free(conf);
+    return code;
+}

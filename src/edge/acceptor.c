@@ -1,0 +1,152 @@
+/* Listening sockets: who may come in, and when accepting pauses. Pausing never spins: the sockets are unwatched until relays grant
+ * credits or descriptors are free again. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "edge/handshaker.h"
+
+#define ACCEPTS_PER_EVENT 8
+#define RETRY_CREDITS_NS  (5 * NS_PER_MS)
+#define RETRY_FDS_NS      (100 * NS_PER_MS)
+#define REPORT_EVERY_NS   NS_PER_S
+
+bool acceptor_init(struct handshaker *handshaker)
+{
+    const struct conf *conf = handshaker->worker.conf;
+
+    for (size_t i = 0; i < conf->listener_count; i++)
+        handshaker->socket_count += conf->listeners[i].bind.count;
+    handshaker->sockets = calloc(handshaker->socket_count + 1, sizeof *handshaker->sockets);
+    if (handshaker->sockets == NULL)
+        return false;
+    size_t number = 0;
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        for (size_t j = 0; j < conf->listeners[i].bind.count; j++)
+            handshaker->sockets[number++] = (struct acceptor_socket){.fd = -1, .listener = (uint16_t)i};
+    }
+    return true;
+}
+
+void acceptor_take_socket(struct handshaker *handshaker, unsigned number, int fd)
+{
+    if (number >= handshaker->socket_count || handshaker->sockets[number].fd >= 0) {
+        ignore(close(fd));
+        return;
+    }
+    handshaker->sockets[number].fd = fd;
+}
+
+static void watch(struct handshaker *handshaker, unsigned number, bool wanted)
+{
+    struct acceptor_socket *it = &handshaker->sockets[number];
+
+    if (it->fd < 0 || it->watched == wanted)
+        return;
+    if (!wanted)
+        loop_unwatch(handshaker->worker.loop, it->fd);
+    else if (!loop_watch(handshaker->worker.loop, it->fd, LOOP_READ | LOOP_EXCLUSIVE, handshaker->socket_handler, number))
+        return;
+    it->watched = wanted;
+}
+
+void acceptor_update(struct handshaker *handshaker)
+{
+    bool wanted = handshaker->go && handshaker->certificates_complete && !handshaker->stopping && !handshaker->paused;
+
+    for (unsigned i = 0; i < handshaker->socket_count; i++)
+        watch(handshaker, i, wanted);
+}
+
+static void pause_accepting(struct handshaker *handshaker, uint64_t delay_ns, const char *why)
+{
+    struct event *event;
+
+    if (!handshaker->paused) {
+        handshaker->paused = true;
+        worker_count(&handshaker->worker, COUNTER_ACCEPT_PAUSES, 1);
+        acceptor_update(handshaker);
+        handshaker->report_resume = handshaker->now_ns >= handshaker->pause_reported_ns + REPORT_EVERY_NS;
+        event = handshaker->report_resume ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_PAUSED) : NULL;
+        if (event != NULL) {
+            handshaker->pause_reported_ns = handshaker->now_ns;
+            memcpy(event->detail, why, strlen(why) + 1);
+            event_end(&handshaker->worker.events, EVENT_ACCEPT_PAUSED);
+        }
+    }
+    timer_set(handshaker->worker.loop, &handshaker->resume, handshaker->now_ns + delay_ns);
+}
+
+static void refuse(struct handshaker *handshaker, unsigned listener, const uint8_t client[16], enum counter counter,
+                   const char *why)
+{
+    struct event *event;
+
+    worker_count(&handshaker->worker, counter, 1);
+    board_add(&handshaker->worker.board->listeners[listener].refused, 1);
+    event = event_begin(&handshaker->worker.events, EVENT_CONNECTION_REFUSED);
+    if (event == NULL)
+        return;
+    event->listener = (uint16_t)listener;
+    memcpy(event->client, client, sizeof event->client);
+    memcpy(event->detail, why, strlen(why) + 1);
+    event_end(&handshaker->worker.events, EVENT_CONNECTION_REFUSED);
+}
+
+bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uint8_t client[16])
+{
+    const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
+
+    if (network_list_contains(conf->deny.items, conf->deny.count, client) ||
+        (conf->allow.count != 0 && !network_list_contains(conf->allow.items, conf->allow.count, client))) {
+        refuse(handshaker, listener, client, COUNTER_REFUSED_ACL, "the source address is not allowed");
+        return false;
+    }
+    if (conf->max_connections != 0 &&
+        board_listener_connections(handshaker->worker.board, listener) >= conf->max_connections) {
+        refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT, "max-connections of the listener is reached");
+        return false;
+    }
+    return true;
+}
+
+static void accept_one(struct handshaker *handshaker, unsigned listener, int fd, const struct address *client)
+{
+    const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
+    uint8_t bytes[16];
+
+    worker_count(&handshaker->worker, COUNTER_ACCEPTED, 1);
+    board_add(&handshaker->worker.board->listeners[listener].accepted, 1);
+    address_bytes(bytes, client);
+    bool behind_proxy = network_list_contains(conf->proxy_from.items, conf->proxy_from.count, bytes);
+    if (!behind_proxy && !acceptor_admits(handshaker, listener, bytes)) {
+        ignore(close(fd));
+        return;
+    }
+    connection_begin(handshaker, listener, fd, client);
+}
+
+void acceptor_event(struct handshaker *handshaker, unsigned number)
+{
+    struct acceptor_socket *it = &handshaker->sockets[number];
+
+    for (unsigned i = 0; i < ACCEPTS_PER_EVENT; i++) {
+        struct address client = {.size = sizeof client.un};
+        if (dispatch_credits(handshaker) <= 0) {
+            pause_accepting(handshaker, RETRY_CREDITS_NS, "the relays have no free session slots");
+            return;
+        }
+        int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            accept_one(handshaker, it->listener, fd, &client);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}

@@ -1,0 +1,715 @@
+/* One client connection in a handshaker, from accept to hand-over:
+ *
+ *   proxy → hello → (certificate) → handshake → hand-over            or, at any point, → goodbye (last bytes, then close)
+ */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/string.h"
+#include "edge/handshaker.h"
+
+#define INPUT_FIRST  4096u
+#define GOODBYE_NS   NS_PER_S /* how long a refused client may take to read why */
+#define GOODBYE_READS 8
+
+enum stage { STAGE_PROXY, STAGE_HELLO, STAGE_CERTIFICATE, STAGE_HANDSHAKE, STAGE_GOODBYE, STAGE_CLOSED };
+
+struct connection {
+    struct handshaker *handshaker;
+    struct connection *next, *previous;
+    int fd;
+    uint16_t listener, upstream;
+    enum stage stage;
+    bool traced;
+    bool hung_up; /* the client's end of stream is there: read until it is seen */
+    uint8_t client[16];
+    uint16_t client_port;
+    struct address local; /* from a PROXY header; size 0: ask the socket */
+    uint64_t accepted_ns;
+    struct timer timer;
+    uint8_t *input;
+    size_t input_size, input_capacity, input_maximum;
+    uint8_t *hello; /* copy of the ClientHello, for the fingerprint of an event */
+    size_t hello_size;
+    char server_name[CLIENT_HELLO_NAME_MAX];
+    struct handshake *handshake;
+    struct certificate_choice choice;
+    uint8_t last_bytes[256]; /* goodbye */
+    size_t last_size;
+};
+
+static const struct conf_listener *conf_of(const struct connection *connection)
+{
+    return &connection->handshaker->worker.conf->listeners[connection->listener];
+}
+
+/* ---- events ---- */
+
+static bool traced_now(const struct connection *connection)
+{
+    const struct board_trace *trace = &connection->handshaker->worker.board->trace;
+
+    if (__atomic_load_n(&trace->generation, __ATOMIC_ACQUIRE) == 0)
+        return false;
+    if (trace->by_client && memcmp(trace->client, connection->client, sizeof trace->client) != 0)
+        return false;
+    return trace->server_name[0] == 0 || strncmp(trace->server_name, connection->server_name, sizeof trace->server_name) == 0;
+}
+
+static struct event *begin_event(struct connection *connection, enum event_type type)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    struct event *event = event_begin(&handshaker->worker.events, type);
+
+    if (event == NULL)
+        return NULL;
+    event->listener = connection->listener;
+    memcpy(event->client, connection->client, sizeof event->client);
+    event->client_port = connection->client_port;
+    event->duration_us = (handshaker->now_ns - connection->accepted_ns) / NS_PER_US;
+    event->flags = connection->traced ? EVENT_TRACED : 0;
+    ignore(string_copy(event->server_name, sizeof event->server_name, connection->server_name));
+    return event;
+}
+
+static void add_fingerprint(struct connection *connection, struct event *event)
+{
+    struct client_hello *hello = &connection->handshaker->hello;
+
+    if (connection->hello != NULL &&
+        client_hello_parse(connection->hello, connection->hello_size, connection->hello_size, hello) == CLIENT_HELLO_OK)
+        ignore(client_hello_ja4(hello, event->fingerprint));
+}
+
+static void trace(struct connection *connection, const char *text)
+{
+    struct event *event;
+
+    if (!connection->traced || (event = begin_event(connection, EVENT_TRACE)) == NULL)
+        return;
+    ignore(string_copy(event->detail, sizeof event->detail, text));
+    event_end(&connection->handshaker->worker.events, EVENT_TRACE);
+}
+
+static void report_failure(struct connection *connection, const char *stage, const char *detail, uint8_t alert_sent,
+                           uint8_t alert_received)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    struct event *event;
+
+    worker_count(&handshaker->worker, COUNTER_HANDSHAKE_FAILURES, 1);
+    if ((event = begin_event(connection, EVENT_HANDSHAKE_FAILED)) == NULL)
+        return;
+    event->alert_sent = alert_sent;
+    event->alert_received = alert_received;
+    ignore(string_copy(event->stage, sizeof event->stage, stage));
+    ignore(string_copy(event->detail, sizeof event->detail, detail));
+    add_fingerprint(connection, event);
+    event_end(&handshaker->worker.events, EVENT_HANDSHAKE_FAILED);
+}
+
+static void report_done(struct connection *connection, const struct handshake_facts *facts)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    struct worker *worker = &handshaker->worker;
+    uint64_t duration_us = (handshaker->now_ns - connection->accepted_ns) / NS_PER_US;
+    const struct conf *conf = worker->conf;
+
+    worker_count(worker, COUNTER_HANDSHAKES, 1);
+    worker_count(worker, COUNTER_HANDSHAKES_RESUMED, facts->resumed);
+    worker_count(worker, COUNTER_HANDSHAKES_TLS12, facts->version == TLS_VERSION_1_2);
+    worker_count(worker, COUNTER_HANDSHAKES_RSA, !facts->resumed && facts->key_type == KEY_TYPE_RSA);
+    board_observe(&worker->self->histograms[facts->resumed ? HISTOGRAM_HANDSHAKE_RESUMED : HISTOGRAM_HANDSHAKE],
+                  duration_us);
+    bool wanted = conf->log_handshakes == CONF_LOG_ALL ||
+                  (conf->log_handshakes == CONF_LOG_SAMPLE && handshaker->log_counter++ % conf->log_sample == 0);
+    struct event *event;
+    if ((!wanted && !connection->traced) || (event = begin_event(connection, EVENT_HANDSHAKE_DONE)) == NULL)
+        return;
+    event->version = facts->version;
+    event->suite = facts->suite;
+    event->certificate = connection->choice.certificate;
+    event->certificate_version = connection->choice.versions[facts->key_type];
+    event->flags |= (uint8_t)((facts->resumed ? EVENT_RESUMED : 0) | (facts->hello_retry ? EVENT_HELLO_RETRY : 0) |
+                              (facts->key_type == KEY_TYPE_RSA ? EVENT_KEY_RSA : 0));
+    ignore(string_copy(event->group, sizeof event->group, facts->group == NULL ? "" : facts->group));
+    (void)string_printable(event->alpn, sizeof event->alpn, facts->alpn, facts->alpn_size);
+    add_fingerprint(connection, event);
+    event_end(&worker->events, EVENT_HANDSHAKE_DONE);
+}
+
+/* ---- end ---- */
+
+static void unlink_connection(struct connection *connection)
+{
+    struct handshaker *handshaker = connection->handshaker;
+
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        handshaker->connections = connection->next;
+    if (connection->next != NULL)
+        connection->next->previous = connection->previous;
+    connection->next = handshaker->graveyard;
+    handshaker->graveyard = connection;
+}
+
+/* Takes the connection out of service; its memory goes after the batch. `fd` may have been handed over (-1). */
+static void retire(struct connection *connection)
+{
+    struct handshaker *handshaker = connection->handshaker;
+
+    if (connection->stage == STAGE_CLOSED)
+        return;
+    connection->stage = STAGE_CLOSED;
+    if (connection->fd >= 0) {
+        loop_unwatch(handshaker->worker.loop, connection->fd);
+        ignore(close(connection->fd));
+        connection->fd = -1;
+    }
+    timer_cancel(handshaker->worker.loop, &connection->timer);
+    handshaker->under_way--;
+    handshaker->worker.self->sessions = handshaker->under_way;
+    handshaker->worker.board->listeners[connection->listener].handshakes[handshaker->worker.setup.index]--;
+    unlink_connection(connection);
+}
+
+void connections_bury(struct handshaker *handshaker)
+{
+    while (handshaker->graveyard != NULL) {
+        struct connection *connection = handshaker->graveyard;
+        handshaker->graveyard = connection->next;
+        handshake_free(connection->handshake);
+        if (connection->input != NULL)
+            secret_wipe(connection->input, connection->input_capacity);
+        free(connection->input);
+        free(connection->hello);
+        free(connection);
+    }
+}
+
+/* Sends what is to be sent last; then waits for the client's end, so that the bytes are not lost to a reset. */
+static void run_goodbye(struct connection *connection)
+{
+    uint8_t nowhere[4096];
+
+    if (connection->last_size != 0) {
+        ssize_t sent = send(connection->fd, connection->last_bytes, connection->last_size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EAGAIN)
+            return;
+        connection->last_size = 0;
+        ignore(shutdown(connection->fd, SHUT_WR));
+    }
+    for (unsigned i = 0; i < GOODBYE_READS; i++) {
+        ssize_t got = recv(connection->fd, nowhere, sizeof nowhere, 0);
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got <= 0 && errno != EINTR)
+            break;
+    }
+    retire(connection);
+}
+
+static void goodbye(struct connection *connection, const void *bytes, size_t size)
+{
+    if (size > sizeof connection->last_bytes)
+        size = sizeof connection->last_bytes;
+    if (size != 0)
+        memcpy(connection->last_bytes, bytes, size);
+    connection->last_size = size;
+    connection->stage = STAGE_GOODBYE;
+    timer_set(connection->handshaker->worker.loop, &connection->timer, connection->handshaker->now_ns + GOODBYE_NS);
+    run_goodbye(connection);
+}
+
+/* Before any keys: a fatal alert in the clear. */
+static void refuse(struct connection *connection, enum alert alert, const char *stage, const char *detail)
+{
+    const uint8_t record[] = {RECORD_ALERT, 3, 3, 0, 2, 2, (uint8_t)alert};
+
+    report_failure(connection, stage, detail, (uint8_t)alert, ALERT_NONE);
+    goodbye(connection, record, sizeof record);
+}
+
+static void refuse_http(struct connection *connection)
+{
+    static const char body[] = "400: this port speaks TLS. Use https:// in front of the address.\n";
+    char text[sizeof connection->last_bytes];
+    int size = snprintf(text, sizeof text,
+                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
+                        "%zu\r\n\r\n%s",
+                        sizeof body - 1, body);
+
+    worker_count(&connection->handshaker->worker, COUNTER_PLAIN_HTTP, 1);
+    report_failure(connection, "client_hello", "plain HTTP on a TLS port", ALERT_NONE, ALERT_NONE);
+    goodbye(connection, text, (size_t)size);
+}
+
+static void on_timeout(void *context)
+{
+    struct connection *connection = context;
+    static const char *const stages[] = {
+        [STAGE_PROXY] = "proxy_header", [STAGE_HELLO] = "client_hello", [STAGE_CERTIFICATE] = "certificate",
+        [STAGE_HANDSHAKE] = "handshake", [STAGE_GOODBYE] = "", [STAGE_CLOSED] = ""};
+
+    connection->handshaker->now_ns = loop_now(connection->handshaker->worker.loop);
+    if (connection->stage != STAGE_GOODBYE && connection->stage != STAGE_CLOSED) {
+        worker_count(&connection->handshaker->worker, COUNTER_HANDSHAKE_TIMEOUTS, 1);
+        report_failure(connection, stages[connection->stage], "time-out", ALERT_NONE, ALERT_NONE);
+    }
+    retire(connection);
+}
+
+/* ---- hand-over ---- */
+
+static void local_address(struct connection *connection, struct address *ret_address)
+{
+    *ret_address = connection->local;
+    if (ret_address->size == 0) {
+        ret_address->size = sizeof ret_address->un;
+        if (getsockname(connection->fd, &ret_address->any, &ret_address->size) != 0)
+            ret_address->size = 0;
+    }
+}
+
+/* The PROXY header for the upstream, as far as it wants one. */
+static size_t build_preamble(struct connection *connection, const struct handshake_facts *facts, uint8_t *output)
+{
+    const struct conf_upstream *upstream = &connection->handshaker->worker.conf->upstreams[connection->upstream];
+    struct proxy_protocol_tls tls = {0};
+    struct proxy_protocol_fields fields = {.authority = connection->server_name[0] != 0 ? connection->server_name : NULL,
+                                           .checksum = true};
+    struct address client, local;
+
+    if (upstream->proxy_out == CONF_PROXY_OUT_NONE)
+        return 0;
+    address_from_bytes(&client, connection->client, connection->client_port);
+    local_address(connection, &local);
+    if (upstream->proxy_out == CONF_PROXY_OUT_V1)
+        return proxy_protocol_build_v1(&client, &local, output);
+    if (facts != NULL) {
+        fields.alpn = (const char *)facts->alpn;
+        fields.alpn_size = facts->alpn_size;
+        tls.version = facts->version == TLS_VERSION_1_3 ? "TLSv1.3" : "TLSv1.2";
+        tls.cipher = facts->suite_name;
+        tls.key_algorithm = facts->key_type == KEY_TYPE_RSA ? "RSA" : "EC";
+        tls.common_name = facts->peer_subject;
+        tls.certificate = facts->peer_subject != NULL;
+        tls.resumed = facts->resumed;
+        fields.tls = &tls;
+    }
+    return proxy_protocol_build_v2(&client, &local, &fields, output);
+}
+
+static void hand_over(struct connection *connection, struct session_offer *offer, const struct handshake_facts *facts)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
+
+    offer->listener = connection->listener;
+    offer->upstream = connection->upstream;
+    offer->generation.config = handshaker->worker.setup.config_generation;
+    offer->generation.binary = handshaker->worker.setup.binary_generation;
+    offer->accepted_ns = connection->accepted_ns;
+    memcpy(offer->client_address, connection->client, sizeof offer->client_address);
+    offer->client_port = connection->client_port;
+    offer->flags |= connection->traced ? SLOT_TRACED : 0;
+    ignore(string_copy(offer->server_name, sizeof offer->server_name, connection->server_name));
+    offer->preamble_size = (uint32_t)build_preamble(connection, facts, preamble);
+    offer->surplus_size = (uint32_t)connection->input_size;
+    trace(connection, "handed to a relay");
+    int fd = connection->fd;
+    loop_unwatch(handshaker->worker.loop, fd);
+    connection->fd = -1;
+    dispatch_session(handshaker, offer, preamble, connection->input, fd);
+    secret_wipe(&offer->keys, sizeof offer->keys);
+    retire(connection);
+}
+
+static void detach(struct connection *connection)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    struct session_offer offer = {.certificate = connection->choice.certificate};
+    struct handshake_facts facts;
+    struct error error = {0};
+    struct event *event;
+
+    handshake_facts(connection->handshake, &facts);
+    report_done(connection, &facts);
+    if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys, &error) < 0) {
+        worker_count(&handshaker->worker, COUNTER_DETACH_FAILURES, 1);
+        if ((event = begin_event(connection, EVENT_DETACH_FAILED)) != NULL) {
+            event->version = facts.version;
+            event->suite = facts.suite;
+            ignore(string_copy(event->detail, sizeof event->detail, error.message));
+            event_end(&handshaker->worker.events, EVENT_DETACH_FAILED);
+        }
+        retire(connection);
+        return;
+    }
+    offer.generation.certificate_version = connection->choice.versions[facts.key_type];
+    offer.key_type = (uint8_t)facts.key_type;
+    offer.flags = (uint8_t)((facts.resumed ? SLOT_RESUMED : 0) | (facts.hello_retry ? SLOT_HELLO_RETRY : 0));
+    (void)string_printable(offer.alpn, sizeof offer.alpn, facts.alpn, facts.alpn_size);
+    hand_over(connection, &offer, &facts);
+}
+
+static void pass_through(struct connection *connection)
+{
+    struct session_offer offer = {.certificate = CONF_NONE, .flags = SLOT_PASS_THROUGH};
+
+    hand_over(connection, &offer, NULL);
+}
+
+/* ---- stages ---- */
+
+static void consume(struct connection *connection, size_t size)
+{
+    connection->input_size -= size;
+    memmove(connection->input, connection->input + size, connection->input_size);
+}
+
+/* Writes the handshake's output; false when it must wait or the connection is gone. */
+static bool flush(struct connection *connection)
+{
+    const uint8_t *data;
+    size_t size;
+
+    while ((size = handshake_output(connection->handshake, &data)) != 0) {
+        ssize_t sent = send(connection->fd, data, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0) {
+            if (errno != EAGAIN) {
+                report_failure(connection, "handshake", "the connection broke", ALERT_NONE, ALERT_NONE);
+                retire(connection);
+            }
+            return false;
+        }
+        handshake_sent(connection->handshake, (size_t)sent);
+    }
+    return true;
+}
+
+static void handshake_failed(struct connection *connection)
+{
+    struct handshake_failure failure;
+    const uint8_t *data;
+
+    handshake_failure(connection->handshake, &failure);
+    report_failure(connection, failure.stage, failure.reason, failure.alert_sent, failure.alert_received);
+    size_t size = handshake_output(connection->handshake, &data);
+    goodbye(connection, data, size);
+}
+
+static bool run_handshake(struct connection *connection)
+{
+    size_t consumed = 0;
+
+    enum handshake_status status =
+        handshake_feed(connection->handshake, connection->input, connection->input_size, &consumed);
+    consume(connection, consumed);
+    switch (status) {
+    case HANDSHAKE_WANT_READ:
+        ignore(flush(connection));
+        return false;
+    case HANDSHAKE_DONE:
+        if (flush(connection))
+            detach(connection);
+        return false;
+    case HANDSHAKE_FAILED:
+        handshake_failed(connection);
+        return false;
+    }
+    return false;
+}
+
+static uint32_t route(const struct connection *connection)
+{
+    const struct conf_listener *conf = conf_of(connection);
+    const char *name = connection->server_name;
+    const char *dot = strchr(name, '.');
+
+    for (size_t i = 0; i < conf->route_count; i++) {
+        if (strcmp(conf->routes[i].name, name) == 0)
+            return conf->routes[i].upstream;
+    }
+    for (size_t i = 0; dot != NULL && i < conf->route_count; i++) {
+        if (strncmp(conf->routes[i].name, "*.", 2) == 0 && strcmp(conf->routes[i].name + 1, dot) == 0)
+            return conf->routes[i].upstream;
+    }
+    return conf->unknown_name == CONF_UNKNOWN_NAME_REFUSE && conf->route_count != 0 ? CONF_NONE : conf->upstream;
+}
+
+/* True when there is more to do at once. */
+static bool choose_certificate(struct connection *connection)
+{
+    struct handshaker *handshaker = connection->handshaker;
+
+    switch (certificates_choose(handshaker->certificates, connection->listener, connection->server_name,
+                                &connection->choice)) {
+    case CERTIFICATE_FOUND:
+        connection->handshake = handshake_new_server(connection->choice.server);
+        if (connection->handshake == NULL) {
+            refuse(connection, ALERT_INTERNAL_ERROR, "client_hello", "out of memory");
+            return false;
+        }
+        connection->stage = STAGE_HANDSHAKE;
+        trace(connection, "ClientHello read, certificate chosen");
+        return true;
+    case CERTIFICATE_ASKED:
+        connection->stage = STAGE_CERTIFICATE;
+        return false;
+    case CERTIFICATE_UNKNOWN:
+        worker_count(&handshaker->worker, COUNTER_UNKNOWN_NAME, 1);
+        refuse(connection, ALERT_UNRECOGNIZED_NAME, "client_hello", "no certificate for this name");
+        return false;
+    case CERTIFICATE_MISSING:
+        refuse(connection, ALERT_INTERNAL_ERROR, "client_hello", "no version of the certificate is loaded");
+        return false;
+    }
+    return false;
+}
+
+static void keep_hello(struct connection *connection, size_t size)
+{
+    connection->hello = malloc(size);
+    if (connection->hello != NULL) {
+        memcpy(connection->hello, connection->input, size);
+        connection->hello_size = size;
+    }
+}
+
+static bool take_hello(struct connection *connection)
+{
+    struct client_hello *hello = &connection->handshaker->hello;
+
+    ignore(string_copy(connection->server_name, sizeof connection->server_name, hello->server_name));
+    keep_hello(connection, hello->wire_size);
+    connection->traced = traced_now(connection);
+    uint32_t upstream = route(connection);
+    if (upstream == CONF_NONE) {
+        worker_count(&connection->handshaker->worker, COUNTER_UNKNOWN_NAME, 1);
+        refuse(connection, ALERT_UNRECOGNIZED_NAME, "client_hello", "no route for this name");
+        return false;
+    }
+    connection->upstream = (uint16_t)upstream;
+    if (conf_of(connection)->mode == CONF_MODE_PASS_THROUGH) {
+        pass_through(connection);
+        return false;
+    }
+    return choose_certificate(connection);
+}
+
+static bool read_hello(struct connection *connection)
+{
+    if (connection->input_size == 0)
+        return false;
+    switch (client_hello_parse(connection->input, connection->input_size, conf_of(connection)->client_hello_max,
+                               &connection->handshaker->hello)) {
+    case CLIENT_HELLO_OK:
+        return take_hello(connection);
+    case CLIENT_HELLO_INCOMPLETE:
+        return false;
+    case CLIENT_HELLO_HTTP:
+        refuse_http(connection);
+        return false;
+    case CLIENT_HELLO_NOT_TLS:
+        worker_count(&connection->handshaker->worker, COUNTER_NOT_TLS, 1);
+        refuse(connection, ALERT_UNEXPECTED_MESSAGE, "client_hello", "the client does not speak TLS");
+        return false;
+    case CLIENT_HELLO_BAD:
+        refuse(connection, ALERT_DECODE_ERROR, "client_hello", "malformed ClientHello");
+        return false;
+    case CLIENT_HELLO_TOO_LARGE:
+        refuse(connection, ALERT_ILLEGAL_PARAMETER, "client_hello", "the ClientHello exceeds client-hello-max");
+        return false;
+    }
+    return false;
+}
+
+static bool read_proxy_header(struct connection *connection)
+{
+    struct proxy_protocol_header header;
+    size_t consumed = 0;
+
+    switch (proxy_protocol_parse(connection->input, connection->input_size, &header, &consumed)) {
+    case PROXY_PROTOCOL_INCOMPLETE:
+        return false;
+    case PROXY_PROTOCOL_BAD:
+        report_failure(connection, "proxy_header", "a PROXY header was expected from this network", ALERT_NONE, ALERT_NONE);
+        retire(connection);
+        return false;
+    case PROXY_PROTOCOL_OK:
+        break;
+    }
+    consume(connection, consumed);
+    if (!header.local && header.source.size != 0) {
+        address_bytes(connection->client, &header.source);
+        connection->client_port = address_port(&header.source);
+        connection->local = header.destination;
+    }
+    if (!acceptor_admits(connection->handshaker, connection->listener, connection->client)) {
+        retire(connection);
+        return false;
+    }
+    connection->stage = STAGE_HELLO;
+    timer_set(connection->handshaker->worker.loop, &connection->timer,
+              connection->handshaker->now_ns + conf_of(connection)->handshake_timeout * NS_PER_MS);
+    return true;
+}
+
+/* Runs the current stage on what has been read; true when the next stage can go on at once. */
+static bool advance(struct connection *connection)
+{
+    switch (connection->stage) {
+    case STAGE_PROXY:
+        return read_proxy_header(connection);
+    case STAGE_HELLO:
+        return read_hello(connection);
+    case STAGE_HANDSHAKE:
+        return run_handshake(connection);
+    case STAGE_CERTIFICATE:
+    case STAGE_GOODBYE:
+    case STAGE_CLOSED:
+        return false;
+    }
+    return false;
+}
+
+static bool grow_input(struct connection *connection)
+{
+    size_t capacity = connection->input_capacity == 0 ? INPUT_FIRST : connection->input_capacity * 2;
+    uint8_t *grown;
+
+    if (capacity > connection->input_maximum)
+        capacity = connection->input_maximum;
+    if (capacity <= connection->input_capacity || (grown = realloc(connection->input, capacity)) == NULL)
+        return false;
+    connection->input = grown;
+    connection->input_capacity = capacity;
+    return true;
+}
+
+static void run(struct connection *connection)
+{
+    while (connection->stage != STAGE_CLOSED && connection->stage != STAGE_GOODBYE &&
+           connection->stage != STAGE_CERTIFICATE) {
+        if (connection->input_size == connection->input_capacity && !grow_input(connection)) {
+            refuse(connection, ALERT_ILLEGAL_PARAMETER, "client_hello", "too many bytes before the end of the handshake");
+            return;
+        }
+        size_t room = connection->input_capacity - connection->input_size;
+        ssize_t got = recv(connection->fd, connection->input + connection->input_size, room, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN)
+            return;
+        if (got <= 0) {
+            if (connection->stage == STAGE_HELLO && connection->input_size == 0 && got == 0) {
+                retire(connection); /* came and went: a port check, not a failed handshake */
+                return;
+            }
+            report_failure(connection, connection->stage == STAGE_HANDSHAKE ? "handshake" : "client_hello",
+                           got == 0 ? "the client closed the connection" : "the connection broke", ALERT_NONE, ALERT_NONE);
+            retire(connection);
+            return;
+        }
+        connection->input_size += (size_t)got;
+        while (advance(connection))
+            ;
+        if ((size_t)got < room && !connection->hung_up)
+            return; /* edge-triggered: more will be announced */
+    }
+}
+
+void connection_event(struct handshaker *handshaker, struct connection *connection, unsigned events)
+{
+    handshaker->now_ns = loop_now(handshaker->worker.loop);
+    if (connection->stage == STAGE_CLOSED)
+        return;
+    connection->hung_up |= (events & (LOOP_HANGUP | LOOP_ERROR)) != 0;
+    if (connection->stage == STAGE_GOODBYE) {
+        run_goodbye(connection);
+        return;
+    }
+    if ((events & LOOP_WRITE) != 0 && connection->stage == STAGE_HANDSHAKE && connection->handshake != NULL) {
+        const uint8_t *data;
+        if (handshake_output(connection->handshake, &data) != 0 && !run_handshake(connection) &&
+            connection->stage == STAGE_CLOSED)
+            return;
+    }
+    run(connection);
+}
+
+/* ---- begin ---- */
+
+void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, const struct address *client)
+{
+    const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
+    struct connection *connection = calloc(1, sizeof *connection);
+    int one = 1;
+
+    if (connection == NULL) {
+        ignore(close(fd));
+        return;
+    }
+    connection->handshaker = handshaker;
+    connection->fd = fd;
+    connection->listener = (uint16_t)listener;
+    connection->accepted_ns = handshaker->now_ns;
+    connection->input_maximum = conf->client_hello_max + RECORD_WIRE_MAX_TLS12;
+    address_bytes(connection->client, client);
+    connection->client_port = address_port(client);
+    bool behind_proxy = network_list_contains(conf->proxy_from.items, conf->proxy_from.count, connection->client);
+    connection->stage = behind_proxy ? STAGE_PROXY : STAGE_HELLO;
+    connection->next = handshaker->connections;
+    if (connection->next != NULL)
+        connection->next->previous = connection;
+    handshaker->connections = connection;
+    handshaker->under_way++;
+    handshaker->worker.self->sessions = handshaker->under_way;
+    handshaker->worker.board->listeners[listener].handshakes[handshaker->worker.setup.index]++;
+    timer_init(&connection->timer, on_timeout, connection);
+    timer_set(handshaker->worker.loop, &connection->timer,
+              handshaker->now_ns + (behind_proxy ? conf->proxy_timeout : conf->handshake_timeout) * NS_PER_MS);
+    ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
+    if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE,
+                    handshaker->connection_handler, (uint64_t)(uintptr_t)connection)) {
+        retire(connection);
+        return;
+    }
+    run(connection);
+}
+
+/* `name` may be a folder's wildcard. */
+static bool answers(const char *name, const char *server_name)
+{
+    const char *dot = strchr(server_name, '.');
+
+    return strcmp(name, server_name) == 0 || (strncmp(name, "*.", 2) == 0 && dot != NULL && strcmp(name + 1, dot) == 0);
+}
+
+void connections_resume(struct handshaker *handshaker, const char *name)
+{
+    struct connection *next;
+
+    handshaker->now_ns = loop_now(handshaker->worker.loop);
+    for (struct connection *it = handshaker->connections; it != NULL; it = next) {
+        next = it->next;
+        if (it->stage != STAGE_CERTIFICATE || !answers(name, it->server_name))
+            continue;
+        if (choose_certificate(it)) {
+            while (advance(it))
+                ;
+            run(it);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+/* Hand-over to relays. Credits are two counters on the board: what a relay has granted this handshaker and what was sent. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/secret.h"
+#include "edge/handshaker.h"
+
+static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
+{
+    const struct board_process *peer =
+        &handshaker->worker.board->processes[board_worker_number(PROCESS_RELAY, relay)];
+    uint64_t granted = __atomic_load_n(&peer->credits[handshaker->worker.setup.index], __ATOMIC_RELAXED);
+
+    return handshaker->relays[relay].fd < 0 ? 0 : (int64_t)(granted - handshaker->relays[relay].sent);
+}
+
+int64_t dispatch_credits(const struct handshaker *handshaker)
+{
+    int64_t sum = -(int64_t)handshaker->under_way;
+
+    for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
+        int64_t credits = credits_at(handshaker, i);
+        sum += credits > 0 ? credits : 0;
+    }
+    return sum;
+}
+
+static void close_batch(struct handshaker *handshaker, unsigned relay)
+{
+    struct relay_channel *channel = &handshaker->relays[relay];
+
+    for (size_t i = 0; i < channel->batch->count; i++)
+        ignore(close(channel->batch->fds[i]));
+    secret_wipe(channel->batch->body, channel->batch->size);
+    channel->batch->size = channel->batch->count = 0;
+}
+
+/* True when the batch is empty afterwards. */
+static bool send_batch(struct handshaker *handshaker, unsigned relay)
+{
+    struct relay_channel *channel = &handshaker->relays[relay];
+    struct offer_batch *batch = channel->batch;
+
+    if (batch == NULL || batch->count == 0)
+        return true;
+    switch (channel_send(channel->fd, MESSAGE_SESSIONS, batch->body, batch->size, batch->fds, batch->count)) {
+    case CHANNEL_DONE:
+        worker_count(&handshaker->worker, COUNTER_HANDED_OVER, batch->count);
+        close_batch(handshaker, relay);
+        if (channel->blocked)
+            channel->blocked = !loop_change(handshaker->worker.loop, channel->fd, LOOP_READ, handshaker->relay_handler, relay);
+        return true;
+    case CHANNEL_FULL:
+        if (!channel->blocked)
+            channel->blocked = loop_change(handshaker->worker.loop, channel->fd, LOOP_READ | LOOP_WRITE,
+                                           handshaker->relay_handler, relay);
+        return false;
+    case CHANNEL_CLOSED:
+    case CHANNEL_BAD:
+        worker_warn(&handshaker->worker, "sessions could not be handed to relay %u and were closed", relay);
+        close_batch(handshaker, relay);
+        return true;
+    }
+    return true;
+}
+
+static unsigned best_relay(const struct handshaker *handshaker)
+{
+    unsigned best = 0;
+    int64_t most = INT64_MIN;
+
+    for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
+        int64_t credits = credits_at(handshaker, i);
+        if (credits > most) {
+            most = credits;
+            best = i;
+        }
+    }
+    return best;
+}
+
+void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer, const uint8_t *preamble,
+                      const uint8_t *surplus, int fd)
+{
+    unsigned relay = best_relay(handshaker);
+    struct relay_channel *channel = &handshaker->relays[relay];
+
+    if (channel->batch == NULL)
+        channel->batch = calloc(1, sizeof *channel->batch);
+    if (channel->fd < 0 || channel->batch == NULL ||
+        (!offer_append(channel->batch, offer, preamble, surplus, fd) &&
+         (!send_batch(handshaker, relay) || !offer_append(channel->batch, offer, preamble, surplus, fd)))) {
+        worker_warn(&handshaker->worker, "no relay could take a session; it was closed");
+        ignore(close(fd));
+        return;
+    }
+    channel->sent++;
+    __atomic_store_n(&handshaker->worker.self->credits[relay], channel->sent, __ATOMIC_RELAXED);
+}
+
+void dispatch_flush(struct handshaker *handshaker)
+{
+    for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
+        if (!handshaker->relays[i].blocked)
+            ignore(send_batch(handshaker, i));
+    }
+}
+
+void dispatch_writable(struct handshaker *handshaker, unsigned relay)
+{
+    ignore(send_batch(handshaker, relay));
+}

@@ -1,0 +1,294 @@
+/* TLS to upstream servers. A relay connects, sends its PROXY header, and lends the descriptor; the client handshake runs here, where
+ * keys are, and the detached leg goes back. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/secret.h"
+#include "base/string.h"
+#include "edge/handshaker.h"
+#include "base/clock.h"
+
+#define INPUT_MAX   RECORD_WIRE_MAX_TLS12
+#define TRUST_MAX   (4u << 20)
+
+struct upstream_identity {
+    struct tls_client *client; /* NULL: the upstream speaks no TLS, or it could not be set up */
+    uint8_t *alpn;
+    size_t alpn_size;
+};
+
+struct encryptor {
+    struct handshaker *handshaker;
+    struct upstream_identity *upstreams;
+    uint8_t handler;
+};
+
+struct encryption {
+    struct encryptor *encryptor;
+    unsigned relay;
+    struct message_encrypted reply;
+    int fd;
+    struct handshake *handshake;
+    struct timer timer;
+    size_t input_size;
+    uint8_t input[INPUT_MAX];
+};
+
+/* ---- set-up ---- */
+
+static char *read_all(int fd, size_t maximum, size_t *ret_size)
+{
+    char *text = malloc(maximum + 1);
+    size_t size = 0;
+    ssize_t got;
+
+    if (text == NULL)
+        return NULL;
+    while (size < maximum && ((got = pread(fd, text + size, maximum - size, (off_t)size)) > 0))
+        size += (size_t)got;
+    text[size] = 0;
+    *ret_size = size;
+    return text;
+}
+
+static bool encode_alpn(struct upstream_identity *identity, const struct conf_text_list *list)
+{
+    size_t size = 1;
+
+    for (size_t i = 0; i < list->count; i++)
+        size += 1 + strlen(list->items[i]);
+    if ((identity->alpn = malloc(size)) == NULL)
+        return false;
+    for (size_t i = 0; i < list->count; i++) {
+        size_t length = strlen(list->items[i]);
+        identity->alpn[identity->alpn_size++] = (uint8_t)length;
+        memcpy(identity->alpn + identity->alpn_size, list->items[i], length);
+        identity->alpn_size += length;
+    }
+    return true;
+}
+
+static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pair, struct error *error)
+{
+    size_t chain_size = 0, key_size = 0;
+    char *chain = read_all(certificate_fd, KEYPAIR_PEM_MAX, &chain_size);
+    char *key = read_all(key_fd, KEYPAIR_PEM_MAX, &key_size);
+    int result = chain == NULL || key == NULL ? error_set(error, ERROR_MEMORY, "out of memory")
+                                              : keypair_parse(ret_pair, chain, chain_size, key, key_size, error);
+
+    if (key != NULL)
+        secret_wipe(key, key_size);
+    free(key);
+    free(chain);
+    return result;
+}
+
+int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd, int certificate_fd, int key_fd,
+                        struct error *error)
+{
+    const struct conf_upstream *conf = &encryptor->handshaker->worker.conf->upstreams[upstream];
+    struct upstream_identity *identity = &encryptor->upstreams[upstream];
+    struct tls_client_policy policy = {.verify = conf->tls_verify, .only_key_type = -1, .detachable = true};
+    char *trust = NULL;
+    size_t size;
+    int result = 0;
+
+    if (!encode_alpn(identity, &conf->tls_alpn))
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    policy.alpn = identity->alpn;
+    policy.alpn_size = identity->alpn_size;
+    if (trust_fd >= 0)
+        policy.trust_pem = trust = read_all(trust_fd, TRUST_MAX, &size);
+    if (certificate_fd >= 0 && key_fd >= 0)
+        result = load_identity(certificate_fd, key_fd, &policy.identity, error);
+    if (result == 0)
+        result = tls_client_new(&identity->client, &policy, error);
+    keypair_unref(policy.identity);
+    free(trust);
+    return result;
+}
+
+/* ---- one handshake ---- */
+
+static void finish(struct encryption *it, int result, const char *detail)
+{
+    struct handshaker *handshaker = it->encryptor->handshaker;
+    struct {
+        struct message_encrypted body;
+        uint8_t surplus[INPUT_MAX];
+    } *message = calloc(1, sizeof *message);
+    size_t surplus = result == 0 ? it->input_size : 0;
+
+    loop_unwatch(handshaker->worker.loop, it->fd);
+    timer_cancel(handshaker->worker.loop, &it->timer);
+    it->reply.result = result;
+    it->reply.surplus_size = (uint32_t)surplus;
+    ignore(string_copy(it->reply.detail, sizeof it->reply.detail, detail));
+    if (message != NULL) {
+        message->body = it->reply;
+        memcpy(message->surplus, it->input, surplus);
+        /* A lost answer ends the session by its connect time-out. */
+        ignore((long)channel_send(handshaker->relays[it->relay].fd, MESSAGE_ENCRYPTED, message, sizeof message->body + surplus,
+                                  NULL, 0));
+        secret_wipe(message, sizeof *message);
+        free(message);
+    }
+    ignore(close(it->fd));
+    handshake_free(it->handshake);
+    secret_wipe(it, sizeof *it);
+    free(it);
+}
+
+/* False when the encryption is over. */
+static bool send_output(struct encryption *it)
+{
+    const uint8_t *data;
+    size_t size;
+
+    while ((size = handshake_output(it->handshake, &data)) != 0) {
+        ssize_t sent = send(it->fd, data, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0 && errno == EAGAIN)
+            return true;
+        if (sent < 0) {
+            finish(it, -(int)ERROR_PEER, "the connection broke during the TLS handshake");
+            return false;
+        }
+        handshake_sent(it->handshake, (size_t)sent);
+    }
+    return true;
+}
+
+static void complete(struct encryption *it)
+{
+    struct error error = {0};
+
+    if (handshake_detach(it->handshake, it->encryptor->handshaker->crypto, &it->reply.leg, &it->reply.keys, &error) < 0)
+        finish(it, -(int)ERROR_TLS, error.message);
+    else
+        finish(it, 0, "");
+}
+
+/* False when the encryption is over. */
+static bool feed(struct encryption *it)
+{
+    struct handshake_failure failure;
+    size_t consumed = 0;
+
+    enum handshake_status status = handshake_feed(it->handshake, it->input, it->input_size, &consumed);
+    it->input_size -= consumed;
+    memmove(it->input, it->input + consumed, it->input_size);
+    if (!send_output(it))
+        return false;
+    switch (status) {
+    case HANDSHAKE_WANT_READ:
+        return true;
+    case HANDSHAKE_DONE: {
+        const uint8_t *data;
+        if (handshake_output(it->handshake, &data) != 0)
+            return true;
+        complete(it);
+        return false;
+    }
+    case HANDSHAKE_FAILED:
+        handshake_failure(it->handshake, &failure);
+        finish(it, -(int)ERROR_TLS, failure.reason);
+        return false;
+    }
+    return false;
+}
+
+static void on_event(void *context, uint64_t tag, unsigned events)
+{
+    struct encryption *it = (struct encryption *)(uintptr_t)tag;
+    (void)context, (void)events;
+
+    for (;;) {
+        if (it->input_size == sizeof it->input) {
+            finish(it, -(int)ERROR_PROTOCOL, "the server sent an oversized record");
+            return;
+        }
+        ssize_t got = recv(it->fd, it->input + it->input_size, sizeof it->input - it->input_size, 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 && errno == EAGAIN) {
+            ignore(send_output(it));
+            return;
+        }
+        if (got <= 0) {
+            finish(it, -(int)ERROR_PEER, "the server closed the connection during the TLS handshake");
+            return;
+        }
+        it->input_size += (size_t)got;
+        if (!feed(it))
+            return;
+    }
+}
+
+static void on_timeout(void *context)
+{
+    finish(context, -(int)ERROR_TIMEOUT, "time-out of the TLS handshake");
+}
+
+static const char *server_name(const struct handshaker *handshaker, const struct message_encrypt *body)
+{
+    const struct conf_upstream *upstream = &handshaker->worker.conf->upstreams[body->upstream];
+
+    if (upstream->tls_name != NULL)
+        return upstream->tls_name;
+    return body->server < upstream->server_count ? upstream->servers[body->server].host : NULL;
+}
+
+void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct message_encrypt *body, int fd)
+{
+    struct handshaker *handshaker = encryptor->handshaker;
+    struct encryption *it = calloc(1, sizeof *it);
+    struct tls_client *client =
+        body->upstream < handshaker->worker.conf->upstream_count ? encryptor->upstreams[body->upstream].client : NULL;
+
+    if (it == NULL) {
+        ignore(close(fd));
+        return;
+    }
+    it->encryptor = encryptor;
+    it->relay = relay;
+    it->fd = fd;
+    it->reply.slot = body->slot;
+    it->reply.serial = body->serial;
+    timer_init(&it->timer, on_timeout, it);
+    it->handshake = client == NULL ? NULL : handshake_new_client(client, server_name(handshaker, body));
+    if (it->handshake == NULL) {
+        finish(it, -(int)ERROR_TLS, "the upstream's TLS settings could not be loaded");
+        return;
+    }
+    timer_set(handshaker->worker.loop, &it->timer,
+              loop_now(handshaker->worker.loop) +
+                  handshaker->worker.conf->upstreams[body->upstream].connect_timeout * NS_PER_MS);
+    if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_EDGE, encryptor->handler,
+                    (uint64_t)(uintptr_t)it)) {
+        finish(it, -(int)ERROR_IO, "the connection could not be watched");
+        return;
+    }
+    ignore(feed(it));
+}
+
+struct encryptor *encryptor_new(struct handshaker *handshaker)
+{
+    struct encryptor *encryptor = calloc(1, sizeof *encryptor);
+
+    if (encryptor == NULL)
+        return NULL;
+    encryptor->handshaker = handshaker;
+    encryptor->upstreams = calloc(handshaker->worker.conf->upstream_count + 1, sizeof *encryptor->upstreams);
+    encryptor->handler = loop_handler(handshaker->worker.loop, on_event, encryptor);
+    if (encryptor->upstreams == NULL) {
+        free(encryptor);
+        return NULL;
+    }
+    return encryptor;
+}

@@ -1,0 +1,274 @@
+#include "edge/handshaker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "edge/sandbox.h"
+#include "ipc/memory.h"
+
+/* ---- events of the loop ---- */
+
+static void on_socket(void *context, uint64_t tag, unsigned events)
+{
+    struct handshaker *handshaker = context;
+    (void)events;
+
+    handshaker->now_ns = loop_now(handshaker->worker.loop);
+    acceptor_event(handshaker, (unsigned)tag);
+}
+
+static void on_connection(void *context, uint64_t tag, unsigned events)
+{
+    connection_event(context, (struct connection *)(uintptr_t)tag, events);
+}
+
+static void on_resume(void *context)
+{
+    struct handshaker *handshaker = context;
+    struct event *event;
+
+    handshaker->paused = false;
+    acceptor_update(handshaker);
+    event = handshaker->report_resume ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_RESUMED) : NULL;
+    if (event != NULL)
+        event_end(&handshaker->worker.events, EVENT_ACCEPT_RESUMED);
+}
+
+static void on_relay(void *context, uint64_t tag, unsigned events)
+{
+    struct handshaker *handshaker = context;
+    struct message *message = handshaker->worker.message;
+    unsigned relay = (unsigned)tag;
+
+    if ((events & LOOP_WRITE) != 0)
+        dispatch_writable(handshaker, relay);
+    for (;;) {
+        enum channel_result result = channel_receive(handshaker->relays[relay].fd, message);
+        if (result == CHANNEL_FULL)
+            return;
+        if (result != CHANNEL_DONE) {
+            loop_unwatch(handshaker->worker.loop, handshaker->relays[relay].fd);
+            return;
+        }
+        if (message->type == MESSAGE_ENCRYPT && message->size == sizeof(struct message_encrypt) && message->fd_count == 1) {
+            int fd = message->fds[0];
+            message->fds[0] = -1;
+            encryptor_begin(handshaker->encryptor, relay, (const void *)message->body, fd);
+        }
+        message_fini(message);
+    }
+}
+
+/* ---- certificates from control ---- */
+
+static void want_certificate(void *context, const struct message_certificate_wanted *wanted)
+{
+    struct handshaker *handshaker = context;
+
+    if (handshaker->control_fd < 0 || channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_WANTED, wanted, sizeof *wanted,
+                                                   NULL, 0) != CHANNEL_DONE)
+        certificates_refuse(handshaker->certificates, wanted);
+}
+
+static void take_certificate(struct handshaker *handshaker, struct message *message)
+{
+    const struct message_certificate *body = (const void *)message->body;
+    struct message_certificate_live answer = {.request = body->request};
+    struct error error = {0};
+    size_t size = 0;
+    char *pem;
+
+    if (message->size != sizeof *body || message->fd_count != 1 || memchr(body->name, 0, sizeof body->name) == NULL)
+        return;
+    pem = memory_document_read(message->fds[0], KEYPAIR_PEM_MAX * 2, &size);
+    answer.result = pem == NULL ? error_set(&error, ERROR_IO, "cannot read the certificate passed on")
+                                : certificates_install(handshaker->certificates, body, pem, size, &error);
+    if (answer.result < 0)
+        worker_warn(&handshaker->worker, "certificate %u not taken: %s", body->certificate, error.message);
+    if (pem != NULL)
+        secret_wipe(pem, size);
+    free(pem);
+    if (body->request != 0)
+        ignore((long)channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_LIVE, &answer, sizeof answer, NULL, 0));
+    if (body->name[0] != 0)
+        connections_resume(handshaker, body->name);
+}
+
+static void on_control_message(struct handshaker *handshaker, struct message *message)
+{
+    if (message->type == MESSAGE_CERTIFICATE) {
+        take_certificate(handshaker, message);
+    } else if (message->type == MESSAGE_CERTIFICATE_UNKNOWN && message->size == sizeof(struct message_certificate_wanted)) {
+        const struct message_certificate_wanted *body = (const void *)message->body;
+        if (memchr(body->name, 0, sizeof body->name) == NULL)
+            return;
+        certificates_refuse(handshaker->certificates, body);
+        connections_resume(handshaker, body->name);
+    } else if (message->type == MESSAGE_CERTIFICATES_COMPLETE && !handshaker->certificates_complete) {
+        handshaker->certificates_complete = true;
+        acceptor_update(handshaker);
+        worker_ready(&handshaker->worker);
+    }
+}
+
+static void on_control(void *context, uint64_t tag, unsigned events)
+{
+    struct handshaker *handshaker = context;
+    struct message *message = handshaker->worker.message;
+    (void)tag, (void)events;
+
+    for (;;) {
+        enum channel_result result = channel_receive(handshaker->control_fd, message);
+        if (result == CHANNEL_FULL)
+            return;
+        if (result != CHANNEL_DONE) {
+            loop_unwatch(handshaker->worker.loop, handshaker->control_fd);
+            return;
+        }
+        on_control_message(handshaker, message);
+        message_fini(message);
+    }
+}
+
+/* ---- the supervisor's messages ---- */
+
+static void take_relay(struct handshaker *handshaker, unsigned number, int fd)
+{
+    struct relay_channel *channel = &handshaker->relays[number];
+
+    channel->fd = fd;
+    /* A successor goes on with the count of its predecessor. */
+    channel->sent = handshaker->worker.self->credits[number];
+    if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ, handshaker->relay_handler, number))
+        worker_warn(&handshaker->worker, "cannot watch the channel to relay %u", number);
+}
+
+static void take_upstream_material(struct handshaker *handshaker, unsigned upstream, int *fds, size_t count)
+{
+    const struct conf_upstream *conf = &handshaker->worker.conf->upstreams[upstream];
+    struct error error = {0};
+    size_t next = 0;
+    int trust = conf->tls_trust != NULL && next < count ? fds[next++] : -1;
+    int certificate = conf->tls_certificate != NULL && next < count ? fds[next++] : -1;
+    int key = conf->tls_key != NULL && next < count ? fds[next++] : -1;
+
+    if (encryptor_configure(handshaker->encryptor, upstream, trust, certificate, key, &error) < 0)
+        worker_warn(&handshaker->worker, "TLS of upstream %s: %s", conf->name, error.message);
+}
+
+static void on_descriptors(void *context, const struct message_descriptors *body, int *fds, size_t count)
+{
+    struct handshaker *handshaker = context;
+
+    if (body->role == DESCRIPTORS_UPSTREAM_TLS && body->first < handshaker->worker.conf->upstream_count) {
+        take_upstream_material(handshaker, body->first, fds, count);
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        unsigned number = body->first + (unsigned)i;
+        if (body->role == DESCRIPTORS_LISTENING) {
+            acceptor_take_socket(handshaker, number, fds[i]);
+        } else if (body->role == DESCRIPTORS_RELAY && number < BOARD_WORKERS_MAX && handshaker->relays[number].fd < 0) {
+            take_relay(handshaker, number, fds[i]);
+        } else if (body->role == DESCRIPTORS_CONTROL && handshaker->control_fd < 0) {
+            handshaker->control_fd = fds[i];
+            if (!loop_watch(handshaker->worker.loop, fds[i], LOOP_READ, handshaker->control_handler, 0))
+                worker_warn(&handshaker->worker, "cannot watch the channel to control");
+        } else {
+            continue;
+        }
+        fds[i] = -1;
+    }
+}
+
+static void on_go(void *context)
+{
+    struct handshaker *handshaker = context;
+
+    handshaker->go = true;
+    acceptor_update(handshaker);
+    if (handshaker->certificates_complete)
+        worker_ready(&handshaker->worker);
+}
+
+static void on_stop(void *context, uint64_t deadline_ns)
+{
+    struct handshaker *handshaker = context;
+    (void)deadline_ns;
+
+    handshaker->stopping = true;
+    acceptor_update(handshaker);
+}
+
+static void on_orphaned(void *context)
+{
+    loop_stop(((struct handshaker *)context)->worker.loop, 0);
+}
+
+static void after_batch(void *context)
+{
+    struct handshaker *handshaker = context;
+
+    dispatch_flush(handshaker);
+    connections_bury(handshaker);
+    if (handshaker->stopping && handshaker->under_way == 0)
+        loop_stop(handshaker->worker.loop, 0);
+}
+
+static bool handshaker_init(struct handshaker *handshaker)
+{
+    struct loop *loop = handshaker->worker.loop;
+
+    handshaker->control_fd = -1;
+    for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++)
+        handshaker->relays[i].fd = -1;
+    handshaker->socket_handler = loop_handler(loop, on_socket, handshaker);
+    handshaker->connection_handler = loop_handler(loop, on_connection, handshaker);
+    handshaker->relay_handler = loop_handler(loop, on_relay, handshaker);
+    handshaker->control_handler = loop_handler(loop, on_control, handshaker);
+    timer_init(&handshaker->resume, on_resume, handshaker);
+    handshaker->crypto = record_crypto_new();
+    handshaker->certificates = certificates_new(&handshaker->worker, want_certificate, handshaker);
+    handshaker->encryptor = encryptor_new(handshaker);
+    for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
+        handshaker->worker.board->listeners[i].handshakes[handshaker->worker.setup.index] = 0;
+    handshaker->worker.self->sessions = 0;
+    return handshaker->crypto != NULL && handshaker->certificates != NULL && handshaker->encryptor != NULL &&
+           acceptor_init(handshaker);
+}
+
+int handshaker_main(int channel_fd)
+{
+    static const struct worker_role role = {
+        .kind = PROCESS_HANDSHAKER,
+        .descriptors = on_descriptors,
+        .go = on_go,
+        .stop = on_stop,
+        .orphaned = on_orphaned,
+        .after_batch = after_batch,
+    };
+    static struct handshaker handshaker;
+    struct error error = {0};
+
+    ignore(prctl(PR_SET_PDEATHSIG, SIGKILL));
+    tls_process_init();
+    if (worker_init(&handshaker.worker, channel_fd, &role, &handshaker, &error) < 0) {
+        ignore(fprintf(stderr, "handshaker: %s\n", error.message));
+        return error_exit_code(&error);
+    }
+    if (!handshaker_init(&handshaker)) {
+        ignore(fprintf(stderr, "handshaker: out of memory, or the ticket keys could not be read\n"));
+        return 3;
+    }
+    if (sandbox_enter(SANDBOX_HANDSHAKER, &error) < 0) {
+        ignore(fprintf(stderr, "handshaker: %s\n", error.message));
+        return error_exit_code(&error);
+    }
+    return worker_run(&handshaker.worker);
+}

@@ -1,0 +1,88 @@
+/* The handshaker process: accepts, runs TLS handshakes, detaches the sessions and hands them to relays. One struct handshaker per
+ * process, shared by
+ *
+ *   handshaker.c   the process: set-up, messages of control, stop
+ *   acceptor.c     listening sockets, limits, pausing
+ *   connection.c   one client connection from accept to hand-over
+ *   dispatch.c     hand-over to relays: credits, batches
+ *   encryptor.c    client handshakes for relays with TLS upstreams
+ */
+#pragma once
+
+#include "edge/certificates.h"
+#include "edge/offer.h"
+#include "edge/worker.h"
+#include "session/proxy_protocol.h"
+#include "tls/client_hello.h"
+
+struct connection;
+
+struct acceptor_socket {
+    int fd; /* -1: not there (yet) */
+    uint16_t listener;
+    bool watched;
+};
+
+struct relay_channel {
+    int fd; /* -1: none */
+    uint64_t sent;
+    bool blocked; /* its queue is full: waiting for room */
+    struct offer_batch *batch;
+};
+
+struct encryptor;
+
+struct handshaker {
+    struct worker worker;
+    struct certificates *certificates;
+    struct record_crypto *crypto;
+    struct acceptor_socket *sockets;
+    size_t socket_count;
+    struct relay_channel relays[BOARD_WORKERS_MAX];
+    int control_fd; /* -1: none */
+    uint8_t socket_handler, connection_handler, relay_handler, control_handler;
+    struct connection *connections; /* all under way */
+    struct connection *graveyard;   /* closed in this batch */
+    uint32_t under_way;
+    bool certificates_complete, go, stopping, paused;
+    struct timer resume;
+    uint64_t pause_reported_ns;
+    bool report_resume;
+    struct encryptor *encryptor;
+    struct client_hello hello; /* scratch: it is large */
+    uint64_t now_ns;
+    uint64_t log_counter;
+};
+
+/* ---- acceptor.c ---- */
+bool acceptor_init(struct handshaker *handshaker);
+void acceptor_take_socket(struct handshaker *handshaker, unsigned number, int fd);
+/* Watches or unwatches the listening sockets as state, credits and stop demand. */
+void acceptor_update(struct handshaker *handshaker);
+void acceptor_event(struct handshaker *handshaker, unsigned number);
+/* Is this source allowed and below the limits of the listener? Counts a refusal. */
+bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uint8_t client[16]);
+
+/* ---- connection.c ---- */
+void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, const struct address *client);
+void connection_event(struct handshaker *handshaker, struct connection *connection, unsigned events);
+/* A name of a folder was answered: those waiting for it go on. */
+void connections_resume(struct handshaker *handshaker, const char *name);
+/* Frees what was closed in this batch. */
+void connections_bury(struct handshaker *handshaker);
+
+/* ---- dispatch.c ---- */
+/* Sessions that relays are ready to take, less those under way here. */
+int64_t dispatch_credits(const struct handshaker *handshaker);
+/* Hands a session over; owns `fd` from then on. */
+void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer, const uint8_t *preamble,
+                      const uint8_t *surplus, int fd);
+void dispatch_flush(struct handshaker *handshaker);
+void dispatch_writable(struct handshaker *handshaker, unsigned relay);
+
+/* ---- encryptor.c ---- */
+struct encryptor *encryptor_new(struct handshaker *handshaker);
+/* Material of upstream `upstream`: trust, certificate, key; -1 where not configured. Takes the descriptors. */
+MUST_CHECK int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd, int certificate_fd, int key_fd,
+                                   struct error *error);
+void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct message_encrypt *body, int fd);

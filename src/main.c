@@ -1,0 +1,57 @@
+/* holdfast: the table of verbs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/attributes.h"
+#include "cmd/cmd.h"
+
+static const struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help; /* NULL: not shown */
+} verbs[] = {
+    {"run", cmd_run, "run the edge with a configuration"},
+    {"config", cmd_config, "test or show a configuration"},
+    {"demo", cmd_demo, "see sessions live through certificate replacements, on loopback"},
+    {"status", cmd_status, "what is going on in the running daemon"},
+    {"sessions", cmd_sessions, "list or close sessions"},
+    {"certs", cmd_certs, "the certificates in service"},
+    {"cert", cmd_cert, "install or renew a certificate"},
+    {"upstream", cmd_upstream, "list servers; drain, weight, ready"},
+    {"trace", cmd_trace, "follow one client live"},
+    {"worker", cmd_worker, NULL},
+};
+
+static void usage(FILE *to)
+{
+    fputs("Holdfast: a TLS edge that keeps every session alive while everything under it changes.\n\n"
+          "usage: holdfast VERB [options]      (holdfast VERB --help says more)\n\n",
+          to);
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+        if (verbs[i].help != NULL)
+            fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("holdfast " HOLDFAST_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0)
+            return verbs[i].run(argc - 1, argv + 1);
+    }
+    fprintf(stderr, "holdfast: there is no verb '%s'\n\n", argv[1]);
+    usage(stderr);
+    return 2;
+}
