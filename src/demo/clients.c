@@ -150,7 +150,9 @@ static void on_answered(void *context, struct client_session *session, uint64_t 
     struct clients *clients = context;
 
     scoreboard_add(&clients->board->messages, 1);
-    scoreboard_latency(clients->board, latency_ns);
+    /* The storm of handshakes at the start would stay in the percentiles for ever. */
+    if (clients->board->complete != 0)
+        scoreboard_latency(clients->board, latency_ns);
     if (clients->stopping)
         timer_cancel(clients->loop, &session->timer);
 }

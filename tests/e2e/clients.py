@@ -49,6 +49,7 @@ class Client:
         except BaseException:
             self.raw.close()
             raise
+        self.raw = self.socket  # wrapping has taken the descriptor over
         self.count = 0
 
     def fingerprint(self):
@@ -86,10 +87,6 @@ class Client:
         self.send(message)
         answer = self.receive(len(message))
         assert answer == message, f"sent {message!r}, got {answer!r}"
-
-    def half_close(self):
-        """close_notify, then reading goes on. Python's unwrap() would also wait for the answer: see WireClient."""
-        raise NotImplementedError
 
     def close(self):
         with contextlib.suppress(OSError, ssl.SSLError):
@@ -194,6 +191,18 @@ class WireClient:
 
     def __exit__(self, *_):
         self.close()
+
+
+def waiting_bytes(sock, most=1 << 20):
+    """What waits in the socket's buffer, as it came from the wire, without taking it."""
+    timeout = sock.gettimeout()
+    sock.setblocking(False)
+    try:
+        return socket.socket.recv(sock, most, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+    finally:
+        sock.settimeout(timeout)
 
 
 def alert_name(error):

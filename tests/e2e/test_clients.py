@@ -174,7 +174,7 @@ def test_websocket(shop, server):
         loop = asyncio.get_running_loop()
         async with websockets.serve(answer, "127.0.0.1", port):
             async with websockets.connect(f"wss://{clients.NAME}:{here.port}/chat", host="127.0.0.1", port=here.port,
-                                          ssl=clients.context(here.root), ping_interval=None) as socket:
+                                          ssl=clients.context(here.root), server_hostname=clients.NAME, ping_interval=None) as socket:
                 def exchange(text):
                     async def once():
                         message = f"{text} {os.urandom(6).hex()}"
@@ -229,7 +229,7 @@ def test_mqtt(shop, folder, version):
         here = shop(upstream)
         common = ["-h", "localhost", "-p", str(here.port), "--cafile", str(here.root), "--insecure", "-t", "orders", "-q", "1",
                   "-k", "5", "--tls-version", f"tlsv{version}"]
-        with contextlib.closing(clients.LineProcess([need("mosquitto_sub"), *common, "-d"])) as subscriber, \
+        with contextlib.closing(clients.LineProcess(["stdbuf", "-oL", need("mosquitto_sub"), *common, "-d"])) as subscriber, \
              contextlib.closing(clients.LineProcess([need("mosquitto_pub"), *common, "-l"])) as publisher:
             subscriber.wait_output(b"Subscribed")
 

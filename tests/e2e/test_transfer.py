@@ -269,7 +269,7 @@ def test_stopped_readers_cost_little_and_disturb_nobody(shop, server):
             client.send(b"flood\n")
         # All buffers of the kernel on the way are full once the relays' output no longer grows.
         previous = None
-        while (now := [len(peek(client.raw)) for client in stopped]) != previous or not all(now):
+        while (now := [len(clients.waiting_bytes(client.raw)) for client in stopped]) != previous or not all(now):
             previous = now
             echo_latencies(talker, 50)
         grown = here.edge.pss("relay") - before
@@ -281,14 +281,6 @@ def test_stopped_readers_cost_little_and_disturb_nobody(shop, server):
         for client in stopped[:3]:
             assert client.receive(1 << 22) == pattern * (1 << 14)
     wait_until(lambda: here.edge.pss("relay") - before < 4096, 10, "the memory of ended sessions is not given back")
-
-
-def peek(sock):
-    """What waits in a socket's buffer, up to 1 MiB."""
-    try:
-        return sock.recv(1 << 20, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return b""
 
 
 def test_stopped_upstream_stops_the_client(shop, server):
