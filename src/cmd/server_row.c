@@ -16,8 +16,10 @@ void server_row(struct table *table, const json_t *server)
     table_cell(table, CELL_PLAIN, "%s", client_text(server, "upstream"));
     table_cell(table, CELL_PLAIN, "%s", client_text(server, "server"));
     table_cell(table, strcmp(state, "ready") == 0 ? CELL_PLAIN : CELL_WARN, "%s", state);
-    table_cell(table, healthy ? CELL_GOOD : CELL_BAD, "%s%s", healthy ? "up" : "down",
-               client_flag(server, "checked") ? "" : " (unchecked)");
+    if (client_flag(server, "checked"))
+        table_cell(table, healthy ? CELL_GOOD : CELL_BAD, "%s", healthy ? "up" : "down");
+    else
+        table_cell(table, CELL_PLAIN, "unchecked");
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(server, "weight"));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(server, "sessions"));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(server, "connects"));
