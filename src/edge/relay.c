@@ -263,9 +263,14 @@ static bool map_arena(struct relay *relay)
 
     if (metadata == NULL || secrets == NULL || blocks == NULL)
         return false;
-    if (!secret_protect(secrets, secrets_size))
+    size_t used_size = arena_client_secrets_size(setup->slot_capacity);
+    for (size_t i = 0; i < relay->worker.conf->upstream_count; i++) {
+        if (relay->worker.conf->upstreams[i].tls)
+            used_size = secrets_size;
+    }
+    if (!secret_protect(secrets, used_size))
         worker_warn(&relay->worker, "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or more",
-                    secrets_size / 1024);
+                    used_size / 1024 + 64);
     return arena_attach(&relay->arena, metadata, metadata_size, secrets, blocks, setup->slot_capacity, setup->block_count);
 }
 

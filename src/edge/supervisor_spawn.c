@@ -41,10 +41,20 @@ int spawn_restrict(const struct supervisor *supervisor, struct error *error)
 {
     if (!supervisor->drops_privileges)
         return 0;
+    static const unsigned kept[] = {CAP_NET_BIND_SERVICE, CAP_SETUID,       CAP_SETGID, CAP_KILL,
+                                    CAP_DAC_READ_SEARCH,  CAP_SYS_RESOURCE, CAP_SETPCAP};
+    bool have[ARRAY_SIZE(kept)];
+
+    if (capng_get_caps_process() != 0)
+        return error_set(error, ERROR_IO, "cannot read our capabilities: %s", strerror(errno));
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) /* a container may have taken some already */
+        have[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]) != 0;
     capng_clear(CAPNG_SELECT_BOTH);
-    if (capng_updatev(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, CAP_NET_BIND_SERVICE, CAP_SETUID,
-                      CAP_SETGID, CAP_KILL, CAP_DAC_READ_SEARCH, CAP_SYS_RESOURCE, CAP_SETPCAP, -1) != 0 ||
-        capng_apply(CAPNG_SELECT_BOTH) != 0)
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
+        if (have[i] && capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, kept[i]) != 0)
+            return error_set(error, ERROR_IO, "cannot choose capabilities: %s", strerror(errno));
+    }
+    if (capng_apply(CAPNG_SELECT_BOTH) != 0)
         return error_set(error, ERROR_IO, "cannot give up capabilities: %s", strerror(errno));
     return 0;
 }

@@ -13,9 +13,15 @@ size_t arena_metadata_size(uint32_t capacity)
     return sizeof(struct arena_header) + (size_t)capacity * sizeof(struct slot);
 }
 
+size_t arena_client_secrets_size(uint32_t capacity)
+{
+    size_t size = (size_t)capacity * sizeof(struct slot_secrets);
+    return (size + 4095) & ~(size_t)4095;
+}
+
 size_t arena_secrets_size(uint32_t capacity)
 {
-    return (size_t)capacity * (sizeof(struct slot_secrets) + sizeof(struct slot_upstream_secrets));
+    return arena_client_secrets_size(capacity) + (size_t)capacity * sizeof(struct slot_upstream_secrets);
 }
 
 size_t arena_blocks_size(uint32_t block_count)
@@ -42,7 +48,9 @@ bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, voi
     arena->slots = (struct slot *)(void *)((uint8_t *)metadata + sizeof *header);
     arena->secrets = secrets;
     arena->upstream_secrets =
-        secrets == NULL ? NULL : (struct slot_upstream_secrets *)(void *)(arena->secrets + header->capacity);
+        secrets == NULL ? NULL
+                        : (struct slot_upstream_secrets *)(void *)((uint8_t *)secrets +
+                                                                   arena_client_secrets_size(header->capacity));
     arena->blocks = blocks;
     return true;
 }

@@ -104,7 +104,9 @@ struct arena {
     uint8_t *blocks;
 };
 
-/* Sizes of the three memfds for a geometry. */
+/* Sizes of the three memfds for a geometry. The clients' secrets come first and end on a page, so that the upstream part, which only
+ * some configurations use, can be left unlocked while it is not. */
+size_t arena_client_secrets_size(uint32_t capacity);
 size_t arena_metadata_size(uint32_t capacity);
 size_t arena_secrets_size(uint32_t capacity);
 size_t arena_blocks_size(uint32_t block_count);

@@ -253,7 +253,7 @@ static void check_usage(struct preflight *preflight)
     uint32_t usage = X509_get_key_usage(leaf);             /* all bits when absent */
     uint32_t extended = X509_get_extended_key_usage(leaf); /* the same */
 
-    if (is_ca(leaf))
+    if (is_ca(leaf) && !is_self_signed(leaf)) /* self-made ones often are both */
         found(preflight, ERROR_CERTIFICATE_WRONG_USAGE,
               "it is a CA certificate (basicConstraints CA:TRUE), not a server's");
     else if ((extended & (XKU_SSL_SERVER | XKU_ANYEKU)) == 0)
