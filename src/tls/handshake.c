@@ -225,7 +225,9 @@ enum handshake_status handshake_feed(struct handshake *handshake, const uint8_t 
 
 size_t handshake_output(struct handshake *handshake, const uint8_t **ret_data)
 {
-    *ret_data = handshake->output.data + handshake->output_sent;
+    *ret_data = handshake->output.data;
+    if (handshake->output_sent > 0)
+        *ret_data += handshake->output_sent;
     return handshake->output.size - handshake->output_sent;
 }
 

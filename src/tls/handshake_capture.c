@@ -149,6 +149,8 @@ static int bio_write(BIO *bio, const char *input, int size)
     struct handshake *handshake = BIO_get_data(bio);
 
     BIO_clear_retry_flags(bio);
+    if (handshake->output.data == NULL)
+        ignore(buffer_reserve(&handshake->output, OUTPUT_ROOM) != NULL);
     if (size <= 0 || !buffer_append(&handshake->output, input, (size_t)size))
         return -1;
     return size;
@@ -177,7 +179,6 @@ BIO *handshake_bio_new(struct handshake *handshake)
     BIO *bio = BIO_new(method);
     if (bio != NULL) {
         buffer_init(&handshake->output, OUTPUT_MAX);
-        ignore(buffer_reserve(&handshake->output, OUTPUT_ROOM) != NULL);
         BIO_set_data(bio, handshake);
         BIO_set_init(bio, 1);
     }

@@ -589,6 +589,45 @@ static void detaches_with_any_number_of_tickets(void **state)
     run_with_resumption(&without);
 }
 
+/* A ticket holds name and protocol; with long ones and small fragments it takes two records. */
+static void counts_records_not_tickets(void **state)
+{
+    const struct server_case test = {.suite = suites[0].name,
+                                     .version = TLS1_3_VERSION,
+                                     .tickets = 7,
+                                     .fragment_code = TLSEXT_max_fragment_length_512};
+    struct tls_policy policy = ordinary_policy();
+    char name[256];
+    SSL_CTX *context = client_for(&test);
+    struct handshake_facts facts;
+
+    (void)state;
+    memset(name, 'a', sizeof name);
+    for (size_t i = 50; i < 250; i += 50)
+        name[i] = '.';
+    name[250] = '\0';
+    uint8_t protocol[201];
+    memset(protocol, 'p', sizeof protocol);
+    protocol[0] = sizeof protocol - 1;
+    policy.alpn = protocol;
+    policy.alpn_size = sizeof protocol;
+    SSL_CTX_set_alpn_protos(context, protocol, sizeof protocol);
+    policy.tickets = test.tickets;
+    struct tls_server *server = server_new(&policy, true, false);
+    SSL *peer = peer_new(context, false);
+    SSL_set_tlsext_host_name(peer, name);
+    struct conversation *conversation = conversation_new(handshake_new_server(server), peer);
+    conversation_run(conversation, NULL);
+    conversation_detach(conversation, crypto);
+    handshake_facts(conversation->handshake, &facts);
+    assert_int_equal(facts.records_written, 14);
+    assert_int_equal(conversation->leg.write_sequence, 14);
+    conversation_exchange(conversation, crypto, NULL, 3000);
+    conversation_free(conversation);
+    tls_server_unref(server);
+    SSL_CTX_free(context);
+}
+
 static void serves_the_key_type_that_the_client_can_use(void **state)
 {
     struct tls_policy policy = ordinary_policy();
@@ -702,6 +741,7 @@ int main(void)
         cmocka_unit_test(finds_every_mismatch_on_the_wire),
         cmocka_unit_test(detaches_every_suite_in_every_circumstance),
         cmocka_unit_test(detaches_with_any_number_of_tickets),
+        cmocka_unit_test(counts_records_not_tickets),
         cmocka_unit_test(serves_the_key_type_that_the_client_can_use),
         cmocka_unit_test(chooses_alpn_in_its_own_order),
         cmocka_unit_test(resumes_only_under_the_same_policy),
