@@ -16,7 +16,7 @@ static size_t whole_pages(size_t size)
 
 static bool lock(void *memory, size_t size)
 {
-    if (mlock(memory, size) == 0)
+    if (mlock2(memory, size, MLOCK_ONFAULT) == 0) /* pages are locked as they come into use */
         return true;
     unlocked += size;
     return false;

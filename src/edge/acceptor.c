@@ -110,6 +110,11 @@ bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uin
         refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT, "max-connections of the listener is reached");
         return false;
     }
+    if (conf->max_connections_per_source != 0 && board_source_count(handshaker->worker.board, listener, client) >=
+                                                     conf->max_connections_per_source) {
+        refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT, "max-connections-per-source is reached");
+        return false;
+    }
     return true;
 }
 

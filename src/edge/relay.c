@@ -173,14 +173,12 @@ static void on_descriptors(void *context, const struct message_descriptors *body
     for (size_t i = 0; i < count; i++) {
         unsigned number = body->first + (unsigned)i;
         if (body->role == DESCRIPTORS_HANDSHAKER && number < BOARD_WORKERS_MAX && relay->handshakers[number] < 0) {
-            uint8_t handler = loop_handler(relay->worker.loop, on_channel, relay);
-            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, handler, number))
+            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->channel_handler, number))
                 continue;
             relay->handshakers[number] = fds[i];
             fds[i] = -1;
         } else if (body->role == DESCRIPTORS_CONTROL) {
-            uint8_t handler = loop_handler(relay->worker.loop, on_control, relay);
-            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, handler, (uint64_t)fds[i]))
+            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->control_handler, (uint64_t)fds[i]))
                 continue;
             fds[i] = -1;
         }
@@ -244,6 +242,9 @@ static void clear_arena(struct relay *relay)
     struct arena_header *header = relay->arena.header;
 
     for (uint32_t i = 0; i < header->high_water; i++) {
+        const struct slot *slot = &relay->arena.slots[i];
+        if (slot->state != SESSION_FREE && (slot->flags & SLOT_SOURCE_COUNTED) != 0)
+            board_source_release(relay->worker.board, slot->listener, slot->client_address);
         memset(&relay->arena.slots[i], 0, sizeof relay->arena.slots[i]);
         secret_wipe(&relay->arena.secrets[i], sizeof relay->arena.secrets[i]);
         secret_wipe(&relay->arena.upstream_secrets[i], sizeof relay->arena.upstream_secrets[i]);
@@ -296,6 +297,8 @@ static bool relay_init(struct relay *relay)
     relay->ready_first = relay->ready_last = UINT32_MAX;
     relay->turn_bytes = TURN_BYTES_MAX;
     relay->side_handler = loop_handler(relay->worker.loop, on_side, relay);
+    relay->channel_handler = loop_handler(relay->worker.loop, on_channel, relay);
+    relay->control_handler = loop_handler(relay->worker.loop, on_control, relay);
     timer_init(&relay->housekeeping, housekeeping, relay);
     /* A successor takes up the count where the dead relay's handshakers are. */
     for (unsigned i = 0; i < setup->workers; i++) {

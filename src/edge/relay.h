@@ -52,7 +52,7 @@ struct relay {
     struct relay_session *sessions; /* by slot */
     uint32_t *free_slots;           /* stack */
     uint32_t free_count;
-    uint8_t side_handler;
+    uint8_t side_handler, channel_handler, control_handler;
     uint8_t *scratch;               /* plaintext between two TLS legs */
     size_t scratch_size;
     uint32_t ready_first, ready_last, ready_count;

@@ -412,6 +412,15 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     relay->worker.self->sessions++;
     relay->worker.board->listeners[slot->listener].connections[relay->worker.setup.index]++;
     worker_count(&relay->worker, COUNTER_SESSIONS_OPENED, 1);
+    uint32_t limit = listener_of(relay, index)->max_connections_per_source;
+    if (limit != 0) {
+        if (!board_source_acquire(relay->worker.board, slot->listener, slot->client_address, limit)) {
+            worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
+            session_end(relay, index, SESSION_END_LIMIT, true);
+            return;
+        }
+        slot->flags |= SLOT_SOURCE_COUNTED;
+    }
     struct socket_options options = {.keepalive_s = listener_of(relay, index)->keepalive,
                                      .user_timeout_ms = listener_of(relay, index)->user_timeout};
     socket_tune(client_fd, &options);
@@ -606,7 +615,8 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     side_close(relay, index, SIDE_CLIENT, reset);
     side_close(relay, index, SIDE_UPSTREAM, reset);
     session_set_state(relay, index, SESSION_FREE);
-    timer_cancel(relay->worker.loop, &session->timer);
+    if ((slot->flags & SLOT_SOURCE_COUNTED) != 0)
+        board_source_release(relay->worker.board, slot->listener, slot->client_address);
     flow_drop(relay, index);
     secret_wipe(&relay->arena.secrets[index], sizeof relay->arena.secrets[index]);
     if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)

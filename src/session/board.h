@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/attributes.h"
 #include "session/event.h"
 
 #define BOARD_VERSION     1
@@ -14,6 +15,7 @@
 #define BOARD_PROCESSES   (2 * BOARD_WORKERS_MAX + 2)
 #define BOARD_SERVERS_MAX 1024
 #define BOARD_LISTENERS_MAX 256
+#define BOARD_SOURCES     16384 /* sources with sessions at listeners that limit them */
 
 /* Worker numbers: 0 supervisor, 1 control, then handshakers, then relays. */
 enum process_kind { PROCESS_SUPERVISOR, PROCESS_CONTROL, PROCESS_HANDSHAKER, PROCESS_RELAY, PROCESS_KIND_COUNT };
@@ -139,6 +141,7 @@ struct board {
     struct board_process processes[BOARD_PROCESSES];
     struct board_listener listeners[BOARD_LISTENERS_MAX];
     struct board_server servers[BOARD_SERVERS_MAX]; /* all servers of all upstreams in order of configuration */
+    uint64_t sources[BOARD_SOURCES];                /* board_sources.c */
 };
 
 static inline void board_add(uint64_t *counter, uint64_t value)
@@ -151,6 +154,11 @@ void board_observe(struct board_histogram *histogram, uint64_t duration_us);
 uint64_t board_sum(const struct board *board, enum counter counter);
 uint32_t board_server_sessions(const struct board *board, unsigned server);
 uint32_t board_listener_connections(const struct board *board, unsigned listener);
+
+/* Sessions of one source address at a listener, all relays together. Acquire refuses at `limit`, or when the table is crowded. */
+uint32_t board_source_count(struct board *board, unsigned listener, const uint8_t client[16]);
+MUST_CHECK bool board_source_acquire(struct board *board, unsigned listener, const uint8_t client[16], uint32_t limit);
+void board_source_release(struct board *board, unsigned listener, const uint8_t client[16]);
 
 /* ---- events ---- */
 

@@ -12,7 +12,8 @@
 enum message_type {
     /* supervisor → every process, first message after start; descriptors as said at struct worker_setup */
     MESSAGE_SETUP = 1,
-    /* supervisor → process: more descriptors (struct message_descriptors): listening sockets, channels to peers */
+    /* supervisor → process: more descriptors (struct message_descriptors): listening sockets, channels to peers. Control is sent the
+     * channel of a handshaker or relay anew when that was started again. */
     MESSAGE_DESCRIPTORS,
     /* supervisor → process: everything was sent, begin */
     MESSAGE_GO,
@@ -27,10 +28,6 @@ enum message_type {
      * answer: MESSAGE_WATCHED (struct message_opened, `result` = watch descriptor) */
     MESSAGE_WATCH,
     MESSAGE_WATCHED,
-    /* supervisor → control: a handshaker or relay was (re)started (struct message_peer) */
-    MESSAGE_PEER_STARTED,
-    /* control → supervisor: begin to stop as SIGTERM would (no body) */
-    MESSAGE_SHUTDOWN,
 
     /* control → handshaker: a version of a certificate (struct message_certificate + one document: combined PEM); put in service
      * before the answer MESSAGE_CERTIFICATE_LIVE (struct message_certificate_live) */
@@ -109,10 +106,6 @@ struct message_open {
 struct message_opened {
     uint32_t request;
     int32_t result; /* 0 or -errno (watch: descriptor number or -errno) */
-};
-
-struct message_peer {
-    uint32_t kind, index;
 };
 
 struct message_certificate {

@@ -74,7 +74,7 @@ struct slot {
     char alpn[SLOT_ALPN_MAX];
 };
 
-enum { SLOT_RESUMED = 1, SLOT_HELLO_RETRY = 2, SLOT_UPSTREAM_TLS = 4, SLOT_PASS_THROUGH = 8, SLOT_TRACED = 16 };
+enum { SLOT_RESUMED = 1, SLOT_HELLO_RETRY = 2, SLOT_UPSTREAM_TLS = 4, SLOT_PASS_THROUGH = 8, SLOT_TRACED = 16, SLOT_SOURCE_COUNTED = 32 };
 
 /* Secrets of slot i. The upstream part is touched by sessions with a TLS upstream only. */
 struct slot_secrets {

@@ -40,7 +40,7 @@ extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
     X(SESSION_END_ADMIN, "closed-by-operator", false)                                              \
     X(SESSION_END_BUFFER_MEMORY, "out-of-buffer-memory", true)                                     \
     X(SESSION_END_INTERNAL, "internal-error", true)                                                \
-    X(SESSION_END_CLIENT_TIMEOUT, "client-gone", false)
+    X(SESSION_END_LIMIT, "connection-limit", false)
 
 enum session_end {
 #define X(symbol, name, failure) symbol,
