@@ -104,6 +104,8 @@ static void report_failure(struct connection *connection, const char *stage, con
     struct handshaker *handshaker = connection->handshaker;
     struct event *event;
 
+    if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port))
+        return; /* control reports what its own dials find */
     worker_count(&handshaker->worker, COUNTER_HANDSHAKE_FAILURES, 1);
     if ((event = begin_event(connection, EVENT_HANDSHAKE_FAILED)) == NULL)
         return;
@@ -341,6 +343,10 @@ static void detach(struct connection *connection)
     struct error error = {0};
     struct event *event;
 
+    if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port)) {
+        retire(connection); /* control has seen what it wanted */
+        return;
+    }
     handshake_facts(connection->handshake, &facts);
     report_done(connection, &facts);
     if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys, &error) < 0) {

@@ -180,3 +180,45 @@ void event_flush(struct event_writer *writer)
     /* A full counter (EAGAIN) means that control has been woken already. */
     ignore(write(writer->notify_fd, &one, sizeof one));
 }
+
+/* ---- dials ---- */
+
+static struct board_dial *find_dial(struct board *board, const uint8_t address[16], uint32_t port)
+{
+    for (unsigned i = 0; i < BOARD_DIALS; i++) {
+        struct board_dial *dial = &board->dials[i];
+        if (__atomic_load_n(&dial->port, __ATOMIC_ACQUIRE) == port &&
+            (port == 0 || memcmp(dial->address, address, sizeof dial->address) == 0))
+            return dial;
+    }
+    return NULL;
+}
+
+void board_dial_begin(struct board *board, const uint8_t address[16], uint16_t port)
+{
+    struct board_dial *dial = find_dial(board, address, 0);
+
+    if (dial == NULL)
+        return; /* more at once than there are places: this one will look like a client */
+    memcpy(dial->address, address, sizeof dial->address);
+    __atomic_store_n(&dial->port, port, __ATOMIC_RELEASE);
+}
+
+void board_dial_end(struct board *board, const uint8_t address[16], uint16_t port)
+{
+    struct board_dial *dial = port == 0 ? NULL : find_dial(board, address, port);
+
+    if (dial != NULL)
+        __atomic_store_n(&dial->port, 0, __ATOMIC_RELEASE);
+}
+
+bool board_is_dial(const struct board *board, const uint8_t address[16], uint16_t port)
+{
+    for (unsigned i = 0; i < BOARD_DIALS; i++) {
+        const struct board_dial *dial = &board->dials[i];
+        if (port != 0 && __atomic_load_n(&dial->port, __ATOMIC_ACQUIRE) == port &&
+            memcmp(dial->address, address, sizeof dial->address) == 0)
+            return true;
+    }
+    return false;
+}

@@ -131,6 +131,13 @@ struct board_trace {
     char server_name[96];  /* "": any */
 };
 
+/* A connection by which control looks at our own listener: it ends after the handshake and is no client of anybody. */
+struct board_dial {
+    uint32_t port; /* 0: not in use; written last */
+    uint8_t address[16];
+};
+#define BOARD_DIALS 64
+
 struct board {
     uint32_t version;
     uint32_t workers;
@@ -138,6 +145,7 @@ struct board {
     uint32_t relay_capacity;
     uint64_t started_wall_ns;
     struct board_trace trace; /* by control */
+    struct board_dial dials[BOARD_DIALS]; /* by control */
     struct board_process processes[BOARD_PROCESSES];
     struct board_listener listeners[BOARD_LISTENERS_MAX];
     struct board_server servers[BOARD_SERVERS_MAX]; /* all servers of all upstreams in order of configuration */
@@ -154,6 +162,11 @@ void board_observe(struct board_histogram *histogram, uint64_t duration_us);
 uint64_t board_sum(const struct board *board, enum counter counter);
 uint32_t board_server_sessions(const struct board *board, unsigned server);
 uint32_t board_listener_connections(const struct board *board, unsigned listener);
+
+/* Control announces its dials by their local address; the handshaker asks whether a client is one. */
+void board_dial_begin(struct board *board, const uint8_t address[16], uint16_t port);
+void board_dial_end(struct board *board, const uint8_t address[16], uint16_t port);
+bool board_is_dial(const struct board *board, const uint8_t address[16], uint16_t port);
 
 /* Sessions of one source address at a listener, all relays together. Acquire refuses at `limit`, or when the table is crowded. */
 uint32_t board_source_count(struct board *board, unsigned listener, const uint8_t client[16]);
