@@ -1,4 +1,5 @@
-/* The connection is an ordinary one: it ends with close_notify after the handshake, so it counts as a session, not as a failure. */
+/* The connection is an ordinary one: it ends with close_notify after the handshake, so it counts as
+ * a session, not as a failure. */
 #include "vault/dial.h"
 
 #include <arpa/inet.h>
@@ -50,19 +51,23 @@ static bool listener_uses(const struct conf_listener *listener, uint32_t certifi
     return false;
 }
 
-int dial_checks(const struct conf *conf, uint32_t certificate, struct vault_check **ret_checks, size_t *ret_count)
+int dial_checks(const struct conf *conf, uint32_t certificate, struct vault_check **ret_checks,
+                size_t *ret_count)
 {
     size_t count = 0;
 
     for (size_t i = 0; i < conf->listener_count; i++)
-        count += listener_uses(&conf->listeners[i], certificate) ? conf->listeners[i].bind.count : 0;
+        count +=
+            listener_uses(&conf->listeners[i], certificate) ? conf->listeners[i].bind.count : 0;
     struct vault_check *checks = calloc(count + 1, sizeof *checks);
     if (checks == NULL)
         return -ERROR_MEMORY;
     *ret_checks = checks;
     *ret_count = count;
     for (size_t i = 0; i < conf->listener_count; i++) {
-        for (size_t j = 0; listener_uses(&conf->listeners[i], certificate) && j < conf->listeners[i].bind.count; j++)
+        for (size_t j = 0;
+             listener_uses(&conf->listeners[i], certificate) && j < conf->listeners[i].bind.count;
+             j++)
             *checks++ = (struct vault_check){.listener = (uint32_t)i, .bind = j};
     }
     return 0;
@@ -75,8 +80,8 @@ static bool is_address(const char *name)
 }
 
 /* Does a certificate before ours in the listener's list answer for the same name? */
-static bool name_taken(const struct conf *conf, const struct conf_listener *listener, uint32_t certificate,
-                       const char *name)
+static bool name_taken(const struct conf *conf, const struct conf_listener *listener,
+                       uint32_t certificate, const char *name)
 {
     for (size_t i = 0; listener->certificates[i] != certificate; i++) {
         const struct conf_text_list *names = &conf->certificates[listener->certificates[i]].names;
@@ -89,8 +94,8 @@ static bool name_taken(const struct conf *conf, const struct conf_listener *list
 }
 
 /* The name to ask for; NULL: ask without a name. Returns why it cannot be asked for, or NULL. */
-static const char *choose_name(const struct conf *conf, const struct conf_listener *listener, uint32_t certificate,
-                               char text[256], const char **ret_name)
+static const char *choose_name(const struct conf *conf, const struct conf_listener *listener,
+                               uint32_t certificate, char text[256], const char **ret_name)
 {
     const struct conf_text_list *names = &conf->certificates[certificate].names;
 
@@ -99,18 +104,22 @@ static const char *choose_name(const struct conf *conf, const struct conf_listen
         if (is_address(name) || name_taken(conf, listener, certificate, name))
             continue;
         /* Any label does for a wildcard. */
-        ignore(snprintf(text, 256, "%s%s", name[0] == '*' ? "self-check" : "", name[0] == '*' ? name + 1 : name));
+        ignore(snprintf(text, 256, "%s%s", name[0] == '*' ? "self-check" : "",
+                        name[0] == '*' ? name + 1 : name));
         *ret_name = text;
         return NULL;
     }
-    if (listener->certificates[0] != certificate || listener->unknown_name == CONF_UNKNOWN_NAME_REFUSE)
+    if (listener->certificates[0] != certificate ||
+        listener->unknown_name == CONF_UNKNOWN_NAME_REFUSE)
         return "it has no host name of its own to be asked for here";
     *ret_name = NULL;
     return NULL;
 }
 
-/* From here we come with the address that we call, or with loopback for an unspecified one. Returns why not, or NULL. */
-static const char *choose_address(const struct conf_listener *listener, size_t bind, struct address *ret_address)
+/* From here we come with the address that we call, or with loopback for an unspecified one. Returns
+ * why not, or NULL. */
+static const char *choose_address(const struct conf_listener *listener, size_t bind,
+                                  struct address *ret_address)
 {
     uint8_t source[16];
 
@@ -119,21 +128,27 @@ static const char *choose_address(const struct conf_listener *listener, size_t b
         return NULL;
     if (address_port(ret_address) == 0)
         return "its port is chosen by the system";
-    if (ret_address->any.sa_family == AF_INET && ret_address->in.sin_addr.s_addr == htonl(INADDR_ANY))
+    if (ret_address->any.sa_family == AF_INET &&
+        ret_address->in.sin_addr.s_addr == htonl(INADDR_ANY))
         ret_address->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    else if (ret_address->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&ret_address->in6.sin6_addr))
+    else if (ret_address->any.sa_family == AF_INET6 &&
+             IN6_IS_ADDR_UNSPECIFIED(&ret_address->in6.sin6_addr))
         ret_address->in6.sin6_addr = in6addr_loopback;
     address_bytes(source, ret_address);
     if (network_list_contains(listener->deny.items, listener->deny.count, source) ||
-        (listener->allow.count > 0 && !network_list_contains(listener->allow.items, listener->allow.count, source)))
+        (listener->allow.count > 0 &&
+         !network_list_contains(listener->allow.items, listener->allow.count, source)))
         return "the listener does not allow this machine to connect";
     return NULL;
 }
 
-/* A listener that expects the PROXY protocol from us gets the header of a health check (version 2, LOCAL). */
-static void put_proxy_header(struct dial *dial, const struct conf_listener *listener, const struct address *address)
+/* A listener that expects the PROXY protocol from us gets the header of a health check (version 2,
+ * LOCAL). */
+static void put_proxy_header(struct dial *dial, const struct conf_listener *listener,
+                             const struct address *address)
 {
-    static const uint8_t local[16] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20};
+    static const uint8_t local[16] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a,
+                                      0x51, 0x55, 0x49, 0x54, 0x0a, 0x20};
     uint8_t source[16];
 
     address_bytes(source, address);
@@ -145,7 +160,8 @@ static void put_proxy_header(struct dial *dial, const struct conf_listener *list
 
 void dialler_init(struct dialler *dialler, const struct conf *conf, struct loop *loop)
 {
-    *dialler = (struct dialler){.conf = conf, .loop = loop, .handler = loop_handler(loop, dial_event, dialler)};
+    *dialler = (struct dialler){
+        .conf = conf, .loop = loop, .handler = loop_handler(loop, dial_event, dialler)};
     timer_init(&dialler->start, start_waiting, dialler);
 }
 
@@ -227,7 +243,8 @@ void dialler_cancel(struct dialler *dialler, const void *context)
 /* ---- one dial ---- */
 
 /* Tells the result. The dial may live on to say good-bye. */
-static void PRINTF_LIKE(3, 4) conclude(struct dial *dial, enum vault_check_result result, const char *format, ...)
+static void PRINTF_LIKE(3, 4)
+    conclude(struct dial *dial, enum vault_check_result result, const char *format, ...)
 {
     struct vault_check *check = &dial->order.check;
     va_list arguments;
@@ -250,7 +267,8 @@ static void dial_timeout(void *context)
 {
     struct dial *dial = context;
 
-    conclude(dial, VAULT_CHECK_UNREACHABLE, "no answer within %d s", (int)(DIAL_TIMEOUT_NS / NS_PER_S));
+    conclude(dial, VAULT_CHECK_UNREACHABLE, "no answer within %d s",
+             (int)(DIAL_TIMEOUT_NS / NS_PER_S));
     dial_end(dial);
 }
 
@@ -262,10 +280,12 @@ static bool flush_output(struct dial *dial)
             continue;
         if (sent < 0)
             return errno == EAGAIN &&
-                   loop_change(dial->dialler->loop, dial->fd, LOOP_READ | LOOP_WRITE, dial->dialler->handler, dial->serial);
+                   loop_change(dial->dialler->loop, dial->fd, LOOP_READ | LOOP_WRITE,
+                               dial->dialler->handler, dial->serial);
         buffer_consume(&dial->output, (size_t)sent);
     }
-    return loop_change(dial->dialler->loop, dial->fd, LOOP_READ, dial->dialler->handler, dial->serial);
+    return loop_change(dial->dialler->loop, dial->fd, LOOP_READ, dial->dialler->handler,
+                       dial->serial);
 }
 
 static bool take_output(struct dial *dial)
@@ -300,7 +320,8 @@ static void advance(struct dial *dial)
     struct handshake_failure failure;
     size_t consumed;
 
-    enum handshake_status status = handshake_feed(dial->handshake, dial->input.data, dial->input.size, &consumed);
+    enum handshake_status status =
+        handshake_feed(dial->handshake, dial->input.data, dial->input.size, &consumed);
     buffer_consume(&dial->input, consumed);
     if (status == HANDSHAKE_DONE)
         handshake_shutdown(dial->handshake);
@@ -372,7 +393,8 @@ static struct tls_client *client_for(struct dialler *dialler, enum key_type type
 {
     struct tls_client_policy policy = {.only_key_type = (int)type};
 
-    if (dialler->clients[type] == NULL && tls_client_new(&dialler->clients[type], &policy, NULL) != 0)
+    if (dialler->clients[type] == NULL &&
+        tls_client_new(&dialler->clients[type], &policy, NULL) != 0)
         return NULL;
     return dialler->clients[type];
 }
@@ -388,7 +410,8 @@ static const char *begin(struct dial *dial, enum vault_check_result *ret_result)
 
     *ret_result = VAULT_CHECK_SKIPPED;
     if ((reason = choose_address(listener, dial->order.check.bind, &address)) != NULL ||
-        (reason = choose_name(dialler->conf, listener, dial->order.certificate, text, &name)) != NULL)
+        (reason = choose_name(dialler->conf, listener, dial->order.certificate, text, &name)) !=
+            NULL)
         return reason;
     *ret_result = VAULT_CHECK_UNREACHABLE;
     struct tls_client *client = client_for(dialler, dial->order.key_type);

@@ -1,4 +1,5 @@
-/* Dialling our own listeners as a client would, to see which leaf is really shown for a name and key type. */
+/* Dialling our own listeners as a client would, to see which leaf is really shown for a name and
+ * key type. */
 #pragma once
 
 #include "conf/conf.h"
@@ -14,9 +15,9 @@ struct dialler {
     struct loop *loop;
     uint8_t handler;
     struct tls_client *clients[KEY_TYPE_COUNT];
-    struct dial *running;        /* also those that only say good-bye */
-    struct dial *first, *last;   /* waiting for their turn */
-    unsigned running_count;      /* without a result yet */
+    struct dial *running;      /* also those that only say good-bye */
+    struct dial *first, *last; /* waiting for their turn */
+    unsigned running_count;    /* without a result yet */
     struct timer start;
     uint64_t serial;
 };
@@ -28,7 +29,7 @@ void dialler_fini(struct dialler *dialler); /* drops all without calling back */
 typedef void dial_done_fn(void *context, size_t number, const struct vault_check *check);
 
 struct dial_order {
-    uint32_t certificate; /* index in the configuration */
+    uint32_t certificate;     /* index in the configuration */
     struct vault_check check; /* which listener and address */
     enum key_type key_type;
     uint8_t fingerprint[32]; /* expected */
@@ -41,7 +42,7 @@ MUST_CHECK bool dialler_add(struct dialler *dialler, const struct dial_order *or
 /* The one who ordered is no longer interested. */
 void dialler_cancel(struct dialler *dialler, const void *context);
 
-/* The addresses under which a certificate can be seen; malloc'ed, in order of configuration. Fails with
- * -ERROR_MEMORY only. */
-MUST_CHECK int dial_checks(const struct conf *conf, uint32_t certificate, struct vault_check **ret_checks,
-                            size_t *ret_count);
+/* The addresses under which a certificate can be seen; malloc'ed, in order of configuration. Fails
+ * with -ERROR_MEMORY only. */
+MUST_CHECK int dial_checks(const struct conf *conf, uint32_t certificate,
+                           struct vault_check **ret_checks, size_t *ret_count);

@@ -1,7 +1,8 @@
-/* Certificates in files of somebody else: opened by the supervisor, watched through it, and read once they have settled.
+/* Certificates in files of somebody else: opened by the supervisor, watched through it, and read
+ * once they have settled.
  *
- * Settled means that both files parse and belong together. There is no waiting for silence: the first event makes us look, and
- * only what does not fit yet is waited for. */
+ * Settled means that both files parse and belong together. There is no waiting for silence: the
+ * first event makes us look, and only what does not fit yet is waited for. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,9 +14,9 @@
 #include "base/clock.h"
 #include "vault/lineage.h"
 
-#define GATHER_NS     (10 * NS_PER_MS)  /* events come in clusters */
-#define SETTLE_NS     (5 * NS_PER_S)    /* how long a pair may be unfit before it is refused */
-#define LOOK_AGAIN_NS (60 * NS_PER_S)   /* network file systems tell nothing */
+#define GATHER_NS     (10 * NS_PER_MS) /* events come in clusters */
+#define SETTLE_NS     (5 * NS_PER_S)   /* how long a pair may be unfit before it is refused */
+#define LOOK_AGAIN_NS (60 * NS_PER_S)  /* network file systems tell nothing */
 
 enum part { PART_CHAIN, PART_KEY, PART_COUNT };
 
@@ -32,14 +33,14 @@ struct files_pair {
     const char *paths[PART_COUNT]; /* PART_KEY NULL: combined */
     int watches[PART_COUNT];       /* -1: none */
     int fds[PART_COUNT];
-    int failures[PART_COUNT];      /* errno of opening */
-    unsigned waiting;              /* answers to come in this reading */
-    bool started;                  /* decided once */
-    bool dirty;                    /* look again after this reading */
-    bool postponed;                /* look when the road is free */
-    uint64_t settle_until;         /* 0: not settling */
+    int failures[PART_COUNT]; /* errno of opening */
+    unsigned waiting;         /* answers to come in this reading */
+    bool started;             /* decided once */
+    bool dirty;               /* look again after this reading */
+    bool postponed;           /* look when the road is free */
+    uint64_t settle_until;    /* 0: not settling */
     struct identity seen[PART_COUNT];
-    struct timer timer;            /* the next look */
+    struct timer timer; /* the next look */
     struct command *command;
 };
 
@@ -82,7 +83,8 @@ static struct command *take_command(struct files_pair *pair)
     return command;
 }
 
-static void refuse(struct files_pair *pair, const struct error *error, const struct preflight_report *report)
+static void refuse(struct files_pair *pair, const struct error *error,
+                   const struct preflight_report *report)
 {
     struct vault_outcome outcome = {.error = *error};
 
@@ -108,7 +110,8 @@ static void unsettled(struct files_pair *pair, const struct error *error)
 static void unchanged(struct files_pair *pair)
 {
     struct track *track = pair->track;
-    struct vault_outcome outcome = {.version = track->version, .key_type = keypair_type(track->live)};
+    struct vault_outcome outcome = {.version = track->version,
+                                    .key_type = keypair_type(track->live)};
 
     if (track->state != VAULT_LIVE) { /* what was refused is gone again */
         track->state = VAULT_LIVE;
@@ -129,7 +132,8 @@ static void judge(struct files_pair *pair, struct keypair *fresh)
         unchanged(pair);
         return;
     }
-    if (pair->command == NULL && memcmp(pair->track->rejected, keypair_fingerprint(fresh), 32) == 0) {
+    if (pair->command == NULL &&
+        memcmp(pair->track->rejected, keypair_fingerprint(fresh), 32) == 0) {
         keypair_unref(fresh); /* it was taken back once; only a command tries it again */
         decided(pair);
         return;
@@ -149,10 +153,12 @@ static void judge(struct files_pair *pair, struct keypair *fresh)
 
 /* ---- reading ---- */
 
-static int read_part(const struct files_pair *pair, enum part part, struct secret_text *ret_text, struct error *error)
+static int read_part(const struct files_pair *pair, enum part part, struct secret_text *ret_text,
+                     struct error *error)
 {
     if (pair->fds[part] < 0)
-        return error_set(error, ERROR_IO, "cannot open %s: %s", pair->paths[part], strerror(pair->failures[part]));
+        return error_set(error, ERROR_IO, "cannot open %s: %s", pair->paths[part],
+                         strerror(pair->failures[part]));
     int result = secret_text_read(ret_text, pair->fds[part], error);
     return result != 0 ? error_prepend(error, "%s", pair->paths[part]) : 0;
 }
@@ -169,7 +175,8 @@ static int read_pair(const struct files_pair *pair, struct keypair **ret_pair, s
     result = keypair_parse(ret_pair, chain.data, strlen(chain.data), key.data,
                            key.data != NULL ? strlen(key.data) : 0, error);
     bool in_key = result == -ERROR_CERTIFICATE_KEY_UNPARSABLE && key.data != NULL;
-    return result != 0 ? error_prepend(error, "%s", pair->paths[in_key ? PART_KEY : PART_CHAIN]) : 0;
+    return result != 0 ? error_prepend(error, "%s", pair->paths[in_key ? PART_KEY : PART_CHAIN])
+                       : 0;
 }
 
 /* Are both the very files that were judged last? Remembers what they are. */
@@ -266,8 +273,8 @@ static struct part_request *request_new(struct files_pair *pair, enum part part)
     return request;
 }
 
-/* Watches first, then reads: what changes in between is seen. Watching is asked for each time, because a link may lead elsewhere
- * by now. */
+/* Watches first, then reads: what changes in between is seen. Watching is asked for each time,
+ * because a link may lead elsewhere by now. */
 static void look(struct files_pair *pair)
 {
     struct vault *vault = pair->track->lineage->vault;
@@ -311,7 +318,8 @@ void files_start(struct lineage *lineage)
 {
     const struct conf_certificate *conf = lineage->conf;
 
-    lineage->track_count = (unsigned)(conf->chain.count < KEY_TYPE_COUNT ? conf->chain.count : KEY_TYPE_COUNT);
+    lineage->track_count =
+        (unsigned)(conf->chain.count < KEY_TYPE_COUNT ? conf->chain.count : KEY_TYPE_COUNT);
     for (unsigned i = 0; i < lineage->track_count; i++) {
         struct files_pair *pair = calloc(1, sizeof *pair);
         if (pair == NULL) {
@@ -338,7 +346,8 @@ void files_renew(struct lineage *lineage, struct command *command)
         struct files_pair *pair = lineage->tracks[i].files;
         struct error error = {0};
         if (pair == NULL || pair->command != NULL) {
-            ignore(error_set(&error, ERROR_BUSY, "certificate %s is being read already", lineage->conf->name));
+            ignore(error_set(&error, ERROR_BUSY, "certificate %s is being read already",
+                             lineage->conf->name));
             command_fail(lineage->vault, command, &error);
             continue;
         }
@@ -351,7 +360,8 @@ void files_event(struct lineage *lineage, int watch)
 {
     for (unsigned i = 0; i < lineage->track_count; i++) {
         struct files_pair *pair = lineage->tracks[i].files;
-        if (pair == NULL || (watch >= 0 && watch != pair->watches[PART_CHAIN] && watch != pair->watches[PART_KEY]))
+        if (pair == NULL ||
+            (watch >= 0 && watch != pair->watches[PART_CHAIN] && watch != pair->watches[PART_KEY]))
             continue;
         if (pair->timer.deadline_ns > now(pair) + GATHER_NS || pair->timer.position == 0)
             timer_set(loop_of(pair), &pair->timer, now(pair) + GATHER_NS);
@@ -362,7 +372,8 @@ bool files_watches(const struct lineage *lineage, int watch)
 {
     for (unsigned i = 0; i < lineage->track_count; i++) {
         const struct files_pair *pair = lineage->tracks[i].files;
-        if (pair != NULL && (watch == pair->watches[PART_CHAIN] || watch == pair->watches[PART_KEY]))
+        if (pair != NULL &&
+            (watch == pair->watches[PART_CHAIN] || watch == pair->watches[PART_KEY]))
             return true;
     }
     return false;

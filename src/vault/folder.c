@@ -27,8 +27,8 @@ struct journal {
     size_t lines;
 };
 
-static void journal_line(void *context, uint32_t version, enum key_type type, const uint8_t fingerprint[32],
-                         const char *host)
+static void journal_line(void *context, uint32_t version, enum key_type type,
+                         const uint8_t fingerprint[32], const char *host)
 {
     struct journal *journal = context;
     struct folder_index *index = &journal->folder->index;
@@ -43,7 +43,8 @@ static void journal_line(void *context, uint32_t version, enum key_type type, co
     memcpy(used->fingerprint, fingerprint, sizeof used->fingerprint);
 }
 
-/* Rewrites a journal of which less than half still counts. The last number given stays, whoever had it. */
+/* Rewrites a journal of which less than half still counts. The last number given stays, whoever had
+ * it. */
 static void journal_compact(struct folder *folder, size_t lines)
 {
     struct folder_index *index = &folder->index;
@@ -53,15 +54,17 @@ static void journal_compact(struct folder *folder, size_t lines)
     if (lines < 64 || lines < 2 * index->host_count)
         return;
     buffer_init(&text, JOURNAL_MAX);
-    versions_line(&text, folder->lineage->versions.last, KEY_TYPE_ECDSA, (const uint8_t[32]){0}, "");
+    versions_line(&text, folder->lineage->versions.last, KEY_TYPE_ECDSA, (const uint8_t[32]){0},
+                  "");
     for (size_t i = 0; i < index->count; i++) {
         const struct folder_host *used = folder_entry_used(index, &index->entries[i]);
         if (used != NULL)
             versions_line(&text, used->version, used->key_type, used->fingerprint,
                           folder_entry_host(index, &index->entries[i]));
     }
-    if (!text.failed && versions_replace(&folder->lineage->versions, vault_of(folder)->host.state_folder,
-                                         folder->lineage->conf->name, &text, &error) != 0)
+    if (!text.failed &&
+        versions_replace(&folder->lineage->versions, vault_of(folder)->host.state_folder,
+                         folder->lineage->conf->name, &text, &error) != 0)
         vault_warn(vault_of(folder), folder->lineage, "%s", error.message);
     buffer_fini(&text);
 }
@@ -71,8 +74,8 @@ static void journal_read(struct folder *folder)
     struct journal journal = {.folder = folder};
     struct error error = {0};
 
-    if (versions_open(&folder->lineage->versions, vault_of(folder)->host.state_folder, folder->lineage->conf->name,
-                      journal_line, &journal, &error) != 0)
+    if (versions_open(&folder->lineage->versions, vault_of(folder)->host.state_folder,
+                      folder->lineage->conf->name, journal_line, &journal, &error) != 0)
         vault_warn(vault_of(folder), folder->lineage, "%s", error.message);
     else
         journal_compact(folder, journal.lines);
@@ -121,11 +124,14 @@ static void list_failed(struct folder *folder, const char *reason)
 {
     char text[TROUBLE_MAX];
 
-    ignore(snprintf(text, sizeof text, "io: cannot list %.150s: %.100s", folder->lineage->conf->folder, reason));
+    ignore(snprintf(text, sizeof text, "io: cannot list %.150s: %.100s",
+                    folder->lineage->conf->folder, reason));
     if (strcmp(text, folder->trouble) != 0)
-        vault_report(vault_of(folder), EVENT_CERTIFICATE_REFUSED, folder->lineage->index, 0, "", text);
+        vault_report(vault_of(folder), EVENT_CERTIFICATE_REFUSED, folder->lineage->index, 0, "",
+                     text);
     ignore(string_copy(folder->trouble, sizeof folder->trouble, text));
-    timer_set(vault_of(folder)->host.loop, &folder->list_timer, loop_now(vault_of(folder)->host.loop) + RETRY_NS);
+    timer_set(vault_of(folder)->host.loop, &folder->list_timer,
+              loop_now(vault_of(folder)->host.loop) + RETRY_NS);
     list_decided(folder);
 }
 
@@ -145,7 +151,8 @@ static int read_names(struct folder_index *index, int fd)
     }
     rewinddir(directory);
     while (result == 0 && (errno = 0, entry = readdir(directory)) != NULL) {
-        if (folder_host_of_file(entry->d_name, host, &spelling) && folder_index_add(index, host, spelling) == NULL)
+        if (folder_host_of_file(entry->d_name, host, &spelling) &&
+            folder_index_add(index, host, spelling) == NULL)
             result = ENOMEM;
     }
     if (entry == NULL && errno != 0)
@@ -205,7 +212,8 @@ static void folder_opened(void *context, int fd, int result)
     list_decided(folder);
     refresh_all(folder);
     if (folder->again)
-        timer_set(vault_of(folder)->host.loop, &folder->list_timer, loop_now(vault_of(folder)->host.loop) + RELIST_NS);
+        timer_set(vault_of(folder)->host.loop, &folder->list_timer,
+                  loop_now(vault_of(folder)->host.loop) + RELIST_NS);
     folder->again = false;
 }
 
@@ -225,7 +233,8 @@ static void folder_rewatched(void *context, int fd, int result)
 
     folder_watched(context, fd, result);
     if (moved)
-        timer_set(vault_of(folder)->host.loop, &folder->list_timer, loop_now(vault_of(folder)->host.loop));
+        timer_set(vault_of(folder)->host.loop, &folder->list_timer,
+                  loop_now(vault_of(folder)->host.loop));
 }
 
 static void list(void *context)
@@ -265,7 +274,8 @@ void folder_start(struct lineage *lineage)
 static const struct folder_entry *usable(const struct folder *folder, const char *host)
 {
     const struct folder_entry *entry = folder_index_find(&folder->index, host);
-    const struct folder_host *used = entry != NULL ? folder_entry_used(&folder->index, entry) : NULL;
+    const struct folder_host *used =
+        entry != NULL ? folder_entry_used(&folder->index, entry) : NULL;
 
     return used != NULL && used->refused_until > vault_now() ? NULL : entry;
 }
@@ -281,7 +291,8 @@ void folder_wanted(struct lineage *lineage, unsigned handshaker, const char *nam
         return;
     if (folder_host_valid(name) && name[0] != '*') {
         entry = usable(folder, name);
-        if (entry == NULL && dot != NULL && snprintf(wildcard, sizeof wildcard, "*%s", dot) < (int)sizeof wildcard)
+        if (entry == NULL && dot != NULL &&
+            snprintf(wildcard, sizeof wildcard, "*%s", dot) < (int)sizeof wildcard)
             entry = usable(folder, wildcard);
     }
     if (entry == NULL || !folder_read(folder, entry, handshaker, name, false))
@@ -334,8 +345,10 @@ void folder_event(struct lineage *lineage, const struct inotify_event *event)
         vault_ask_watch(vault_of(folder), lineage->conf->folder, true, folder_rewatched, folder);
         return;
     }
-    if ((event->mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) != 0) {
-        timer_set(vault_of(folder)->host.loop, &folder->list_timer, loop_now(vault_of(folder)->host.loop) + RELIST_NS);
+    if ((event->mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) !=
+        0) {
+        timer_set(vault_of(folder)->host.loop, &folder->list_timer,
+                  loop_now(vault_of(folder)->host.loop) + RELIST_NS);
         return;
     }
     if (!folder->listed || strnlen(event->name, event->len) == event->len ||
@@ -368,7 +381,8 @@ void folder_fini(struct lineage *lineage)
 
 /* ---- what `certs` shows ---- */
 
-static int each_host(const struct folder *folder, const struct folder_entry *at, vault_entry_fn *fn, void *context)
+static int each_host(const struct folder *folder, const struct folder_entry *at, vault_entry_fn *fn,
+                     void *context)
 {
     const struct folder_host *used = folder_entry_used(&folder->index, at);
     const char *host = folder_entry_host(&folder->index, at);
@@ -407,7 +421,9 @@ int folder_each(const struct lineage *lineage, vault_entry_fn *fn, void *context
 
     if (folder == NULL)
         return fn(context, &entry);
-    entry.state = folder->trouble[0] != '\0' ? VAULT_REFUSED : folder->listed ? VAULT_LIVE : VAULT_EMPTY;
+    entry.state = folder->trouble[0] != '\0' ? VAULT_REFUSED
+                  : folder->listed           ? VAULT_LIVE
+                                             : VAULT_EMPTY;
     entry.last_error = folder->trouble;
     entry.folder_files = folder->index.files;
     for (size_t i = 0; i < folder->index.count; i++)

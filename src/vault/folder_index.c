@@ -8,15 +8,16 @@
 
 #include "base/string.h"
 
-#define REMOVED      UINT32_MAX
-#define SUFFIX       ".pem"
-#define WILDCARD     "_wildcard."
-#define TABLE_MIN    64
+#define REMOVED   UINT32_MAX
+#define SUFFIX    ".pem"
+#define WILDCARD  "_wildcard."
+#define TABLE_MIN 64
 
 void folder_index_init(struct folder_index *index)
 {
     *index = (struct folder_index){0};
-    /* Names are asked for by strangers, but only those of files are in the table; a fixed seed would still be a gift. */
+    /* Names are asked for by strangers, but only those of files are in the table; a fixed seed
+     * would still be a gift. */
     ignore(getrandom(&index->seed, sizeof index->seed, 0));
 }
 
@@ -41,14 +42,16 @@ bool folder_host_valid(const char *host)
     if (length == 0 || length >= HOST_MAX || *host == '\0')
         return false;
     for (; *host != '\0'; before = *host++) {
-        bool letter = islower((unsigned char)*host) || isdigit((unsigned char)*host) || *host == '-' || *host == '_';
+        bool letter = islower((unsigned char)*host) || isdigit((unsigned char)*host) ||
+                      *host == '-' || *host == '_';
         if (*host == '.' ? before == '.' : !letter)
             return false;
     }
     return before != '.';
 }
 
-bool folder_host_of_file(const char *file, char ret_host[HOST_MAX], enum folder_spelling *ret_spelling)
+bool folder_host_of_file(const char *file, char ret_host[HOST_MAX],
+                         enum folder_spelling *ret_spelling)
 {
     size_t length = strlen(file);
     bool underscore = string_starts_with(file, WILDCARD);
@@ -56,7 +59,8 @@ bool folder_host_of_file(const char *file, char ret_host[HOST_MAX], enum folder_
 
     if (!string_ends_with(file, SUFFIX) || length - strlen(SUFFIX) - skip + 1 >= HOST_MAX)
         return false;
-    ignore(snprintf(ret_host, HOST_MAX, "%s%.*s", underscore ? "*" : "", (int)(length - strlen(SUFFIX) - skip), file + skip));
+    ignore(snprintf(ret_host, HOST_MAX, "%s%.*s", underscore ? "*" : "",
+                    (int)(length - strlen(SUFFIX) - skip), file + skip));
     *ret_spelling = underscore ? SPELLING_UNDERSCORE : SPELLING_PLAIN;
     return folder_host_valid(ret_host);
 }
@@ -81,12 +85,14 @@ bool folder_entry_removed(const struct folder_entry *entry)
     return entry->used == REMOVED;
 }
 
-/* The table's place that holds the host, or the free one where it would go. Removed entries keep their place. */
+/* The table's place that holds the host, or the free one where it would go. Removed entries keep
+ * their place. */
 static size_t place_of(const struct folder_index *index, const char *host)
 {
     size_t at = hash(index, host) & (index->table_size - 1);
 
-    while (index->table[at] != 0 && strcmp(folder_entry_host(index, &index->entries[index->table[at] - 1]), host) != 0)
+    while (index->table[at] != 0 &&
+           strcmp(folder_entry_host(index, &index->entries[index->table[at] - 1]), host) != 0)
         at = (at + 1) & (index->table_size - 1);
     return at;
 }
@@ -130,10 +136,13 @@ struct folder_entry *folder_index_find(const struct folder_index *index, const c
     if (index->table_size == 0)
         return NULL;
     uint32_t number = index->table[place_of(index, host)];
-    return number == 0 || folder_entry_removed(&index->entries[number - 1]) ? NULL : &index->entries[number - 1];
+    return number == 0 || folder_entry_removed(&index->entries[number - 1])
+               ? NULL
+               : &index->entries[number - 1];
 }
 
-struct folder_entry *folder_index_add(struct folder_index *index, const char *host, enum folder_spelling spelling)
+struct folder_entry *folder_index_add(struct folder_index *index, const char *host,
+                                      enum folder_spelling spelling)
 {
     size_t length = strlen(host) + 1;
 
@@ -177,15 +186,18 @@ void folder_index_remove(struct folder_index *index, const char *host)
     index->files--;
 }
 
-void folder_entry_file(const struct folder_index *index, const struct folder_entry *entry, char ret_file[HOST_MAX + 16])
+void folder_entry_file(const struct folder_index *index, const struct folder_entry *entry,
+                       char ret_file[HOST_MAX + 16])
 {
     const char *host = folder_entry_host(index, entry);
     bool underscore = index->texts[entry->name] == SPELLING_UNDERSCORE;
 
-    ignore(snprintf(ret_file, HOST_MAX + 16, "%s%s" SUFFIX, underscore ? "_wildcard" : "", underscore ? host + 1 : host));
+    ignore(snprintf(ret_file, HOST_MAX + 16, "%s%s" SUFFIX, underscore ? "_wildcard" : "",
+                    underscore ? host + 1 : host));
 }
 
-struct folder_host *folder_entry_used(const struct folder_index *index, const struct folder_entry *entry)
+struct folder_host *folder_entry_used(const struct folder_index *index,
+                                      const struct folder_entry *entry)
 {
     return entry->used == 0 || folder_entry_removed(entry) ? NULL : &index->hosts[entry->used - 1];
 }
@@ -200,7 +212,8 @@ struct folder_host *folder_entry_use(struct folder_index *index, struct folder_e
         entry->used = index->free_host;
         index->free_host = index->hosts[entry->used - 1].next_free;
     } else {
-        if (!grow(&index->hosts, &index->host_capacity, index->host_count + 1, sizeof *index->hosts))
+        if (!grow(&index->hosts, &index->host_capacity, index->host_count + 1,
+                  sizeof *index->hosts))
             return NULL;
         entry->used = (uint32_t)++index->host_count;
     }

@@ -1,4 +1,5 @@
-/* The names of a folder of certificates: up to hundreds of thousands, in few bytes each. Only those in use have more than a name. */
+/* The names of a folder of certificates: up to hundreds of thousands, in few bytes each. Only those
+ * in use have more than a name. */
 #pragma once
 
 #include <stdbool.h>
@@ -27,7 +28,8 @@ struct folder_entry {
     uint32_t used; /* place among the hosts + 1; 0: not in use */
 };
 
-/* How the file of a host is spelt: "*.example.org" may be "_wildcard.example.org.pem" or "*.example.org.pem". */
+/* How the file of a host is spelt: "*.example.org" may be "_wildcard.example.org.pem" or
+ * "*.example.org.pem". */
 enum folder_spelling { SPELLING_PLAIN, SPELLING_UNDERSCORE };
 
 struct folder_index {
@@ -48,21 +50,25 @@ void folder_index_init(struct folder_index *index);
 void folder_index_fini(struct folder_index *index); /* accepts zeroed */
 
 /* The host name that a file is for; false when the file is none of ours. */
-bool folder_host_of_file(const char *file, char ret_host[HOST_MAX], enum folder_spelling *ret_spelling);
+bool folder_host_of_file(const char *file, char ret_host[HOST_MAX],
+                         enum folder_spelling *ret_spelling);
 /* Lower-case letters, digits, '-', '_' and '.', perhaps "*." in front; not ".." or the like. */
 bool folder_host_valid(const char *host);
 
 /* NULL when there is none. Pointers last until the next add. */
 struct folder_entry *folder_index_find(const struct folder_index *index, const char *host);
 /* Finds or adds; NULL when out of memory. */
-struct folder_entry *folder_index_add(struct folder_index *index, const char *host, enum folder_spelling spelling);
+struct folder_entry *folder_index_add(struct folder_index *index, const char *host,
+                                      enum folder_spelling spelling);
 void folder_index_remove(struct folder_index *index, const char *host);
 
 const char *folder_entry_host(const struct folder_index *index, const struct folder_entry *entry);
 /* "_wildcard.example.org.pem" */
-void folder_entry_file(const struct folder_index *index, const struct folder_entry *entry, char ret_file[HOST_MAX + 16]);
+void folder_entry_file(const struct folder_index *index, const struct folder_entry *entry,
+                       char ret_file[HOST_MAX + 16]);
 /* NULL while the host is not in use. */
-struct folder_host *folder_entry_used(const struct folder_index *index, const struct folder_entry *entry);
+struct folder_host *folder_entry_used(const struct folder_index *index,
+                                      const struct folder_entry *entry);
 /* Makes it one in use; NULL when out of memory. */
 struct folder_host *folder_entry_use(struct folder_index *index, struct folder_entry *entry);
 bool folder_entry_removed(const struct folder_entry *entry);

@@ -10,15 +10,16 @@
 #include "base/string.h"
 
 #define SETTLE_NS (5 * NS_PER_S)
-#define REFUSED_S 60 /* a file that was refused is not read again for so long, unless it changes */
+#define REFUSED_S 60 /* a file that was refused is not read again for so long, unless it changes   \
+                      */
 
 /* Why a file is being read. */
 struct reading {
     struct folder *folder;
-    unsigned handshaker;    /* who asked; EVERYBODY: it changed */
-    bool refresh;           /* part of reading all in use again */
+    unsigned handshaker; /* who asked; EVERYBODY: it changed */
+    bool refresh;        /* part of reading all in use again */
     char host[HOST_MAX];
-    char wanted[256];       /* the name that was asked for */
+    char wanted[256]; /* the name that was asked for */
 };
 
 static struct vault *vault_of(const struct folder *folder)
@@ -26,8 +27,8 @@ static struct vault *vault_of(const struct folder *folder)
     return folder->lineage->vault;
 }
 
-static void report(const struct folder *folder, enum event_type type, uint32_t version, const char *host,
-                   const char *detail)
+static void report(const struct folder *folder, enum event_type type, uint32_t version,
+                   const char *host, const char *detail)
 {
     vault_report(vault_of(folder), type, folder->lineage->index, version, host, detail);
 }
@@ -40,31 +41,35 @@ void folder_say_unknown(const struct folder *folder, unsigned handshaker, const 
     ignore(string_copy(body.name, sizeof body.name, name));
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++) {
         if ((vault->connected >> i & 1) != 0 && (handshaker == EVERYBODY || handshaker == i))
-            ignore(vault->host.send(vault->host.context, i, MESSAGE_CERTIFICATE_UNKNOWN, &body, sizeof body, -1));
+            ignore(vault->host.send(vault->host.context, i, MESSAGE_CERTIFICATE_UNKNOWN, &body,
+                                    sizeof body, -1));
     }
 }
 
 /* ---- what a reading brings ---- */
 
-static int judge(const struct reading *reading, const struct keypair *pair, const struct folder_host *used,
-                 struct error *error)
+static int judge(const struct reading *reading, const struct keypair *pair,
+                 const struct folder_host *used, struct error *error)
 {
     const char *names[] = {reading->host};
     struct preflight_report findings;
-    struct preflight_policy policy = {.names = names, .name_count = 1, .require_chain = true, .now = vault_now()};
+    struct preflight_policy policy = {
+        .names = names, .name_count = 1, .require_chain = true, .now = vault_now()};
 
     int result = keypair_preflight(pair, &policy, &findings, error);
     if (result == 0 && used != NULL && keypair_not_after(pair) < used->not_after &&
         memcmp(used->fingerprint, keypair_fingerprint(pair), 32) != 0)
-        return error_set(error, ERROR_CERTIFICATE_OLDER_THAN_LIVE, "it ends before the one in service");
+        return error_set(error, ERROR_CERTIFICATE_OLDER_THAN_LIVE,
+                         "it ends before the one in service");
     return result;
 }
 
-static void note_version(struct folder *folder, const struct keypair *pair, uint32_t version, const char *host)
+static void note_version(struct folder *folder, const struct keypair *pair, uint32_t version,
+                         const char *host)
 {
     struct error error = {0};
-    int result = versions_note(&folder->lineage->versions, version, keypair_type(pair), keypair_fingerprint(pair), host,
-                               &error);
+    int result = versions_note(&folder->lineage->versions, version, keypair_type(pair),
+                               keypair_fingerprint(pair), host, &error);
 
     if (result != 0 && !folder->journal_failed)
         vault_warn(vault_of(folder), folder->lineage, "%s", error.message);
@@ -83,8 +88,8 @@ static void remember(struct folder_host *used, const struct keypair *pair)
     memcpy(used->fingerprint, keypair_fingerprint(pair), sizeof used->fingerprint);
 }
 
-static void send_pair(const struct folder *folder, const struct reading *reading, const struct keypair *pair,
-                      uint32_t version)
+static void send_pair(const struct folder *folder, const struct reading *reading,
+                      const struct keypair *pair, uint32_t version)
 {
     struct vault *vault = vault_of(folder);
     struct message_certificate body = {
@@ -117,7 +122,8 @@ static void take(struct folder *folder, const struct reading *reading, const str
     if (reading->handshaker != EVERYBODY || !same)
         send_pair(folder, reading, pair, used->version);
     if (!same)
-        report(folder, EVENT_CERTIFICATE_LOADED, used->version, reading->host, keypair_subject(pair));
+        report(folder, EVENT_CERTIFICATE_LOADED, used->version, reading->host,
+               keypair_subject(pair));
 }
 
 static void refuse(struct folder *folder, const struct reading *reading, const struct error *error)
@@ -126,7 +132,8 @@ static void refuse(struct folder *folder, const struct reading *reading, const s
     struct folder_host *used = entry != NULL ? folder_entry_use(&folder->index, entry) : NULL;
     char text[TROUBLE_MAX];
 
-    ignore(snprintf(text, sizeof text, "%s: %.*s", error_name(error->code), TROUBLE_MAX - 32, error->message));
+    ignore(snprintf(text, sizeof text, "%s: %.*s", error_name(error->code), TROUBLE_MAX - 32,
+                    error->message));
     bool repeated = used != NULL && used->trouble != NULL && strcmp(used->trouble, text) == 0;
     if (used != NULL) {
         free(used->trouble);
@@ -134,7 +141,8 @@ static void refuse(struct folder *folder, const struct reading *reading, const s
         used->refused_until = vault_now() + REFUSED_S;
     }
     if (!repeated)
-        report(folder, EVENT_CERTIFICATE_REFUSED, used != NULL ? used->version : 0, reading->host, text);
+        report(folder, EVENT_CERTIFICATE_REFUSED, used != NULL ? used->version : 0, reading->host,
+               text);
     if (reading->handshaker != EVERYBODY)
         folder_say_unknown(folder, reading->handshaker, reading->wanted);
 }
@@ -205,7 +213,8 @@ static int parse(struct keypair **ret_pair, int fd, int result, struct error *er
 static void failed(struct folder *folder, const struct reading *reading, const struct error *error)
 {
     bool unfit = error->code == ERROR_IO || error->code == ERROR_CERTIFICATE_UNPARSABLE ||
-                 error->code == ERROR_CERTIFICATE_KEY_UNPARSABLE || error->code == ERROR_CERTIFICATE_KEY_MISMATCH;
+                 error->code == ERROR_CERTIFICATE_KEY_UNPARSABLE ||
+                 error->code == ERROR_CERTIFICATE_KEY_MISMATCH;
 
     if (reading->handshaker == EVERYBODY && unfit && may_settle(folder, reading->host))
         return;
@@ -238,20 +247,21 @@ static void file_opened(void *context, int fd, int result)
     free(reading);
 }
 
-bool folder_read(struct folder *folder, const struct folder_entry *entry, unsigned handshaker, const char *wanted,
-                 bool refresh)
+bool folder_read(struct folder *folder, const struct folder_entry *entry, unsigned handshaker,
+                 const char *wanted, bool refresh)
 {
     char path[MESSAGE_PATH_MAX], file[HOST_MAX + 16];
     struct reading *reading = calloc(1, sizeof *reading);
 
     folder_entry_file(&folder->index, entry, file);
-    if (reading == NULL ||
-        snprintf(path, sizeof path, "%s/%s", folder->lineage->conf->folder, file) >= (int)sizeof path) {
+    if (reading == NULL || snprintf(path, sizeof path, "%s/%s", folder->lineage->conf->folder,
+                                    file) >= (int)sizeof path) {
         free(reading);
         return false;
     }
     *reading = (struct reading){.folder = folder, .handshaker = handshaker, .refresh = refresh};
-    ignore(string_copy(reading->host, sizeof reading->host, folder_entry_host(&folder->index, entry)));
+    ignore(
+        string_copy(reading->host, sizeof reading->host, folder_entry_host(&folder->index, entry)));
     ignore(string_copy(reading->wanted, sizeof reading->wanted, wanted));
     vault_ask_open(vault_of(folder), path, false, file_opened, reading);
     return true;

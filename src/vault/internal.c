@@ -1,4 +1,5 @@
-/* Internal certificates: the embedded CA, made on first start, and its leaves, issued anew when two thirds of their life are over. */
+/* Internal certificates: the embedded CA, made on first start, and its leaves, issued anew when two
+ * thirds of their life are over. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,8 @@
 
 /* ---- the CA ---- */
 
-/* The key goes first: a certificate without its key would be a CA that cannot issue. What cannot be written is only a warning;
- * the CA then lasts until the restart. */
+/* The key goes first: a certificate without its key would be a CA that cannot issue. What cannot be
+ * written is only a warning; the CA then lasts until the restart. */
 static void ca_store(struct vault *vault, const char *certificate_pem, const char *key_pem)
 {
     struct error error = {0};
@@ -83,8 +84,9 @@ static void issue(struct track *track, struct command *command)
     struct keypair *pair;
 
     if (ca_get(lineage->vault, &outcome.error) != 0 ||
-        internal_ca_issue(lineage->vault->ca, (const char *const *)lineage->conf->names.items, lineage->conf->names.count,
-                          wanted_type(track), LEAF_LIFETIME_S, &pair, &outcome.error) != 0) {
+        internal_ca_issue(lineage->vault->ca, (const char *const *)lineage->conf->names.items,
+                          lineage->conf->names.count, wanted_type(track), LEAF_LIFETIME_S, &pair,
+                          &outcome.error) != 0) {
         track_refuse(track, &outcome.error);
         command_report(lineage->vault, command, &outcome);
         return;
@@ -158,7 +160,8 @@ void internal_start(struct lineage *lineage)
         struct track *track = &lineage->tracks[i];
         struct stored_pair *place = &stored[wanted_type(track)];
         timer_init(&track->renewal, renewal_due, track);
-        if (place->pair != NULL && (result != 0 || (!lineage->vault->ca_made && usable(track, place->pair)))) {
+        if (place->pair != NULL &&
+            (result != 0 || (!lineage->vault->ca_made && usable(track, place->pair)))) {
             track_adopt(track, place->pair, place->version);
             place->pair = NULL;
         } else if (result == 0) {

@@ -1,5 +1,5 @@
-/* What a certificate keeps in the state folder: the journal of its versions, and the pairs themselves unless they are files of
- * somebody else. */
+/* What a certificate keeps in the state folder: the journal of its versions, and the pairs
+ * themselves unless they are files of somebody else. */
 #include "vault/lineage.h"
 
 #include <stdio.h>
@@ -16,19 +16,21 @@ static bool is_stored(const struct lineage *lineage)
 static int pairs_folder(const struct lineage *lineage, int *ret_directory, struct error *error)
 {
     return store_folder(ret_directory, lineage->vault->host.state_folder,
-                        lineage->conf->from == CONF_FROM_INTERNAL ? "internal" : "managed", lineage->conf->name, error);
+                        lineage->conf->from == CONF_FROM_INTERNAL ? "internal" : "managed",
+                        lineage->conf->name, error);
 }
 
 /* ---- journal ---- */
 
-static void note(struct lineage *lineage, enum key_type type, uint32_t version, const uint8_t fingerprint[32])
+static void note(struct lineage *lineage, enum key_type type, uint32_t version,
+                 const uint8_t fingerprint[32])
 {
     lineage->noted[type].version = version;
     memcpy(lineage->noted[type].fingerprint, fingerprint, 32);
 }
 
-static void journal_line(void *context, uint32_t version, enum key_type type, const uint8_t fingerprint[32],
-                         const char *host)
+static void journal_line(void *context, uint32_t version, enum key_type type,
+                         const uint8_t fingerprint[32], const char *host)
 {
     if (host[0] == '\0')
         note(context, type, version, fingerprint);
@@ -38,8 +40,8 @@ void lineage_journal(struct lineage *lineage)
 {
     struct error error = {0};
 
-    if (versions_open(&lineage->versions, lineage->vault->host.state_folder, lineage->conf->name, journal_line, lineage,
-                      &error) != 0)
+    if (versions_open(&lineage->versions, lineage->vault->host.state_folder, lineage->conf->name,
+                      journal_line, lineage, &error) != 0)
         vault_warn(lineage->vault, lineage, "%s", error.message);
 }
 
@@ -55,13 +57,15 @@ static void journal_append(struct lineage *lineage, const struct keypair *pair, 
     struct error error = {0};
 
     note(lineage, keypair_type(pair), version, keypair_fingerprint(pair));
-    if (versions_note(&lineage->versions, version, keypair_type(pair), keypair_fingerprint(pair), "", &error) != 0)
+    if (versions_note(&lineage->versions, version, keypair_type(pair), keypair_fingerprint(pair),
+                      "", &error) != 0)
         vault_warn(lineage->vault, lineage, "%s", error.message);
 }
 
 /* ---- pairs ---- */
 
-static int pair_store(struct lineage *lineage, const struct keypair *pair, uint32_t version, struct error *error)
+static int pair_store(struct lineage *lineage, const struct keypair *pair, uint32_t version,
+                      struct error *error)
 {
     int directory;
     int result = pairs_folder(lineage, &directory, error);
@@ -73,7 +77,8 @@ static int pair_store(struct lineage *lineage, const struct keypair *pair, uint3
     return result;
 }
 
-int lineage_assign(struct track *track, const struct keypair *pair, uint32_t *ret_version, struct error *error)
+int lineage_assign(struct track *track, const struct keypair *pair, uint32_t *ret_version,
+                   struct error *error)
 {
     struct lineage *lineage = track->lineage;
 
@@ -121,7 +126,8 @@ static void stored_bad(void *context, uint32_t version, const struct error *erro
 {
     struct lineage *lineage = context;
 
-    vault_warn(lineage->vault, lineage, "version %u in the state folder is passed over: %s", version, error->message);
+    vault_warn(lineage->vault, lineage, "version %u in the state folder is passed over: %s",
+               version, error->message);
 }
 
 void lineage_stored(struct lineage *lineage, struct stored_pair ret_pairs[KEY_TYPE_COUNT])

@@ -1,7 +1,9 @@
-/* A configured certificate inside the vault: its pairs, their versions, and the one road on which a new pair goes live.
+/* A configured certificate inside the vault: its pairs, their versions, and the one road on which a
+ * new pair goes live.
  *
- * A *track* is what one source delivers: one pair of files, one key type of the internal CA, one key type of a managed
- * certificate. A lineage has at most KEY_TYPE_COUNT tracks, and no two live pairs of one key type. */
+ * A *track* is what one source delivers: one pair of files, one key type of the internal CA, one
+ * key type of a managed certificate. A lineage has at most KEY_TYPE_COUNT tracks, and no two live
+ * pairs of one key type. */
 #pragma once
 
 #include "vault/dial.h"
@@ -31,7 +33,7 @@ struct track {
     uint32_t version;     /* of the live one */
     enum vault_state state;
     char trouble[TROUBLE_MAX]; /* last error; "" */
-    uint8_t rejected[32]; /* leaf that was rolled back last */
+    uint8_t rejected[32];      /* leaf that was rolled back last */
     struct vault_check *checks;
     size_t check_count;
     int64_t renew_at; /* internal: Unix seconds */
@@ -52,10 +54,10 @@ struct rollout {
     struct candidate *candidate; /* NULL: the road is free */
     uint32_t version;
     uint32_t request;
-    uint64_t waiting;   /* bit per handshaker that has not answered */
+    uint64_t waiting;     /* bit per handshaker that has not answered */
     struct error refused; /* first refusal of a handshaker */
     struct timer timer;
-    unsigned dials;     /* not finished */
+    unsigned dials;             /* not finished */
     struct vault_check *checks; /* what they see; becomes the track's */
     size_t check_count;
     struct candidate *queue; /* next ones, in order */
@@ -96,15 +98,19 @@ struct vault {
 
 /* ---- what the host does for us ---- */
 
-void vault_report(struct vault *vault, enum event_type type, uint32_t certificate, uint32_t version, const char *host,
-                  const char *detail);
-void vault_warn(struct vault *vault, const struct lineage *lineage, const char *format, ...) PRINTF_LIKE(3, 4);
+void vault_report(struct vault *vault, enum event_type type, uint32_t certificate, uint32_t version,
+                  const char *host, const char *detail);
+void vault_warn(struct vault *vault, const struct lineage *lineage, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 /* Asks the supervisor; `fn` gets the answer, at once (-EPIPE) when it cannot be asked. */
-void vault_ask_open(struct vault *vault, const char *path, bool folder, request_fn *fn, void *context);
-void vault_ask_watch(struct vault *vault, const char *path, bool folder, request_fn *fn, void *context);
-/* Sends a pair (NULL: there is none of this key type any more) to the handshakers of the mask; returns the mask of those reached. */
-uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers, const struct message_certificate *body,
-                         const struct keypair *pair);
+void vault_ask_open(struct vault *vault, const char *path, bool folder, request_fn *fn,
+                    void *context);
+void vault_ask_watch(struct vault *vault, const char *path, bool folder, request_fn *fn,
+                     void *context);
+/* Sends a pair (NULL: there is none of this key type any more) to the handshakers of the mask;
+ * returns the mask of those reached. */
+uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers,
+                         const struct message_certificate *body, const struct keypair *pair);
 int64_t vault_now(void); /* Unix seconds */
 
 /* One first reading is decided; the last one lets the handshakers begin. */
@@ -112,32 +118,38 @@ void vault_loaded(struct vault *vault);
 
 /* ---- commands ---- */
 
-struct command *command_new(struct vault *vault, vault_done_fn *done, void *context); /* with one pending part; NULL: no memory */
+struct command *command_new(struct vault *vault, vault_done_fn *done,
+                            void *context); /* with one pending part; NULL: no memory */
 /* One part is done; the first error wins. The last part answers and frees. Accepts NULL. */
 void command_report(struct vault *vault, struct command *command, const struct vault_outcome *part);
 void command_fail(struct vault *vault, struct command *command, const struct error *error);
 
 /* ---- tracks (rollout.c) ---- */
 
-/* Judges a pair for this track; the report is filled in any case. While the vault reads for the first time, what was in service before
- * the restart is not judged again (only warned about): a machine that starts anew must not serve less than before. */
+/* Judges a pair for this track; the report is filled in any case. While the vault reads for the
+ * first time, what was in service before the restart is not judged again (only warned about): a
+ * machine that starts anew must not serve less than before. */
 MUST_CHECK int track_preflight(struct track *track, const struct keypair *pair, uint64_t forced,
                                struct preflight_report *ret_report, struct error *error);
 /* Is it, certificate for certificate, the one in service? */
 bool track_serves(const struct track *track, const struct keypair *pair);
-/* Puts a stored pair in service without ceremony, at start, before any handshaker has anything. Takes the reference. */
+/* Puts a stored pair in service without ceremony, at start, before any handshaker has anything.
+ * Takes the reference. */
 void track_adopt(struct track *track, struct keypair *pair, uint32_t version);
-/* Records and reports that something was refused; the live one stays. Says the same thing only once. */
+/* Records and reports that something was refused; the live one stays. Says the same thing only
+ * once. */
 void track_refuse(struct track *track, const struct error *error);
-/* Sends a judged pair on its way, behind those already there; while the vault still reads for the first time, it is in service
- * at once. Takes the reference to `pair` and the part of `command` (may be NULL). */
+/* Sends a judged pair on its way, behind those already there; while the vault still reads for the
+ * first time, it is in service at once. Takes the reference to `pair` and the part of `command`
+ * (may be NULL). */
 void track_offer(struct track *track, struct keypair *pair, const struct preflight_report *report,
                  struct command *command);
 
 /* ---- the road (rollout.c) ---- */
 
 bool rollout_active(const struct lineage *lineage);
-void rollout_answer(struct lineage *lineage, unsigned handshaker, const struct message_certificate_live *live);
+void rollout_answer(struct lineage *lineage, unsigned handshaker,
+                    const struct message_certificate_live *live);
 void rollout_peer_ended(struct lineage *lineage, unsigned handshaker);
 /* Sends what is (about to be) in service to one handshaker. */
 void rollout_greet(struct lineage *lineage, unsigned handshaker);
@@ -145,7 +157,8 @@ void rollout_greet(struct lineage *lineage, unsigned handshaker);
 void track_check(struct track *track);
 void rollout_fini(struct lineage *lineage);
 
-/* ---- sources: begin reading; each calls vault_loaded() once per vault->loading it was counted for ---- */
+/* ---- sources: begin reading; each calls vault_loaded() once per vault->loading it was counted for
+ * ---- */
 
 void internal_start(struct lineage *lineage);
 void internal_renew(struct lineage *lineage, struct command *command);
@@ -153,7 +166,8 @@ void internal_schedule(struct track *track); /* a new leaf is in service */
 void internal_fini(struct vault *vault);
 
 void managed_start(struct lineage *lineage);
-void managed_install(struct lineage *lineage, int chain_fd, int key_fd, uint64_t forced, struct command *command);
+void managed_install(struct lineage *lineage, int chain_fd, int key_fd, uint64_t forced,
+                     struct command *command);
 
 void files_start(struct lineage *lineage);
 void files_renew(struct lineage *lineage, struct command *command);
@@ -177,13 +191,13 @@ void folder_fini(struct lineage *lineage);
 
 /* ---- files of the state folder (lineage.c) ---- */
 
-/* Gives the pair its number and writes down what must outlive a restart. Only a managed pair that cannot be stored is a failure;
- * all else that cannot be written is warned about. */
-MUST_CHECK int lineage_assign(struct track *track, const struct keypair *pair, uint32_t *ret_version,
-                              struct error *error);
+/* Gives the pair its number and writes down what must outlive a restart. Only a managed pair that
+ * cannot be stored is a failure; all else that cannot be written is warned about. */
+MUST_CHECK int lineage_assign(struct track *track, const struct keypair *pair,
+                              uint32_t *ret_version, struct error *error);
 /* The pair of this version never went live after all; `live` is. */
 void lineage_revert(struct track *track, uint32_t version);
-void lineage_prune(struct track *track); /* after a pair went live */
+void lineage_prune(struct track *track);       /* after a pair went live */
 void lineage_journal(struct lineage *lineage); /* reads it, at start */
 bool lineage_noted(const struct lineage *lineage, const struct keypair *pair);
 /* Stored pairs of internal and managed certificates. */

@@ -17,11 +17,13 @@ void managed_start(struct lineage *lineage)
         struct error error = {0};
         if (stored[type].pair == NULL)
             continue;
-        /* It passed when it was installed, perhaps by force; what has become of it since is only said. */
+        /* It passed when it was installed, perhaps by force; what has become of it since is only
+         * said. */
         if (track_preflight(track, stored[type].pair, ~0ull, &report, &error) != 0)
             vault_warn(lineage->vault, lineage, "%s", error.message);
         else if (report.count > 0 && !lineage_noted(lineage, stored[type].pair))
-            vault_warn(lineage->vault, lineage, "%s: %s", error_name(report.findings[0].code), report.findings[0].text);
+            vault_warn(lineage->vault, lineage, "%s: %s", error_name(report.findings[0].code),
+                       report.findings[0].text);
         track_adopt(track, stored[type].pair, stored[type].version);
     }
     vault_loaded(lineage->vault);
@@ -35,17 +37,19 @@ static int read_pair(struct keypair **ret_pair, int chain_fd, int key_fd, struct
         return error_prepend(error, "the chain");
     if (key_fd >= 0 && secret_text_read(&key, key_fd, error) != 0)
         return error_prepend(error, "the key");
-    return keypair_parse(ret_pair, chain.data, strlen(chain.data), key.data, key.data != NULL ? strlen(key.data) : 0,
-                         error);
+    return keypair_parse(ret_pair, chain.data, strlen(chain.data), key.data,
+                         key.data != NULL ? strlen(key.data) : 0, error);
 }
 
-void managed_install(struct lineage *lineage, int chain_fd, int key_fd, uint64_t forced, struct command *command)
+void managed_install(struct lineage *lineage, int chain_fd, int key_fd, uint64_t forced,
+                     struct command *command)
 {
     struct vault_outcome outcome = {0};
     struct keypair *pair;
 
     if (read_pair(&pair, chain_fd, key_fd, &outcome.error) != 0) {
-        track_refuse(&lineage->tracks[KEY_TYPE_ECDSA], &outcome.error); /* of which type it is nobody can tell */
+        track_refuse(&lineage->tracks[KEY_TYPE_ECDSA],
+                     &outcome.error); /* of which type it is nobody can tell */
         command_report(lineage->vault, command, &outcome);
         return;
     }

@@ -1,4 +1,5 @@
-/* Questions to the supervisor that are still unanswered: each number leads back to the one who asked. */
+/* Questions to the supervisor that are still unanswered: each number leads back to the one who
+ * asked. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,4 +1,5 @@
-/* The road of a new pair: numbered and stored, sent to every handshaker, dialled from outside, live; or back. */
+/* The road of a new pair: numbered and stored, sent to every handshaker, dialled from outside,
+ * live; or back. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,8 @@ int track_preflight(struct track *track, const struct keypair *pair, uint64_t fo
 
     *ret_report = (struct preflight_report){0};
     if (same != NULL && same != track)
-        return error_set(error, ERROR_CONFIG, "both pairs of certificate %s have %s keys: give one of each key type",
+        return error_set(error, ERROR_CONFIG,
+                         "both pairs of certificate %s have %s keys: give one of each key type",
                          lineage->conf->name, key_type_name(keypair_type(pair)));
     struct preflight_policy policy = {
         .names = (const char *const *)lineage->conf->names.items,
@@ -58,12 +60,14 @@ bool track_serves(const struct track *track, const struct keypair *pair)
 {
     size_t live_size, size;
 
-    if (track->live == NULL || memcmp(keypair_fingerprint(track->live), keypair_fingerprint(pair), 32) != 0)
+    if (track->live == NULL ||
+        memcmp(keypair_fingerprint(track->live), keypair_fingerprint(pair), 32) != 0)
         return false;
     /* The leaf may be the same and the chain another. */
     char *live = keypair_to_pem(track->live, &live_size);
     char *other = keypair_to_pem(pair, &size);
-    bool same = live != NULL && other != NULL && live_size == size && secret_equal(live, other, size);
+    bool same =
+        live != NULL && other != NULL && live_size == size && secret_equal(live, other, size);
     if (live != NULL)
         secret_wipe(live, live_size);
     if (other != NULL)
@@ -81,7 +85,8 @@ static void set_checks(struct track *track, struct vault_check *checks, size_t c
 }
 
 /* Takes the reference. */
-static void track_promote(struct track *track, struct keypair *pair, uint32_t version, const char *detail)
+static void track_promote(struct track *track, struct keypair *pair, uint32_t version,
+                          const char *detail)
 {
     struct lineage *lineage = track->lineage;
 
@@ -112,12 +117,14 @@ void track_refuse(struct track *track, const struct error *error)
 {
     char text[TROUBLE_MAX];
 
-    ignore(snprintf(text, sizeof text, "%s: %.*s", error_name(error->code), TROUBLE_MAX - 32, error->message));
+    ignore(snprintf(text, sizeof text, "%s: %.*s", error_name(error->code), TROUBLE_MAX - 32,
+                    error->message));
     if (track->state == VAULT_REFUSED && strcmp(text, track->trouble) == 0)
         return;
     track->state = VAULT_REFUSED;
     ignore(string_copy(track->trouble, sizeof track->trouble, text));
-    vault_report(track->lineage->vault, EVENT_CERTIFICATE_REFUSED, track->lineage->index, track->version, "", text);
+    vault_report(track->lineage->vault, EVENT_CERTIFICATE_REFUSED, track->lineage->index,
+                 track->version, "", text);
 }
 
 static void candidate_free(struct candidate *candidate)
@@ -127,7 +134,8 @@ static void candidate_free(struct candidate *candidate)
 }
 
 /* Answers the candidate's command, if any, with success or an error. */
-static void candidate_report(struct candidate *candidate, uint32_t version, const struct error *error, const char *check)
+static void candidate_report(struct candidate *candidate, uint32_t version,
+                             const struct error *error, const char *check)
 {
     struct vault_outcome outcome = {
         .version = version, .key_type = keypair_type(candidate->pair), .report = candidate->report};
@@ -165,14 +173,15 @@ void track_offer(struct track *track, struct keypair *pair, const struct preflig
     if (candidate == NULL || queued == QUEUE_MAX) {
         struct error error = {0};
         ignore(error_set(&error, candidate == NULL ? ERROR_MEMORY : ERROR_BUSY,
-                         "certificate %s has %zu versions waiting already: try again later", track->lineage->conf->name,
-                         queued));
+                         "certificate %s has %zu versions waiting already: try again later",
+                         track->lineage->conf->name, queued));
         command_fail(track->lineage->vault, command, &error);
         keypair_unref(pair);
         free(candidate);
         return;
     }
-    *candidate = (struct candidate){.track = track, .pair = pair, .command = command, .report = *report};
+    *candidate =
+        (struct candidate){.track = track, .pair = pair, .command = command, .report = *report};
     if (!track->lineage->vault->complete) {
         adopt_candidate(candidate);
         return;
@@ -184,11 +193,13 @@ void track_offer(struct track *track, struct keypair *pair, const struct preflig
 
 /* ---- sending ---- */
 
-static uint64_t send_track(struct lineage *lineage, uint64_t handshakers, const struct keypair *pair, uint32_t version,
-                           uint32_t request)
+static uint64_t send_track(struct lineage *lineage, uint64_t handshakers,
+                           const struct keypair *pair, uint32_t version, uint32_t request)
 {
-    struct message_certificate body = {
-        .certificate = lineage->index, .version = version, .key_type = keypair_type(pair), .request = request};
+    struct message_certificate body = {.certificate = lineage->index,
+                                       .version = version,
+                                       .key_type = keypair_type(pair),
+                                       .request = request};
 
     return vault_send_pair(lineage->vault, handshakers, &body, pair);
 }
@@ -207,7 +218,8 @@ void rollout_greet(struct lineage *lineage, unsigned handshaker)
     for (unsigned i = 0; i < lineage->track_count; i++) {
         const struct track *track = &lineage->tracks[i];
         if (candidate != NULL && candidate->track == track)
-            ignore((long)send_track(lineage, 1ull << handshaker, candidate->pair, lineage->rollout.version, 0));
+            ignore((long)send_track(lineage, 1ull << handshaker, candidate->pair,
+                                    lineage->rollout.version, 0));
         else if (track->live != NULL)
             ignore((long)send_track(lineage, 1ull << handshaker, track->live, track->version, 0));
     }
@@ -226,8 +238,8 @@ static void checked(void *context, size_t number, const struct vault_check *chec
         vault_warn(track->lineage->vault, track->lineage, "not-served: %s", check->text);
 }
 
-static bool order(struct track *track, const struct keypair *pair, const struct vault_check *check, size_t number,
-                  dial_done_fn *done, void *context)
+static bool order(struct track *track, const struct keypair *pair, const struct vault_check *check,
+                  size_t number, dial_done_fn *done, void *context)
 {
     struct dial_order order = {.certificate = track->lineage->index,
                                .check = *check,
@@ -261,12 +273,14 @@ static void dial_all(struct lineage *lineage)
 
     timer_cancel(lineage->vault->host.loop, &rollout->timer);
     rollout->candidate->track->state = VAULT_CHECKING;
-    if (dial_checks(lineage->vault->conf, lineage->index, &rollout->checks, &rollout->check_count) != 0) {
+    if (dial_checks(lineage->vault->conf, lineage->index, &rollout->checks,
+                    &rollout->check_count) != 0) {
         rollout->checks = NULL;
         rollout->check_count = 0;
     }
     for (size_t i = 0; i < rollout->check_count; i++) {
-        if (order(rollout->candidate->track, rollout->candidate->pair, &rollout->checks[i], i, rollout_checked, lineage))
+        if (order(rollout->candidate->track, rollout->candidate->pair, &rollout->checks[i], i,
+                  rollout_checked, lineage))
             rollout->dials++;
     }
     if (rollout->dials == 0)
@@ -303,13 +317,15 @@ static void roll_back(struct lineage *lineage, const struct error *error)
     if (track->live == NULL || keypair_type(track->live) != keypair_type(candidate->pair))
         withdraw(lineage, keypair_type(candidate->pair));
     if (track->live != NULL)
-        ignore((long)send_track(lineage, lineage->vault->connected, track->live, track->version, 0));
+        ignore(
+            (long)send_track(lineage, lineage->vault->connected, track->live, track->version, 0));
     lineage_revert(track, rollout->version);
     track->state = VAULT_ROLLED_BACK;
     memcpy(track->rejected, keypair_fingerprint(candidate->pair), sizeof track->rejected);
-    ignore(snprintf(track->trouble, sizeof track->trouble, "%s: %.*s", error_name(error->code), TROUBLE_MAX - 32,
-                    error->message));
-    vault_report(lineage->vault, EVENT_CERTIFICATE_ROLLED_BACK, lineage->index, track->version, "", track->trouble);
+    ignore(snprintf(track->trouble, sizeof track->trouble, "%s: %.*s", error_name(error->code),
+                    TROUBLE_MAX - 32, error->message));
+    vault_report(lineage->vault, EVENT_CERTIFICATE_ROLLED_BACK, lineage->index, track->version, "",
+                 track->trouble);
     candidate_report(candidate, track->version, error, "");
 }
 
@@ -323,8 +339,8 @@ static bool served_before(const struct track *track, const struct vault_check *c
     return false;
 }
 
-/* A mismatch is the new pair's fault, and so is a handshake that failed where the one before worked; a listener that cannot be reached,
- * or whose policy refuses our client, is not. */
+/* A mismatch is the new pair's fault, and so is a handshake that failed where the one before
+ * worked; a listener that cannot be reached, or whose policy refuses our client, is not. */
 static bool blame(const struct lineage *lineage, struct error *error)
 {
     const struct rollout *rollout = &lineage->rollout;
@@ -333,11 +349,14 @@ static bool blame(const struct lineage *lineage, struct error *error)
     for (size_t i = 0; i < rollout->check_count; i++) {
         const struct vault_check *check = &rollout->checks[i];
         if (check->result != VAULT_CHECK_MISMATCH &&
-            (check->result != VAULT_CHECK_FAILED || !served_before(rollout->candidate->track, check)))
+            (check->result != VAULT_CHECK_FAILED ||
+             !served_before(rollout->candidate->track, check)))
             continue;
         const struct conf_listener *listener = &lineage->vault->conf->listeners[check->listener];
-        ignore(error_set(error, ERROR_CERTIFICATE_NOT_SERVED, "listener %s, %s: %s", listener->name,
-                         address_format(address, sizeof address, &listener->bind.items[check->bind]), check->text));
+        ignore(
+            error_set(error, ERROR_CERTIFICATE_NOT_SERVED, "listener %s, %s: %s", listener->name,
+                      address_format(address, sizeof address, &listener->bind.items[check->bind]),
+                      check->text));
         return true;
     }
     return false;
@@ -362,7 +381,8 @@ static void go_live(struct lineage *lineage, const struct error *error)
 {
     struct rollout *rollout = &lineage->rollout;
     struct track *track = rollout->candidate->track;
-    bool retyped = track->live != NULL && keypair_type(track->live) != keypair_type(rollout->candidate->pair);
+    bool retyped =
+        track->live != NULL && keypair_type(track->live) != keypair_type(rollout->candidate->pair);
     enum key_type old_type = retyped ? keypair_type(track->live) : KEY_TYPE_ECDSA;
     char text[256];
 
@@ -372,13 +392,14 @@ static void go_live(struct lineage *lineage, const struct error *error)
     if (retyped)
         withdraw(lineage, old_type);
     if (error->code != ERROR_NONE) { /* nothing to go back to */
-        ignore(snprintf(track->trouble, sizeof track->trouble, "%s: %.*s", error_name(error->code), TROUBLE_MAX - 32,
-                        error->message));
+        ignore(snprintf(track->trouble, sizeof track->trouble, "%s: %.*s", error_name(error->code),
+                        TROUBLE_MAX - 32, error->message));
         vault_warn(lineage->vault, lineage, "%s", track->trouble);
     }
     rollout->checks = NULL;
     lineage_prune(track);
-    candidate_report(rollout->candidate, rollout->version, error->code != ERROR_NONE ? error : NULL, text);
+    candidate_report(rollout->candidate, rollout->version, error->code != ERROR_NONE ? error : NULL,
+                     text);
 }
 
 static void conclude(struct lineage *lineage)
@@ -417,12 +438,14 @@ static void answer_timeout(void *context)
     answered(lineage);
 }
 
-void rollout_answer(struct lineage *lineage, unsigned handshaker, const struct message_certificate_live *live)
+void rollout_answer(struct lineage *lineage, unsigned handshaker,
+                    const struct message_certificate_live *live)
 {
     struct rollout *rollout = &lineage->rollout;
     uint64_t bit = 1ull << handshaker;
 
-    if (rollout->candidate == NULL || live->request != rollout->request || (rollout->waiting & bit) == 0)
+    if (rollout->candidate == NULL || live->request != rollout->request ||
+        (rollout->waiting & bit) == 0)
         return;
     rollout->waiting &= ~bit;
     if (live->result != 0 && rollout->refused.code == ERROR_NONE)
@@ -446,7 +469,8 @@ static void start(struct lineage *lineage)
     struct rollout *rollout = &lineage->rollout;
     struct vault *vault = lineage->vault;
 
-    rollout->request = ++vault->request_serial != 0 ? vault->request_serial : ++vault->request_serial;
+    rollout->request =
+        ++vault->request_serial != 0 ? vault->request_serial : ++vault->request_serial;
     rollout->refused = (struct error){0};
     rollout->dials = 0;
     rollout->candidate->track->state = VAULT_ROLLING_OUT;
@@ -454,7 +478,8 @@ static void start(struct lineage *lineage)
     timer_init(&rollout->timer, answer_timeout, lineage);
     timer_set(vault->host.loop, &rollout->timer, loop_now(vault->host.loop) + ANSWER_TIMEOUT_NS);
     rollout->waiting = vault->connected; /* an answer may come before the last was sent */
-    rollout->waiting = send_track(lineage, vault->connected, rollout->candidate->pair, rollout->version, rollout->request);
+    rollout->waiting = send_track(lineage, vault->connected, rollout->candidate->pair,
+                                  rollout->version, rollout->request);
     answered(lineage);
 }
 

@@ -77,7 +77,8 @@ int store_write(int directory, const char *name, const void *data, size_t size, 
 
     if ((size_t)snprintf(temporary, sizeof temporary, "%s.new", name) >= sizeof temporary)
         return error_set(error, ERROR_LIMIT, "the name %s is too long", name);
-    int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd =
+        openat(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set(error, ERROR_IO, "cannot write %s: %s", name, strerror(errno));
     int result = write_all(fd, data, size);
@@ -94,7 +95,8 @@ int store_write(int directory, const char *name, const void *data, size_t size, 
         ignore(unlinkat(directory, temporary, 0));
         return error_set(error, ERROR_IO, "cannot write %s: %s", name, strerror(reason));
     }
-    ignore(fsync(directory)); /* the content is safe; only the name may be lost, as if never written */
+    ignore(
+        fsync(directory)); /* the content is safe; only the name may be lost, as if never written */
     return 0;
 }
 
@@ -103,8 +105,8 @@ int store_read(struct secret_text *ret_text, int directory, const char *name, st
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
-        return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s", name,
-                         strerror(errno));
+        return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s",
+                         name, strerror(errno));
     int result = secret_text_read(ret_text, fd, error);
     close(fd);
     return result != 0 ? error_prepend(error, "%s", name) : 0;
@@ -117,7 +119,8 @@ static int folder_open(int parent, const char *name)
     return openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-int store_folder(int *ret_directory, int state_folder, const char *parent, const char *name, struct error *error)
+int store_folder(int *ret_directory, int state_folder, const char *parent, const char *name,
+                 struct error *error)
 {
     int fd = folder_open(state_folder, parent);
 
@@ -129,8 +132,9 @@ int store_folder(int *ret_directory, int state_folder, const char *parent, const
         fd = inner;
     }
     if (fd < 0)
-        return error_set(error, ERROR_IO, "cannot make the folder %s%s%s in the state folder: %s", parent,
-                         name != NULL ? "/" : "", name != NULL ? name : "", strerror(errno));
+        return error_set(error, ERROR_IO, "cannot make the folder %s%s%s in the state folder: %s",
+                         parent, name != NULL ? "/" : "", name != NULL ? name : "",
+                         strerror(errno));
     *ret_directory = fd;
     return 0;
 }
@@ -165,7 +169,8 @@ static int descending(const void *a, const void *b)
 }
 
 /* The versions in the folder, newest first; malloc'ed. */
-static int versions_list(uint32_t **ret_versions, size_t *ret_count, int directory, struct error *error)
+static int versions_list(uint32_t **ret_versions, size_t *ret_count, int directory,
+                         struct error *error)
 {
     int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
@@ -174,7 +179,8 @@ static int versions_list(uint32_t **ret_versions, size_t *ret_count, int directo
     struct dirent *entry;
 
     if (folder == NULL) {
-        int result = error_set(error, ERROR_IO, "cannot list the stored versions: %s", strerror(errno));
+        int result =
+            error_set(error, ERROR_IO, "cannot list the stored versions: %s", strerror(errno));
         if (fd >= 0)
             close(fd);
         return result;
@@ -199,17 +205,20 @@ static int versions_list(uint32_t **ret_versions, size_t *ret_count, int directo
     return 0;
 }
 
-static int pair_read(struct keypair **ret_pair, int directory, uint32_t version, struct error *error)
+static int pair_read(struct keypair **ret_pair, int directory, uint32_t version,
+                     struct error *error)
 {
     __attribute__((cleanup(secret_text_auto))) struct secret_text text = {0};
     char name[NAME_TEXT_MAX];
 
     version_name(name, version);
     int result = store_read(&text, directory, name, error);
-    return result != 0 ? result : keypair_parse(ret_pair, text.data, strlen(text.data), NULL, 0, error);
+    return result != 0 ? result
+                       : keypair_parse(ret_pair, text.data, strlen(text.data), NULL, 0, error);
 }
 
-int store_pair_write(int directory, uint32_t version, const struct keypair *pair, struct error *error)
+int store_pair_write(int directory, uint32_t version, const struct keypair *pair,
+                     struct error *error)
 {
     char name[NAME_TEXT_MAX];
     size_t size;
@@ -232,8 +241,8 @@ void store_pair_remove(int directory, uint32_t version)
     ignore(unlinkat(directory, name, 0));
 }
 
-int store_pairs_read(struct stored_pair ret_pairs[KEY_TYPE_COUNT], int directory, store_bad_fn *bad, void *context,
-                     struct error *error)
+int store_pairs_read(struct stored_pair ret_pairs[KEY_TYPE_COUNT], int directory, store_bad_fn *bad,
+                     void *context, struct error *error)
 {
     uint32_t *versions;
     size_t count;

@@ -17,8 +17,12 @@
 const char *vault_state_name(enum vault_state state)
 {
     static const char *const names[VAULT_STATE_COUNT] = {
-        [VAULT_EMPTY] = "empty",       [VAULT_SETTLING] = "settling", [VAULT_ROLLING_OUT] = "rolling-out",
-        [VAULT_CHECKING] = "checking", [VAULT_LIVE] = "live",         [VAULT_REFUSED] = "refused",
+        [VAULT_EMPTY] = "empty",
+        [VAULT_SETTLING] = "settling",
+        [VAULT_ROLLING_OUT] = "rolling-out",
+        [VAULT_CHECKING] = "checking",
+        [VAULT_LIVE] = "live",
+        [VAULT_REFUSED] = "refused",
         [VAULT_ROLLED_BACK] = "rolled-back",
     };
     return (unsigned)state < VAULT_STATE_COUNT ? names[state] : "unknown";
@@ -27,8 +31,8 @@ const char *vault_state_name(enum vault_state state)
 const char *vault_check_name(enum vault_check_result result)
 {
     static const char *const names[VAULT_CHECK_RESULT_COUNT] = {
-        [VAULT_CHECK_PENDING] = "pending",   [VAULT_CHECK_SERVED] = "served",
-        [VAULT_CHECK_MISMATCH] = "mismatch", [VAULT_CHECK_FAILED] = "failed",
+        [VAULT_CHECK_PENDING] = "pending",         [VAULT_CHECK_SERVED] = "served",
+        [VAULT_CHECK_MISMATCH] = "mismatch",       [VAULT_CHECK_FAILED] = "failed",
         [VAULT_CHECK_UNREACHABLE] = "unreachable", [VAULT_CHECK_SKIPPED] = "skipped",
     };
     return (unsigned)result < VAULT_CHECK_RESULT_COUNT ? names[result] : "unknown";
@@ -41,8 +45,8 @@ int64_t vault_now(void)
     return (int64_t)time(NULL);
 }
 
-void vault_report(struct vault *vault, enum event_type type, uint32_t certificate, uint32_t version, const char *host,
-                  const char *detail)
+void vault_report(struct vault *vault, enum event_type type, uint32_t certificate, uint32_t version,
+                  const char *host, const char *detail)
 {
     char shown[TROUBLE_MAX];
 
@@ -62,8 +66,8 @@ void vault_warn(struct vault *vault, const struct lineage *lineage, const char *
     vault_report(vault, EVENT_WARNING, lineage != NULL ? lineage->index : CONF_NONE, 0, "", text);
 }
 
-static void ask(struct vault *vault, bool (*question)(void *, uint32_t, const char *, bool), const char *path, bool folder,
-                request_fn *fn, void *context)
+static void ask(struct vault *vault, bool (*question)(void *, uint32_t, const char *, bool),
+                const char *path, bool folder, request_fn *fn, void *context)
 {
     uint32_t number = requests_add(&vault->requests, fn, context);
 
@@ -75,12 +79,14 @@ static void ask(struct vault *vault, bool (*question)(void *, uint32_t, const ch
     }
 }
 
-void vault_ask_open(struct vault *vault, const char *path, bool folder, request_fn *fn, void *context)
+void vault_ask_open(struct vault *vault, const char *path, bool folder, request_fn *fn,
+                    void *context)
 {
     ask(vault, vault->host.open, path, folder, fn, context);
 }
 
-void vault_ask_watch(struct vault *vault, const char *path, bool folder, request_fn *fn, void *context)
+void vault_ask_watch(struct vault *vault, const char *path, bool folder, request_fn *fn,
+                     void *context)
 {
     ask(vault, vault->host.watch, path, folder, fn, context);
 }
@@ -99,8 +105,8 @@ static int pair_document(const struct keypair *pair)
     return document;
 }
 
-uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers, const struct message_certificate *body,
-                         const struct keypair *pair)
+uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers,
+                         const struct message_certificate *body, const struct keypair *pair)
 {
     uint64_t reached = 0;
 
@@ -108,13 +114,15 @@ uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers, const struct
         return 0;
     int document = pair != NULL ? pair_document(pair) : -1;
     if (pair != NULL && document < 0) {
-        vault_warn(vault, &vault->lineages[body->certificate], "cannot pass it on: %s", strerror(errno));
+        vault_warn(vault, &vault->lineages[body->certificate], "cannot pass it on: %s",
+                   strerror(errno));
         return 0;
     }
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++) {
         uint64_t bit = 1ull << i;
         if ((handshakers & vault->connected & bit) != 0 &&
-            vault->host.send(vault->host.context, i, MESSAGE_CERTIFICATE, body, sizeof *body, document))
+            vault->host.send(vault->host.context, i, MESSAGE_CERTIFICATE, body, sizeof *body,
+                             document))
             reached |= bit;
     }
     if (document >= 0)
@@ -152,7 +160,8 @@ void command_report(struct vault *vault, struct command *command, const struct v
 {
     if (command == NULL)
         return;
-    if (!command->answered || (command->outcome.error.code == ERROR_NONE && part->error.code != ERROR_NONE))
+    if (!command->answered ||
+        (command->outcome.error.code == ERROR_NONE && part->error.code != ERROR_NONE))
         command->outcome = *part;
     command->answered = true;
     if (--command->pending > 0)
@@ -170,14 +179,15 @@ void command_fail(struct vault *vault, struct command *command, const struct err
 }
 
 /* The certificate that a command is about; answers the command itself when there is none. */
-static struct lineage *command_lineage(struct vault *vault, const char *name, vault_done_fn *done, void *context,
-                                       struct command **ret_command)
+static struct lineage *command_lineage(struct vault *vault, const char *name, vault_done_fn *done,
+                                       void *context, struct command **ret_command)
 {
     struct vault_outcome outcome = {0};
     uint32_t index = conf_find_certificate(vault->conf, name);
 
     if (index == CONF_NONE)
-        ignore(error_set(&outcome.error, ERROR_NOT_FOUND, "there is no certificate of that name in the configuration"));
+        ignore(error_set(&outcome.error, ERROR_NOT_FOUND,
+                         "there is no certificate of that name in the configuration"));
     else if ((*ret_command = command_new(vault, done, context)) == NULL)
         ignore(error_set(&outcome.error, ERROR_MEMORY, "out of memory"));
     else
@@ -186,17 +196,18 @@ static struct lineage *command_lineage(struct vault *vault, const char *name, va
     return NULL;
 }
 
-void vault_install(struct vault *vault, const char *name, int chain_fd, int key_fd, uint64_t forced, vault_done_fn *done,
-                   void *context)
+void vault_install(struct vault *vault, const char *name, int chain_fd, int key_fd, uint64_t forced,
+                   vault_done_fn *done, void *context)
 {
     struct command *command;
     struct error error = {0};
     struct lineage *lineage = command_lineage(vault, name, done, context, &command);
 
     if (lineage != NULL && lineage->conf->from != CONF_FROM_MANAGED) {
-        ignore(error_set(&error, ERROR_USAGE,
-                         "certificate %s comes from %s; only one with from = managed can be installed", name,
-                         lineage->conf->from == CONF_FROM_INTERNAL ? "the internal CA" : "files"));
+        ignore(error_set(
+            &error, ERROR_USAGE,
+            "certificate %s comes from %s; only one with from = managed can be installed", name,
+            lineage->conf->from == CONF_FROM_INTERNAL ? "the internal CA" : "files"));
         command_fail(vault, command, &error);
     } else if (lineage != NULL) {
         managed_install(lineage, chain_fd, key_fd, forced, command);
@@ -226,7 +237,8 @@ void vault_renew(struct vault *vault, const char *name, vault_done_fn *done, voi
             files_renew(lineage, command);
         break;
     case CONF_FROM_MANAGED:
-        ignore(error_set(&error, ERROR_USAGE, "certificate %s is managed: put a new one in with 'cert install'", name));
+        ignore(error_set(&error, ERROR_USAGE,
+                         "certificate %s is managed: put a new one in with 'cert install'", name));
         command_fail(vault, command, &error);
         break;
     }
@@ -259,7 +271,8 @@ struct vault *vault_new(const struct conf *conf, const struct vault_host *host)
     dialler_init(&vault->dialler, conf, host->loop);
     for (uint32_t i = 0; i < conf->certificate_count; i++) {
         struct lineage *lineage = &vault->lineages[i];
-        *lineage = (struct lineage){.vault = vault, .conf = &conf->certificates[i], .index = i, .versions.fd = -1};
+        *lineage = (struct lineage){
+            .vault = vault, .conf = &conf->certificates[i], .index = i, .versions.fd = -1};
         for (unsigned number = 0; number < KEY_TYPE_COUNT; number++) {
             lineage->tracks[number].lineage = lineage;
             lineage->tracks[number].number = number;
@@ -302,7 +315,8 @@ static size_t readings_of(const struct lineage *lineage)
 {
     if (lineage->conf->from != CONF_FROM_FILES || lineage->conf->folder != NULL)
         return 1;
-    return lineage->conf->chain.count < KEY_TYPE_COUNT ? lineage->conf->chain.count : KEY_TYPE_COUNT;
+    return lineage->conf->chain.count < KEY_TYPE_COUNT ? lineage->conf->chain.count
+                                                       : KEY_TYPE_COUNT;
 }
 
 void vault_start(struct vault *vault)
@@ -339,7 +353,8 @@ static void greet(struct vault *vault, unsigned handshaker)
 {
     for (size_t i = 0; i < vault->lineage_count; i++)
         rollout_greet(&vault->lineages[i], handshaker);
-    ignore(vault->host.send(vault->host.context, handshaker, MESSAGE_CERTIFICATES_COMPLETE, NULL, 0, -1));
+    ignore(vault->host.send(vault->host.context, handshaker, MESSAGE_CERTIFICATES_COMPLETE, NULL, 0,
+                            -1));
     if (vault->dialled)
         return;
     vault->dialled = true; /* whichever handshaker accepts has been told everything */
@@ -381,13 +396,15 @@ void vault_peer_ended(struct vault *vault, unsigned handshaker)
         rollout_peer_ended(&vault->lineages[i], handshaker);
 }
 
-void vault_certificate_live(struct vault *vault, unsigned handshaker, const struct message_certificate_live *live)
+void vault_certificate_live(struct vault *vault, unsigned handshaker,
+                            const struct message_certificate_live *live)
 {
     for (size_t i = 0; i < vault->lineage_count && handshaker < BOARD_WORKERS_MAX; i++)
         rollout_answer(&vault->lineages[i], handshaker, live);
 }
 
-void vault_wanted(struct vault *vault, unsigned handshaker, const struct message_certificate_wanted *wanted)
+void vault_wanted(struct vault *vault, unsigned handshaker,
+                  const struct message_certificate_wanted *wanted)
 {
     if (handshaker >= BOARD_WORKERS_MAX || wanted->certificate >= vault->lineage_count ||
         memchr(wanted->name, '\0', sizeof wanted->name) == NULL ||
@@ -408,7 +425,8 @@ void vault_watched(struct vault *vault, uint32_t request, int result)
     requests_answer(&vault->requests, request, -1, result);
 }
 
-/* A watch that is none of ours stands for a directory in which a link of some path is: any of them may lead elsewhere now. */
+/* A watch that is none of ours stands for a directory in which a link of some path is: any of them
+ * may lead elsewhere now. */
 static void event_anywhere(struct vault *vault)
 {
     for (size_t i = 0; i < vault->lineage_count; i++) {

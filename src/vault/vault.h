@@ -1,14 +1,18 @@
-/* The vault: every configured certificate, where its versions come from, and how a new one goes live.
+/* The vault: every configured certificate, where its versions come from, and how a new one goes
+ * live.
  *
- * Runs inside control's loop and never blocks on another process. A new pair takes one road, whatever its source: pre-flight,
- * stored (internal, managed), sent to every handshaker, all of them answered, dialled from outside (each address and key type),
- * live. A mismatch found by that dial brings the last good pair back. Only one pair per certificate is on this road at a time.
+ * Runs inside control's loop and never blocks on another process. A new pair takes one road,
+ * whatever its source: pre-flight, stored (internal, managed), sent to every handshaker, all of
+ * them answered, dialled from outside (each address and key type), live. A mismatch found by that
+ * dial brings the last good pair back. Only one pair per certificate is on this road at a time.
  *
- * What stays in the state folder: internal-ca.pem and .key, internal/NAME/VERSION.pem, managed/NAME/VERSION.pem (0600), and
- * versions/NAME, which gives the same content the same number after a restart. A write that fails stops nothing but `install`,
- * whose promise it would break; it is reported.
+ * What stays in the state folder: internal-ca.pem and .key, internal/NAME/VERSION.pem,
+ * managed/NAME/VERSION.pem (0600), and versions/NAME, which gives the same content the same number
+ * after a restart. A write that fails stops nothing but `install`, whose promise it would break; it
+ * is reported.
  *
- * Not here: the sockets and channels. Control provides them through struct vault_host and passes on what arrives. */
+ * Not here: the sockets and channels. Control provides them through struct vault_host and passes on
+ * what arrives. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,32 +27,38 @@
 
 struct vault;
 
-/* What the vault needs of its process. All callbacks get `context`; none may call back into the vault before it returns. */
+/* What the vault needs of its process. All callbacks get `context`; none may call back into the
+ * vault before it returns. */
 struct vault_host {
     void *context;
     struct loop *loop;
     int state_folder; /* directory; borrowed */
 
-    /* Has the supervisor open a configured path, or a file in a configured folder (MESSAGE_OPEN). The answer goes to vault_opened().
-     * False when it cannot be asked; then no answer is expected. */
+    /* Has the supervisor open a configured path, or a file in a configured folder (MESSAGE_OPEN).
+     * The answer goes to vault_opened(). False when it cannot be asked; then no answer is expected.
+     */
     bool (*open)(void *context, uint32_t request, const char *path, bool folder);
-    /* Has the supervisor watch the directory of a path, or a folder itself, and every directory on the way in which a symbolic
-     * link of the path stands (MESSAGE_WATCH). The answer (the watch descriptor of the directory) goes to vault_watched(). */
+    /* Has the supervisor watch the directory of a path, or a folder itself, and every directory on
+     * the way in which a symbolic link of the path stands (MESSAGE_WATCH). The answer (the watch
+     * descriptor of the directory) goes to vault_watched(). */
     bool (*watch)(void *context, uint32_t request, const char *path, bool folder);
-    /* Sends or queues a message to one handshaker, with a document unless it is -1 (it stays open here). False when that
-     * handshaker is not connected. */
-    bool (*send)(void *context, unsigned handshaker, uint32_t type, const void *body, size_t size, int document);
-    /* EVENT_CERTIFICATE_LOADED, _REFUSED, _ROLLED_BACK or EVENT_WARNING, to be printed and counted. `certificate` may be CONF_NONE,
-     * `version` 0; `host` is a host name of a folder or ""; `detail` is printable ("expired: … has expired at …"). */
-    void (*event)(void *context, enum event_type type, uint32_t certificate, uint32_t version, const char *host,
-                  const char *detail);
+    /* Sends or queues a message to one handshaker, with a document unless it is -1 (it stays open
+     * here). False when that handshaker is not connected. */
+    bool (*send)(void *context, unsigned handshaker, uint32_t type, const void *body, size_t size,
+                 int document);
+    /* EVENT_CERTIFICATE_LOADED, _REFUSED, _ROLLED_BACK or EVENT_WARNING, to be printed and counted.
+     * `certificate` may be CONF_NONE, `version` 0; `host` is a host name of a folder or "";
+     * `detail` is printable ("expired: … has expired at …"). */
+    void (*event)(void *context, enum event_type type, uint32_t certificate, uint32_t version,
+                  const char *host, const char *detail);
     /* Every certificate was read once, and each is live or refused. May be NULL. */
     void (*complete)(void *context);
 };
 
 /* `conf` and what `host` points to must outlive the vault; the struct itself is copied. */
 struct vault *vault_new(const struct conf *conf, const struct vault_host *host);
-void vault_free(struct vault *vault); /* accepts NULL; pending installations are dropped without an answer */
+void vault_free(
+    struct vault *vault); /* accepts NULL; pending installations are dropped without an answer */
 /* Reads everything for the first time. */
 void vault_start(struct vault *vault);
 
@@ -58,17 +68,22 @@ void vault_start(struct vault *vault);
 void vault_opened(struct vault *vault, uint32_t request, int fd, int result);
 /* MESSAGE_WATCHED: `result` is the watch descriptor or -errno. */
 void vault_watched(struct vault *vault, uint32_t request, int result);
-/* One event read from SETUP_INOTIFY; also IN_Q_OVERFLOW, after which everything is looked at again. */
+/* One event read from SETUP_INOTIFY; also IN_Q_OVERFLOW, after which everything is looked at again.
+ */
 void vault_inotify_event(struct vault *vault, const struct inotify_event *event);
-/* A handshaker was connected, for the first time or again: it is sent everything, then MESSAGE_CERTIFICATES_COMPLETE. */
+/* A handshaker was connected, for the first time or again: it is sent everything, then
+ * MESSAGE_CERTIFICATES_COMPLETE. */
 void vault_peer_started(struct vault *vault, unsigned handshaker);
 /* Its channel is gone: nobody waits for it any longer. */
 void vault_peer_ended(struct vault *vault, unsigned handshaker);
-void vault_certificate_live(struct vault *vault, unsigned handshaker, const struct message_certificate_live *live);
-/* The body comes from another process: the name need not be terminated or sensible. The answer is MESSAGE_CERTIFICATE whose name is the
- * file's host name, so "*.example.org" when only the wildcard's file is there, or MESSAGE_CERTIFICATE_UNKNOWN with the name that
- * was wanted. The latter is also sent unasked when a file went away. */
-void vault_wanted(struct vault *vault, unsigned handshaker, const struct message_certificate_wanted *wanted);
+void vault_certificate_live(struct vault *vault, unsigned handshaker,
+                            const struct message_certificate_live *live);
+/* The body comes from another process: the name need not be terminated or sensible. The answer is
+ * MESSAGE_CERTIFICATE whose name is the file's host name, so "*.example.org" when only the
+ * wildcard's file is there, or MESSAGE_CERTIFICATE_UNKNOWN with the name that was wanted. The
+ * latter is also sent unasked when a file went away. */
+void vault_wanted(struct vault *vault, unsigned handshaker,
+                  const struct message_certificate_wanted *wanted);
 
 /* ---- commands ---- */
 
@@ -82,13 +97,15 @@ struct vault_outcome {
 /* Called once per command, possibly before the command's function returns. */
 typedef void vault_done_fn(void *context, const struct vault_outcome *outcome);
 
-/* Puts a pair into a `managed` certificate. The descriptors (regular files, read from their beginning) are taken; `key_fd` -1: combined
- * PEM. `forced` as in struct preflight_policy. Answers after the dial from outside. */
-void vault_install(struct vault *vault, const char *name, int chain_fd, int key_fd, uint64_t forced, vault_done_fn *done,
-                   void *context);
+/* Puts a pair into a `managed` certificate. The descriptors (regular files, read from their
+ * beginning) are taken; `key_fd` -1: combined PEM. `forced` as in struct preflight_policy. Answers
+ * after the dial from outside. */
+void vault_install(struct vault *vault, const char *name, int chain_fd, int key_fd, uint64_t forced,
+                   vault_done_fn *done, void *context);
 /* Internal: issues fresh leaves of all its key types. Files: reads them again now. */
 void vault_renew(struct vault *vault, const char *name, vault_done_fn *done, void *context);
-/* The one who asked is gone: `done` is no longer called for this context; the command itself goes on. */
+/* The one who asked is gone: `done` is no longer called for this context; the command itself goes
+ * on. */
 void vault_abandon(struct vault *vault, void *context);
 
 /* ---- what `certs` shows ---- */
@@ -121,8 +138,8 @@ struct vault_check {
     uint32_t listener; /* index */
     size_t bind;       /* index of the address in its list */
     enum vault_check_result result;
-    char text[128];    /* "" or why */
-    int64_t at;        /* Unix seconds; 0: never */
+    char text[128]; /* "" or why */
+    int64_t at;     /* Unix seconds; 0: never */
 };
 
 /* One pair (or one empty place). A folder gives one entry for itself, then one per host in use. */
@@ -132,7 +149,7 @@ struct vault_entry {
     const char *host;     /* host of a folder, else "" */
     enum conf_certificate_from from;
     enum vault_state state;
-    bool present;         /* the fields down to `names` hold a live pair */
+    bool present; /* the fields down to `names` hold a live pair */
     uint32_t version;
     enum key_type key_type;
     unsigned key_bits;
@@ -144,9 +161,11 @@ struct vault_entry {
     const struct vault_check *checks;
     size_t check_count;
     const char *last_error; /* "" when the last attempt went well */
-    int64_t next_attempt;   /* Unix seconds of the next renewal; 0: when the files change, or by command */
+    int64_t next_attempt;   /* Unix seconds of the next renewal; 0: when the files change, or by
+                               command */
     size_t folder_files, folder_used; /* the folder's own entry */
 };
-/* Everything in an entry is valid during the call only. Stops at and returns the first non-zero result. */
+/* Everything in an entry is valid during the call only. Stops at and returns the first non-zero
+ * result. */
 typedef int vault_entry_fn(void *context, const struct vault_entry *entry);
 int vault_each(const struct vault *vault, vault_entry_fn *fn, void *context);
