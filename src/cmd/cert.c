@@ -63,7 +63,7 @@ static void print_answer(const struct arguments *arguments, const json_t *line)
     }
     for (size_t i = 0; i < json_array_size(findings); i++) {
         const json_t *finding = json_array_get(findings, i);
-        printf("%s: %s%s\n", client_text(finding, "code"), client_text(finding, "message"),
+        printf("%s: %s%s\n", client_text(finding, "code"), client_text(finding, "text"),
                client_flag(finding, "forced") ? " (accepted by --force)" : "");
     }
     if (client_number(line, "version") != 0 && client_text(line, "check")[0] != '\0')
