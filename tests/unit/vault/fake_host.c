@@ -57,7 +57,8 @@ static void on_accept(void *context, uint64_t tag, unsigned events)
     struct connection *connection = calloc(1, sizeof *connection);
     *connection = (struct connection){.fd = fd, .handshake = handshake_new_server(server)};
     tls_server_unref(server);
-    assert_true(loop_watch(fake->loop, fd, LOOP_READ, fake->serve_handler, (uint64_t)(uintptr_t)connection));
+    assert_true(loop_watch(fake->loop, fd, LOOP_READ, fake->serve_handler,
+                           (uint64_t)(uintptr_t)connection));
 }
 
 static void connection_end(struct fake *fake, struct connection *connection)
@@ -79,7 +80,8 @@ static void send_output(struct connection *connection)
 
 static void on_serve(void *context, uint64_t tag, unsigned events)
 {
-    static const uint8_t local[16] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20};
+    static const uint8_t local[16] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a,
+                                      0x51, 0x55, 0x49, 0x54, 0x0a, 0x20};
     struct fake *fake = context;
     struct connection *connection = (void *)(uintptr_t)tag;
     uint8_t input[65536], plain[64];
@@ -98,7 +100,8 @@ static void on_serve(void *context, uint64_t tag, unsigned events)
         at = sizeof local;
     }
     while (at < (size_t)got) { /* messages of the test arrive in whole records */
-        enum handshake_status status = handshake_feed(connection->handshake, input + at, (size_t)got - at, &consumed);
+        enum handshake_status status =
+            handshake_feed(connection->handshake, input + at, (size_t)got - at, &consumed);
         send_output(connection);
         if (status == HANDSHAKE_DONE && !connection->counted) {
             connection->counted = true;
@@ -145,7 +148,8 @@ static bool host_open(void *context, uint32_t request, const char *path, bool fo
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (folder ? O_DIRECTORY : 0));
 
     fake->opens++;
-    queue_question(fake, (struct fake_question){.request = request, .fd = fd, .result = fd < 0 ? -errno : 0});
+    queue_question(
+        fake, (struct fake_question){.request = request, .fd = fd, .result = fd < 0 ? -errno : 0});
     return true;
 }
 
@@ -179,7 +183,10 @@ static bool host_watch(void *context, uint32_t request, const char *path, bool f
     if (!folder)
         watch_links(fake, path, mask);
     int watch = inotify_add_watch(fake->inotify_fd, folder ? path : dirname(copy), mask);
-    queue_question(fake, (struct fake_question){.request = request, .fd = -1, .result = watch < 0 ? -errno : watch, .watch = true});
+    queue_question(fake, (struct fake_question){.request = request,
+                                                .fd = -1,
+                                                .result = watch < 0 ? -errno : watch,
+                                                .watch = true});
     return true;
 }
 
@@ -203,7 +210,8 @@ static void on_inotify(void *context, uint64_t tag, unsigned events)
 
 /* ---- handshakers ---- */
 
-static void take_certificate(struct fake *fake, unsigned number, const struct message_certificate *body, int document)
+static void take_certificate(struct fake *fake, unsigned number,
+                             const struct message_certificate *body, int document)
 {
     struct fake_handshaker *handshaker = &fake->handshakers[number];
     struct keypair *pair = NULL;
@@ -230,11 +238,13 @@ static void take_certificate(struct fake *fake, unsigned number, const struct me
     if (body->request == 0 || fake->silent)
         return;
     assert_true(fake->answer_count < ARRAY_SIZE(fake->answers));
-    fake->answers[fake->answer_count++] = (struct fake_answer){number, {body->request, fake->live_result}};
+    fake->answers[fake->answer_count++] =
+        (struct fake_answer){number, {body->request, fake->live_result}};
     timer_set(fake->loop, &fake->pump, loop_now(fake->loop));
 }
 
-static bool host_send(void *context, unsigned number, uint32_t type, const void *body, size_t size, int document)
+static bool host_send(void *context, unsigned number, uint32_t type, const void *body, size_t size,
+                      int document)
 {
     struct fake *fake = context;
     struct fake_handshaker *handshaker = &fake->handshakers[number];
@@ -254,8 +264,8 @@ static bool host_send(void *context, unsigned number, uint32_t type, const void 
     return true;
 }
 
-static void host_event(void *context, enum event_type type, uint32_t certificate, uint32_t version, const char *host,
-                       const char *detail)
+static void host_event(void *context, enum event_type type, uint32_t certificate, uint32_t version,
+                       const char *host, const char *detail)
 {
     struct fake *fake = context;
 
@@ -323,7 +333,8 @@ unsigned fake_until(struct fake *fake, bool (*condition)(struct fake *))
     fake->until = NULL;
     if (fake->late) {
         for (size_t i = 0; i < fake->event_count; i++)
-            print_message("event %s: %s\n", event_name(fake->events[i].type), fake->events[i].detail);
+            print_message("event %s: %s\n", event_name(fake->events[i].type),
+                          fake->events[i].detail);
         fail_msg("waited in vain");
     }
     return (unsigned)((clock_monotonic_ns() - begin) / NS_PER_MS);
@@ -361,14 +372,15 @@ void fake_init(struct fake *fake, const char *conf_format)
     snprintf(head, sizeof head,
              "state-folder = \"%s/state\"\n"
              "upstream app { servers = {\"127.0.0.1:9\"} }\n"
-             "listener shop { bind = {\"127.0.0.1:%u\"} certificates = {\"shop\"} upstream = \"app\" @ }\n",
+             "listener shop { bind = {\"127.0.0.1:%u\"} certificates = {\"shop\"} upstream = "
+             "\"app\" @ }\n",
              fake->folder, fake->port);
     /* "@" is where the configuration may add to the listener: "listener-option | rest". */
     const char *bar = strchr(conf_format, '|');
     char *at = strchr(head, '@');
     size_t used = (size_t)(at - head);
-    size_t size = (size_t)snprintf(text, sizeof text, "%.*s%.*s%s", (int)used, head, bar != NULL ? (int)(bar - conf_format) : 0,
-                                   conf_format, at + 1);
+    size_t size = (size_t)snprintf(text, sizeof text, "%.*s%.*s%s", (int)used, head,
+                                   bar != NULL ? (int)(bar - conf_format) : 0, conf_format, at + 1);
     const char *rest = bar != NULL ? bar + 1 : conf_format;
     for (; *rest != '\0' && size < sizeof text - 1; rest++) {
         if (*rest == '~')
@@ -525,7 +537,8 @@ struct keypair *make_pair(const char *names, enum key_type type, int64_t lifetim
     string_copy(copy, sizeof copy, names);
     for (char *name; (name = strsep(&rest, ",")) != NULL;)
         list[count++] = name;
-    if (internal_ca_issue(test_ca(), (const char *const *)list, count, type, lifetime_s, &pair, &error) != 0)
+    if (internal_ca_issue(test_ca(), (const char *const *)list, count, type, lifetime_s, &pair,
+                          &error) != 0)
         fail_msg("%s", error.message);
     return pair;
 }
@@ -549,7 +562,8 @@ void put_text(const struct fake *fake, const char *name, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
-void put_file(const struct fake *fake, const char *name, const struct keypair *pair, enum pem_part part)
+void put_file(const struct fake *fake, const char *name, const struct keypair *pair,
+              enum pem_part part)
 {
     static const char end[] = "-----END CERTIFICATE-----\n";
     size_t size;
@@ -568,5 +582,6 @@ void put_file(const struct fake *fake, const char *name, const struct keypair *p
 
 bool same_leaf(const struct keypair *a, const struct keypair *b)
 {
-    return a != NULL && b != NULL && memcmp(keypair_fingerprint(a), keypair_fingerprint(b), 32) == 0;
+    return a != NULL && b != NULL &&
+           memcmp(keypair_fingerprint(a), keypair_fingerprint(b), 32) == 0;
 }

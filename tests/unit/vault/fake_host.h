@@ -1,5 +1,5 @@
-/* A control process, supervisor and handshakers in miniature, all in one loop: real files, a real inotify, and a real TLS server that shows
- * what the fake handshakers were given. */
+/* A control process, supervisor and handshakers in miniature, all in one loop: real files, a real
+ * inotify, and a real TLS server that shows what the fake handshakers were given. */
 #pragma once
 
 #include <setjmp.h>
@@ -38,9 +38,9 @@ struct fake_answer {
 struct fake_handshaker {
     struct keypair *pairs[KEY_TYPE_COUNT];
     uint32_t versions[KEY_TYPE_COUNT];
-    unsigned received;   /* MESSAGE_CERTIFICATE */
-    unsigned complete;   /* MESSAGE_CERTIFICATES_COMPLETE */
-    unsigned unknown;    /* MESSAGE_CERTIFICATE_UNKNOWN */
+    unsigned received; /* MESSAGE_CERTIFICATE */
+    unsigned complete; /* MESSAGE_CERTIFICATES_COMPLETE */
+    unsigned unknown;  /* MESSAGE_CERTIFICATE_UNKNOWN */
     unsigned withdrawn;
     char last_name[256]; /* of the last certificate */
     char last_unknown[256];
@@ -63,10 +63,10 @@ struct fake {
     unsigned completed;
     unsigned opens;
     /* misbehaviour */
-    int live_result;     /* what handshakers answer */
-    bool silent;         /* they do not answer */
-    bool stale;          /* the server goes on with what it had first */
-    bool expect_proxy;   /* the server wants a PROXY header of version 2, LOCAL */
+    int live_result;   /* what handshakers answer */
+    bool silent;       /* they do not answer */
+    bool stale;        /* the server goes on with what it had first */
+    bool expect_proxy; /* the server wants a PROXY header of version 2, LOCAL */
     /* the server */
     int listening_fd;
     uint16_t port;
@@ -82,7 +82,8 @@ struct fake {
     struct vault_outcome outcome;
 };
 
-/* Makes the folders and the server. `%u` in the configuration is the server's port, `%s` the folder of the files. */
+/* Makes the folders and the server. `%u` in the configuration is the server's port, `%s` the folder
+ * of the files. */
 void fake_init(struct fake *fake, const char *conf_format);
 /* The vault and its handshakers start; returns when everything was read. */
 void fake_start(struct fake *fake);
@@ -90,11 +91,13 @@ void fake_start(struct fake *fake);
 void fake_restart(struct fake *fake);
 void fake_fini(struct fake *fake);
 
-/* Runs the loop until `condition` holds; fails the test after ten seconds. Returns the milliseconds it took. */
+/* Runs the loop until `condition` holds; fails the test after ten seconds. Returns the milliseconds
+ * it took. */
 unsigned fake_until(struct fake *fake, bool (*condition)(struct fake *));
 /* Runs it for a while. */
 void fake_run(struct fake *fake, unsigned milliseconds);
-void fake_done(void *context, const struct vault_outcome *outcome); /* a vault_done_fn; context: the fake */
+void fake_done(void *context,
+               const struct vault_outcome *outcome); /* a vault_done_fn; context: the fake */
 bool fake_is_done(struct fake *fake);
 
 /* The last event of this type, or NULL. */
@@ -115,7 +118,8 @@ void fake_show(const struct fake *fake, struct fake_shown *ret_shown);
 struct keypair *make_pair(const char *names, enum key_type type, int64_t lifetime_s);
 /* Writes the chain, the key, the leaf only, or all, to a file below the fake's folder. */
 enum pem_part { PEM_ALL, PEM_CHAIN, PEM_LEAF, PEM_KEY };
-void put_file(const struct fake *fake, const char *name, const struct keypair *pair, enum pem_part part);
+void put_file(const struct fake *fake, const char *name, const struct keypair *pair,
+              enum pem_part part);
 void put_text(const struct fake *fake, const char *name, const char *text);
 /* The path of a file below the fake's folder; static. */
 const char *fake_path(const struct fake *fake, const char *name);

@@ -8,9 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAIR     "certificate shop { from = files names = {\"shop.example\"} chain = {\"~/shop.pem\"} key = {\"~/shop.key\"} }"
-#define COMBINED "certificate shop { from = files names = {\"shop.example\"} chain = {\"~/shop.pem\"} }"
-#define DAY      (24 * 3600)
+#define PAIR                                                                                       \
+    "certificate shop { from = files names = {\"shop.example\"} chain = {\"~/shop.pem\"} key = "   \
+    "{\"~/shop.key\"} }"
+#define COMBINED                                                                                   \
+    "certificate shop { from = files names = {\"shop.example\"} chain = {\"~/shop.pem\"} }"
+#define DAY (24 * 3600)
 
 static bool served(struct fake *fake)
 {
@@ -60,7 +63,8 @@ static struct keypair *begin(struct fake *fake, const char *conf)
 static void test_replaced(void **state)
 {
     struct fake fake;
-    struct keypair *first = begin(&fake, PAIR), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
+    struct keypair *first = begin(&fake, PAIR),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
     struct fake_shown shown;
     (void)state;
 
@@ -86,7 +90,8 @@ static void test_replaced(void **state)
 static void test_settles(void **state)
 {
     struct fake fake;
-    struct keypair *first = begin(&fake, PAIR), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
+    struct keypair *first = begin(&fake, PAIR),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
     struct fake_shown shown;
     (void)state;
 
@@ -109,7 +114,8 @@ static void test_settles(void **state)
 static void test_never_settles(void **state)
 {
     struct fake fake;
-    struct keypair *first = begin(&fake, PAIR), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
+    struct keypair *first = begin(&fake, PAIR),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
     struct fake_shown shown;
     (void)state;
 
@@ -177,7 +183,8 @@ static void test_nothing_at_start(void **state)
 
     fake_init(&fake, PAIR);
     fake_start(&fake);
-    assert_non_null(strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "io: cannot open"));
+    assert_non_null(
+        strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "io: cannot open"));
     assert_int_equal(fake.handshakers[0].complete, 1);
     fake_show(&fake, &shown);
     assert_int_equal(shown.entries[0].state, VAULT_REFUSED);
@@ -188,14 +195,16 @@ static void test_nothing_at_start(void **state)
     fake_fini(&fake);
 }
 
-/* As certbot does: live/shop.pem is a link into archive/. And as Kubernetes does: ..data is a link to a directory. */
+/* As certbot does: live/shop.pem is a link into archive/. And as Kubernetes does: ..data is a link
+ * to a directory. */
 static void test_links(void **state)
 {
     struct fake fake;
     struct keypair *pairs[4];
     (void)state;
 
-    fake_init(&fake, "certificate shop { from = files names = {\"shop.example\"} chain = {\"~/live/shop.pem\"} }");
+    fake_init(&fake, "certificate shop { from = files names = {\"shop.example\"} chain = "
+                     "{\"~/live/shop.pem\"} }");
     for (unsigned i = 0; i < 4; i++)
         pairs[i] = make_pair("shop.example", KEY_TYPE_ECDSA, (10 + i) * DAY);
     mkdir(fake_path(&fake, "files/live"), 0700);
@@ -208,7 +217,8 @@ static void test_links(void **state)
     /* another file, the link replaced */
     put_file(&fake, "files/archive/shop2.pem", pairs[1], PEM_ALL);
     assert_int_equal(symlink("../archive/shop2.pem", fake_path(&fake, "files/live/new")), 0);
-    assert_int_equal(rename(fake_path(&fake, "files/live/new"), fake_path(&fake, "files/live/shop.pem")), 0);
+    assert_int_equal(
+        rename(fake_path(&fake, "files/live/new"), fake_path(&fake, "files/live/shop.pem")), 0);
     wanted_version = 2;
     assert_in_range(fake_until(&fake, version_live), 0, 90);
     fake_until(&fake, served);
@@ -221,13 +231,15 @@ static void test_links(void **state)
     put_file(&fake, "files/live/..1/shop.pem", pairs[2], PEM_ALL);
     assert_int_equal(symlink("..1", fake_path(&fake, "files/live/..data")), 0);
     assert_int_equal(symlink("..data/shop.pem", fake_path(&fake, "files/live/new")), 0);
-    assert_int_equal(rename(fake_path(&fake, "files/live/new"), fake_path(&fake, "files/live/shop.pem")), 0);
+    assert_int_equal(
+        rename(fake_path(&fake, "files/live/new"), fake_path(&fake, "files/live/shop.pem")), 0);
     fake_run(&fake, 100);
     assert_int_equal(fake.handshakers[0].received, 3);
     mkdir(fake_path(&fake, "files/live/..2"), 0700);
     put_file(&fake, "files/live/..2/shop.pem", pairs[3], PEM_ALL);
     assert_int_equal(symlink("..2", fake_path(&fake, "files/live/new")), 0);
-    assert_int_equal(rename(fake_path(&fake, "files/live/new"), fake_path(&fake, "files/live/..data")), 0);
+    assert_int_equal(
+        rename(fake_path(&fake, "files/live/new"), fake_path(&fake, "files/live/..data")), 0);
     wanted_version = 4;
     assert_in_range(fake_until(&fake, version_live), 0, 90);
     for (unsigned i = 0; i < 4; i++)
@@ -238,11 +250,13 @@ static void test_links(void **state)
 static void test_two_key_types(void **state)
 {
     struct fake fake;
-    struct keypair *ecdsa = make_pair("shop.example", KEY_TYPE_ECDSA, DAY), *rsa = make_pair("shop.example", KEY_TYPE_RSA, DAY);
+    struct keypair *ecdsa = make_pair("shop.example", KEY_TYPE_ECDSA, DAY),
+                   *rsa = make_pair("shop.example", KEY_TYPE_RSA, DAY);
     struct fake_shown shown;
     (void)state;
 
-    fake_init(&fake, "certificate shop { from = files names = {\"shop.example\"} chain = {\"~/a.pem\", \"~/b.pem\"} }");
+    fake_init(&fake, "certificate shop { from = files names = {\"shop.example\"} chain = "
+                     "{\"~/a.pem\", \"~/b.pem\"} }");
     put_file(&fake, "files/a.pem", ecdsa, PEM_ALL);
     put_file(&fake, "files/b.pem", rsa, PEM_ALL);
     fake_start(&fake);
@@ -251,7 +265,9 @@ static void test_two_key_types(void **state)
     assert_int_equal(shown.count, 2);
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(shown.checks[i][0].result, VAULT_CHECK_SERVED);
-    assert_int_equal(fake.handshakers[0].versions[KEY_TYPE_ECDSA] + fake.handshakers[0].versions[KEY_TYPE_RSA], 3);
+    assert_int_equal(fake.handshakers[0].versions[KEY_TYPE_ECDSA] +
+                         fake.handshakers[0].versions[KEY_TYPE_RSA],
+                     3);
     /* Twice the same type is a mistake. */
     put_file(&fake, "files/b.pem", ecdsa, PEM_ALL);
     fake_until(&fake, refused);
@@ -261,11 +277,13 @@ static void test_two_key_types(void **state)
     fake_fini(&fake);
 }
 
-/* The only pair changes its key type: the old one must not go on being shown to those who prefer it. */
+/* The only pair changes its key type: the old one must not go on being shown to those who prefer
+ * it. */
 static void test_key_type_changes(void **state)
 {
     struct fake fake;
-    struct keypair *rsa = make_pair("shop.example", KEY_TYPE_RSA, DAY), *ecdsa = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
+    struct keypair *rsa = make_pair("shop.example", KEY_TYPE_RSA, DAY),
+                   *ecdsa = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
     (void)state;
 
     fake_init(&fake, COMBINED);
@@ -283,11 +301,13 @@ static void test_key_type_changes(void **state)
     fake_fini(&fake);
 }
 
-/* The same content keeps its number, a new one gets the next; what was in service is not judged again. */
+/* The same content keeps its number, a new one gets the next; what was in service is not judged
+ * again. */
 static void test_restart(void **state)
 {
     struct fake fake;
-    struct keypair *first = begin(&fake, PAIR), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
+    struct keypair *first = begin(&fake, PAIR),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 20 * DAY);
     (void)state;
 
     put_pair(&fake, second);
@@ -334,7 +354,8 @@ static void test_not_a_file(void **state)
     fake_init(&fake, COMBINED);
     assert_int_equal(mkfifo(fake_path(&fake, "files/shop.pem"), 0600), 0);
     fake_start(&fake);
-    assert_non_null(strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "not a regular file"));
+    assert_non_null(
+        strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "not a regular file"));
     fake_fini(&fake);
 }
 

@@ -8,26 +8,32 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MANAGED  "certificate shop { from = managed names = {\"shop.example\"} }"
-#define INTERNAL "certificate shop { from = internal names = {\"shop.example\", \"*.shop.example\"} }"
-#define BOTH     "certificate shop { from = internal names = {\"shop.example\"} key-types = {\"ecdsa\", \"rsa\"} }"
-#define DAY      (24 * 3600)
+#define MANAGED "certificate shop { from = managed names = {\"shop.example\"} }"
+#define INTERNAL                                                                                   \
+    "certificate shop { from = internal names = {\"shop.example\", \"*.shop.example\"} }"
+#define BOTH                                                                                       \
+    "certificate shop { from = internal names = {\"shop.example\"} key-types = {\"ecdsa\", "       \
+    "\"rsa\"} }"
+#define DAY (24 * 3600)
 
 static uint64_t forced_bit(enum error_code code)
 {
     return 1ull << (code - ERROR_CERTIFICATE_UNPARSABLE);
 }
 
-static void begin_install(struct fake *fake, const struct keypair *pair, enum pem_part part, uint64_t forced)
+static void begin_install(struct fake *fake, const struct keypair *pair, enum pem_part part,
+                          uint64_t forced)
 {
     put_file(fake, "chain", pair, part);
     put_file(fake, "key", pair, PEM_KEY);
     fake->done = false;
     vault_install(fake->vault, "shop", open(fake_path(fake, "chain"), O_RDONLY | O_CLOEXEC),
-                  part == PEM_ALL ? -1 : open(fake_path(fake, "key"), O_RDONLY | O_CLOEXEC), forced, fake_done, fake);
+                  part == PEM_ALL ? -1 : open(fake_path(fake, "key"), O_RDONLY | O_CLOEXEC), forced,
+                  fake_done, fake);
 }
 
-static void install(struct fake *fake, const struct keypair *pair, enum pem_part part, uint64_t forced)
+static void install(struct fake *fake, const struct keypair *pair, enum pem_part part,
+                    uint64_t forced)
 {
     begin_install(fake, pair, part, forced);
     fake_until(fake, fake_is_done);
@@ -48,7 +54,8 @@ static bool exists(const struct fake *fake, const char *name)
 static void test_install(void **state)
 {
     struct fake fake;
-    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
+    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
     struct keypair *rsa = make_pair("shop.example", KEY_TYPE_RSA, DAY);
     struct stat status;
     (void)state;
@@ -207,7 +214,8 @@ static void test_kept_versions(void **state)
 static void test_rolled_back(void **state)
 {
     struct fake fake;
-    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
+    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
     struct fake_shown shown;
     (void)state;
 
@@ -237,7 +245,8 @@ static void test_rolled_back(void **state)
 static void test_refused_by_handshaker(void **state)
 {
     struct fake fake;
-    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
+    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
     (void)state;
 
     fake_init(&fake, MANAGED);
@@ -298,7 +307,8 @@ static void test_handshaker_hangs(void **state)
 static void test_queue(void **state)
 {
     struct fake fake;
-    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY), *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
+    struct keypair *first = make_pair("shop.example", KEY_TYPE_ECDSA, DAY),
+                   *second = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
     (void)state;
 
     fake_init(&fake, MANAGED);
@@ -390,7 +400,8 @@ static void test_internal(void **state)
     fake_show(&fake, &shown);
     int64_t life = shown.entries[0].not_after - shown.entries[0].not_before;
     assert_in_range(life, 90ll * DAY, 90ll * DAY + 3600);
-    assert_in_range(shown.entries[0].next_attempt, shown.entries[0].not_before + life / 2, shown.entries[0].not_after);
+    assert_in_range(shown.entries[0].next_attempt, shown.entries[0].not_before + life / 2,
+                    shown.entries[0].not_after);
     assert_true(keypair_covers(handshaker(&fake)->pairs[KEY_TYPE_ECDSA], "x.shop.example"));
     assert_int_equal(stat(fake_path(&fake, "state/internal-ca.key"), &status), 0);
     assert_int_equal(status.st_mode & 0777, 0600);
@@ -429,7 +440,8 @@ static void test_internal_full_disk(void **state)
     vault_renew(fake.vault, "shop", fake_done, &fake);
     fake_until(&fake, fake_is_done);
     assert_int_equal(fake.outcome.error.code, ERROR_NONE);
-    assert_int_equal(handshaker(&fake)->versions[KEY_TYPE_ECDSA] + handshaker(&fake)->versions[KEY_TYPE_RSA], 7);
+    assert_int_equal(
+        handshaker(&fake)->versions[KEY_TYPE_ECDSA] + handshaker(&fake)->versions[KEY_TYPE_RSA], 7);
     fake_fini(&fake);
 }
 
