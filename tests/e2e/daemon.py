@@ -81,8 +81,9 @@ class Holdfast:
     def write_config(self, config):
         if "state-folder" not in config:
             config = f'state-folder = "{self.state_folder}"\n{config}'
-        if not re.search(r"^workers\b", config, re.M):
-            config = f"workers = 2\n{config}"
+        for option, value in (("workers", "2"), ("drain-timeout", "5s")):
+            if not re.search(rf"^\s*{option}\b", config, re.M):
+                config = f"{option} = {value}\n{config}"
         self.config_path.write_text(config)
 
     # ---- life ----

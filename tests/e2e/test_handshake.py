@@ -87,7 +87,7 @@ def test_alpn(shop, version):
             assert client.socket.selected_alpn_protocol() == chosen
             client.exchange()
     # RFC 7301 §3.2: no protocol in common is a fatal no_application_protocol.
-    with pytest.raises(ssl.SSLError, match="NO_APPLICATION_PROTOCOL"):
+    with pytest.raises(ssl.SSLError, match="(?i)no.application.protocol"):
         here.client(version=version, alpn=["imap"])
 
 
@@ -145,7 +145,7 @@ def test_strict_server_names(named, version):
     port, pairs, edge = named("strict-sni = yes")
     assert clients.leaf(port, name="b.wild.test", version=version) == pairs["wild"].fingerprint
     for name in ("other.test", "a.b.wild.test", None):
-        with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        with pytest.raises(ssl.SSLError, match="(?i)unrecognized.name"):
             clients.Client(port, name=name, version=version)
     failed = edge.wait_event("handshake-failed", sni="other.test")
     assert failed["alert_sent"] == "unrecognized_name", failed
@@ -232,7 +232,7 @@ def test_refused_parameters(shop, options, alert):
 
 def test_version_limits(shop):
     here = shop(listener='tls-min = "1.3"')
-    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+    with pytest.raises(ssl.SSLError, match="(?i)protocol.version"):
         here.client(version="1.2")
     with here.client(version="1.3") as client:
         client.exchange()

@@ -39,7 +39,9 @@ def test_starts_at_once(shop):
 
 def test_port_in_use(shop):
     here = shop()
-    result = daemon.holdfast("run", "-c", here.edge.config_path, check=False)
+    second = here.folder / "second.conf"
+    second.write_text(here.edge.config_path.read_text().replace(str(here.edge.state_folder), str(here.folder / "second")))
+    result = daemon.holdfast("run", "-c", second, check=False)
     assert result.returncode not in (0, 70)
     assert "in use" in result.stderr and str(here.port) in result.stderr
 
@@ -57,8 +59,7 @@ def test_relay_killed(shop):
         mark = here.edge.mark()
         here.edge.tolerated = ("killed",)
         os.kill(victim, signal.SIGKILL)
-        ended = here.edge.wait_event("process-ended", since=mark)
-        assert "relay" in ended["process"] and ("9" in ended["detail"] or "KILL" in ended["detail"].upper()), ended
+        here.edge.wait_event("process-ended", since=mark, detail=lambda text: "relay" in text and "signal 9" in text)
         here.edge.wait_event("process-started", since=mark)
         survivors = sum(1 for client in held if works(client))
         assert 0 < survivors < 16

@@ -104,12 +104,12 @@ def test_out_of_descriptors(shop):
     """Accepting pauses when descriptors run out, live sessions go on, and nothing spins."""
     if daemon.SANITIZED:
         pytest.skip("the sanitizers need descriptors of their own")
-    here = shop(descriptor_limit=160)
+    here = shop(descriptor_limit=400)
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(here.client())
         first.exchange()
         waiting = []
-        for _ in range(300):
+        for _ in range(900):
             connection = socket.create_connection(("127.0.0.1", here.port), 10)
             stack.callback(connection.close)
             waiting.append(connection)
