@@ -149,7 +149,7 @@ def holdfast(setup):
     path = setup.write("holdfast.conf", f"""
 state-folder = "{setup.folder}/state"
 workers = 1
-drain-timeout = 1
+drain-timeout = 1s
 
 listener edge {{
     bind         = {{"127.0.0.1:{setup.port}"}}
