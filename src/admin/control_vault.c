@@ -62,6 +62,7 @@ void control_vault_host(struct control *control, struct vault_host *ret_host)
         .context = control,
         .loop = control->worker.loop,
         .state_folder = control->worker.descriptors[SETUP_STATE_FOLDER],
+        .board = control->worker.board,
         .open = host_open,
         .watch = host_watch,
         .send = host_send,

@@ -324,6 +324,18 @@ int certificates_install(struct certificates *certificates, const struct message
     return 0;
 }
 
+void certificates_withdraw(struct certificates *certificates, const struct message_certificate *body)
+{
+    if (body->certificate >= certificates->worker->conf->certificate_count || body->key_type >= KEY_TYPE_COUNT ||
+        body->name[0] != 0)
+        return;
+    struct entry *entry = &certificates->entries[body->certificate];
+    keypair_unref(entry->pairs[body->key_type]);
+    entry->pairs[body->key_type] = NULL;
+    entry->versions[body->key_type] = 0;
+    drop_servers(certificates, entry);
+}
+
 void certificates_refuse(struct certificates *certificates, const struct message_certificate_wanted *body)
 {
     struct entry *entry;

@@ -34,5 +34,7 @@ enum certificate_answer certificates_choose(struct certificates *certificates, u
 /* A version from control (combined PEM). Builds what can be built, so that an error is known before it is in service. */
 MUST_CHECK int certificates_install(struct certificates *certificates, const struct message_certificate *body,
                                     const char *pem, size_t pem_size, struct error *error);
+/* There is no pair of this key type any more; another one is in service. */
+void certificates_withdraw(struct certificates *certificates, const struct message_certificate *body);
 /* Control does not know this name of a folder. */
 void certificates_refuse(struct certificates *certificates, const struct message_certificate_wanted *body);

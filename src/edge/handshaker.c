@@ -84,8 +84,12 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
     size_t size = 0;
     char *pem;
 
-    if (message->size != sizeof *body || message->fd_count != 1 || memchr(body->name, 0, sizeof body->name) == NULL)
+    if (message->size != sizeof *body || message->fd_count > 1 || memchr(body->name, 0, sizeof body->name) == NULL)
         return;
+    if (message->fd_count == 0) {
+        certificates_withdraw(handshaker->certificates, body);
+        return;
+    }
     pem = memory_document_read(message->fds[0], KEYPAIR_PEM_MAX * 2, &size);
     answer.result = pem == NULL ? error_set(&error, ERROR_IO, "cannot read the certificate passed on")
                                 : certificates_install(handshaker->certificates, body, pem, size, &error);

@@ -30,7 +30,8 @@ enum message_type {
     MESSAGE_WATCHED,
 
     /* control → handshaker: a version of a certificate (struct message_certificate + one document: combined PEM); put in service
-     * before the answer MESSAGE_CERTIFICATE_LIVE (struct message_certificate_live) */
+     * before the answer MESSAGE_CERTIFICATE_LIVE (struct message_certificate_live). Without a document and without an answer:
+     * there is no pair of this key type any more */
     MESSAGE_CERTIFICATE,
     MESSAGE_CERTIFICATE_LIVE,
     /* control → handshaker: the certificates known so far were all sent; accepting may begin */

@@ -1,5 +1,5 @@
-/* The connection is an ordinary one: it ends with close_notify after the handshake, so it counts as
- * a session, not as a failure. */
+/* The connection is an ordinary one that ends with close_notify after the handshake. The board says
+ * whose it is: neither handshake nor session is counted, and no upstream server sees it. */
 #include "vault/dial.h"
 
 #include <arpa/inet.h>
@@ -29,6 +29,7 @@ struct dial {
     enum dial_state state;
     uint64_t serial;
     int fd;
+    struct address local; /* as announced; size 0: not */
     struct handshake *handshake;
     struct buffer input, output;
     struct timer timer;
@@ -158,17 +159,50 @@ static void put_proxy_header(struct dial *dial, const struct conf_listener *list
 
 /* ---- life ---- */
 
-void dialler_init(struct dialler *dialler, const struct conf *conf, struct loop *loop)
+void dialler_init(struct dialler *dialler, const struct conf *conf, struct loop *loop,
+                  struct board *board)
 {
-    *dialler = (struct dialler){
-        .conf = conf, .loop = loop, .handler = loop_handler(loop, dial_event, dialler)};
+    *dialler = (struct dialler){.conf = conf,
+                                .loop = loop,
+                                .board = board,
+                                .handler = loop_handler(loop, dial_event, dialler)};
     timer_init(&dialler->start, start_waiting, dialler);
+    /* Announced by a control process that died: a client may have that port by now. */
+    for (unsigned i = 0; board != NULL && i < BOARD_DIALS; i++)
+        __atomic_store_n(&board->dials[i].port, 0, __ATOMIC_RELEASE);
+}
+
+/* Says on the board, before the first byte is sent, that this connection is no client's. */
+static void announce(struct dial *dial)
+{
+    struct address *local = &dial->local;
+
+    local->size = sizeof local->un;
+    if (dial->dialler->board == NULL || getsockname(dial->fd, &local->any, &local->size) != 0 ||
+        local->any.sa_family == AF_UNIX) {
+        local->size = 0;
+        return;
+    }
+    uint8_t bytes[16];
+    address_bytes(bytes, local);
+    board_dial_begin(dial->dialler->board, bytes, address_port(local));
+}
+
+static void announce_end(const struct dial *dial)
+{
+    uint8_t bytes[16];
+
+    if (dial->local.size == 0)
+        return;
+    address_bytes(bytes, &dial->local);
+    board_dial_end(dial->dialler->board, bytes, address_port(&dial->local));
 }
 
 static void dial_free(struct dial *dial)
 {
     timer_cancel(dial->dialler->loop, &dial->timer);
     if (dial->fd >= 0) {
+        announce_end(dial);
         loop_unwatch(dial->dialler->loop, dial->fd);
         close(dial->fd);
     }
@@ -424,6 +458,7 @@ static const char *begin(struct dial *dial, enum vault_check_result *ret_result)
         return strerror(-fd);
     dial->fd = fd;
     dial->state = DIAL_CONNECTING;
+    announce(dial);
     if (!loop_watch(dialler->loop, fd, LOOP_WRITE, dialler->handler, dial->serial))
         return "cannot watch the connection";
     timer_set(dialler->loop, &dial->timer, loop_now(dialler->loop) + DIAL_TIMEOUT_NS);

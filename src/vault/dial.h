@@ -13,6 +13,7 @@ struct dial;
 struct dialler {
     const struct conf *conf;
     struct loop *loop;
+    struct board *board;
     uint8_t handler;
     struct tls_client *clients[KEY_TYPE_COUNT];
     struct dial *running;      /* also those that only say good-bye */
@@ -22,7 +23,8 @@ struct dialler {
     uint64_t serial;
 };
 
-void dialler_init(struct dialler *dialler, const struct conf *conf, struct loop *loop);
+void dialler_init(struct dialler *dialler, const struct conf *conf, struct loop *loop,
+                  struct board *board);
 void dialler_fini(struct dialler *dialler); /* drops all without calling back */
 
 /* Called once with result, text and time filled in; never before dialler_add() returned. */

@@ -268,7 +268,7 @@ struct vault *vault_new(const struct conf *conf, const struct vault_host *host)
     vault->conf = conf;
     vault->host = *host;
     vault->lineage_count = conf->certificate_count;
-    dialler_init(&vault->dialler, conf, host->loop);
+    dialler_init(&vault->dialler, conf, host->loop, host->board);
     for (uint32_t i = 0; i < conf->certificate_count; i++) {
         struct lineage *lineage = &vault->lineages[i];
         *lineage = (struct lineage){

@@ -297,7 +297,7 @@ static void test_many(void **state)
     size_t memory = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
     print_message("%u names in %u ms and %zu bytes each\n", MANY, (unsigned)(took / NS_PER_MS),
                   memory / MANY);
-    assert_in_range(memory, 1, 100 * MANY);
+    assert_in_range(memory, 0, 100 * MANY); /* sanitizers count nothing */
     want(&fake, "host-77777.example");
     assert_true(same_leaf(fake.handshakers[0].pairs[KEY_TYPE_ECDSA], pair));
     keypair_unref(pair);
