@@ -64,15 +64,18 @@ static bool send_batch(struct handshaker *handshaker, unsigned relay)
     return true;
 }
 
+/* Among the relays that have credits, the one with the fewest sessions, those on their way from here included. */
 static unsigned best_relay(const struct handshaker *handshaker)
 {
     unsigned best = 0;
-    int64_t most = INT64_MIN;
+    uint64_t fewest = UINT64_MAX;
 
     for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
-        int64_t credits = credits_at(handshaker, i);
-        if (credits > most) {
-            most = credits;
+        const struct board_process *peer = &handshaker->worker.board->processes[board_worker_number(PROCESS_RELAY, i)];
+        const struct offer_batch *batch = handshaker->relays[i].batch;
+        uint64_t sessions = __atomic_load_n(&peer->sessions, __ATOMIC_RELAXED) + (batch == NULL ? 0 : batch->count);
+        if (credits_at(handshaker, i) > 0 && sessions < fewest) {
+            fewest = sessions;
             best = i;
         }
     }

@@ -39,6 +39,8 @@ struct relay_session {
     uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
     uint8_t tries;
     uint8_t end;            /* enum session_end, once known */
+    uint8_t reason;         /* enum leg_reason: what was wrong with a leg's records */
+    uint8_t alert_sent, alert_received; /* fatal ones; ALERT_NONE */
     uint32_t tried[2];      /* servers already tried (numbers within the upstream, modulo 64) */
     struct timer timer;
 };

@@ -268,6 +268,8 @@ static enum flow_status leg_failed(struct turn *turn, enum relay_side side, cons
     uint32_t index = turn->index;
 
     turn_commit(turn);
+    turn->session->reason = (uint8_t)opened->reason;
+    turn->session->alert_received = opened->peer_alert;
     if (opened->reason == LEG_REASON_PEER_ALERT) {
         session_end(relay, index, side == SIDE_CLIENT ? SESSION_END_PEER_ALERT : SESSION_END_UPSTREAM_PROTOCOL, true);
         return FLOW_DEAD;

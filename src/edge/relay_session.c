@@ -402,6 +402,7 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     session->fds[SIDE_CLIENT] = client_fd;
     session->fds[SIDE_UPSTREAM] = -1;
     session->in_use = true;
+    session->alert_sent = session->alert_received = ALERT_NONE;
     session->readable = session->writable = 1u << SIDE_CLIENT;
     timer_init(&session->timer, on_session_timer, session);
     fill_slot(relay, index, offer);
@@ -572,6 +573,11 @@ static void report_end(struct relay *relay, uint32_t index, enum session_end end
     memcpy(event->client, slot->client_address, sizeof event->client);
     event->client_port = slot->client_port;
     event->reason = (uint8_t)end;
+    event->alert_sent = relay->sessions[index].alert_sent;
+    event->alert_received = relay->sessions[index].alert_received;
+    if (relay->sessions[index].reason != LEG_REASON_NONE)
+        ignore(string_copy(event->detail, sizeof event->detail,
+                           leg_reason_text((enum leg_reason)relay->sessions[index].reason)));
     event->flags = (slot->flags & SLOT_TRACED) != 0 ? EVENT_TRACED : 0;
     event->config = slot->generation.config;
     event->certificate = slot->certificate;
@@ -593,6 +599,7 @@ void session_close(struct relay *relay, uint32_t index, enum session_end end, en
     session->end = (uint8_t)end;
     if (next.client.suite != 0 && alert != ALERT_NONE) {
         leg_alert(&next.client, alert);
+        session->alert_sent = alert == ALERT_CLOSE_NOTIFY ? ALERT_NONE : (uint8_t)alert;
         if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)
             relay->arena.upstream_secrets[index].leg[(slot->current ^ 1) & 1] =
                 relay->arena.upstream_secrets[index].leg[slot->current & 1];

@@ -56,13 +56,14 @@ static uint32_t weight_of(const struct server *server)
     return weight != 0 ? weight : server->conf->weight;
 }
 
-static bool usable(const struct server *server, uint64_t tried)
+/* May a new session go there? `desperate`: servers that refused just now are tried, too. */
+static bool usable(const struct server *server, uint64_t tried, bool desperate)
 {
     const struct board_server *board = board_of(server);
 
     return (tried >> (server->index % 64) & 1) == 0 && server->address.size != 0 &&
            __atomic_load_n(&board->admin, __ATOMIC_RELAXED) == SERVER_READY &&
-           (server->upstream->check_interval == 0 ? server->avoid_until_ns <= loop_now(server->owner->worker->loop)
+           (server->upstream->check_interval == 0 ? desperate || server->avoid_until_ns <= loop_now(server->owner->worker->loop)
                                                   : __atomic_load_n(&board->healthy, __ATOMIC_RELAXED) != 0) &&
            (server->conf->max_connections == 0 ||
             board_server_sessions(server->owner->worker->board, server->number) < server->conf->max_connections);
@@ -86,13 +87,13 @@ static uint64_t hash_score(const struct server *server, const uint8_t client[16]
     return (hash >> 32) * weight_of(server);
 }
 
-static int choose_round_robin(struct server *servers, size_t count, uint64_t tried)
+static int choose_round_robin(struct server *servers, size_t count, uint64_t tried, bool desperate)
 {
     int32_t total = 0;
     int best = -1;
 
     for (size_t i = 0; i < count; i++) {
-        if (!usable(&servers[i], tried))
+        if (!usable(&servers[i], tried, desperate))
             continue;
         int32_t weight = (int32_t)weight_of(&servers[i]);
         servers[i].credit += weight;
@@ -105,7 +106,7 @@ static int choose_round_robin(struct server *servers, size_t count, uint64_t tri
     return best;
 }
 
-int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16], uint64_t tried)
+static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16], uint64_t tried, bool desperate)
 {
     struct server *servers = &upstreams->servers[upstreams->first[upstream]];
     const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
@@ -113,9 +114,9 @@ int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8
     int best = -1;
 
     if (conf->balance == CONF_BALANCE_ROUND_ROBIN)
-        return choose_round_robin(servers, conf->server_count, tried);
+        return choose_round_robin(servers, conf->server_count, tried, desperate);
     for (size_t i = 0; i < conf->server_count; i++) {
-        if (!usable(&servers[i], tried))
+        if (!usable(&servers[i], tried, desperate))
             continue;
         uint64_t score;
         if (conf->balance == CONF_BALANCE_SOURCE_HASH)
@@ -129,6 +130,13 @@ int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8
         }
     }
     return best;
+}
+
+int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16], uint64_t tried)
+{
+    int server = choose(upstreams, upstream, client, tried, false);
+
+    return server >= 0 ? server : choose(upstreams, upstream, client, tried, true);
 }
 
 /* ---- connections ---- */
