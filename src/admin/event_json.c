@@ -52,7 +52,12 @@ static void set_handshake(json_t *object, const struct event *event)
 {
     char number[VIEW_NUMBER_MAX];
 
-    json_set_field(object, "sni", event->server_name, sizeof event->server_name);
+    bool about_certificate =
+        event->type == EVENT_CERTIFICATE_LOADED || event->type == EVENT_CERTIFICATE_REFUSED ||
+        event->type == EVENT_CERTIFICATE_ROLLED_BACK;
+
+    json_set_field(object, about_certificate ? "host" : "sni", event->server_name,
+                   sizeof event->server_name);
     json_set_text(object, "version", view_version_name(event->version, number));
     json_set_text(object, "suite", view_suite_name(event->version, event->suite, number));
     json_set_field(object, "group", event->group, sizeof event->group);
