@@ -49,7 +49,7 @@ static uint64_t next_deadline(struct relay *relay, uint32_t index, enum session_
 {
     const struct conf_listener *listener = listener_of(relay, index);
     const struct slot *slot = &relay->arena.slots[index];
-    uint64_t active_ns = slot->active_s * NS_PER_S;
+    uint64_t active_ns = (slot->active_s + 1ull) * NS_PER_S; /* the second in which the last data moved, to its end */
     uint64_t age = earlier(0, slot->accepted_ns, listener->max_session_age);
     uint64_t idle = earlier(0, active_ns, listener->idle_timeout);
     uint64_t half = slot->state == SESSION_HALF_CLOSED ? earlier(0, active_ns, listener->half_close_timeout) : 0;
@@ -88,6 +88,7 @@ static void on_session_timer(void *context)
     uint32_t index = (uint32_t)(session - relay->sessions);
     enum session_end end;
 
+    relay->now_ns = loop_now(relay->worker.loop);
     switch ((enum session_state)relay->arena.slots[index].state) {
     case SESSION_FREE:
     case SESSION_STATE_COUNT:

@@ -23,17 +23,35 @@
 
 /* ---- telling ---- */
 
-void supervisor_event(struct supervisor *supervisor, enum event_type type, const char *format, ...)
+static void report(struct supervisor *supervisor, enum event_type type, unsigned subject, const char *format,
+                   va_list arguments)
 {
     struct event *event = event_begin(&supervisor->events, type);
-    va_list arguments;
 
     if (event == NULL)
         return;
-    va_start(arguments, format);
+    event->worker = (uint16_t)subject;
     ignore(vsnprintf(event->detail, sizeof event->detail, format, arguments));
-    va_end(arguments);
     event_end(&supervisor->events, type);
+}
+
+void supervisor_event(struct supervisor *supervisor, enum event_type type, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    report(supervisor, type, board_worker_number(PROCESS_SUPERVISOR, 0), format, arguments);
+    va_end(arguments);
+}
+
+/* An event whose subject is another process. */
+static PRINTF_LIKE(3, 4) void process_event(struct process *process, enum event_type type, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    report(process->supervisor, type, process->number, format, arguments);
+    va_end(arguments);
 }
 
 void supervisor_notify(const char *state)
@@ -70,8 +88,7 @@ static void start_process(struct process *process)
     uint64_t tag = (uint64_t)(process - supervisor->processes);
 
     if (spawn_process(process, &error) < 0) {
-        supervisor_event(supervisor, EVENT_WARNING, "%s %u: %s", process_kind_name(process->kind), process->index,
-                         error.message);
+        process_event(process, EVENT_WARNING, "cannot start: %s", error.message);
         if (process->pid > 0)
             kill_process(process); /* its death is noticed as any other */
         else
@@ -80,8 +97,7 @@ static void start_process(struct process *process)
     }
     if (!loop_watch(supervisor->loop, process->channel, LOOP_READ, supervisor->channel_handler, tag))
         kill_process(process);
-    supervisor_event(supervisor, EVENT_PROCESS_STARTED, "%s %u (pid %d)", process_kind_name(process->kind), process->index,
-                     (int)process->pid);
+    process_event(process, EVENT_PROCESS_STARTED, "pid %d", (int)process->pid);
 }
 
 static void on_restart(void *context)
@@ -267,7 +283,7 @@ static void process_died(struct process *process, int status)
     process->stage = PROCESS_ABSENT;
     board->pid = 0;
     if (expected) {
-        supervisor_event(supervisor, EVENT_PROCESS_ENDED, "%s %u stopped", process_kind_name(process->kind), process->index);
+        process_event(process, EVENT_PROCESS_ENDED, "stopped");
         stop_advance(supervisor);
         return;
     }
@@ -281,12 +297,11 @@ static void process_died(struct process *process, int status)
     uint64_t delay = backoff(process, now);
     board_add(&supervisor->board->processes[0].counters[COUNTER_PROCESS_RESTARTS], 1);
     if (process->kind == PROCESS_RELAY && board->sessions != 0)
-        supervisor_event(supervisor, EVENT_PROCESS_ENDED, "%s %u %s; %u sessions went with it; restarting in %llu ms",
-                         process_kind_name(process->kind), process->index, why, board->sessions,
-                         (unsigned long long)(delay / NS_PER_MS));
+        process_event(process, EVENT_PROCESS_ENDED, "%s; %u sessions went with it; restarting in %llu ms", why,
+                      board->sessions, (unsigned long long)(delay / NS_PER_MS));
     else
-        supervisor_event(supervisor, EVENT_PROCESS_ENDED, "%s %u %s; restarting in %llu ms",
-                         process_kind_name(process->kind), process->index, why, (unsigned long long)(delay / NS_PER_MS));
+        process_event(process, EVENT_PROCESS_ENDED, "%s; restarting in %llu ms", why,
+                      (unsigned long long)(delay / NS_PER_MS));
     board->sessions = 0;
     if (supervisor->stop >= STOP_HANDSHAKERS && process->kind != PROCESS_CONTROL)
         stop_advance(supervisor);

@@ -83,7 +83,8 @@ void handshake_sent(struct handshake *handshake, size_t size);
 /* What was negotiated, for events, slots and the PROXY header. Text is static or lives as long as the handshake. */
 struct handshake_facts {
     uint16_t version, suite;
-    const char *suite_name, *version_name, *group, *signature_algorithm;
+    const char *suite_name; /* OpenSSL's: what PROXY headers carry; struct suite has the IANA name */
+    const char *version_name, *group, *signature_algorithm;
     const uint8_t *alpn;
     size_t alpn_size;
     bool resumed, hello_retry;

@@ -107,7 +107,7 @@ void handshake_facts_collect(struct handshake *handshake)
     facts->version = (uint16_t)SSL_version(ssl);
     facts->version_name = version_name(facts->version);
     facts->suite = cipher != NULL ? SSL_CIPHER_get_protocol_id(cipher) : 0;
-    facts->suite_name = cipher != NULL ? SSL_CIPHER_standard_name(cipher) : "none";
+    facts->suite_name = cipher != NULL ? SSL_CIPHER_get_name(cipher) : "none";
     facts->resumed = SSL_session_reused(ssl) == 1;
     facts->hello_retry = handshake->hello_retry;
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_size);
