@@ -59,8 +59,8 @@ def test_relay_killed(shop):
         mark = here.edge.mark()
         here.edge.tolerated = ("killed",)
         os.kill(victim, signal.SIGKILL)
-        here.edge.wait_event("process-ended", since=mark, detail=lambda text: "relay" in text and "signal 9" in text)
-        here.edge.wait_event("process-started", since=mark)
+        here.edge.wait_event("process-ended", since=mark, process="relay/0", detail=lambda text: "signal 9" in text)
+        here.edge.wait_event("process-started", since=mark, process="relay/0")
         survivors = sum(1 for client in held if works(client))
         assert 0 < survivors < 16
         for _ in range(8):
@@ -90,7 +90,7 @@ def test_worker_killed_costs_no_session(shop, kind):
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: replaced(here, kind, victim), 20, f"no new {kind}")
         if kind == "handshaker":
-            here.edge.wait_event("process-ended", since=mark)
+            here.edge.wait_event("process-ended", since=mark, process="handshaker/0")
         for client in held:
             client.exchange("after")
         for _ in range(8):
