@@ -52,9 +52,9 @@ static void set_handshake(json_t *object, const struct event *event)
 {
     char number[VIEW_NUMBER_MAX];
 
-    bool about_certificate =
-        event->type == EVENT_CERTIFICATE_LOADED || event->type == EVENT_CERTIFICATE_REFUSED ||
-        event->type == EVENT_CERTIFICATE_ROLLED_BACK;
+    bool about_certificate = event->type == EVENT_CERTIFICATE_LOADED ||
+                             event->type == EVENT_CERTIFICATE_REFUSED ||
+                             event->type == EVENT_CERTIFICATE_ROLLED_BACK;
 
     json_set_field(object, about_certificate ? "host" : "sni", event->server_name,
                    sizeof event->server_name);
