@@ -10,8 +10,9 @@
 #include "base/string.h"
 
 #define SETTLE_NS (5 * NS_PER_S)
-#define REFUSED_S 60 /* a file that was refused is not read again for so long, unless it changes   \
-                      */
+#define REFUSED_S                                                                                  \
+    60 /* a file that was refused is not read again for so long, unless it changes                 \
+        */
 
 /* Why a file is being read. */
 struct reading {

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/string.h"
 #include "vault/lineage.h"
 
 void managed_start(struct lineage *lineage)
@@ -41,6 +42,17 @@ static int read_pair(struct keypair **ret_pair, int chain_fd, int key_fd, struct
                          key.data != NULL ? strlen(key.data) : 0, error);
 }
 
+/* What cannot be parsed never gets to the pre-flight, but is a finding like any other. */
+static void report_unparsable(struct vault_outcome *outcome)
+{
+    if (error_class(outcome->error.code) != ERROR_CLASS_FINDING)
+        return;
+    outcome->report.count = 1;
+    outcome->report.findings[0].code = outcome->error.code;
+    ignore(string_copy(outcome->report.findings[0].text, sizeof outcome->report.findings[0].text,
+                       outcome->error.message));
+}
+
 void managed_install(struct lineage *lineage, int chain_fd, int key_fd, uint64_t forced,
                      struct command *command)
 {
@@ -48,8 +60,9 @@ void managed_install(struct lineage *lineage, int chain_fd, int key_fd, uint64_t
     struct keypair *pair;
 
     if (read_pair(&pair, chain_fd, key_fd, &outcome.error) != 0) {
-        track_refuse(&lineage->tracks[KEY_TYPE_ECDSA],
-                     &outcome.error); /* of which type it is nobody can tell */
+        report_unparsable(&outcome);
+        /* Nobody can tell of which type it is. */
+        track_refuse(&lineage->tracks[KEY_TYPE_ECDSA], &outcome.error);
         command_report(lineage->vault, command, &outcome);
         return;
     }

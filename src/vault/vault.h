@@ -33,7 +33,8 @@ struct vault_host {
     void *context;
     struct loop *loop;
     int state_folder; /* directory; borrowed */
-    struct board *board; /* where dials are announced, so that they do not count as clients; NULL: nowhere */
+    struct board
+        *board; /* where dials are announced, so that they do not count as clients; NULL: nowhere */
 
     /* Has the supervisor open a configured path, or a file in a configured folder (MESSAGE_OPEN).
      * The answer goes to vault_opened(). False when it cannot be asked; then no answer is expected.
