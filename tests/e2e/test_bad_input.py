@@ -158,7 +158,8 @@ def test_fuzz_corpus(calm):
         settle(here)
         wait_until(lambda: same_descriptors(here.edge.descriptors(), descriptors), 10,
                    lambda: f"{descriptors} became {here.edge.descriptors()}")
-        assert here.edge.pss() - memory < 8192
+        # The address sanitizer holds freed memory back for a while.
+        assert daemon.SANITIZED or here.edge.pss() - memory < 8192
 
 
 def throw(port, data):
