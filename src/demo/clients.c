@@ -10,8 +10,7 @@
 #include "demo/client_session.h"
 
 #define HANDSHAKES_AT_ONCE 32
-#define PROBE_FAST_NS      (10 * NS_PER_MS)  /* while a new certificate is awaited */
-#define PROBE_SLOW_NS      (500 * NS_PER_MS)
+#define PROBE_NS           (25 * NS_PER_MS) /* between new connections that look at the certificate */
 #define FINISH_NS          (3 * NS_PER_S)
 
 struct clients {
@@ -23,7 +22,6 @@ struct clients {
     uint32_t started, standing;
     uint8_t leaf[32];
     bool leaf_known;
-    uint64_t probed_renewal_ns; /* the renewal whose certificate was already seen */
     bool stopping;
 };
 
@@ -73,15 +71,12 @@ static void probe(void *context)
 
 static void probe_again(struct clients *clients)
 {
-    bool awaited = scoreboard_get(&clients->board->renewed_ns) != clients->probed_renewal_ns;
-
     if (!clients->stopping)
-        timer_set(clients->loop, &clients->probe_timer, clock_monotonic_ns() + (awaited ? PROBE_FAST_NS : PROBE_SLOW_NS));
+        timer_set(clients->loop, &clients->probe_timer, clock_monotonic_ns() + PROBE_NS);
 }
 
 static void probed(struct clients *clients, struct client_session *session)
 {
-    uint64_t renewed_ns = scoreboard_get(&clients->board->renewed_ns);
     uint8_t leaf[32];
 
     if (!handshake_peer_fingerprint(session->handshake, leaf)) {
@@ -91,9 +86,8 @@ static void probed(struct clients *clients, struct client_session *session)
         clients->leaf_known = true;
     } else if (memcmp(clients->leaf, leaf, sizeof leaf) != 0) {
         memcpy(clients->leaf, leaf, sizeof leaf);
-        scoreboard_set(&clients->board->seen_delay_ns, clock_monotonic_ns() - renewed_ns);
+        scoreboard_set(&clients->board->seen_delay_ns, clock_monotonic_ns() - scoreboard_get(&clients->board->renewed_ns));
         scoreboard_add(&clients->board->seen, 1);
-        clients->probed_renewal_ns = renewed_ns;
     }
 }
 
