@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/string.h"
 
+#define GIVEN_S     5
 #define RELIST_NS   (100 * NS_PER_MS)
 #define RETRY_NS    (60 * NS_PER_S)
 #define JOURNAL_MAX (64u << 20)
@@ -280,22 +281,50 @@ static const struct folder_entry *usable(const struct folder *folder, const char
     return used != NULL && used->refused_until > vault_now() ? NULL : entry;
 }
 
+/* Strangers may ask for any number of names below a wildcard; its file is not read again for each.
+ * That it was given is forgotten soon, because the handshaker forgets, too. */
+static bool given_already(const struct folder *folder, const struct folder_entry *wildcard,
+                          unsigned handshaker)
+{
+    struct folder_host *used = folder_entry_used(&folder->index, wildcard);
+    int64_t now = vault_now();
+
+    if (used == NULL)
+        return false;
+    if (now < used->given_since || now >= used->given_since + GIVEN_S) {
+        used->given = 0;
+        used->given_since = now;
+    }
+    return (used->given >> handshaker & 1) != 0;
+}
+
+void folder_peer_ended(struct lineage *lineage, unsigned handshaker)
+{
+    struct folder *folder = lineage->folder;
+
+    for (size_t i = 0; folder != NULL && i < folder->index.host_count; i++)
+        folder->index.hosts[i].given &= ~(1ull << handshaker);
+}
+
 void folder_wanted(struct lineage *lineage, unsigned handshaker, const char *name)
 {
     struct folder *folder = lineage->folder;
     const struct folder_entry *entry = NULL;
     char wildcard[HOST_MAX];
     const char *dot = strchr(name, '.');
+    bool given = false;
 
     if (folder == NULL)
         return;
     if (folder_host_valid(name) && name[0] != '*') {
         entry = usable(folder, name);
         if (entry == NULL && dot != NULL &&
-            snprintf(wildcard, sizeof wildcard, "*%s", dot) < (int)sizeof wildcard)
+            snprintf(wildcard, sizeof wildcard, "*%s", dot) < (int)sizeof wildcard) {
             entry = usable(folder, wildcard);
+            given = entry != NULL && given_already(folder, entry, handshaker);
+        }
     }
-    if (entry == NULL || !folder_read(folder, entry, handshaker, name, false))
+    if (entry == NULL || given || !folder_read(folder, entry, handshaker, name, false))
         folder_say_unknown(folder, handshaker, name);
 }
 

@@ -18,6 +18,9 @@ struct folder_host {
     uint16_t key_bits;
     uint32_t next_free; /* only while no entry has this place */
     uint8_t fingerprint[32];
+    /* Wildcards: the handshakers that were given it since then (Unix seconds). */
+    uint64_t given;
+    int64_t given_since;
     int64_t not_before, not_after; /* 0: not read since the start */
     int64_t refused_until; /* Unix seconds: not to be read again before, unless the file changes */
     char *trouble;         /* NULL: none */

@@ -122,6 +122,8 @@ static void take(struct folder *folder, const struct reading *reading, const str
     remember(used, pair);
     if (reading->handshaker != EVERYBODY || !same)
         send_pair(folder, reading, pair, used->version);
+    if (reading->handshaker != EVERYBODY && reading->host[0] == '*')
+        used->given |= 1ull << reading->handshaker;
     if (!same)
         report(folder, EVENT_CERTIFICATE_LOADED, used->version, reading->host,
                keypair_subject(pair));

@@ -182,6 +182,7 @@ void files_fini(struct lineage *lineage);
 /* A folder of many: one file per host (folder.c). */
 void folder_start(struct lineage *lineage);
 void folder_wanted(struct lineage *lineage, unsigned handshaker, const char *name);
+void folder_peer_ended(struct lineage *lineage, unsigned handshaker);
 void folder_renew(struct lineage *lineage, struct command *command);
 /* `event` NULL: the folder itself may be another one now. */
 void folder_event(struct lineage *lineage, const struct inotify_event *event);

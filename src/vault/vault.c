@@ -392,8 +392,10 @@ void vault_peer_ended(struct vault *vault, unsigned handshaker)
     if (handshaker >= BOARD_WORKERS_MAX)
         return;
     vault->connected &= ~(1ull << handshaker);
-    for (size_t i = 0; i < vault->lineage_count; i++)
+    for (size_t i = 0; i < vault->lineage_count; i++) {
         rollout_peer_ended(&vault->lineages[i], handshaker);
+        folder_peer_ended(&vault->lineages[i], handshaker);
+    }
 }
 
 void vault_certificate_live(struct vault *vault, unsigned handshaker,

@@ -5,13 +5,14 @@ import datetime
 import os
 import signal
 import ssl
+import statistics
 import time
 
 import pytest
 
 import clients
 import pki
-from daemon import START_TIMEOUT, free_port, wait_until
+from daemon import SANITIZED, START_TIMEOUT, free_port, wait_until
 
 NAME = clients.NAME
 DAY = datetime.timedelta(days=1)
@@ -74,14 +75,14 @@ def configured(start, folder, server):
 def test_replaced_under_live_sessions(shop):
     """New handshakes see the new certificate within 100 ms; a live session notices nothing, and says which one it has."""
     here = shop()
+    took = []
     with here.client() as old:
         for version in range(2, 6):
             old.exchange()
-            pair = here.replace()
-            took = time_until_shown(here, pair)
-            assert took < 0.5, took  # 100 ms, were the machine not busy with a Python client and its handshakes
+            took.append(time_until_shown(here, here.replace()))
             served(here.edge, version)
             old.exchange()
+        assert statistics.median(took) < (1 if SANITIZED else 0.1), took
         sessions = here.edge.lines("sessions")
         assert [session["certificate_version"] for session in sessions] == [1]
         loaded = here.edge.events_named("certificate-loaded")
@@ -436,7 +437,7 @@ def test_hundred_thousand_names(many, authority):
     before = edge.pss("control", "handshaker")
     begin = time.monotonic()
     restart(edge)
-    assert time.monotonic() - begin < (20 if "HOLDFAST_SANITIZED" in os.environ else 2)
+    assert time.monotonic() - begin < (20 if SANITIZED else 2)
     assert before < 100_000  # KiB: well below 1 KiB for each of them, all processes together
     assert clients.leaf(port, authority.root_path, name="host-77777.test") == pair.fingerprint
     entry = entries(edge, "many")[0]

@@ -97,6 +97,19 @@ static void test_wanted(void **state)
     assert_string_equal(fake.handshakers[0].last_name, "*.example.org");
     assert_string_equal(fake.handshakers[0].last_unknown,
                         "a.example.org"); /* it has no file of its own */
+    /* Asked for under many names, the wildcard's file is not read for each. */
+    opens = fake.opens;
+    for (unsigned i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "x%u.example.org", i);
+        want(&fake, name);
+    }
+    assert_in_range(fake.opens - opens, 0, 1);
+    vault_peer_started(fake.vault, 0); /* a new one has nothing */
+    want(&fake, "b.example.org");
+    fake_run(&fake, 20);
+    assert_string_equal(fake.handshakers[0].last_unknown, "b.example.org");
+    assert_true(fake.opens > opens);
     /* What is not there, or is no name, is unknown without a look at the disk. */
     static const char *const unknown[] = {"nobody.example",
                                           "a.b.example.org",
