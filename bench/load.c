@@ -23,6 +23,7 @@
 #define READ_SIZE      (256u << 10)
 #define EVENTS         256
 #define WARM_UP        64u
+#define AT_ONCE        64u /* handshakes under way before idle sessions are opened; half as many while they are */
 
 enum measure { FULL, RESUMED, KEEPALIVE, BULK, IDLE };
 
@@ -148,7 +149,7 @@ static bool step_request(struct connection *connection)
 static bool connection_answered(struct connection *connection)
 {
     bool keeps_open =
-        options.measure == KEEPALIVE || options.measure == BULK || options.measure == IDLE;
+        options.measure == KEEPALIVE || options.measure == BULK || (options.measure == IDLE && !priming);
 
     if (keeps_open) {
         finished++;
@@ -256,16 +257,14 @@ static void run_connections(unsigned count, unsigned at_once)
     }
 }
 
-/* Opens `count` connections from place `first` on, with one request each, and leaves them open. */
-static void open_resting(unsigned first, unsigned count)
+/* Opens `count` connections with one request each, and leaves them open. */
+static void open_resting(unsigned count)
 {
-    const unsigned at_once = 64;
-
     to_start = 0;
     finished = 0;
     for (unsigned i = 0; i < count; i++) {
-        connection_open(&connections[first + i]);
-        while (i + 1 - finished >= at_once)
+        connection_open(&connections[i]);
+        while (i + 1 - finished >= AT_ONCE / 2)
             wait_events();
     }
     while (finished < count)
@@ -307,15 +306,14 @@ static void prepare(void)
         break;
     case KEEPALIVE:
     case BULK:
-        open_resting(0, options.connections);
+        open_resting(options.connections);
         break;
     case FULL:
         run_connections(WARM_UP, options.connections);
         break;
     case IDLE:
-        open_resting(options.connections, WARM_UP);
-        for (unsigned i = 0; i < WARM_UP; i++)
-            connection_close(&connections[options.connections + i]);
+        /* What grows with the handshakes under way at once has grown, and does not count as the sessions'. */
+        run_connections(4 * AT_ONCE, AT_ONCE);
         break;
     }
     priming = false;
@@ -335,7 +333,7 @@ static uint64_t measure(void)
         run_requests(options.count);
         break;
     case IDLE:
-        open_resting(0, options.connections);
+        open_resting(options.connections);
         break;
     }
     return client_now() - start;
@@ -370,7 +368,7 @@ int main(int argc, char **argv)
     client_begin(options.seconds);
     request_length = (size_t)snprintf(request, sizeof(request), "GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
                                       options.measure == BULK ? "10m" : "s");
-    connection_count = options.connections + WARM_UP;
+    connection_count = options.connections > AT_ONCE ? options.connections : AT_ONCE;
     connections = calloc(connection_count, sizeof(*connections));
     epoll = epoll_create1(EPOLL_CLOEXEC);
     if (!connections || epoll < 0)

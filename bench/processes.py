@@ -88,11 +88,13 @@ class Program:
         return total / TICKS
 
     def pss_bytes(self):
+        """Anonymous and shared memory. Mapped files are left out: sessions do not add to them, but the share of a library
+        that counts as ours changes whenever any other program that uses it starts or ends."""
         total = 0
         for pid in self.processes():
             try:
                 with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-                    total += sum(int(line.split()[1]) for line in file if line.startswith("Pss:"))
+                    total += sum(int(line.split()[1]) for line in file if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
             except OSError:
                 continue
         return total * 1024

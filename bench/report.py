@@ -145,8 +145,9 @@ def write_results(path, table, contestants, versions, arguments, suite):
 * CPU is user and system time of all processes of the contestant (`/proc/PID/stat`), children included. Full and
   resumed: 16 connections at a time, each one request of 100 bytes and a clean end. Keep-alive: 32 connections, closed loop.
   Large responses: 4 connections, 10 MB each.
-* Memory is the growth of Pss of all processes of the contestant over 3,000 sessions that have made one request each; all
-  serve another one afterwards.
+* Memory is the growth of Pss (without mapped files) of all processes of the contestant over 3,000 sessions that have made
+  one request each, after a warm-up with more handshakes at once than later; all sessions serve another request
+  afterwards.
 * Latency is that of a request of 100 bytes every 3 ms on one established session, client and upstream at real-time
   priority, while others open {arguments.rate} connections a second with full handshakes, in open loop with exponential gaps.
 
