@@ -228,7 +228,8 @@ def leaf(port, root=None, name=NAME, **options):
 
 
 def s_client(port, *options, text=b"", timeout=20, name=NAME, until=None):
-    """Runs openssl s_client to its end with `text` as input; returns its whole output."""
+    """Runs openssl s_client with `text` as input, to its own end or until its output holds `until` (bytes, or a function of the
+    output); returns the whole output."""
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options]
     if name and "-noservername" not in options:
         command += ["-servername", name]
@@ -242,7 +243,8 @@ def s_client(port, *options, text=b"", timeout=20, name=NAME, until=None):
             process.stdin.write(text)
             process.stdin.flush()
             output = b""
-            while until not in output:
+            found = until if callable(until) else lambda output: until in output
+            while not found(output):
                 piece = os.read(process.stdout.fileno(), 65536)
                 if not piece:
                     break
