@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,22 +16,13 @@ import daemon  # noqa: E402
 import pki  # noqa: E402
 import servers  # noqa: E402
 
-FULL = os.environ.get("HOLDFAST_FULL") == "1"
+FULL = os.environ.get("HOLDFAST_FULL") == "1"  # long versions of tests
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "full: long version of a test; runs with HOLDFAST_FULL=1")
+def pytest_configure():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def pytest_collection_modifyitems(items):
-    if FULL:
-        return
-    for item in items:
-        if item.get_closest_marker("full"):
-            item.add_marker(pytest.mark.skip(reason="long; set HOLDFAST_FULL=1"))
 
 
 def pytest_report_header():
@@ -183,7 +173,3 @@ def need(program):
 @pytest.fixture(name="need")
 def need_fixture():
     return need
-
-
-def run(*command, **options):
-    return subprocess.run([str(part) for part in command], capture_output=True, check=False, **options)
