@@ -1,4 +1,5 @@
-/* Hand-over to relays. Credits are two counters on the board: what a relay has granted this handshaker and what was sent. */
+/* Hand-over to relays. Credits are two counters on the board: what a relay has granted this handshaker and what was sent. The latter is
+ * raised after the send, so that sessions lost with a handshaker use up no credit. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -11,7 +12,10 @@ static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
         &handshaker->worker.board->processes[board_worker_number(PROCESS_RELAY, relay)];
     uint64_t granted = __atomic_load_n(&peer->credits[handshaker->worker.setup.index], __ATOMIC_RELAXED);
 
-    return handshaker->relays[relay].fd < 0 ? 0 : (int64_t)(granted - handshaker->relays[relay].sent);
+    const struct relay_channel *channel = &handshaker->relays[relay];
+    size_t batched = channel->batch == NULL ? 0 : channel->batch->count;
+
+    return channel->fd < 0 ? 0 : (int64_t)(granted - channel->sent - batched);
 }
 
 int64_t dispatch_credits(const struct handshaker *handshaker)
@@ -46,6 +50,8 @@ static bool send_batch(struct handshaker *handshaker, unsigned relay)
     switch (channel_send(channel->fd, MESSAGE_SESSIONS, batch->body, batch->size, batch->fds, batch->count)) {
     case CHANNEL_DONE:
         worker_count(&handshaker->worker, COUNTER_HANDED_OVER, batch->count);
+        channel->sent += batch->count;
+        __atomic_store_n(&handshaker->worker.self->credits[relay], channel->sent, __ATOMIC_RELAXED);
         close_batch(handshaker, relay);
         if (channel->blocked)
             channel->blocked = !loop_change(handshaker->worker.loop, channel->fd, LOOP_READ, handshaker->relay_handler, relay);
@@ -95,10 +101,7 @@ void dispatch_session(struct handshaker *handshaker, const struct session_offer 
          (!send_batch(handshaker, relay) || !offer_append(channel->batch, offer, preamble, surplus, fd)))) {
         worker_warn(&handshaker->worker, "no relay could take a session; it was closed");
         ignore(close(fd));
-        return;
     }
-    channel->sent++;
-    __atomic_store_n(&handshaker->worker.self->credits[relay], channel->sent, __ATOMIC_RELAXED);
 }
 
 void dispatch_flush(struct handshaker *handshaker)

@@ -260,6 +260,7 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct m
     it->fd = fd;
     it->reply.slot = body->slot;
     it->reply.serial = body->serial;
+    it->reply.server = body->server;
     timer_init(&it->timer, on_timeout, it);
     it->handshake = client == NULL ? NULL : handshake_new_client(client, server_name(handshaker, body));
     if (it->handshake == NULL) {

@@ -201,13 +201,19 @@ static void on_go(void *context)
         worker_ready(&handshaker->worker);
 }
 
+/* Handshakes that are not done by now will not be. */
+static void on_stop_deadline(void *context)
+{
+    loop_stop(((struct handshaker *)context)->worker.loop, 0);
+}
+
 static void on_stop(void *context, uint64_t deadline_ns)
 {
     struct handshaker *handshaker = context;
-    (void)deadline_ns;
 
     handshaker->stopping = true;
     acceptor_update(handshaker);
+    timer_set(handshaker->worker.loop, &handshaker->stop, deadline_ns);
 }
 
 static void on_orphaned(void *context)
@@ -237,6 +243,7 @@ static bool handshaker_init(struct handshaker *handshaker)
     handshaker->relay_handler = loop_handler(loop, on_relay, handshaker);
     handshaker->control_handler = loop_handler(loop, on_control, handshaker);
     timer_init(&handshaker->resume, on_resume, handshaker);
+    timer_init(&handshaker->stop, on_stop_deadline, handshaker);
     handshaker->crypto = record_crypto_new();
     handshaker->certificates = certificates_new(&handshaker->worker, want_certificate, handshaker);
     handshaker->encryptor = encryptor_new(handshaker);
@@ -274,5 +281,7 @@ int handshaker_main(int channel_fd)
         ignore(fprintf(stderr, "handshaker: %s\n", error.message));
         return error_exit_code(&error);
     }
-    return worker_run(&handshaker.worker);
+    int code = worker_run(&handshaker.worker);
+    certificates_free(handshaker.certificates); /* private keys are wiped */
+    return code;
 }

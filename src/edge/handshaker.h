@@ -45,7 +45,7 @@ struct handshaker {
     struct connection *graveyard;   /* closed in this batch */
     uint32_t under_way;
     bool certificates_complete, go, stopping, paused;
-    struct timer resume;
+    struct timer resume, stop;
     uint64_t pause_reported_ns;
     bool report_resume;
     struct encryptor *encryptor;

@@ -15,23 +15,51 @@
 
 #define TURN_BYTES_MAX  (BLOCK_SIZE << BLOCK_ORDER_MAX)
 #define TURN_BYTES_MIN  65536u
-#define WINDOW_MAX      256u /* sessions a handshaker may send ahead */
 
 /* ---- credits ---- */
 
-/* Grants each handshaker a window of sessions, as far as slots are free. */
+/* Sessions that a handshaker has sent here so far. */
+static uint64_t sent_by(const struct relay *relay, unsigned handshaker)
+{
+    const struct board_process *peer = &relay->worker.board->processes[board_worker_number(PROCESS_HANDSHAKER, handshaker)];
+
+    return __atomic_load_n(&peer->credits[relay->worker.setup.index], __ATOMIC_RELAXED);
+}
+
+/* Sessions that a handshaker may still send. (One that met a dead relay's successor may have sent more than was granted.) */
+static uint64_t outstanding(const struct relay *relay, unsigned handshaker)
+{
+    uint64_t granted = relay->worker.self->credits[handshaker], received = relay->received[handshaker];
+
+    return granted > received ? granted - received : 0;
+}
+
+/* Grants each handshaker an equal share of the free slots: it may have as many handshakes under way, so a small window would let a few
+ * slow clients stop all accepting. What was granted cannot be taken back, and all grants together never exceed the free slots. */
 static void grant(struct relay *relay)
 {
     unsigned workers = relay->worker.setup.workers;
-    uint32_t share = relay->stopping ? 0 : relay->free_count / workers;
-    uint32_t window = share < WINDOW_MAX ? share : WINDOW_MAX;
+    uint64_t share = (relay->free_count + workers - 1) / workers;
+    uint64_t left = relay->stopping ? 0 : relay->free_count;
 
-    for (unsigned i = 0; i < workers; i++) {
-        uint64_t granted = relay->received[i] + window;
-        /* What was granted cannot be taken back. */
-        if (granted > relay->worker.self->credits[i])
-            __atomic_store_n(&relay->worker.self->credits[i], granted, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < workers; i++)
+        left -= outstanding(relay, i) < left ? outstanding(relay, i) : left;
+    for (unsigned i = 0; i < workers && left != 0; i++) {
+        uint64_t have = outstanding(relay, i);
+        uint64_t more = have >= share ? 0 : share - have < left ? share - have : left;
+        if (more == 0)
+            continue;
+        __atomic_store_n(&relay->worker.self->credits[i], relay->received[i] + have + more, __ATOMIC_RELAXED);
+        left -= more;
     }
+}
+
+/* Sessions that a handshaker has sent and that are not in its queue any more were lost on the way (with a handshaker that died, or for want
+ * of descriptors): what they used of the window comes back. `sent` was read before the queue was found empty. */
+static void settle(struct relay *relay, unsigned handshaker, uint64_t sent)
+{
+    if (relay->received[handshaker] < sent)
+        relay->received[handshaker] = sent;
 }
 
 /* ---- handshakers ---- */
@@ -60,6 +88,7 @@ static void on_handshaker_message(struct relay *relay, unsigned handshaker, stru
 {
     if (message->type == MESSAGE_SESSIONS) {
         take_sessions(relay, handshaker, message);
+        secret_wipe(message->body, message->size);
     } else if (message->type == MESSAGE_ENCRYPTED && message->size >= sizeof(struct message_encrypted)) {
         const struct message_encrypted *body = (const void *)message->body;
         if (body->surplus_size == message->size - sizeof *body)
@@ -76,17 +105,23 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
     (void)events;
 
     relay->now_ns = loop_now(relay->worker.loop);
+    uint64_t sent = sent_by(relay, handshaker);
     for (unsigned i = 0; i < 8; i++) { /* level-triggered: the rest comes with the next batch */
-        enum channel_result result = channel_receive(relay->handshakers[handshaker], message);
-        if (result == CHANNEL_FULL)
+        switch (channel_receive(relay->handshakers[handshaker], message)) {
+        case CHANNEL_DONE:
+            on_handshaker_message(relay, handshaker, message);
+            message_fini(message);
+            break;
+        case CHANNEL_FULL:
+            settle(relay, handshaker, sent);
             return;
-        if (result != CHANNEL_DONE) {
-            worker_warn(&relay->worker, "channel to handshaker %u broke", handshaker);
+        case CHANNEL_BAD: /* as when descriptors have run out */
+            worker_warn(&relay->worker, "a message from handshaker %u came incomplete and was dropped", handshaker);
+            break;
+        case CHANNEL_CLOSED:
             loop_unwatch(relay->worker.loop, relay->handshakers[handshaker]);
             return;
         }
-        on_handshaker_message(relay, handshaker, message);
-        message_fini(message);
     }
 }
 
@@ -111,17 +146,16 @@ static void run_ready(struct relay *relay)
     relay->turn_bytes = count <= 1 ? TURN_BYTES_MAX : TURN_BYTES_MAX / count;
     if (relay->turn_bytes < TURN_BYTES_MIN)
         relay->turn_bytes = TURN_BYTES_MIN;
-    relay->starved = 0;
     while (count-- > 0 && relay->ready_first != UINT32_MAX) {
         uint32_t index = relay->ready_first;
         struct relay_session *session = &relay->sessions[index];
         relay->ready_first = session->next_ready;
         relay->ready_count--;
         session->queued = false;
-        if (!session->in_use)
-            relay->free_slots[relay->free_count++] = index;
-        else
+        if (session->in_use)
             session_event(relay, index, SIDE_CLIENT, 0);
+        else if (!session->waiting)
+            relay->free_slots[relay->free_count++] = index;
     }
 }
 
@@ -132,6 +166,7 @@ static void after_batch(void *context)
     relay->now_ns = loop_now(relay->worker.loop);
     if (relay->ready_first != UINT32_MAX)
         run_ready(relay);
+    memory_wake(relay);
     grant(relay);
 }
 
@@ -210,6 +245,7 @@ static void housekeeping(void *context)
             relay->stop_deadline_ns = UINT64_MAX; /* the rest ends by the time-out of closing sessions */
         }
     }
+    relay->memory_returned = true; /* whatever was missed: who waits for memory tries again once a second */
     if (relay->ready_first == UINT32_MAX)
         blocks_trim(relay->blocks);
     timer_set(relay->worker.loop, &relay->housekeeping, relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : NS_PER_S));
@@ -294,7 +330,7 @@ static bool relay_init(struct relay *relay)
         return false;
     for (uint32_t i = setup->slot_capacity; i > 0; i--)
         relay->free_slots[relay->free_count++] = i - 1;
-    relay->ready_first = relay->ready_last = UINT32_MAX;
+    relay->ready_first = relay->ready_last = relay->waiting_first = relay->waiting_last = UINT32_MAX;
     relay->turn_bytes = TURN_BYTES_MAX;
     relay->side_handler = loop_handler(relay->worker.loop, on_side, relay);
     relay->channel_handler = loop_handler(relay->worker.loop, on_channel, relay);
@@ -302,9 +338,7 @@ static bool relay_init(struct relay *relay)
     timer_init(&relay->housekeeping, housekeeping, relay);
     /* A successor takes up the count where the dead relay's handshakers are. */
     for (unsigned i = 0; i < setup->workers; i++) {
-        const struct board_process *peer =
-            &relay->worker.board->processes[board_worker_number(PROCESS_HANDSHAKER, i)];
-        relay->received[i] = __atomic_load_n(&peer->credits[setup->index], __ATOMIC_RELAXED);
+        relay->received[i] = sent_by(relay, i);
         relay->worker.self->credits[i] = relay->received[i];
     }
     relay->worker.self->sessions = 0;

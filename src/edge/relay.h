@@ -3,6 +3,7 @@
  *   relay.c          the process: set-up, offers from handshakers, messages, drain, housekeeping
  *   relay_session.c  life of a session: open, connect, states, end
  *   relay_flow.c     the data path, written once for both directions
+ *   relay_memory.c   buffer memory, and what happens when it runs short
  *   upstreams.c      which server; health
  *
  * A session's durable state is its slot (session/slot.h); what can be found again from the kernel or is mere bookkeeping stands in
@@ -28,10 +29,13 @@ struct relay_session {
     uint32_t input_size[FLOW_COUNT]; /* unprocessed bytes in the input run */
     uint32_t written[FLOW_COUNT];    /* of the output run */
     uint32_t next_ready;             /* in the list of sessions with work left over */
+    uint32_t next_waiting;           /* in the list of sessions that wait for memory */
     uint8_t readable;  /* bit per side: reading may succeed */
     uint8_t writable;
     uint8_t hung_up;   /* end of stream is there or on its way: read until it is seen */
+    uint8_t broken;    /* bit per side: its connection broke, which a write learnt of; no orderly end can follow */
     bool queued : 1;    /* in the ready list */
+    bool waiting : 1;   /* in the list of those that wait for memory */
     bool in_use : 1;
     uint8_t discard;   /* bit per flow: the sink is broken, what still comes is thrown away */
     bool linger : 1;    /* closing: waiting for the client's end of stream */
@@ -65,7 +69,8 @@ struct relay {
     uint64_t now_ns;
     bool stopping;
     uint64_t stop_deadline_ns;
-    uint32_t starved;               /* sessions waiting for buffer memory */
+    uint32_t waiting_first, waiting_last; /* sessions waiting for buffer memory */
+    bool memory_returned;           /* some was given back since the last session had to wait */
 };
 
 /* ---- relay_session.c ---- */
@@ -96,7 +101,23 @@ void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side);
 /* Puts bytes that came with the hand-over into a run: as input (ciphertext read) or output (preamble). */
 bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size);
 bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size);
-/* Writes what stands in the output run; false when it must wait or failed (see `ret_failed`). */
+/* Writes what stands in the output run; false when it must wait or failed (see `ret_failed`). While the session is still connecting the
+ * run is kept: the next server needs the preamble, too. */
 bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *ret_failed);
 /* Releases the runs of both directions. */
 void flow_drop(struct relay *relay, uint32_t index);
+
+/* ---- relay_memory.c ---- */
+
+/* A run of 2^order blocks, or a smaller one, down to 2^least, when memory is short. */
+bool memory_take(struct relay *relay, unsigned order, unsigned least, uint32_t *ret_run, uint8_t *ret_order);
+void memory_give(struct relay *relay, uint32_t run, unsigned order);
+/* While memory is short: can what is written to this side leave at once? Else room will be announced by an event. */
+bool memory_allows_write(struct relay *relay, struct relay_session *session, enum relay_side sink);
+/* While memory is short: can what is read from this side leave again at once? `records`: it comes in TLS records, which must be whole. Else
+ * an event will tell. */
+bool memory_allows_read(struct relay *relay, struct relay_session *session, enum relay_side source, bool records);
+/* The session goes on when memory was given back. */
+void memory_await(struct relay *relay, uint32_t index);
+/* Queues sessions that wait, if memory was given back. */
+void memory_wake(struct relay *relay);

@@ -93,30 +93,12 @@ static unsigned order_for(size_t size)
     return order;
 }
 
-/* Under memory pressure a smaller run does, too, down to 2^least blocks. */
-static bool take_run(struct turn *turn, unsigned order, unsigned least, uint32_t *ret_run, uint8_t *ret_order)
-{
-    for (;;) {
-        uint32_t run = blocks_take(turn->relay->blocks, order);
-        if (run != BLOCK_NONE) {
-            *ret_run = run;
-            *ret_order = (uint8_t)order;
-            return true;
-        }
-        if (order <= least)
-            break;
-        order--;
-    }
-    worker_count(&turn->relay->worker, COUNTER_BUFFER_EXHAUSTED, 1);
-    return false;
-}
-
 static void release_input(struct turn *turn)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
     if (flow->input == BLOCK_NONE)
         return;
-    blocks_give(turn->relay->blocks, flow->input, flow->input_order);
+    memory_give(turn->relay, flow->input, flow->input_order);
     flow->input = BLOCK_NONE;
     flow->input_offset = 0;
     turn->dirty = true;
@@ -129,7 +111,7 @@ static void release_output(struct turn *turn, unsigned direction)
     flow->output_size = 0;
     turn->session->written[direction] = 0;
     if (flow->output != BLOCK_NONE)
-        blocks_give(turn->relay->blocks, flow->output, flow->output_order);
+        memory_give(turn->relay, flow->output, flow->output_order);
     flow->output = BLOCK_NONE;
     turn->dirty = true;
 }
@@ -153,8 +135,8 @@ static void shrink_output(struct turn *turn, unsigned direction)
 
     if (rest + LEG_OWED_MAX > HELD_MAX || order >= flow->output_order)
         return;
-    uint32_t run = blocks_take(turn->relay->blocks, order);
-    if (run == BLOCK_NONE)
+    uint32_t run;
+    if (!memory_take(turn->relay, order, order, &run, &order))
         return;
     memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->output) + written, rest);
     uint32_t old = flow->output;
@@ -165,11 +147,11 @@ static void shrink_output(struct turn *turn, unsigned direction)
     flow->output_size = rest;
     turn->session->written[direction] = 0;
     turn_commit(turn);
-    blocks_give(turn->relay->blocks, old, old_order);
+    memory_give(turn->relay, old, old_order);
 }
 
 /* Writes the (committed) output run of a direction. */
-static enum write_result write_output(struct turn *turn, unsigned direction)
+static enum write_result write_run(struct turn *turn, unsigned direction)
 {
     struct relay_session *session = turn->session;
     struct flow *flow = &turn->next.flows[direction];
@@ -185,8 +167,11 @@ static enum write_result write_output(struct turn *turn, unsigned direction)
         ssize_t sent = send(session->fds[sink], from, size, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
-        if (sent < 0 && errno != EAGAIN)
+        if (sent < 0 && errno != EAGAIN) {
+            if (errno != EPIPE) /* which leaves the other direction whole */
+                session->broken |= (uint8_t)(1u << sink);
             return WRITE_BROKEN;
+        }
         if (sent > 0) {
             session->written[direction] += (uint32_t)sent;
             count_written(turn, direction, (size_t)sent);
@@ -198,26 +183,36 @@ static enum write_result write_output(struct turn *turn, unsigned direction)
             return WRITE_WAIT;
         }
     }
-    if (flow->output != BLOCK_NONE)
-        release_output(turn, direction);
     return WRITE_DONE;
+}
+
+static enum write_result write_output(struct turn *turn, unsigned direction)
+{
+    enum write_result result = write_run(turn, direction);
+
+    if (result == WRITE_DONE && turn->next.flows[direction].output != BLOCK_NONE)
+        release_output(turn, direction);
+    return result;
 }
 
 /* ---- what a leg owes ---- */
 
-static void append_owed(struct turn *turn, enum relay_side side)
+/* False when it could not be done now for want of memory. */
+static bool append_owed(struct turn *turn, enum relay_side side)
 {
     unsigned direction = side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP;
     struct leg *leg = leg_of(turn, side);
     struct flow *flow = &turn->next.flows[direction];
 
     if (leg == NULL || !leg_owes(leg))
-        return;
+        return true;
     if (flow->output == BLOCK_NONE) {
-        if (!take_run(turn, 0, 0, &flow->output, &flow->output_order))
-            return;
+        if (!memory_allows_write(turn->relay, turn->session, side))
+            return true; /* as soon as there is room */
+        if (!memory_take(turn->relay, 0, 0, &flow->output, &flow->output_order))
+            return false;
     } else if (flow->output_size + LEG_OWED_MAX > run_size(flow->output_order)) {
-        return; /* after the next write */
+        return true; /* after the next write */
     }
     bool update = leg->update_owed;
     size_t size = leg_seal_owed(turn->relay->crypto, leg, keys_of(turn, side),
@@ -226,13 +221,15 @@ static void append_owed(struct turn *turn, enum relay_side side)
     if (update && size != 0)
         worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_SENT, 1);
     turn_commit(turn);
+    return true;
 }
 
 void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side)
 {
     struct turn turn;
     turn_begin(&turn, relay, index, side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP);
-    append_owed(&turn, side);
+    if (!append_owed(&turn, side))
+        memory_await(relay, index);
 }
 
 /* ---- ends of streams ---- */
@@ -247,9 +244,10 @@ static enum write_result pass_end(struct turn *turn)
 
     if (leg != NULL && !leg->close_sent) {
         leg_alert(leg, ALERT_CLOSE_NOTIFY);
-        append_owed(turn, sink);
+        if (!append_owed(turn, sink))
+            memory_await(turn->relay, turn->index);
         if (!leg->close_sent)
-            return WRITE_WAIT; /* no room for the alert now; memory will come back */
+            return WRITE_WAIT;
         enum write_result result = write_output(turn, direction);
         if (result != WRITE_DONE)
             return result;
@@ -290,29 +288,20 @@ static void count_opened(struct turn *turn, const struct leg_opened *opened)
         worker_count(&turn->relay->worker, COUNTER_RENEGOTIATIONS_REFUSED, opened->renegotiations);
 }
 
-/* Seals `size` bytes of plaintext into a fresh output run. */
-static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input, size_t size)
-{
-    struct flow *flow = &turn->next.flows[turn->direction];
-    size_t needed = leg_sealed_size(leg, size) + LEG_OWED_MAX;
-
-    if (flow->output == BLOCK_NONE &&
-        !take_run(turn, order_for(needed), order_for(needed), &flow->output, &flow->output_order))
-        return false;
-    if (run_size(flow->output_order) < needed)
-        return false;
-    size_t sealed = leg_seal(turn->relay->crypto, leg, keys_of(turn, sink_side(turn->direction)), input, size,
-                             block_memory(&turn->relay->arena, flow->output));
-    flow->output_size = (uint32_t)sealed;
-    return sealed != 0;
-}
-
 /* Largest plaintext whose seal fits a run of this order together with what the leg may owe. */
 static size_t seal_capacity(const struct leg *leg, unsigned order)
 {
     size_t room = run_size(order) - LEG_OWED_MAX;
     size_t overhead = leg_sealed_size(leg, room) - room;
     return room - overhead;
+}
+
+static unsigned order_for_seal(const struct leg *leg, size_t size)
+{
+    unsigned order = 0;
+    while (order < BLOCK_ORDER_MAX && seal_capacity(leg, order) < size)
+        order++;
+    return order;
 }
 
 static void consume_input(struct turn *turn, size_t size)
@@ -324,20 +313,21 @@ static void consume_input(struct turn *turn, size_t size)
     turn->dirty = true;
 }
 
-/* Forgets what was not committed and gives back an output run taken for it: the records are opened and sealed again when there is
- * memory. (Nothing sealed has left the process.) */
-static void abandon(struct turn *turn)
-{
-    struct flow tried = turn->next.flows[turn->direction];
-    uint64_t moved = turn->moved;
-
-    turn_begin(turn, turn->relay, turn->index, turn->direction);
-    if (turn->next.flows[turn->direction].output == BLOCK_NONE && tried.output != BLOCK_NONE)
-        blocks_give(turn->relay->blocks, tried.output, tried.output_order);
-    turn->moved = moved;
-}
-
 enum transform_result { TRANSFORM_NOTHING, TRANSFORM_OUTPUT, TRANSFORM_STARVED, TRANSFORM_DEAD };
+
+/* Seals into the output run. A failure here is one of the library or of a session that wore out its sequence numbers. */
+static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input, size_t size)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+
+    flow->output_size = (uint32_t)leg_seal(turn->relay->crypto, leg, keys_of(turn, sink_side(turn->direction)), input, size,
+                                           block_memory(&turn->relay->arena, flow->output));
+    if (flow->output_size != 0)
+        return true;
+    turn_commit(turn); /* the run is the session's, which gives it back */
+    session_end(turn->relay, turn->index, SESSION_END_INTERNAL, true);
+    return false;
+}
 
 /* TLS source: opens what is complete. Plaintext goes to the output run, or through scratch memory into the sink's records. */
 static enum transform_result open_input(struct turn *turn, struct leg *source)
@@ -347,28 +337,24 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     enum relay_side side = source_side(turn->direction);
     struct leg *sink = leg_of(turn, sink_side(turn->direction));
     uint32_t size = turn->session->input_size[turn->direction];
+    uint32_t record = size < RECORD_WIRE_MAX_TLS12 ? size : RECORD_WIRE_MAX_TLS12; /* one must fit */
     const uint8_t *input = block_memory(&relay->arena, flow->input) + flow->input_offset;
+    unsigned order = sink == NULL ? order_for(size) : order_for_seal(sink, size);
+    unsigned least = sink == NULL ? order_for(record) : order_for_seal(sink, record);
     struct leg_opened opened;
-    uint8_t *output = relay->scratch;
-    size_t room = relay->scratch_size;
 
-    if (sink == NULL) {
-        if (flow->output == BLOCK_NONE &&
-            !take_run(turn, order_for(size), order_for(size < RECORD_WIRE_MAX_TLS12 ? size : RECORD_WIRE_MAX_TLS12),
-                      &flow->output, &flow->output_order))
-            return TRANSFORM_STARVED;
-        output = block_memory(&relay->arena, flow->output);
-        room = run_size(flow->output_order);
-    }
+    if (flow->output == BLOCK_NONE && !memory_take(relay, order, least, &flow->output, &flow->output_order))
+        return TRANSFORM_STARVED;
+    turn->dirty = true;
+    uint8_t *output = sink == NULL ? block_memory(&relay->arena, flow->output) : relay->scratch;
+    size_t room = sink == NULL ? run_size(flow->output_order) : seal_capacity(sink, flow->output_order);
     enum leg_event event = leg_open(relay->crypto, source, keys_of(turn, side), input, size, output, room,
                                     relay->now_ns / NS_PER_S, &opened);
     count_opened(turn, &opened);
-    if (sink == NULL) {
+    if (sink == NULL)
         flow->output_size = (uint32_t)opened.produced;
-    } else if (opened.produced != 0 && !seal_output(turn, sink, output, opened.produced)) {
-        abandon(turn);
-        return TRANSFORM_STARVED;
-    }
+    else if (opened.produced != 0 && !seal_output(turn, sink, output, opened.produced))
+        return TRANSFORM_DEAD;
     consume_input(turn, opened.consumed);
     if (event == LEG_CLOSED)
         flow->source_ended = 1;
@@ -376,49 +362,57 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
         ignore(leg_failed(turn, side, &opened));
         return TRANSFORM_DEAD;
     }
-    if (sink == NULL && opened.produced == 0)
+    if (opened.produced == 0)
         release_output(turn, turn->direction);
     turn_commit(turn);
-    append_owed(turn, side);
+    if (!append_owed(turn, side))
+        memory_await(relay, turn->index);
     return flow->output_size != 0 || opened.consumed != 0 ? TRANSFORM_OUTPUT : TRANSFORM_NOTHING;
 }
 
-/* Plain source. */
-static enum transform_result pass_input(struct turn *turn)
+/* Plain source, TLS sink. */
+static enum transform_result seal_input(struct turn *turn, struct leg *sink)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
-    struct leg *sink = leg_of(turn, sink_side(turn->direction));
-    uint32_t size = turn->session->input_size[turn->direction];
-
-    if (sink == NULL) { /* pass-through: the run itself moves on */
-        if (flow->input_offset != 0 || flow->output != BLOCK_NONE)
-            return TRANSFORM_STARVED;
-        flow->output = flow->input;
-        flow->output_order = flow->input_order;
-        flow->output_size = size;
-        flow->input = BLOCK_NONE;
-        flow->read_position += size;
-        turn->session->input_size[turn->direction] = 0;
-        turn_commit(turn);
-        return TRANSFORM_OUTPUT;
-    }
-    if (sink->close_sent) { /* nothing may follow; what still comes is dropped */
-        consume_input(turn, size);
-        return TRANSFORM_NOTHING;
-    }
-    if (leg_owes(sink)) {
-        append_owed(turn, sink_side(turn->direction));
-        if (flow->output_size != 0)
-            return TRANSFORM_OUTPUT; /* out first, then the data */
-    }
+    size_t size = turn->session->input_size[turn->direction];
     const uint8_t *input = block_memory(&turn->relay->arena, flow->input) + flow->input_offset;
-    if (!seal_output(turn, sink, input, size)) {
-        abandon(turn);
+
+    if (flow->output == BLOCK_NONE &&
+        !memory_take(turn->relay, order_for_seal(sink, size), 0, &flow->output, &flow->output_order))
         return TRANSFORM_STARVED;
-    }
+    size_t room = seal_capacity(sink, flow->output_order);
+    size = size < room ? size : room;
+    if (!seal_output(turn, sink, input, size))
+        return TRANSFORM_DEAD;
     consume_input(turn, size);
     turn_commit(turn);
     return TRANSFORM_OUTPUT;
+}
+
+/* Pass-through: the run itself moves on. */
+static enum transform_result pass_input(struct turn *turn)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    uint32_t size = turn->session->input_size[turn->direction];
+
+    flow->output = flow->input;
+    flow->output_order = flow->input_order;
+    flow->output_size = size;
+    flow->input = BLOCK_NONE;
+    flow->read_position += size;
+    turn->session->input_size[turn->direction] = 0;
+    turn_commit(turn);
+    return TRANSFORM_OUTPUT;
+}
+
+static enum transform_result transform(struct turn *turn)
+{
+    struct leg *source = leg_of(turn, source_side(turn->direction));
+    struct leg *sink = leg_of(turn, sink_side(turn->direction));
+
+    if (source != NULL)
+        return open_input(turn, source);
+    return sink != NULL ? seal_input(turn, sink) : pass_input(turn);
 }
 
 /* ---- reading ---- */
@@ -455,7 +449,7 @@ static size_t input_room(struct turn *turn, uint8_t **ret_place)
         uint32_t run;
         uint8_t run_order;
         unsigned least = order_for(held + 1 > enough ? held + 1 : enough);
-        if (!take_run(turn, order < least ? least : order, least, &run, &run_order))
+        if (!memory_take(turn->relay, order < least ? least : order, least, &run, &run_order))
             return 0;
         memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->input) + flow->input_offset,
                held);
@@ -465,13 +459,13 @@ static size_t input_room(struct turn *turn, uint8_t **ret_place)
         flow->input_order = run_order;
         flow->input_offset = 0;
         turn_commit(turn);
-        blocks_give(turn->relay->blocks, old, old_order);
+        memory_give(turn->relay, old, old_order);
         *ret_place = block_memory(&turn->relay->arena, run) + held;
         return run_size(run_order) - held;
     }
     if (flow->input != BLOCK_NONE && flow->input_order != order)
         release_input(turn);
-    if (flow->input == BLOCK_NONE && !take_run(turn, order, 0, &flow->input, &flow->input_order))
+    if (flow->input == BLOCK_NONE && !memory_take(turn->relay, order, 0, &flow->input, &flow->input_order))
         return 0;
     flow->input_offset = 0;
     turn_commit(turn);
@@ -499,7 +493,9 @@ static enum read_result read_input(struct turn *turn)
     struct leg *sink_leg = leg_of(turn, sink);
     uint8_t *place;
 
-    if ((session->readable & (1u << source)) == 0)
+    if ((session->readable & (1u << source)) == 0 ||
+        (session->input_size[turn->direction] == 0 &&
+         !memory_allows_read(relay, session, source, leg_of(turn, source) != NULL)))
         return READ_NOTHING;
     size_t room = input_room(turn, &place);
     if (room == 0)
@@ -540,6 +536,14 @@ static enum read_result read_input(struct turn *turn)
 
 /* ---- one direction ---- */
 
+static enum flow_status source_broken(struct turn *turn)
+{
+    turn_commit(turn);
+    session_end(turn->relay, turn->index,
+                source_side(turn->direction) == SIDE_CLIENT ? SESSION_END_CLIENT_RESET : SESSION_END_UPSTREAM_RESET, true);
+    return FLOW_DEAD;
+}
+
 /* The source's TCP stream ended. */
 static enum flow_status source_finished(struct turn *turn)
 {
@@ -549,6 +553,8 @@ static enum flow_status source_finished(struct turn *turn)
     struct leg *leg = leg_of(turn, side);
     struct flow *flow = &turn->next.flows[turn->direction];
 
+    if ((turn->session->broken & (1u << side)) != 0)
+        return source_broken(turn);
     turn->session->readable &= (uint8_t)~(1u << side);
     if (leg != NULL && !leg->close_received) {
         const struct conf_listener *listener = &relay->worker.conf->listeners[turn->slot->listener];
@@ -582,20 +588,11 @@ static enum flow_status sink_broken(struct turn *turn)
     return FLOW_BUSY;
 }
 
-static enum flow_status source_broken(struct turn *turn)
-{
-    turn_commit(turn);
-    session_end(turn->relay, turn->index,
-                source_side(turn->direction) == SIDE_CLIENT ? SESSION_END_CLIENT_RESET : SESSION_END_UPSTREAM_RESET, true);
-    return FLOW_DEAD;
-}
-
 static enum flow_status starved(struct turn *turn)
 {
     if (turn->dirty)
         turn_commit(turn);
-    turn->relay->starved++;
-    session_queue(turn->relay, turn->index);
+    memory_await(turn->relay, turn->index);
     return FLOW_WAITING;
 }
 
@@ -613,6 +610,7 @@ static enum flow_status turn_over(struct turn *turn, enum flow_status status)
 static enum flow_status flow_step(struct turn *turn)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
+    struct leg *sink = leg_of(turn, sink_side(turn->direction));
     struct relay_session *session = turn->session;
 
     switch (write_output(turn, turn->direction)) {
@@ -623,12 +621,14 @@ static enum flow_status flow_step(struct turn *turn)
     case WRITE_DONE:
         break;
     }
-    append_owed(turn, sink_side(turn->direction));
+    if (!append_owed(turn, sink_side(turn->direction)))
+        return starved(turn);
     if (flow->output_size != 0)
         return FLOW_BUSY;
+    if (sink != NULL && leg_owes(sink))
+        return turn_over(turn, FLOW_WAITING); /* nothing may be sealed before; room will be announced */
     if (session->input_size[turn->direction] != 0 && !flow->source_ended) {
-        struct leg *source = leg_of(turn, source_side(turn->direction));
-        switch (source != NULL ? open_input(turn, source) : pass_input(turn)) {
+        switch (transform(turn)) {
         case TRANSFORM_OUTPUT:
             return FLOW_BUSY;
         case TRANSFORM_STARVED:
@@ -690,7 +690,8 @@ bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *r
     struct turn turn;
 
     turn_begin(&turn, relay, index, direction);
-    enum write_result result = write_output(&turn, direction);
+    enum write_result result = relay->arena.slots[index].state == SESSION_CONNECTING ? write_run(&turn, direction)
+                                                                                    : write_output(&turn, direction);
     if (turn.dirty)
         turn_commit(&turn);
     *ret_failed = result == WRITE_BROKEN;
@@ -705,7 +706,7 @@ bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction,
         return true;
     turn_begin(&turn, relay, index, direction);
     struct flow *flow = &turn.next.flows[direction];
-    if (!take_run(&turn, order_for(size), order_for(size), &flow->input, &flow->input_order))
+    if (!memory_take(relay, order_for(size), order_for(size), &flow->input, &flow->input_order))
         return false;
     memcpy(block_memory(&relay->arena, flow->input), data, size);
     turn.session->input_size[direction] = (uint32_t)size;
@@ -721,7 +722,7 @@ bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction
         return true;
     turn_begin(&turn, relay, index, direction);
     struct flow *flow = &turn.next.flows[direction];
-    if (size > BLOCK_SIZE || !take_run(&turn, 0, 0, &flow->output, &flow->output_order))
+    if (size > BLOCK_SIZE || !memory_take(relay, 0, 0, &flow->output, &flow->output_order))
         return false;
     memcpy(block_memory(&relay->arena, flow->output), data, size);
     flow->output_size = (uint32_t)size;

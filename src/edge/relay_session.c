@@ -273,6 +273,7 @@ void session_retry(struct relay *relay, uint32_t index, const char *why)
     report_failure(relay, index, why);
     uncount(relay, index);
     side_close(relay, index, SIDE_UPSTREAM, true);
+    relay->sessions[index].written[FLOW_UP] = 0; /* the next server gets the preamble from its beginning */
     connect_next(relay, index);
 }
 
@@ -318,7 +319,7 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
         return;
     struct slot *slot = &relay->arena.slots[body->slot];
     struct relay_session *session = &relay->sessions[body->slot];
-    if (!session->in_use || slot->serial != body->serial || slot->state != SESSION_ENCRYPTING)
+    if (!session->in_use || slot->serial != body->serial || slot->state != SESSION_ENCRYPTING || slot->server != body->server)
         return; /* it ended or went to another server meanwhile */
     if (body->result != 0) {
         char why[sizeof body->detail + 1] = "";
@@ -457,12 +458,22 @@ void session_queue(struct relay *relay, uint32_t index)
     loop_again(relay->worker.loop);
 }
 
+/* False when the session is over. */
+static bool run_flows(struct relay *relay, uint32_t index)
+{
+    if (flow_run(relay, index, FLOW_UP) == FLOW_DEAD || flow_run(relay, index, FLOW_DOWN) == FLOW_DEAD)
+        return false;
+    /* The server may have asked for something that is answered upwards (KeyUpdate). */
+    const struct flow *up = &slot_hot(&relay->arena.slots[index])->flows[FLOW_UP];
+    return up->output_size == relay->sessions[index].written[FLOW_UP] || flow_run(relay, index, FLOW_UP) != FLOW_DEAD;
+}
+
 void session_run(struct relay *relay, uint32_t index)
 {
     const struct slot *slot = &relay->arena.slots[index];
 
     relay->arena.header->in_hand = index;
-    if (flow_run(relay, index, FLOW_UP) != FLOW_DEAD && flow_run(relay, index, FLOW_DOWN) != FLOW_DEAD) {
+    if (run_flows(relay, index)) {
         const struct slot_hot *hot = slot_hot(slot);
         bool up = hot->flows[FLOW_UP].sink_ended, down = hot->flows[FLOW_DOWN].sink_ended;
         bool up_source = hot->flows[FLOW_UP].source_ended;
@@ -476,18 +487,31 @@ void session_run(struct relay *relay, uint32_t index)
     relay->arena.header->in_hand = UINT32_MAX;
 }
 
+/* Writes what is left for the client, then the alert if that found no room before. */
+static bool flush_closing(struct relay *relay, uint32_t index, bool *ret_failed)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+
+    if (!flow_flush(relay, index, FLOW_DOWN, ret_failed))
+        return false;
+    if (slot_hot(slot)->client.suite == 0 || !leg_owes(&slot_hot(slot)->client))
+        return true;
+    flow_send_owed(relay, index, SIDE_CLIENT);
+    return !leg_owes(&slot_hot(slot)->client) && flow_flush(relay, index, FLOW_DOWN, ret_failed);
+}
+
 /* A closing session: push out what is left, then wait for the client's end (reading and dropping, so that unread data does not turn
  * our last bytes into a reset). */
 static void run_closing(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
     uint8_t nowhere[4096];
-    bool failed;
+    bool failed = false;
 
-    if (!session->linger && flow_flush(relay, index, FLOW_DOWN, &failed)) {
+    if (!session->linger && flush_closing(relay, index, &failed)) {
         ignore(shutdown(session->fds[SIDE_CLIENT], SHUT_WR));
         session->linger = true;
-    } else if (!session->linger && failed) {
+    } else if (failed) {
         session_end(relay, index, (enum session_end)session->end, false);
         return;
     }
@@ -633,6 +657,6 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     relay->worker.self->sessions--;
     relay->arena.header->used--;
     session->in_use = false;
-    if (!session->queued) /* else the ready list still names it; it is freed when its turn comes */
+    if (!session->queued && !session->waiting) /* else a list still names it; it is freed when its turn comes */
         relay->free_slots[relay->free_count++] = index;
 }

@@ -116,6 +116,16 @@ uint32_t blocks_used(const struct blocks *blocks)
     return blocks->used;
 }
 
+uint32_t blocks_available(const struct blocks *blocks)
+{
+    return blocks->count - blocks->used;
+}
+
+bool blocks_scarce(const struct blocks *blocks)
+{
+    return blocks->used > blocks->count / 2;
+}
+
 void blocks_trim(struct blocks *blocks)
 {
     for (uint32_t first = 0; first < blocks->touched;) {

@@ -168,6 +168,7 @@ struct message_encrypted {
     uint32_t slot;
     int32_t result; /* 0 or negative error code */
     uint64_t serial;
+    uint32_t server;       /* as asked: the session may be trying another one by now */
     uint32_t surplus_size; /* bytes already read from the upstream follow */
     char detail[136];
     struct leg leg;

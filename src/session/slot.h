@@ -139,6 +139,9 @@ void blocks_free(struct blocks *blocks);
 uint32_t blocks_take(struct blocks *blocks, unsigned order);
 void blocks_give(struct blocks *blocks, uint32_t first, unsigned order);
 uint32_t blocks_used(const struct blocks *blocks);
+uint32_t blocks_available(const struct blocks *blocks);
+/* More than half of the memory is in use: whoever can wait should. */
+bool blocks_scarce(const struct blocks *blocks);
 /* Gives pages of free runs back to the system; call when idle. */
 void blocks_trim(struct blocks *blocks);
 static inline uint8_t *block_memory(const struct arena *arena, uint32_t block)
