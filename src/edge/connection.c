@@ -3,7 +3,6 @@
  *   proxy → hello → (certificate) → handshake → hand-over            or, at any point, → goodbye (last bytes, then close)
  */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -661,7 +660,6 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, 
 {
     const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
     struct connection *connection = calloc(1, sizeof *connection);
-    int one = 1;
 
     if (connection == NULL) {
         ignore(close(fd));
@@ -686,7 +684,6 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, 
     timer_init(&connection->timer, on_timeout, connection);
     timer_set(handshaker->worker.loop, &connection->timer,
               handshaker->now_ns + (behind_proxy ? conf->proxy_timeout : conf->handshake_timeout) * NS_PER_MS);
-    ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one));
     if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE,
                     handshaker->connection_handler, (uint64_t)(uintptr_t)connection)) {
         retire(connection);

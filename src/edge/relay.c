@@ -246,6 +246,7 @@ static void housekeeping(void *context)
         }
     }
     relay->memory_returned = true; /* whatever was missed: who waits for memory tries again once a second */
+    sessions_settle(relay);
     if (relay->ready_first == UINT32_MAX)
         blocks_trim(relay->blocks);
     timer_set(relay->worker.loop, &relay->housekeeping, relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : NS_PER_S));

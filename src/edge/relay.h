@@ -39,6 +39,7 @@ struct relay_session {
     bool in_use : 1;
     uint8_t discard;   /* bit per flow: the sink is broken, what still comes is thrown away */
     bool linger : 1;    /* closing: waiting for the client's end of stream */
+    bool settled : 1; /* it has lasted: upstreams_settle() was called */
     bool counted : 1;   /* the session is counted at its server */
     uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
     uint8_t tries;
@@ -89,6 +90,8 @@ void session_set_state(struct relay *relay, uint32_t index, enum session_state s
 /* The upstream connection failed: the next server, or the end. */
 void session_retry(struct relay *relay, uint32_t index, const char *why);
 uint64_t session_id(const struct relay *relay, uint32_t index);
+/* Once a second: sessions that have lasted get what short ones do without. */
+void sessions_settle(struct relay *relay);
 /* Puts the session into the list of those with work left over. */
 void session_queue(struct relay *relay, uint32_t index);
 

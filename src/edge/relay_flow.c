@@ -254,7 +254,8 @@ static enum write_result pass_end(struct turn *turn)
     }
     flow->sink_ended = 1;
     turn_commit(turn);
-    ignore(shutdown(turn->session->fds[sink], SHUT_WR));
+    if (!turn->next.flows[direction ^ 1].sink_ended) /* else the session ends at once, and its descriptors with it */
+        ignore(shutdown(turn->session->fds[sink], SHUT_WR));
     return WRITE_DONE;
 }
 

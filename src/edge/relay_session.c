@@ -175,11 +175,14 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     session->readable &= (uint8_t)~(1u << side);
     session->writable &= (uint8_t)~(1u << side);
     session->hung_up &= (uint8_t)~(1u << side);
-    loop_unwatch(relay->worker.loop, fd);
+    /* A duplicate (a client's in the handshaker that just sent it) keeps the connection and its events alive beyond close(). */
+    bool shared = side == SIDE_CLIENT;
+    if (shared)
+        loop_unwatch(relay->worker.loop, fd);
     if (reset) {
         struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
         ignore(connect(fd, &nowhere, sizeof nowhere)); /* a reset, even while a duplicate lives */
-    } else {
+    } else if (shared) {
         ignore(shutdown(fd, SHUT_RDWR));
     }
     ignore(close(fd));
@@ -341,11 +344,11 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     upstream_ready(relay, body->slot);
 }
 
-static void upstream_connected(struct relay *relay, uint32_t index)
+static void upstream_connected(struct relay *relay, uint32_t index, bool broken)
 {
     const struct slot *slot = &relay->arena.slots[index];
     const struct conf_upstream *upstream = upstream_of(relay, index);
-    int failure = socket_error(relay->sessions[index].fds[SIDE_UPSTREAM]);
+    int failure = broken ? socket_error(relay->sessions[index].fds[SIDE_UPSTREAM]) : 0;
 
     if (failure != 0) {
         session_retry(relay, index, strerror(failure));
@@ -405,7 +408,7 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     session->fds[SIDE_UPSTREAM] = -1;
     session->in_use = true;
     session->alert_sent = session->alert_received = ALERT_NONE;
-    session->readable = session->writable = 1u << SIDE_CLIENT;
+    session->writable = 1u << SIDE_CLIENT; /* what can be read will be announced */
     timer_init(&session->timer, on_session_timer, session);
     fill_slot(relay, index, offer);
     struct arena_header *header = relay->arena.header;
@@ -424,9 +427,6 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
         }
         slot->flags |= SLOT_SOURCE_COUNTED;
     }
-    struct socket_options options = {.keepalive_s = listener_of(relay, index)->keepalive,
-                                     .user_timeout_ms = listener_of(relay, index)->user_timeout};
-    socket_tune(client_fd, &options);
     if (!flow_preload_output(relay, index, FLOW_UP, data, offer->preamble_size) ||
         !flow_preload_input(relay, index, FLOW_UP, data + offer->preamble_size, offer->surplus_size)) {
         session_end(relay, index, SESSION_END_BUFFER_MEMORY, false);
@@ -437,6 +437,18 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
         return;
     }
     connect_next(relay, index);
+}
+
+void sessions_settle(struct relay *relay)
+{
+    for (uint32_t i = 0; i < relay->arena.header->high_water; i++) {
+        struct relay_session *session = &relay->sessions[i];
+        if (!session->in_use || session->settled || session->fds[SIDE_UPSTREAM] < 0 ||
+            relay->now_ns - relay->arena.slots[i].open_ns < NS_PER_S)
+            continue;
+        session->settled = true;
+        upstreams_settle(relay->upstreams, relay->arena.slots[i].upstream, session->fds[SIDE_UPSTREAM]);
+    }
 }
 
 /* ---- events ---- */
@@ -545,7 +557,7 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
         return;
     case SESSION_CONNECTING:
         if (side == SIDE_UPSTREAM && (events & (LOOP_WRITE | LOOP_ERROR)) != 0)
-            upstream_connected(relay, index);
+            upstream_connected(relay, index, (events & LOOP_ERROR) != 0);
         else if (side == SIDE_CLIENT && (events & LOOP_ERROR) != 0)
             session_end(relay, index, SESSION_END_CLIENT_RESET, true);
         return;

@@ -170,6 +170,10 @@ static int listen_all(struct supervisor *supervisor, struct error *error)
             int result = socket_listen(&supervisor->listening[next], &listener->bind.items[j], listener->backlog, error);
             if (result < 0)
                 return error_prepend(error, "listener %s", listener->name);
+            /* Accepted sockets inherit these. */
+            struct socket_options options = {.keepalive_s = listener->keepalive,
+                                             .user_timeout_ms = listener->user_timeout};
+            socket_tune(supervisor->listening[next], &options);
             /* A TLS client speaks first: wake nobody for a connection without a word. */
             ignore(setsockopt(supervisor->listening[next], IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds));
         }

@@ -1,6 +1,7 @@
 #include "edge/upstreams.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -155,11 +156,19 @@ int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned s
     }
     int fd = socket_connect(address, source);
     if (fd >= 0) {
-        struct socket_options options = {.keepalive_s = conf->keepalive, .user_timeout_ms = conf->user_timeout};
-        socket_tune(fd, &options);
+        int one = 1;
+        ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one)); /* the rest: upstreams_settle() */
         *ret_address = *address;
     }
     return fd;
+}
+
+void upstreams_settle(struct upstreams *upstreams, unsigned upstream, int fd)
+{
+    const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
+    struct socket_options options = {.keepalive_s = conf->keepalive, .user_timeout_ms = conf->user_timeout};
+
+    socket_tune(fd, &options);
 }
 
 void upstreams_count(struct upstreams *upstreams, unsigned upstream, unsigned server, int change)

@@ -20,6 +20,9 @@ int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8
 /* Begins to connect (next source address of the upstream included). Returns the descriptor or -errno. */
 int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned server, struct address *ret_address);
 
+/* Sets what only a connection that lasts needs (keep-alive, user time-out); short ones do not pay for it. */
+void upstreams_settle(struct upstreams *upstreams, unsigned upstream, int fd);
+
 /* A session of this relay begins (+1) or ends (-1) at a server. */
 void upstreams_count(struct upstreams *upstreams, unsigned upstream, unsigned server, int change);
 /* What became of a connection attempt; failures without active checks keep a server out for a second. */
