@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LAST_WAIT_MS 500
+#define LAST_WAITS   1000u
+
 static void on_room(void *context, uint64_t tag, unsigned events)
 {
     struct log *log = context;
@@ -56,6 +59,13 @@ void log_fini(struct log *log)
     if (log->loop == NULL)
         return;
     log_flush(log);
+    /* A reader that is merely slow gets the rest, a stuck one does not hold us up. */
+    for (unsigned i = 0; log->waiting && i < LAST_WAITS; i++) {
+        struct pollfd room = {.fd = log->fd, .events = POLLOUT};
+        if (poll(&room, 1, LAST_WAIT_MS) != 1 || (room.revents & POLLOUT) == 0)
+            break;
+        on_room(log, 0, 0);
+    }
     if (log->waiting)
         loop_unwatch(log->loop, log->fd);
     if (log->own_fd)
