@@ -23,7 +23,7 @@
 
 /* ---- telling ---- */
 
-static void report(struct supervisor *supervisor, enum event_type type, unsigned subject, const char *format,
+static PRINTF_LIKE(4, 0) void report(struct supervisor *supervisor, enum event_type type, unsigned subject, const char *format,
                    va_list arguments)
 {
     struct event *event = event_begin(&supervisor->events, type);
