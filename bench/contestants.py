@@ -150,6 +150,7 @@ def holdfast(setup):
 state-folder = "{setup.folder}/state"
 workers = 1
 drain-timeout = 1s
+log-sessions = no
 
 listener edge {{
     bind         = {{"127.0.0.1:{setup.port}"}}

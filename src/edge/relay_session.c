@@ -175,8 +175,9 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     session->readable &= (uint8_t)~(1u << side);
     session->writable &= (uint8_t)~(1u << side);
     session->hung_up &= (uint8_t)~(1u << side);
-    /* A duplicate (a client's in the handshaker that just sent it) keeps the connection and its events alive beyond close(). */
-    bool shared = side == SIDE_CLIENT;
+    /* While a duplicate lives, close() alone sends nothing and epoll keeps reporting. Short sessions have none for longer than a
+     * handshaker takes to close its own; they are spared the calls (a stale event is known by its tag). */
+    bool shared = session->settled;
     if (shared)
         loop_unwatch(relay->worker.loop, fd);
     if (reset) {
