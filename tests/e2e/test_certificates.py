@@ -96,7 +96,7 @@ def test_half_a_pair_waits_for_the_other_half(shop):
     wait_until(lambda: entries(here.edge)[0]["state"] == "settling")
     assert here.leaf() == first.fingerprint
     pki.replace_file(here.folder / "ecdsa.key", second.key_pem)
-    assert time_until_shown(here, second) < 0.5
+    assert time_until_shown(here, second) < 5
     assert not here.edge.events_named("certificate-refused")
 
 
