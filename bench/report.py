@@ -140,8 +140,10 @@ def write_results(path, table, contestants, versions, arguments, suite):
   sample with a freshly started contestant. {arguments.rounds} rounds, interleaved; medians. Absolute figures wander with the
   neighbours of a virtual machine: the ratios within one run are the message.
 * TLS 1.3, X25519, {suite}, P-256 certificate with one intermediate, checked on each connection by the client, as is
-  that a connection was resumed or not. Tickets, buffers and all else as each contestant has them by default; nginx http
-  keeps its upstream connections (`keepalive 64`), which is why ratios are to the best peer in TCP mode.
+  that a connection was resumed or not. Tickets, buffers and all else as each contestant has them by default: after a full
+  handshake Holdfast sends one ticket, the others send OpenSSL's two. Nobody logs connections (for Holdfast that is
+  `log-sessions = no`, not its default). nginx http keeps its upstream connections (`keepalive 64`), which is why ratios
+  are to the best peer in TCP mode.
 * CPU is user and system time of all processes of the contestant (`/proc/PID/stat`), children included. Full and
   resumed: 16 connections at a time, each one request of 100 bytes and a clean end. Keep-alive: 32 connections, closed loop.
   Large responses: 4 connections, 10 MB each.
