@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "base/secret.h"
 #include "base/string.h"
+#include "edge/alpn.h"
 #include "ipc/memory.h"
 
 #define UNKNOWN_KEPT_NS  (5 * NS_PER_S) /* how long "no such name" is remembered */
@@ -50,24 +51,6 @@ static bool add_name(struct listener_names *names, const char *name, uintptr_t c
     return map_get(map, key) != NULL || map_put(map, key, (void *)(certificate + 1));
 }
 
-static bool encode_alpn(struct listener_names *names, const struct conf_text_list *list)
-{
-    size_t size = 0;
-
-    for (size_t i = 0; i < list->count; i++)
-        size += 1 + strlen(list->items[i]);
-    names->alpn = malloc(size + 1);
-    if (names->alpn == NULL)
-        return false;
-    for (size_t i = 0; i < list->count; i++) {
-        size_t length = strlen(list->items[i]);
-        names->alpn[names->alpn_size++] = (uint8_t)length;
-        memcpy(names->alpn + names->alpn_size, list->items[i], length);
-        names->alpn_size += length;
-    }
-    return true;
-}
-
 static bool index_listener(struct certificates *certificates, unsigned listener)
 {
     const struct conf *conf = certificates->worker->conf;
@@ -75,7 +58,8 @@ static bool index_listener(struct certificates *certificates, unsigned listener)
 
     map_init(&names->exact);
     map_init(&names->wildcard);
-    if (!encode_alpn(names, &conf->listeners[listener].alpn))
+    names->alpn = alpn_encode(&conf->listeners[listener].alpn, &names->alpn_size);
+    if (names->alpn == NULL)
         return false;
     for (size_t i = 0; i < conf->listeners[listener].certificate_count; i++) {
         uint32_t certificate = conf->listeners[listener].certificates[i];

@@ -7,10 +7,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/secret.h"
 #include "base/string.h"
+#include "edge/alpn.h"
 #include "edge/handshaker.h"
-#include "base/clock.h"
 
 #define INPUT_MAX   RECORD_WIRE_MAX_TLS12
 #define TRUST_MAX   (4u << 20)
@@ -55,23 +56,6 @@ static char *read_all(int fd, size_t maximum, size_t *ret_size)
     return text;
 }
 
-static bool encode_alpn(struct upstream_identity *identity, const struct conf_text_list *list)
-{
-    size_t size = 1;
-
-    for (size_t i = 0; i < list->count; i++)
-        size += 1 + strlen(list->items[i]);
-    if ((identity->alpn = malloc(size)) == NULL)
-        return false;
-    for (size_t i = 0; i < list->count; i++) {
-        size_t length = strlen(list->items[i]);
-        identity->alpn[identity->alpn_size++] = (uint8_t)length;
-        memcpy(identity->alpn + identity->alpn_size, list->items[i], length);
-        identity->alpn_size += length;
-    }
-    return true;
-}
-
 static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pair, struct error *error)
 {
     size_t chain_size = 0, key_size = 0;
@@ -97,7 +81,8 @@ int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trus
     size_t size;
     int result = 0;
 
-    if (!encode_alpn(identity, &conf->tls_alpn))
+    identity->alpn = alpn_encode(&conf->tls_alpn, &identity->alpn_size);
+    if (identity->alpn == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     policy.alpn = identity->alpn;
     policy.alpn_size = identity->alpn_size;

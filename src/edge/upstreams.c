@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/string.h"
 
 #define AVOID_NS NS_PER_S /* without active checks: how long a server that refused is left alone */
@@ -70,21 +71,12 @@ static bool usable(const struct server *server, uint64_t tried, bool desperate)
             board_server_sessions(server->owner->worker->board, server->number) < server->conf->max_connections);
 }
 
-static uint64_t mix(uint64_t value)
-{
-    value ^= value >> 33;
-    value *= 0xff51afd7ed558ccdull;
-    value ^= value >> 33;
-    value *= 0xc4ceb9fe1a85ec53ull;
-    return value ^ value >> 33;
-}
-
 /* Rendezvous hashing: a server that leaves moves only its own clients. */
 static uint64_t hash_score(const struct server *server, const uint8_t client[16])
 {
     uint64_t halves[2];
     memcpy(halves, client, sizeof halves);
-    uint64_t hash = mix(mix(halves[0] ^ string_hash(server->conf->name)) ^ halves[1]);
+    uint64_t hash = hash_mix(hash_mix(halves[0] ^ string_hash(server->conf->name)) ^ halves[1]);
     return (hash >> 32) * weight_of(server);
 }
 

@@ -2,26 +2,18 @@
  * change is one compare-and-swap: 48 bits of the source's hash, 16 bits of count. A place whose count is 0 is free. */
 #include <string.h>
 
+#include "base/hash.h"
 #include "session/board.h"
 
 #define PROBES    64u
 #define COUNT_MAX 0xffffu
-
-static uint64_t mix(uint64_t value)
-{
-    value ^= value >> 33;
-    value *= 0xff51afd7ed558ccdull;
-    value ^= value >> 29;
-    value *= 0xc4ceb9fe1a85ec53ull;
-    return value ^ value >> 32;
-}
 
 static uint64_t key_of(const struct board *board, unsigned listener, const uint8_t client[16])
 {
     uint64_t halves[2];
 
     memcpy(halves, client, sizeof halves);
-    return mix(mix(halves[0] ^ board->started_wall_ns) ^ halves[1] ^ (uint64_t)listener << 56) >> 16;
+    return hash_mix(hash_mix(halves[0] ^ board->started_wall_ns) ^ halves[1] ^ (uint64_t)listener << 56) >> 16;
 }
 
 static uint64_t *place_at(struct board *board, uint64_t key, unsigned probe)
