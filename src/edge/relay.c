@@ -245,7 +245,7 @@ static void housekeeping(void *context)
             relay->stop_deadline_ns = UINT64_MAX; /* the rest ends by the time-out of closing sessions */
         }
     }
-    relay->memory_returned = true; /* whatever was missed: who waits for memory tries again once a second */
+    memory_relieve(relay);
     sessions_settle(relay);
     if (relay->ready_first == UINT32_MAX)
         blocks_trim(relay->blocks);

@@ -30,6 +30,7 @@ struct relay_session {
     uint32_t written[FLOW_COUNT];    /* of the output run */
     uint32_t next_ready;             /* in the list of sessions with work left over */
     uint32_t next_waiting;           /* in the list of sessions that wait for memory */
+    uint32_t gave_back_s;            /* second in which the session last gave back memory */
     uint8_t readable;  /* bit per side: reading may succeed */
     uint8_t writable;
     uint8_t hung_up;   /* end of stream is there or on its way: read until it is seen */
@@ -71,6 +72,7 @@ struct relay {
     bool stopping;
     uint64_t stop_deadline_ns;
     uint32_t waiting_first, waiting_last; /* sessions waiting for buffer memory */
+    bool memory_refused;            /* some could not be had since the last look */
     bool memory_returned;           /* some was given back since the last session had to wait */
 };
 
@@ -117,10 +119,13 @@ bool memory_take(struct relay *relay, unsigned order, unsigned least, uint32_t *
 void memory_give(struct relay *relay, uint32_t run, unsigned order);
 /* While memory is short: can what is written to this side leave at once? Else room will be announced by an event. */
 bool memory_allows_write(struct relay *relay, struct relay_session *session, enum relay_side sink);
-/* While memory is short: can what is read from this side leave again at once? `records`: it comes in TLS records, which must be whole. Else
- * an event will tell. */
-bool memory_allows_read(struct relay *relay, struct relay_session *session, enum relay_side source, bool records);
+/* How much may be read from this side now. While memory is short: no more than can leave again at once, and at most the rest of one record
+ * where it comes in `records` (`held`: the beginning of one that is there already); 0: an event will tell when. */
+size_t memory_read_limit(struct relay *relay, struct relay_session *session, enum relay_side source, bool records,
+                         const uint8_t *held, size_t held_size);
 /* The session goes on when memory was given back. */
 void memory_await(struct relay *relay, uint32_t index);
 /* Queues sessions that wait, if memory was given back. */
 void memory_wake(struct relay *relay);
+/* Once a second: if memory ran out and did not come back, ends the sessions that have held it longest without giving any back. */
+void memory_relieve(struct relay *relay);

@@ -99,6 +99,7 @@ static void release_input(struct turn *turn)
     if (flow->input == BLOCK_NONE)
         return;
     memory_give(turn->relay, flow->input, flow->input_order);
+    turn->session->gave_back_s = (uint32_t)(turn->relay->now_ns / NS_PER_S);
     flow->input = BLOCK_NONE;
     flow->input_offset = 0;
     turn->dirty = true;
@@ -110,6 +111,7 @@ static void release_output(struct turn *turn, unsigned direction)
     flow->write_position += flow->output_size;
     flow->output_size = 0;
     turn->session->written[direction] = 0;
+    turn->session->gave_back_s = (uint32_t)(turn->relay->now_ns / NS_PER_S);
     if (flow->output != BLOCK_NONE)
         memory_give(turn->relay, flow->output, flow->output_order);
     flow->output = BLOCK_NONE;
@@ -430,14 +432,15 @@ static size_t sink_room(int fd)
     return queued >= limit ? 0 : (size_t)(limit - queued) / 8 * 7;
 }
 
-/* Makes room for reading behind the unprocessed input; a partial record may have to move to a larger run. Returns the free bytes
- * at *ret_place, 0 when memory is short. The run is committed before anything is read into it. */
-static size_t input_room(struct turn *turn, uint8_t **ret_place)
+/* Makes room for reading up to `limit` bytes behind the unprocessed input; a partial record may have to move to a larger run. Returns the
+ * free bytes at *ret_place, 0 when memory is short. The run is committed before anything is read into it. */
+static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
 {
     struct relay_session *session = turn->session;
     struct flow *flow = &turn->next.flows[turn->direction];
     uint32_t held = session->input_size[turn->direction];
     unsigned order = session->read_order[turn->direction];
+    unsigned needed = limit < run_size(BLOCK_ORDER_MAX) ? order_for(limit) : 0;
 
     if (flow->input != BLOCK_NONE && held != 0) {
         uint32_t end = flow->input_offset + held;
@@ -466,7 +469,8 @@ static size_t input_room(struct turn *turn, uint8_t **ret_place)
     }
     if (flow->input != BLOCK_NONE && flow->input_order != order)
         release_input(turn);
-    if (flow->input == BLOCK_NONE && !memory_take(turn->relay, order, 0, &flow->input, &flow->input_order))
+    if (flow->input == BLOCK_NONE &&
+        !memory_take(turn->relay, order > needed ? order : needed, needed, &flow->input, &flow->input_order))
         return 0;
     flow->input_offset = 0;
     turn_commit(turn);
@@ -494,14 +498,18 @@ static enum read_result read_input(struct turn *turn)
     struct leg *sink_leg = leg_of(turn, sink);
     uint8_t *place;
 
-    if ((session->readable & (1u << source)) == 0 ||
-        (session->input_size[turn->direction] == 0 &&
-         !memory_allows_read(relay, session, source, leg_of(turn, source) != NULL)))
+    if ((session->readable & (1u << source)) == 0)
         return READ_NOTHING;
-    size_t room = input_room(turn, &place);
+    struct flow *flow = &turn->next.flows[turn->direction];
+    uint32_t held = session->input_size[turn->direction];
+    const uint8_t *beginning = held == 0 ? NULL : block_memory(&relay->arena, flow->input) + flow->input_offset;
+    size_t limit = memory_read_limit(relay, session, source, leg_of(turn, source) != NULL, beginning, held);
+    if (limit == 0)
+        return READ_NOTHING;
+    size_t room = input_room(turn, limit, &place);
     if (room == 0)
         return READ_STARVED;
-    struct flow *flow = &turn->next.flows[turn->direction];
+    room = room < limit ? room : limit;
     if (sink_leg != NULL && leg_of(turn, source) == NULL) {
         size_t capacity = seal_capacity(sink_leg, flow->input_order);
         room = room < capacity ? room : capacity;

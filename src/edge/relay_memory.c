@@ -1,16 +1,19 @@
 /* Buffer memory shared by all sessions of a relay, and what happens when it runs short.
  *
- * One decision: memory that is held for long (for readers that have stopped, for records that have come in part) never takes more than
- * half of the arena. Once that much is in use, a session reads only what can leave again within the same turn. The other half is so
- * always there for the session whose turn it is, and nobody waits for somebody else's peer. Should memory run out all the same, the
- * session waits in a list until some was given back. */
+ * Memory that is held for long is held for peers: readers that have stopped, records of which only a part has come. Once half of the arena
+ * is in use a session therefore takes no more than can leave at once: it reads nothing for a sink that is full, and one record at a time.
+ * Should memory run out all the same, sessions wait in a list until some was given back; and if that does not happen by itself, those who
+ * have kept theirs longest without finishing anything are ended. (Leaving a partial record in the socket's buffer instead would be no
+ * help: a kernel that is short of memory, too, accepts nothing more on a socket until its buffer is empty.) */
 #include <poll.h>
-#include <sys/ioctl.h>
+#include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "edge/relay.h"
 
 #define WAKE_MAX 16u /* sessions that try again in one batch: the first to fail again stops the rest */
+#define STUCK_S  2u  /* who has held memory for so long without finishing anything may be ended for the others' sake */
 
 bool memory_take(struct relay *relay, unsigned order, unsigned least, uint32_t *ret_run, uint8_t *ret_order)
 {
@@ -29,6 +32,7 @@ bool memory_take(struct relay *relay, unsigned order, unsigned least, uint32_t *
             break;
         order--;
     }
+    relay->memory_refused = true;
     worker_count(&relay->worker, COUNTER_BUFFER_EXHAUSTED, 1);
     return false;
 }
@@ -47,19 +51,6 @@ static bool takes_more(int fd)
     return poll(&asked, 1, 0) != 0;
 }
 
-/* Is the next record there as a whole (or wrong enough not to wait for it)? */
-static bool has_record(int fd)
-{
-    uint8_t header[RECORD_HEADER_SIZE];
-    int waiting = 0;
-
-    ssize_t got = recv(fd, header, sizeof header, MSG_PEEK);
-    if (got < (ssize_t)sizeof header)
-        return got <= 0;
-    size_t size = sizeof header + ((size_t)header[3] << 8 | header[4]);
-    return size > RECORD_WIRE_MAX || ioctl(fd, FIONREAD, &waiting) != 0 || (size_t)waiting >= size;
-}
-
 bool memory_allows_write(struct relay *relay, struct relay_session *session, enum relay_side sink)
 {
     if (blocks_scarce(relay->blocks) && session->fds[sink] >= 0 && !takes_more(session->fds[sink]))
@@ -67,15 +58,32 @@ bool memory_allows_write(struct relay *relay, struct relay_session *session, enu
     return (session->writable & (1u << sink)) != 0;
 }
 
-bool memory_allows_read(struct relay *relay, struct relay_session *session, enum relay_side source, bool records)
+/* How many bytes are missing from the record whose beginning is held, as far as its header is there already. */
+static size_t rest_of_record(int fd, const uint8_t *held, size_t held_size)
+{
+    uint8_t header[RECORD_HEADER_SIZE];
+    size_t have = held_size < sizeof header ? held_size : sizeof header;
+
+    if (have != 0)
+        memcpy(header, held, have);
+    if (have < sizeof header) {
+        ssize_t got = recv(fd, header + have, sizeof header - have, MSG_PEEK);
+        have += got > 0 ? (size_t)got : 0;
+    }
+    if (have < sizeof header)
+        return sizeof header;
+    size_t size = sizeof header + ((size_t)header[3] << 8 | header[4]);
+    return size > held_size && size <= RECORD_WIRE_MAX ? size - held_size : 1; /* if it is none, one byte tells, too */
+}
+
+size_t memory_read_limit(struct relay *relay, struct relay_session *session, enum relay_side source, bool records,
+                         const uint8_t *held, size_t held_size)
 {
     if (!blocks_scarce(relay->blocks))
-        return true;
+        return SIZE_MAX;
     if (!memory_allows_write(relay, session, source == SIDE_CLIENT ? SIDE_UPSTREAM : SIDE_CLIENT))
-        return false;
-    if (records && (session->hung_up & (1u << source)) == 0 && !has_record(session->fds[source]))
-        session->readable &= (uint8_t)~(1u << source); /* each further byte is announced */
-    return (session->readable & (1u << source)) != 0;
+        return 0;
+    return records ? rest_of_record(session->fds[source], held, held_size) : BLOCK_SIZE;
 }
 
 void memory_await(struct relay *relay, uint32_t index)
@@ -103,4 +111,47 @@ void memory_wake(struct relay *relay)
         session->waiting = false;
         session_queue(relay, index);
     }
+}
+
+static bool holds_memory(const struct slot *slot)
+{
+    const struct slot_hot *hot = slot_hot(slot);
+
+    for (unsigned i = 0; i < FLOW_COUNT; i++) {
+        if (hot->flows[i].input != BLOCK_NONE || hot->flows[i].output != BLOCK_NONE)
+            return true;
+    }
+    return false;
+}
+
+/* Since when the one who has held memory longest has given none back; UINT32_MAX: nobody is stuck. */
+static uint32_t longest_stuck(const struct relay *relay)
+{
+    uint32_t latest = (uint32_t)(relay->now_ns / NS_PER_S) - STUCK_S;
+    uint32_t found = UINT32_MAX;
+
+    for (uint32_t i = 0; i < relay->arena.header->high_water; i++) {
+        const struct relay_session *session = &relay->sessions[i];
+        if (session->in_use && session->gave_back_s <= latest && holds_memory(&relay->arena.slots[i]))
+            found = latest = session->gave_back_s;
+    }
+    return found;
+}
+
+void memory_relieve(struct relay *relay)
+{
+    uint32_t enough = blocks_total(relay->blocks) / 8;
+    uint32_t since = UINT32_MAX;
+
+    if (relay->memory_refused && blocks_available(relay->blocks) < enough)
+        since = longest_stuck(relay);
+    for (uint32_t i = 0; since != UINT32_MAX && i < relay->arena.header->high_water; i++) {
+        const struct relay_session *session = &relay->sessions[i];
+        if (blocks_available(relay->blocks) >= enough)
+            break;
+        if (session->in_use && session->gave_back_s <= since && holds_memory(&relay->arena.slots[i]))
+            session_end(relay, i, SESSION_END_BUFFER_MEMORY, true);
+    }
+    relay->memory_refused = false;
+    relay->memory_returned = true; /* whatever was missed: who waits tries again */
 }

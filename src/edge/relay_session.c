@@ -408,6 +408,7 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     session->fds[SIDE_CLIENT] = client_fd;
     session->fds[SIDE_UPSTREAM] = -1;
     session->in_use = true;
+    session->gave_back_s = (uint32_t)(relay->now_ns / NS_PER_S);
     session->alert_sent = session->alert_received = ALERT_NONE;
     session->writable = 1u << SIDE_CLIENT; /* what can be read will be announced */
     timer_init(&session->timer, on_session_timer, session);

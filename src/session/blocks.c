@@ -116,6 +116,11 @@ uint32_t blocks_used(const struct blocks *blocks)
     return blocks->used;
 }
 
+uint32_t blocks_total(const struct blocks *blocks)
+{
+    return blocks->count;
+}
+
 uint32_t blocks_available(const struct blocks *blocks)
 {
     return blocks->count - blocks->used;

@@ -139,6 +139,7 @@ void blocks_free(struct blocks *blocks);
 uint32_t blocks_take(struct blocks *blocks, unsigned order);
 void blocks_give(struct blocks *blocks, uint32_t first, unsigned order);
 uint32_t blocks_used(const struct blocks *blocks);
+uint32_t blocks_total(const struct blocks *blocks);
 uint32_t blocks_available(const struct blocks *blocks);
 /* More than half of the memory is in use: whoever can wait should. */
 bool blocks_scarce(const struct blocks *blocks);
