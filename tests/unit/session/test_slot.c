@@ -1,0 +1,149 @@
+/* session/slot.h: the arena's header and the commit of a slot's hot part. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "session/slot.h"
+
+#define CAPACITY 4u
+#define BLOCKS   64u
+
+static void *zeroed(size_t size)
+{
+    void *memory = aligned_alloc(4096, (size + 4095) & ~(size_t)4095);
+    memset(memory, 0, (size + 4095) & ~(size_t)4095);
+    return memory;
+}
+
+static void test_observer_refuses_an_empty_arena(void **state)
+{
+    void *metadata = zeroed(arena_metadata_size(CAPACITY));
+    struct arena arena;
+    (void)state;
+
+    assert_false(arena_attach(&arena, metadata, arena_metadata_size(CAPACITY), NULL, NULL, 0, 0));
+    free(metadata);
+}
+
+static void test_refuses_another_geometry(void **state)
+{
+    size_t size = arena_metadata_size(CAPACITY);
+    void *metadata = zeroed(size);
+    struct arena arena;
+    (void)state;
+
+    assert_true(arena_attach(&arena, metadata, size, NULL, NULL, CAPACITY, BLOCKS));
+    assert_false(arena_attach(&arena, metadata, size, NULL, NULL, CAPACITY + 1, BLOCKS));
+    assert_false(arena_attach(&arena, metadata, size, NULL, NULL, CAPACITY, BLOCKS * 2));
+    assert_false(arena_attach(&arena, metadata, size - 1, NULL, NULL, 0, 0));
+    arena.header->version++;
+    assert_false(arena_attach(&arena, metadata, size, NULL, NULL, CAPACITY, BLOCKS));
+    free(metadata);
+}
+
+static void test_parts_do_not_overlap(void **state)
+{
+    void *metadata = zeroed(arena_metadata_size(CAPACITY)), *secrets = zeroed(arena_secrets_size(CAPACITY));
+    struct arena arena;
+    (void)state;
+
+    assert_true(arena_attach(&arena, metadata, arena_metadata_size(CAPACITY), secrets, NULL, CAPACITY, BLOCKS));
+    assert_true((uint8_t *)(arena.slots + CAPACITY) <= (uint8_t *)metadata + arena_metadata_size(CAPACITY));
+    assert_true((uint8_t *)(arena.secrets + CAPACITY) <= (uint8_t *)arena.upstream_secrets);
+    assert_true((uint8_t *)(arena.upstream_secrets + CAPACITY) <= (uint8_t *)secrets + arena_secrets_size(CAPACITY));
+    assert_int_equal(((uintptr_t)arena.upstream_secrets - (uintptr_t)secrets) % 4096, 0);
+    free(metadata);
+    free(secrets);
+}
+
+static void test_commit_keeps_the_other_copy(void **state)
+{
+    struct slot slot = {0};
+    struct slot_hot next = {.client.write_sequence = 7};
+    (void)state;
+
+    slot.hot[0].client.write_sequence = 6;
+    slot_commit(&slot, &next);
+    assert_int_equal(slot_hot(&slot)->client.write_sequence, 7);
+    assert_int_equal(slot.hot[(slot.current ^ 1) & 1].client.write_sequence, 6);
+}
+
+static void test_commit_takes_the_upstream_leg_along(void **state)
+{
+    struct slot_upstream_secrets secrets = {0};
+    struct slot slot = {0};
+    struct slot_hot next = {0};
+    struct leg upstream = {.read_sequence = 3};
+    (void)state;
+
+    slot_commit_upstream(&slot, &next, &secrets, &upstream);
+    assert_int_equal(secrets.leg[slot.current & 1].read_sequence, 3);
+    assert_int_equal(secrets.leg[(slot.current ^ 1) & 1].read_sequence, 0);
+}
+
+/* Every field of a copy says the same number, so that a torn one shows. */
+static void fill(struct slot_hot *hot, uint64_t number)
+{
+    hot->client.read_sequence = hot->client.write_sequence = number;
+    for (unsigned i = 0; i < FLOW_COUNT; i++) {
+        hot->flows[i].read_position = hot->flows[i].write_position = number;
+        hot->flows[i].input = hot->flows[i].output = (uint32_t)number;
+    }
+}
+
+static void assert_whole(const struct slot_hot *hot)
+{
+    struct slot_hot expected = *hot;
+
+    fill(&expected, hot->client.read_sequence);
+    assert_memory_equal(&expected, hot, sizeof expected);
+}
+
+/* A process that commits without end is killed at any instant: the valid copy is whole each time. */
+static void test_a_killed_commit_leaves_a_whole_copy(void **state)
+{
+    struct slot *slot = mmap(NULL, sizeof *slot, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    (void)state;
+
+    assert_true(slot != MAP_FAILED);
+    for (unsigned round = 0; round < 100; round++) {
+        uint64_t before = slot_hot(slot)->client.read_sequence;
+        pid_t writer = fork();
+        assert_true(writer >= 0);
+        if (writer == 0) {
+            struct slot_hot next = *slot_hot(slot);
+            for (uint64_t number = before;; number++) {
+                fill(&next, number);
+                slot_commit(slot, &next);
+            }
+        }
+        while (__atomic_load_n(&slot->hot[0].client.read_sequence, __ATOMIC_RELAXED) < before + 100 + round)
+            ;
+        assert_int_equal(kill(writer, SIGKILL), 0);
+        assert_int_equal(waitpid(writer, NULL, 0), writer);
+        assert_whole(slot_hot(slot));
+    }
+    munmap(slot, sizeof *slot);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_observer_refuses_an_empty_arena),
+        cmocka_unit_test(test_refuses_another_geometry),
+        cmocka_unit_test(test_parts_do_not_overlap),
+        cmocka_unit_test(test_commit_keeps_the_other_copy),
+        cmocka_unit_test(test_commit_takes_the_upstream_leg_along),
+        cmocka_unit_test(test_a_killed_commit_leaves_a_whole_copy),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
