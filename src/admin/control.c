@@ -212,12 +212,15 @@ static void on_stop(void *context, uint64_t deadline_ns)
     struct control *control = context;
     (void)deadline_ns;
 
+    /* The folder is ours; the supervisor may no longer change it. */
+    ignore(unlinkat(control->worker.descriptors[SETUP_STATE_FOLDER], "control.sock", 0));
     loop_stop(control->worker.loop, 0);
 }
 
 static void on_orphaned(void *context)
 {
-    on_stop(context, 0);
+    /* The socket is left alone: it may be that of the next daemon already. */
+    loop_stop(((struct control *)context)->worker.loop, 0);
 }
 
 /* ---- start ---- */

@@ -33,7 +33,8 @@ int client_option(struct client_options *options, int option, const char *usage)
         fputs(usage, stdout);
         return 0;
     default:
-        return 2; /* getopt has said what is wrong */
+        fputs("Try the same verb with --help\n", stderr); /* getopt has said what is wrong */
+        return 2;
     }
 }
 

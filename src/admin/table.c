@@ -73,7 +73,7 @@ static const char *colour_code(int style)
 static void print_cell(FILE *stream, const char *text, int style, size_t width, bool last,
                        bool colour)
 {
-    const char *code = colour ? colour_code(style) : "";
+    const char *code = colour && text[0] != '\0' ? colour_code(style) : "";
     size_t length = strlen(text), padding = width > length ? width - length : 0;
 
     if ((style & CELL_RIGHT) != 0)

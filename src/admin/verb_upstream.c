@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/string.h"
 
-#define WEIGHT_MAX   256
 #define WAIT_POLL_NS (200 * NS_PER_MS)
 
 struct upstream_state {
@@ -80,8 +79,8 @@ static int apply(struct control *control, const struct upstream_state *state, co
     char text[32];
 
     if (strcmp(action, "weight") == 0) {
-        if (weight < 1 || weight > WEIGHT_MAX)
-            return error_set(error, ERROR_USAGE, "a weight is a number from 1 to %d", WEIGHT_MAX);
+        if (weight < 1 || weight > CONF_WEIGHT_MAX)
+            return error_set(error, ERROR_USAGE, "a weight is a number from 1 to %d", CONF_WEIGHT_MAX);
         __atomic_store_n(&server->weight, (uint32_t)weight, __ATOMIC_RELAXED);
         ignore(snprintf(text, sizeof text, "weight %u", (unsigned)weight));
         report_change(control, state, text);

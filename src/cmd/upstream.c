@@ -6,6 +6,7 @@
 #include "admin/table.h"
 #include "cmd/cmd.h"
 #include "cmd/server_row.h"
+#include "conf/conf.h"
 
 static const char usage[] =
     "Usage: holdfast upstream list [-c FILE | --socket PATH] [--json]\n"
@@ -16,7 +17,7 @@ static const char usage[] =
     "  ready   The server gets new sessions again.\n"
     "  drain   It gets no new sessions; those it has go on.\n"
     "  down    It gets no new sessions, whatever the health check says; those it has go on.\n"
-    "  weight  Its share of new sessions, from 1 to 256.\n"
+    "  weight  Its share of new sessions, from 1 to 1000.\n"
     "\n"
     "What is set here lasts until the daemon ends.\n"
     "\n"
@@ -67,7 +68,7 @@ static int change(const struct client_options *options, json_t *request, int arg
                 weigh ? "UPSTREAM/SERVER and a number" : "UPSTREAM/SERVER");
         return 2;
     }
-    if (weigh && client_count(&weight, argv[2], 256, &error) < 0) {
+    if (weigh && client_count(&weight, argv[2], CONF_WEIGHT_MAX, &error) < 0) {
         json_decref(request);
         return client_fail("upstream", &error);
     }

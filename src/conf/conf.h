@@ -19,6 +19,7 @@
 #define CONF_WORKERS_MAX   64
 #define CONF_LISTENERS_MAX 256
 #define CONF_SERVERS_MAX   1024 /* of all upstreams together */
+#define CONF_WEIGHT_MAX    1000 /* of a server */
 #define CONF_ADDRESSES_MAX 256  /* to listen on, of all listeners and admin together; also of one upstream's sources */
 
 /* The default of `groups`. tls/ puts X25519MLKEM768 in front of exactly this list where the library has it. */

@@ -15,7 +15,6 @@
 #define HOUR   (60 * MINUTE)
 
 #define CHECK_INTERVAL_DEFAULT (5 * SECOND) /* when there is another server to go to */
-#define WEIGHT_MAX             1000
 
 /* ---- servers = {"10.0.0.5:8080 weight=3 max-connections=100"} ---- */
 
@@ -37,8 +36,8 @@ static int server_setting(struct schema_reader *reader, const struct schema_opti
     *number_text++ = '\0';
     bool is_number = schema_read_number(&number, number_text) == 0;
     if (strcmp(word, "weight") == 0) {
-        if (!is_number || number < 1 || number > WEIGHT_MAX)
-            return schema_fail_value(reader, option, value, "a weight from 1 to %d", WEIGHT_MAX);
+        if (!is_number || number < 1 || number > CONF_WEIGHT_MAX)
+            return schema_fail_value(reader, option, value, "a weight from 1 to %d", CONF_WEIGHT_MAX);
         server->weight = (uint32_t)number;
         return 0;
     }

@@ -260,5 +260,5 @@ void resources_release(struct supervisor *supervisor)
         unlink_socket(supervisor->listening[i]);
     for (size_t i = 0; i < supervisor->conf->admin.bind.count; i++)
         unlink_socket(supervisor->admin[i]);
-    unlink_socket(supervisor->control_socket);
+    unlink_socket(supervisor->control_socket); /* as a rule control was quicker */
 }
