@@ -123,14 +123,15 @@ int cmd_cert(int argc, char **argv)
     int code = parse(&arguments, argc, argv);
 
     if (code < 0 && argc - optind != 2) {
-        fputs(usage, stderr);
+        fprintf(stderr, "holdfast cert: expected install or renew and one NAME, found %d words; see --help\n",
+                argc - optind);
         code = 2;
     } else if (code < 0 && strcmp(argv[optind], "install") == 0) {
         code = install(&arguments, argv[optind + 1]);
     } else if (code < 0 && strcmp(argv[optind], "renew") == 0) {
         code = request(&arguments, "cert-renew", argv[optind + 1], NULL, 0);
     } else if (code < 0) {
-        fprintf(stderr, "holdfast cert: there is no '%s'; it is install or renew\n", argv[optind]);
+        fprintf(stderr, "holdfast cert: expected install or renew, found \"%s\"; see --help\n", argv[optind]);
         code = 2;
     }
     json_decref(arguments.forced);

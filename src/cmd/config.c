@@ -261,7 +261,7 @@ int cmd_config(int argc, char **argv)
                                          : "expected one of test and show, and nothing behind it");
     bool test = strcmp(argv[optind], "test") == 0;
     if (!test && strcmp(argv[optind], "show") != 0)
-        return fail_usage("found an unknown verb; expected test or show");
+        return fail_usage("expected test or show, found another word");
     if (path == NULL)
         return fail_usage("expected -c FILE");
     return run(path, test);

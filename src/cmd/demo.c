@@ -34,7 +34,8 @@ static int read_number(const char *option, const char *text, unsigned long minim
     *ret_number = strtoul(text, &end, 10);
     if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && *ret_number >= minimum && *ret_number <= maximum)
         return 0;
-    fprintf(stderr, "holdfast demo: --%s is a number from %lu to %lu\n", option, minimum, maximum);
+    fprintf(stderr, "holdfast demo: --%s: found \"%s\"; expected a number from %lu to %lu\n", option, text, minimum,
+            maximum);
     return -1;
 }
 
@@ -69,12 +70,12 @@ int cmd_demo(int argc, char **argv)
             demo.port = (uint16_t)number;
             break;
         default:
-            fputs(usage, option == 'h' ? stdout : stderr);
+            fputs(option == 'h' ? usage : "Try: holdfast demo --help\n", option == 'h' ? stdout : stderr);
             return option == 'h' ? 0 : 2;
         }
     }
     if (optind < argc) {
-        fputs(usage, stderr);
+        fprintf(stderr, "holdfast demo: takes only options, found \"%s\"; see --help\n", argv[optind]);
         return 2;
     }
     if (demo_run(&demo, &unbroken, &error) < 0) {

@@ -10,10 +10,12 @@
 
 static void usage(FILE *to)
 {
-    fputs("usage: holdfast run -c FILE\n\n"
+    fputs("Usage: holdfast run -c FILE\n\n"
           "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard output as JSON lines.\n\n"
+          "Options:\n"
           "  -c, --config FILE   the configuration\n"
-          "      --help          this text\n",
+          "  -h, --help          this text\n\n"
+          "Exit codes: 0 stopped as asked, 2 wrong usage or configuration, 3 the system refused, 70 internal error.\n",
           to);
 }
 
@@ -40,13 +42,18 @@ int cmd_run(int argc, char **argv)
         if (option == 'c') {
             path = optarg;
         } else {
-            usage(option == 'h' ? stdout : stderr);
+            if (option == 'h')
+                usage(stdout);
+            else
+                fputs("Try: holdfast run --help\n", stderr);
             return option == 'h' ? 0 : 2;
         }
     }
     if (path == NULL || optind < argc) {
-        fputs(path == NULL ? "holdfast run: -c FILE is missing\n" : "holdfast run: takes no other arguments\n", stderr);
-        usage(stderr);
+        if (path == NULL)
+            fputs("holdfast run: -c FILE is missing; see --help\n", stderr);
+        else
+            fprintf(stderr, "holdfast run: takes only options, found \"%s\"; see --help\n", argv[optind]);
         return 2;
     }
     if (conf_read(&text, path, &error) < 0 || conf_parse(&conf, path, text, print_warning, path, &error) < 0) {
