@@ -366,6 +366,10 @@ static void summarise(const struct rollout *rollout, char text[256])
 {
     size_t served = 0;
 
+    if (rollout->check_count == 0) {
+        ignore(snprintf(text, 256, "no listener uses it"));
+        return;
+    }
     for (size_t i = 0; i < rollout->check_count; i++)
         served += rollout->checks[i].result == VAULT_CHECK_SERVED;
     int size = snprintf(text, 256, "%zu of %zu addresses serve it", served, rollout->check_count);
