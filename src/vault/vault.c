@@ -188,9 +188,10 @@ static struct lineage *command_lineage(struct vault *vault, const char *name, va
 
     string_printable(shown, sizeof shown, name, strlen(name));
     if (index == CONF_NONE)
-        ignore(error_set(&outcome.error, ERROR_NOT_FOUND,
-                         "there is no certificate \"%s\" in the configuration; `holdfast certs` lists them",
-                         shown));
+        ignore(error_set(
+            &outcome.error, ERROR_NOT_FOUND,
+            "there is no certificate \"%s\" in the configuration; `holdfast certs` lists them",
+            shown));
     else if ((*ret_command = command_new(vault, done, context)) == NULL)
         ignore(error_set(&outcome.error, ERROR_MEMORY, "out of memory"));
     else
