@@ -13,14 +13,15 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/config_pairs.h"
 #include "conf/conf.h"
 
 static const char usage[] =
     "Usage: holdfast config test -c FILE\n"
     "       holdfast config show -c FILE\n"
     "\n"
-    "  test  Checks the configuration whole, and that the daemon could open every file that it "
-    "names.\n"
+    "  test  Checks the configuration whole, that the daemon could open every file that it names,\n"
+    "        and that certificates from files would pass the pre-flight.\n"
     "  show  Prints the effective configuration, with all defaults, in the syntax of the file.\n"
     "\n"
     "Options:\n"
@@ -29,7 +30,7 @@ static const char usage[] =
     "\n"
     "Errors and warnings go to standard error as FILE:LINE: text.\n"
     "Exit codes: 0 right, 2 wrong usage or configuration, 3 a file or the state folder cannot be "
-    "used.\n";
+    "used,\n6 a certificate would be refused.\n";
 
 static int fail(const struct error *error)
 {
@@ -186,6 +187,8 @@ static int config_test(const struct conf *conf)
         return fail(&error);
     if (check.failures != 0)
         return error_exit_code(&(struct error){.code = ERROR_IO});
+    if (config_check_pairs(conf) != 0)
+        return error_exit_code(&(struct error){.code = ERROR_CERTIFICATE_UNPARSABLE});
     print_summary(conf, user);
     return 0;
 }

@@ -1,9 +1,11 @@
 """holdfast config test|show: messages, warnings, exit codes, files and folders."""
 
+import datetime
 import os
 import pwd
 import re
 
+import pki
 import pytest
 from daemon import BINARY, REPOSITORY, holdfast
 
@@ -31,10 +33,11 @@ certificate shop.example {{
 
 
 @pytest.fixture
-def site(folder):
+def site(folder, authority):
     """A folder with files that a configuration names; site(text) writes the configuration and returns its path."""
-    (folder / "shop.pem").write_text("chain")
-    (folder / "shop.key").write_text("key")
+    pair = authority.issue("shop.example")
+    (folder / "shop.pem").write_bytes(pair.chain_pem)
+    (folder / "shop.key").write_bytes(pair.key_pem)
     (folder / "shop.key").chmod(0o600)
 
     def write(text=GOOD):
@@ -53,6 +56,27 @@ def test_right_configuration(site):
     assert f"user {USER}" in result.stdout
     assert result.stderr == ""
     assert not (site.folder / "state").exists(), "a check changes nothing"
+
+
+@pytest.mark.parametrize("finding", ["key-mismatch", "expired", "name-missing", "certificate-unparsable"])
+def test_unusable_pair(site, authority, finding):
+    path = site()
+    if finding == "key-mismatch":
+        (site.folder / "shop.key").write_bytes(authority.issue("shop.example").key_pem)
+    elif finding == "expired":
+        old = authority.issue("shop.example", not_before=datetime.datetime.utcnow() - 90 * pki.DAY, lifetime=30 * pki.DAY)
+        (site.folder / "shop.pem").write_bytes(old.chain_pem)
+        (site.folder / "shop.key").write_bytes(old.key_pem)
+    elif finding == "name-missing":
+        other = authority.issue("other.example")
+        (site.folder / "shop.pem").write_bytes(other.chain_pem)
+        (site.folder / "shop.key").write_bytes(other.key_pem)
+    else:
+        (site.folder / "shop.pem").write_text("no certificate")
+    result = holdfast("config", "test", "-c", path, check=False)
+    assert result.returncode == 6
+    assert f"certificate 'shop.example': {site.folder}/shop.pem: {finding}: " in result.stderr
+    assert result.stdout == ""
 
 
 def test_warning_with_line_does_not_fail(site):
