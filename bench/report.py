@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 
 OURS = "holdfast"
+ANALYSIS = "## Where the time goes"  # written by hand: kept when the rest is written anew
 
 
 @dataclass
@@ -120,6 +121,15 @@ def machine():
     return f"{known.get('CPU(s)', '?')} × {known.get('Model name', 'unknown processor')}{virtual}, Linux {kernel}"
 
 
+def analysis_of(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            _, found, text = file.read().partition(ANALYSIS)
+    except FileNotFoundError:
+        return ""
+    return "\n" + found + text if found else ""
+
+
 def write_results(path, table, contestants, versions, arguments, suite):
     header, lines = table_cells(table, contestants)
     markdown = ["| " + " | ".join(cells) + " |" for cells in [header] + lines]
@@ -156,6 +166,6 @@ def write_results(path, table, contestants, versions, arguments, suite):
 ## Lowest and highest sample
 
 {chr(10).join(spread_lines(table, contestants))}
-"""
+{analysis_of(path)}"""
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
