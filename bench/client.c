@@ -39,14 +39,13 @@ uint64_t client_now(void)
 
 int client_dial(uint16_t port, bool nonblocking)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_port = htons(port),
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
 
     if (fd < 0)
         client_die("socket");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 && errno != EINPROGRESS) {
         close(fd);
         return -1;
@@ -63,8 +62,8 @@ void client_wait_line(void)
         exit(0);
 }
 
-/* The certificate is the bench's own: checking the chain would only cost the load generator its speed. OpenSSL still
- * verifies the server's signature with the leaf's key. */
+/* The certificate is the bench's own: checking the chain would only cost the load generator its
+ * speed. OpenSSL still verifies the server's signature with the leaf's key. */
 static int accept_chain(X509_STORE_CTX *store, void *unused)
 {
     (void)unused;
@@ -77,7 +76,8 @@ SSL_CTX *client_context(const char *suite, bool save_memory)
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
 
     if (!context || SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) != 1 ||
-        SSL_CTX_set_ciphersuites(context, suite) != 1 || SSL_CTX_set1_groups_list(context, "X25519") != 1 ||
+        SSL_CTX_set_ciphersuites(context, suite) != 1 ||
+        SSL_CTX_set1_groups_list(context, "X25519") != 1 ||
         SSL_CTX_set1_sigalgs_list(context, "ECDSA+SHA256") != 1)
         client_die("TLS client context");
     if (save_memory)
@@ -106,7 +106,8 @@ void answer_start(struct answer *answer)
     answer->body_left = 0;
 }
 
-/* Takes the head, and returns how many of the bytes belonged to it: 0 when it is not whole yet, -1 when it is none. */
+/* Takes the head, and returns how many of the bytes belonged to it: 0 when it is not whole yet, -1
+ * when it is none. */
 static long take_head(struct answer *answer, const char *bytes, size_t length)
 {
     size_t before = answer->head_length;

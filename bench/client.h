@@ -1,4 +1,5 @@
-/* What both load generators share: dialling, the TLS client context, the check of what was negotiated, HTTP answers. */
+/* What both load generators share: dialling, the TLS client context, the check of what was
+ * negotiated, HTTP answers. */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -36,5 +37,6 @@ const char *client_negotiation_fault(SSL *ssl, const char *suite, bool want_resu
 
 void answer_start(struct answer *answer);
 
-/* Feeds bytes of an answer. Returns 1 when it is complete, 0 when it goes on, -1 when it is none. */
+/* Feeds bytes of an answer. Returns 1 when it is complete, 0 when it goes on, -1 when it is none.
+ */
 int answer_feed(struct answer *answer, const char *bytes, size_t length);

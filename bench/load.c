@@ -1,12 +1,13 @@
 /* The load generator: one thread, one epoll loop, OpenSSL as the client, one measure per run.
  *
- * Whoever runs it measures from outside: it prepares everything (sessions to resume, open connections), prints "ready", waits
- * for a line on standard input, does the counted work, prints one JSON object, and waits for the next line before it
- * takes anything down (idle sessions must first serve another request, and the object is printed again). So no CPU time
- * of set-up or tear-down falls into the window.
+ * Whoever runs it measures from outside: it prepares everything (sessions to resume, open
+ * connections), prints "ready", waits for a line on standard input, does the counted work, prints
+ * one JSON object, and waits for the next line before it takes anything down (idle sessions must
+ * first serve another request, and the object is printed again). So no CPU time of set-up or
+ * tear-down falls into the window.
  *
- * What was negotiated is part of the result: a connection that is not TLS 1.3 with X25519 and the one suite asked for, or that
- * is (not) resumed against the measure's intent, counts as failed. */
+ * What was negotiated is part of the result: a connection that is not TLS 1.3 with X25519 and the
+ * one suite asked for, or that is (not) resumed against the measure's intent, counts as failed. */
 #include "client.h"
 
 #include <errno.h>
@@ -20,14 +21,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_SIZE      (256u << 10)
-#define EVENTS         256
-#define WARM_UP        64u
-#define AT_ONCE        64u /* handshakes under way before idle sessions are opened; half as many while they are */
+#define READ_SIZE (256u << 10)
+#define EVENTS    256
+#define WARM_UP   64u
+#define AT_ONCE                                                                                    \
+    64u /* handshakes under way before idle sessions are opened; half as many while they are */
 
 enum measure { FULL, RESUMED, KEEPALIVE, BULK, IDLE };
 
-static const char *const measure_names[] = { "full", "resumed", "keepalive", "bulk", "idle" };
+static const char *const measure_names[] = {"full", "resumed", "keepalive", "bulk", "idle"};
 
 enum phase { CLOSED, HANDSHAKING, REQUESTING, READING, RESTING, CLOSING };
 
@@ -103,7 +105,7 @@ static void connection_open(struct connection *connection)
         SSL_set_session(connection->ssl, connection->session);
     SSL_set_connect_state(connection->ssl);
     connection->phase = HANDSHAKING;
-    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = connection};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, connection->fd, &event) != 0)
         client_die("epoll_ctl");
 }
@@ -148,8 +150,8 @@ static bool step_request(struct connection *connection)
 /* One answer is here: what the measure does with the connection now. */
 static bool connection_answered(struct connection *connection)
 {
-    bool keeps_open =
-        options.measure == KEEPALIVE || options.measure == BULK || (options.measure == IDLE && !priming);
+    bool keeps_open = options.measure == KEEPALIVE || options.measure == BULK ||
+                      (options.measure == IDLE && !priming);
 
     if (keeps_open) {
         finished++;
@@ -164,7 +166,8 @@ static bool connection_answered(struct connection *connection)
         SSL_SESSION_free(connection->session);
         connection->session = SSL_get1_session(connection->ssl);
     }
-    /* A clean end from our side, seen through to the peer's, so that its cost lies in the window. */
+    /* A clean end from our side, seen through to the peer's, so that its cost lies in the window.
+     */
     SSL_shutdown(connection->ssl);
     shutdown(connection->fd, SHUT_WR);
     connection->phase = CLOSING;
@@ -290,8 +293,8 @@ static void run_requests(unsigned count)
 
 static void print_result(uint64_t elapsed)
 {
-    printf("{\"finished\": %u, \"failed\": %u, \"seconds\": %.6f, \"first_failure\": \"%s\"}\n", finished, failed,
-           (double)elapsed / 1e9, first_failure);
+    printf("{\"finished\": %u, \"failed\": %u, \"seconds\": %.6f, \"first_failure\": \"%s\"}\n",
+           finished, failed, (double)elapsed / 1e9, first_failure);
     fflush(stdout);
 }
 
@@ -312,7 +315,8 @@ static void prepare(void)
         run_connections(WARM_UP, options.connections);
         break;
     case IDLE:
-        /* What grows with the handshakes under way at once has grown, and does not count as the sessions'. */
+        /* What grows with the handshakes under way at once has grown, and does not count as the
+         * sessions'. */
         run_connections(4 * AT_ONCE, AT_ONCE);
         break;
     }
@@ -366,8 +370,9 @@ int main(int argc, char **argv)
         return 2;
     }
     client_begin(options.seconds);
-    request_length = (size_t)snprintf(request, sizeof(request), "GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
-                                      options.measure == BULK ? "10m" : "s");
+    request_length =
+        (size_t)snprintf(request, sizeof(request), "GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                         options.measure == BULK ? "10m" : "s");
     connection_count = options.connections > AT_ONCE ? options.connections : AT_ONCE;
     connections = calloc(connection_count, sizeof(*connections));
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -385,7 +390,8 @@ int main(int argc, char **argv)
     print_result(elapsed);
     client_wait_line();
     if (options.measure == IDLE) {
-        /* Memory per session counts only if the sessions are still there: each serves a second request. */
+        /* Memory per session counts only if the sessions are still there: each serves a second
+         * request. */
         run_requests(options.connections);
         print_result(elapsed);
     }

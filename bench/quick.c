@@ -7,16 +7,17 @@
 #include <openssl/sha.h>
 #include <string.h>
 
-#define RECORD_HEAD   5u
-#define TAG           16u
-#define HASH          32u
-#define SERVER_HELLO  2
-#define FINISHED      20
-#define TYPE_CCS      20
+#define RECORD_HEAD    5u
+#define TAG            16u
+#define HASH           32u
+#define SERVER_HELLO   2
+#define FINISHED       20
+#define TYPE_CCS       20
 #define TYPE_HANDSHAKE 22
-#define TYPE_DATA     23
+#define TYPE_DATA      23
 
-static_assert(sizeof(SHA256_CTX) <= sizeof(((struct quick *)0)->transcript), "room for the transcript's hash");
+static_assert(sizeof(SHA256_CTX) <= sizeof(((struct quick *)0)->transcript),
+              "room for the transcript's hash");
 
 static EVP_PKEY *own_key;
 static EVP_CIPHER_CTX *cipher_context;
@@ -28,7 +29,8 @@ static uint8_t empty_hash[HASH];
 
 /* ---- RFC 8446 §7.1 ---- */
 
-static void hmac(const uint8_t key[HASH], const uint8_t *bytes, size_t length, uint8_t ret_mac[HASH])
+static void hmac(const uint8_t key[HASH], const uint8_t *bytes, size_t length,
+                 uint8_t ret_mac[HASH])
 {
     uint8_t pad[64], inner[HASH];
     SHA256_CTX hash;
@@ -49,7 +51,8 @@ static void hmac(const uint8_t key[HASH], const uint8_t *bytes, size_t length, u
 }
 
 /* HKDF-Expand-Label for outputs up to one hash; the context is a hash or nothing. */
-static void expand(const uint8_t secret[HASH], const char *label, const uint8_t *hash, size_t length, uint8_t *ret)
+static void expand(const uint8_t secret[HASH], const char *label, const uint8_t *hash,
+                   size_t length, uint8_t *ret)
 {
     uint8_t info[80], block[HASH];
     size_t label_length = strlen(label), used = 0;
@@ -108,19 +111,23 @@ static bool record_open(struct quick *quick, uint8_t *record, size_t length)
     nonce_next(&quick->read, nonce);
     return EVP_DecryptInit_ex2(cipher_context, NULL, quick->read.key, nonce, NULL) == 1 &&
            EVP_DecryptUpdate(cipher_context, NULL, &out, record, RECORD_HEAD) == 1 &&
-           EVP_DecryptUpdate(cipher_context, record + RECORD_HEAD, &out, record + RECORD_HEAD, (int)sealed) == 1 &&
-           EVP_CIPHER_CTX_ctrl(cipher_context, EVP_CTRL_AEAD_SET_TAG, TAG, record + length - TAG) == 1 &&
+           EVP_DecryptUpdate(cipher_context, record + RECORD_HEAD, &out, record + RECORD_HEAD,
+                             (int)sealed) == 1 &&
+           EVP_CIPHER_CTX_ctrl(cipher_context, EVP_CTRL_AEAD_SET_TAG, TAG, record + length - TAG) ==
+               1 &&
            EVP_DecryptFinal_ex(cipher_context, record, &out) == 1;
 }
 
-size_t quick_seal(struct quick *quick, uint8_t type, const void *bytes, size_t length, uint8_t out[QUICK_OUT_MAX])
+size_t quick_seal(struct quick *quick, uint8_t type, const void *bytes, size_t length,
+                  uint8_t out[QUICK_OUT_MAX])
 {
     uint8_t nonce[12];
     size_t sealed = length + 1 + TAG;
     int n;
 
     assert(RECORD_HEAD + sealed <= QUICK_OUT_MAX);
-    memcpy(out, (const uint8_t[]){ TYPE_DATA, 3, 3, (uint8_t)(sealed >> 8), (uint8_t)sealed }, RECORD_HEAD);
+    memcpy(out, (const uint8_t[]){TYPE_DATA, 3, 3, (uint8_t)(sealed >> 8), (uint8_t)sealed},
+           RECORD_HEAD);
     memcpy(out + RECORD_HEAD, bytes, length);
     out[RECORD_HEAD + length] = type;
     nonce_next(&quick->write, nonce);
@@ -146,14 +153,14 @@ static void hello_build(const uint8_t public_key[32])
         TYPE_HANDSHAKE, 3, 1, 0, 0, 1, 0, 0, 0, 3, 3 /* lengths follow below */
     };
     static const uint8_t body[] = {
-        0,                                               /* no session id */
-        0, 2, 0x13, 0x01, 1, 0, 0, 0,                    /* one suite, no compression, length of extensions */
-        0, 0, 0, 14, 0, 12, 0, 0, 9, 'l', 'o', 'c', 'a', 'l', 'h', 'o', 's', 't',
-        0, 10, 0, 4, 0, 2, 0, 29,                        /* supported_groups: X25519 */
-        0, 13, 0, 4, 0, 2, 4, 3,                         /* signature_algorithms: ecdsa_secp256r1_sha256 */
-        0, 43, 0, 3, 2, 3, 4,                            /* supported_versions: TLS 1.3 */
-        0, 45, 0, 2, 1, 1,                               /* psk_dhe_ke: tickets are sent, as to everybody */
-        0, 51, 0, 38, 0, 36, 0, 29, 0, 32                /* key_share */
+        0,                                    /* no session id */
+        0,   2,   0x13, 0x01, 1,   0,  0,  0, /* one suite, no compression, length of extensions */
+        0,   0,   0,    14,   0,   12, 0,  0,  9, 'l', 'o', 'c', 'a',
+        'l', 'h', 'o',  's',  't', 0,  10, 0,  4, 0,   2,   0,   29, /* supported_groups: X25519 */
+        0,   13,  0,    4,    0,   2,  4,  3, /* signature_algorithms: ecdsa_secp256r1_sha256 */
+        0,   43,  0,    3,    2,   3,  4,     /* supported_versions: TLS 1.3 */
+        0,   45,  0,    2,    1,   1,         /* psk_dhe_ke: tickets are sent, as to everybody */
+        0,   51,  0,    38,   0,   36, 0,  29, 0, 32 /* key_share */
     };
 
     put(start, sizeof(start));
@@ -226,14 +233,16 @@ static bool agree(const uint8_t share[32], uint8_t ret_shared[HASH])
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(own_key, NULL);
     size_t length = HASH;
     bool agreed = peer && context && EVP_PKEY_derive_init(context) == 1 &&
-                  EVP_PKEY_derive_set_peer(context, peer) == 1 && EVP_PKEY_derive(context, ret_shared, &length) == 1;
+                  EVP_PKEY_derive_set_peer(context, peer) == 1 &&
+                  EVP_PKEY_derive(context, ret_shared, &length) == 1;
 
     EVP_PKEY_CTX_free(context);
     EVP_PKEY_free(peer);
     return agreed;
 }
 
-static enum quick_event take_server_hello(struct quick *quick, const uint8_t *message, size_t length)
+static enum quick_event take_server_hello(struct quick *quick, const uint8_t *message,
+                                          size_t length)
 {
     static const uint8_t zeros[HASH];
     uint8_t shared[HASH], secret[HASH], hash[HASH], derived[HASH];
@@ -254,19 +263,21 @@ static enum quick_event take_server_hello(struct quick *quick, const uint8_t *me
     return QUICK_MORE;
 }
 
-/* Decrypted handshake bytes: only whether the last message is the Finished matters. Servers end a record with it. */
+/* Decrypted handshake bytes: only whether the last message is the Finished matters. Servers end a
+ * record with it. */
 static enum quick_event take_flight(struct quick *quick, const uint8_t *bytes, size_t length)
 {
     SHA256_Update(transcript_of(quick), bytes, length);
-    bool finished = length >= 4 + HASH && bytes[length - HASH - 4] == FINISHED && bytes[length - HASH - 3] == 0 &&
-                    bytes[length - HASH - 2] == 0 && bytes[length - HASH - 1] == HASH;
+    bool finished = length >= 4 + HASH && bytes[length - HASH - 4] == FINISHED &&
+                    bytes[length - HASH - 3] == 0 && bytes[length - HASH - 2] == 0 &&
+                    bytes[length - HASH - 1] == HASH;
     return finished ? QUICK_HANDSHAKEN : QUICK_MORE;
 }
 
 size_t quick_finish(struct quick *quick, uint8_t out[QUICK_OUT_MAX])
 {
     uint8_t hash[HASH], finished_key[HASH], secret[HASH];
-    uint8_t message[4 + HASH] = { FINISHED, 0, 0, HASH };
+    uint8_t message[4 + HASH] = {FINISHED, 0, 0, HASH};
 
     transcript_hash(quick, hash);
     expand(quick->client_secret, "finished", NULL, HASH, finished_key);
@@ -280,8 +291,8 @@ size_t quick_finish(struct quick *quick, uint8_t out[QUICK_OUT_MAX])
     return length;
 }
 
-enum quick_event quick_feed(struct quick *quick, uint8_t *in, size_t length, size_t *ret_used, const uint8_t **ret_data,
-                            size_t *ret_data_length)
+enum quick_event quick_feed(struct quick *quick, uint8_t *in, size_t length, size_t *ret_used,
+                            const uint8_t **ret_data, size_t *ret_data_length)
 {
     *ret_used = 0;
     if (length < RECORD_HEAD)
@@ -296,7 +307,8 @@ enum quick_event quick_feed(struct quick *quick, uint8_t *in, size_t length, siz
         return QUICK_MORE;
     if (in[0] == TYPE_HANDSHAKE && !quick->encrypted)
         return take_server_hello(quick, in + RECORD_HEAD, record - RECORD_HEAD);
-    if (in[0] != TYPE_DATA || !quick->encrypted || record < RECORD_HEAD + TAG + 1 || !record_open(quick, in, record))
+    if (in[0] != TYPE_DATA || !quick->encrypted || record < RECORD_HEAD + TAG + 1 ||
+        !record_open(quick, in, record))
         return QUICK_FAILED;
     size_t inner = record - RECORD_HEAD - TAG;
     while (inner > 0 && in[RECORD_HEAD + inner - 1] == 0)

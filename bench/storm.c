@@ -1,9 +1,10 @@
-/* The storm: others open connections at a fixed rate, each with a full handshake, one request and a clean end, whatever
- * the server's pace (open loop), while one established session is asked every 3 ms and its answers are timed.
+/* The storm: others open connections at a fixed rate, each with a full handshake, one request and a
+ * clean end, whatever the server's pace (open loop), while one established session is asked every 3
+ * ms and its answers are timed.
  *
- * The probed session is OpenSSL's, in a thread at real-time priority; the storm comes from quick.c, because a client as
- * dear as the server could not press it. Dialogue with whoever runs it as in load.c; "storm" is printed when the quiet
- * before it is over. */
+ * The probed session is OpenSSL's, in a thread at real-time priority; the storm comes from quick.c,
+ * because a client as dear as the server could not press it. Dialogue with whoever runs it as in
+ * load.c; "storm" is printed when the quiet before it is over. */
 #include "client.h"
 #include "quick.h"
 
@@ -81,13 +82,14 @@ static void connection_open(struct connection *connection)
 
     connection->ending = false;
     connection->in_length = 0;
-    /* On loopback a connection stands at once, unless the server's backlog is full; then the hello cannot be sent. */
+    /* On loopback a connection stands at once, unless the server's backlog is full; then the hello
+     * cannot be sent. */
     connection->fd = client_dial(options.port, true);
     if (connection->fd < 0 || send(connection->fd, out, length, MSG_NOSIGNAL) != (ssize_t)length) {
         connection_end(connection, "connect");
         return;
     }
-    struct epoll_event event = { .events = EPOLLIN | EPOLLET, .data.ptr = connection };
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = connection};
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, connection->fd, &event) != 0)
         client_die("epoll_ctl");
 }
@@ -105,7 +107,7 @@ static void connection_request(struct connection *connection)
 static void connection_say_goodbye(struct connection *connection)
 {
     uint8_t out[QUICK_OUT_MAX];
-    size_t length = quick_seal(&connection->quick, 21, (const uint8_t[]){ 1, 0 }, 2, out);
+    size_t length = quick_seal(&connection->quick, 21, (const uint8_t[]){1, 0}, 2, out);
 
     send(connection->fd, out, length, MSG_NOSIGNAL);
     shutdown(connection->fd, SHUT_WR);
@@ -120,8 +122,8 @@ static const char *connection_take(struct connection *connection)
     while (used > 0 && !connection->ending) {
         const uint8_t *data;
         size_t data_length;
-        switch (quick_feed(&connection->quick, connection->in + taken, connection->in_length - taken, &used, &data,
-                           &data_length)) {
+        switch (quick_feed(&connection->quick, connection->in + taken,
+                           connection->in_length - taken, &used, &data, &data_length)) {
         case QUICK_FAILED:
             return "handshake";
         case QUICK_HANDSHAKEN:
@@ -186,11 +188,12 @@ static bool probe_once(void)
 
 static void *probe_run(void *unused)
 {
-    const struct sched_param priority = { .sched_priority = 2 };
+    const struct sched_param priority = {.sched_priority = 2};
 
     probe.realtime = pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority) == 0;
     for (uint64_t next = client_now(); next < probe.end; next += PROBE_GAP) {
-        struct timespec time = { .tv_sec = (time_t)(next / SECOND), .tv_nsec = (long)(next % SECOND) };
+        struct timespec time = {.tv_sec = (time_t)(next / SECOND),
+                                .tv_nsec = (long)(next % SECOND)};
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
         uint64_t start = client_now();
         if (!probe_once())
@@ -211,7 +214,8 @@ static void probe_connect(void)
     probe.ssl = SSL_new(client_context(options.suite, false));
     SSL_set_fd(probe.ssl, fd);
     SSL_set_tlsext_host_name(probe.ssl, "localhost");
-    if (SSL_connect(probe.ssl) != 1 || client_negotiation_fault(probe.ssl, options.suite, false) || !probe_once())
+    if (SSL_connect(probe.ssl) != 1 || client_negotiation_fault(probe.ssl, options.suite, false) ||
+        !probe_once())
         client_die("session to be probed");
     probe.quiet.items = calloc(PROBES_MAX, sizeof(double));
     probe.storm.items = calloc(PROBES_MAX, sizeof(double));
@@ -221,7 +225,8 @@ static void probe_connect(void)
 
 /* ---- the storm ---- */
 
-/* Arrivals do not know of each other: exponential gaps, in ns, the same row of them for every contestant. */
+/* Arrivals do not know of each other: exponential gaps, in ns, the same row of them for every
+ * contestant. */
 static uint64_t next_gap(void)
 {
     static uint64_t state = 0x9e3779b97f4a7c15u;
@@ -238,7 +243,7 @@ static void wait_events(uint64_t until)
     struct epoll_event events[EVENTS];
     uint64_t time = client_now();
     uint64_t left = until > time ? until - time : 0;
-    struct timespec timeout = { .tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND) };
+    struct timespec timeout = {.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
     int count = epoll_pwait2(epoll, events, EVENTS, &timeout, NULL);
 
     for (int i = 0; i < count; i++)
@@ -307,7 +312,7 @@ static void print_latencies(const char *name, struct latencies *latencies)
     static const struct {
         const char *name;
         double part;
-    } parts[] = { { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 } };
+    } parts[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}};
 
     qsort(latencies->items, latencies->count, sizeof(double), compare_doubles);
     printf(", \"%s\": {\"count\": %zu", name, latencies->count);
@@ -320,7 +325,8 @@ static void print_latencies(const char *name, struct latencies *latencies)
 
 int main(int argc, char **argv)
 {
-    if (argc != 5 || !(options.rate = (unsigned)atoi(argv[2])) || !(options.seconds = (unsigned)atoi(argv[3]))) {
+    if (argc != 5 || !(options.rate = (unsigned)atoi(argv[2])) ||
+        !(options.seconds = (unsigned)atoi(argv[3]))) {
         fputs("usage: storm PORT RATE SECONDS SUITE\n", stderr);
         return 2;
     }
@@ -345,8 +351,10 @@ int main(int argc, char **argv)
     puts("ready");
     client_wait_line();
     run_storm();
-    printf("{\"finished\": %u, \"failed\": %u, \"not_sent\": %u, \"seconds\": %u, \"first_failure\": \"%s\", \"realtime\": %s",
-           finished, failed, not_sent, options.seconds, first_failure, probe.realtime ? "true" : "false");
+    printf("{\"finished\": %u, \"failed\": %u, \"not_sent\": %u, \"seconds\": %u, "
+           "\"first_failure\": \"%s\", \"realtime\": %s",
+           finished, failed, not_sent, options.seconds, first_failure,
+           probe.realtime ? "true" : "false");
     print_latencies("quiet", &probe.quiet);
     print_latencies("storm", &probe.storm);
     puts("}");

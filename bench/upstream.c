@@ -1,7 +1,9 @@
-/* The plain upstream behind every contestant: HTTP/1.1 with keep-alive, a 100-byte body for any path and 10 MB for /10m.
+/* The plain upstream behind every contestant: HTTP/1.1 with keep-alive, a 100-byte body for any
+ * path and 10 MB for /10m.
  *
- * It has to be so fast that it never decides a comparison: one epoll loop, answers built once, edge-triggered events that are
- * never re-armed, no parsing beyond the end of the head. Usage: upstream PORT (on 127.0.0.1; prints "ready"). */
+ * It has to be so fast that it never decides a comparison: one epoll loop, answers built once,
+ * edge-triggered events that are never re-armed, no parsing beyond the end of the head. Usage:
+ * upstream PORT (on 127.0.0.1; prints "ready"). */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,11 +18,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SMALL_BODY    100u
-#define LARGE_BODY    10000000u
-#define HEAD_MAX      4096u
-#define DESCRIPTORS   65536
-#define EVENTS        256
+#define SMALL_BODY  100u
+#define LARGE_BODY  10000000u
+#define HEAD_MAX    4096u
+#define DESCRIPTORS 65536
+#define EVENTS      256
 
 struct answer {
     char *bytes;
@@ -114,9 +116,9 @@ static void accept_all(int epoll, int listener)
         }
         clients[fd]->head_length = 0;
         clients[fd]->answer = NULL;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-        struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP,
-                                     .data.fd = fd };
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+        struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET | EPOLLRDHUP,
+                                    .data.fd = fd};
         if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
             close(fd);
     }
@@ -124,12 +126,11 @@ static void accept_all(int epoll, int listener)
 
 static int listen_on(uint16_t port)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_port = htons(port),
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 4096) != 0) {
         perror("upstream: listen");
         exit(1);
@@ -149,7 +150,7 @@ int main(int argc, char **argv)
 
     int listener = listen_on((uint16_t)atoi(argv[1]));
     int epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = { .events = EPOLLIN, .data.fd = listener };
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) != 0)
         return 1;
     puts("ready");
