@@ -24,9 +24,10 @@ static const struct verb {
 
 static void usage(FILE *to)
 {
-    fputs("Holdfast: a TLS edge that keeps every session alive while everything under it changes.\n\n"
-          "usage: holdfast VERB [options]      (holdfast VERB --help says more)\n\n",
-          to);
+    fputs(
+        "Holdfast: a TLS edge that keeps every session alive while everything under it changes.\n\n"
+        "usage: holdfast VERB [options]      (holdfast VERB --help says more)\n\n",
+        to);
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         if (verbs[i].help != NULL)
             fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);

@@ -80,7 +80,8 @@ static int apply(struct control *control, const struct upstream_state *state, co
 
     if (strcmp(action, "weight") == 0) {
         if (weight < 1 || weight > CONF_WEIGHT_MAX)
-            return error_set(error, ERROR_USAGE, "a weight is a number from 1 to %d", CONF_WEIGHT_MAX);
+            return error_set(error, ERROR_USAGE, "a weight is a number from 1 to %d",
+                             CONF_WEIGHT_MAX);
         __atomic_store_n(&server->weight, (uint32_t)weight, __ATOMIC_RELAXED);
         ignore(snprintf(text, sizeof text, "weight %u", (unsigned)weight));
         report_change(control, state, text);

@@ -3,7 +3,8 @@
 
 #include <stddef.h>
 
-/* The result of a fallible function must be looked at; ignore() marks the rare deliberate exception. */
+/* The result of a fallible function must be looked at; ignore() marks the rare deliberate
+ * exception. */
 #define MUST_CHECK        __attribute__((warn_unused_result))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define NORETURN          __attribute__((noreturn))

@@ -1,4 +1,5 @@
-/* A growing byte buffer with a fixed maximum, so that nothing a peer can lengthen grows without limit. */
+/* A growing byte buffer with a fixed maximum, so that nothing a peer can lengthen grows without
+ * limit. */
 #pragma once
 
 #include <stdarg.h>
@@ -27,11 +28,13 @@ bool buffer_append(struct buffer *buffer, const void *data, size_t size);
 bool buffer_append_text(struct buffer *buffer, const char *text);
 bool buffer_printf(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Makes room for `size` more bytes and returns where they go, or NULL; the caller then adds to `size`. */
+/* Makes room for `size` more bytes and returns where they go, or NULL; the caller then adds to
+ * `size`. */
 uint8_t *buffer_reserve(struct buffer *buffer, size_t size);
 
 /* Drops `size` bytes from the front. */
 void buffer_consume(struct buffer *buffer, size_t size);
 
-/* The content as a C string (a terminating zero is kept behind it); "" when empty or out of memory. */
+/* The content as a C string (a terminating zero is kept behind it); "" when empty or out of memory.
+ */
 const char *buffer_text(struct buffer *buffer);

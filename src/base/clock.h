@@ -1,4 +1,5 @@
-/* Time. Durations and deadlines are nanoseconds of CLOCK_MONOTONIC; wall-clock time is for people and certificates only. */
+/* Time. Durations and deadlines are nanoseconds of CLOCK_MONOTONIC; wall-clock time is for people
+ * and certificates only. */
 #pragma once
 
 #include <stddef.h>
@@ -11,5 +12,6 @@
 uint64_t clock_monotonic_ns(void);
 uint64_t clock_wall_ns(void);
 
-/* RFC 3339 in UTC with milliseconds ("2026-11-21T04:06:01.123Z"); `size` at least 25. Returns `destination`. */
+/* RFC 3339 in UTC with milliseconds ("2026-11-21T04:06:01.123Z"); `size` at least 25. Returns
+ * `destination`. */
 char *clock_rfc3339(char *destination, size_t size, uint64_t wall_ns);

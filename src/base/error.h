@@ -1,7 +1,7 @@
 /* Errors of the cold path (configuration, files, certificates, commands).
  *
- * A fallible function returns 0 or a negative code and fills the caller's `struct error`. Setting an error returns its
- * negative code, so failing is one line:
+ * A fallible function returns 0 or a negative code and fills the caller's `struct error`. Setting
+ * an error returns its negative code, so failing is one line:
  *
  *     return error_set(error, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
  *

@@ -6,13 +6,15 @@
 
 #include "base/attributes.h"
 
-/* Whole pages of zeroed secret memory, or NULL. Locking that the system refuses (RLIMIT_MEMLOCK) is not fatal here:
- * secret_unlocked() counts the bytes that could not be locked so that the daemon can say it once. */
+/* Whole pages of zeroed secret memory, or NULL. Locking that the system refuses (RLIMIT_MEMLOCK) is
+ * not fatal here: secret_unlocked() counts the bytes that could not be locked so that the daemon
+ * can say it once. */
 void *secret_alloc(size_t size);
 void secret_free(void *memory, size_t size);
 size_t secret_unlocked(void);
 
-/* Applies the same protection to an existing mapping (shared arenas). Returns false when it could not be locked. */
+/* Applies the same protection to an existing mapping (shared arenas). Returns false when it could
+ * not be locked. */
 bool secret_protect(void *memory, size_t size);
 
 /* Not optimised away. */

@@ -9,11 +9,12 @@
 /* Copies at most size-1 bytes and terminates; returns false when it had to cut. */
 bool string_copy(char *destination, size_t size, const char *source);
 
-/* Renders bytes a peer sent so that they can be shown: printable ASCII as it is (except '"' and '\\'), all else as \xNN,
- * cut with "…" when `size` is too small. Returns `destination`. */
+/* Renders bytes a peer sent so that they can be shown: printable ASCII as it is (except '"' and
+ * '\\'), all else as \xNN, cut with "…" when `size` is too small. Returns `destination`. */
 char *string_printable(char *destination, size_t size, const void *source, size_t source_size);
 
-/* Number of edits (insert, delete, replace, swap of neighbours) between two words, for "did you mean …?". */
+/* Number of edits (insert, delete, replace, swap of neighbours) between two words, for "did you
+ * mean …?". */
 unsigned string_distance(const char *a, const char *b);
 
 bool string_starts_with(const char *text, const char *prefix);

@@ -1,5 +1,5 @@
-/* holdfast cert: puts a certificate in service, or issues a new one. The files are opened here and passed as descriptors: what they hold
- * never stands in a request. */
+/* holdfast cert: puts a certificate in service, or issues a new one. The files are opened here and
+ * passed as descriptors: what they hold never stands in a request. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -9,18 +9,21 @@
 #include "cmd/cmd.h"
 
 static const char usage[] =
-    "Usage: holdfast cert install NAME --chain FILE [--key FILE] [--force CODE]... [-c FILE | --socket PATH]\n"
+    "Usage: holdfast cert install NAME --chain FILE [--key FILE] [--force CODE]... [-c FILE | "
+    "--socket PATH]\n"
     "       holdfast cert renew NAME [-c FILE | --socket PATH]\n"
     "\n"
-    "install  puts a chain and its key into the managed certificate NAME: pre-flight, all handshakers, a look from\n"
+    "install  puts a chain and its key into the managed certificate NAME: pre-flight, all "
+    "handshakers, a look from\n"
     "         outside; answers when it is served. Without --key the key stands in the chain file.\n"
-    "renew    issues a new certificate (from = internal), or reads the files again (from = files).\n"
+    "renew    issues a new certificate (from = internal), or reads the files again (from = "
+    "files).\n"
     "\n"
     "Options:\n"
     "      --chain FILE    PEM: the certificate first, then its intermediates\n"
     "      --key FILE      PEM: the private key\n"
-    "      --force CODE    accept this finding of the pre-flight, by the name it was refused with\n" CLIENT_OPTIONS_HELP
-    "\n" CLIENT_EXIT_HELP;
+    "      --force CODE    accept this finding of the pre-flight, by the name it was refused "
+    "with\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 struct arguments {
     struct client_options client;
@@ -40,7 +43,8 @@ static int parse(struct arguments *arguments, int argc, char **argv)
                                                  {0}};
     int option, code = -1;
 
-    while (code < 0 && (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
+    while (code < 0 &&
+           (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
         if (option == OPTION_CHAIN)
             arguments->chain = optarg;
         else if (option == OPTION_KEY)
@@ -71,14 +75,16 @@ static void print_answer(const struct arguments *arguments, const json_t *line)
                client_text(line, "key_type"), client_text(line, "check"));
 }
 
-static int request(const struct arguments *arguments, const char *verb, const char *name, const int *fds, size_t fd_count)
+static int request(const struct arguments *arguments, const char *verb, const char *name,
+                   const int *fds, size_t fd_count)
 {
     struct error error = {0};
     struct client client = {0};
     json_t *line;
-    int result = client_open(&client, &arguments->client,
-                             json_pack("{s:s,s:s,s:O}", "verb", verb, "name", name, "force", arguments->forced), fds,
-                             fd_count, &error);
+    int result = client_open(
+        &client, &arguments->client,
+        json_pack("{s:s,s:s,s:O}", "verb", verb, "name", name, "force", arguments->forced), fds,
+        fd_count, &error);
 
     while (result == 0 && (result = client_next(&client, &line, &error)) > 0) {
         print_answer(arguments, line);
@@ -123,15 +129,18 @@ int cmd_cert(int argc, char **argv)
     int code = parse(&arguments, argc, argv);
 
     if (code < 0 && argc - optind != 2) {
-        fprintf(stderr, "holdfast cert: expected install or renew and one NAME, found %d words; see --help\n",
-                argc - optind);
+        fprintf(
+            stderr,
+            "holdfast cert: expected install or renew and one NAME, found %d words; see --help\n",
+            argc - optind);
         code = 2;
     } else if (code < 0 && strcmp(argv[optind], "install") == 0) {
         code = install(&arguments, argv[optind + 1]);
     } else if (code < 0 && strcmp(argv[optind], "renew") == 0) {
         code = request(&arguments, "cert-renew", argv[optind + 1], NULL, 0);
     } else if (code < 0) {
-        fprintf(stderr, "holdfast cert: expected install or renew, found \"%s\"; see --help\n", argv[optind]);
+        fprintf(stderr, "holdfast cert: expected install or renew, found \"%s\"; see --help\n",
+                argv[optind]);
         code = 2;
     }
     json_decref(arguments.forced);

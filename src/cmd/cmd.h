@@ -1,5 +1,5 @@
-/* The verbs: one file each in this folder, one line each in main.c's table. A verb gets its arguments with its own name first
- * and returns the exit code (base/error.h). */
+/* The verbs: one file each in this folder, one line each in main.c's table. A verb gets its
+ * arguments with its own name first and returns the exit code (base/error.h). */
 #pragma once
 
 int cmd_run(int argc, char **argv);

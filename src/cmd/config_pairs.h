@@ -1,4 +1,5 @@
-/* Part of `config test`: looks at the certificates that the configuration takes from files as the daemon would before it serves them. */
+/* Part of `config test`: looks at the certificates that the configuration takes from files as the
+ * daemon would before it serves them. */
 #pragma once
 
 #include "conf/conf.h"

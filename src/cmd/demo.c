@@ -12,30 +12,37 @@
 static const char usage[] =
     "Usage: holdfast demo [--once SECONDS] [--sessions N] [--port P]\n"
     "\n"
-    "Starts a complete edge on loopback with a certificate authority of its own: a web application\n"
-    "and an echo server behind it, long-lived TLS sessions (half TLS 1.3, half TLS 1.2) that exchange\n"
-    "numbered messages, and a certificate that is replaced every three seconds. The scoreboard counts\n"
+    "Starts a complete edge on loopback with a certificate authority of its own: a web "
+    "application\n"
+    "and an echo server behind it, long-lived TLS sessions (half TLS 1.3, half TLS 1.2) that "
+    "exchange\n"
+    "numbered messages, and a certificate that is replaced every three seconds. The scoreboard "
+    "counts\n"
     "what is lost on the way. Nothing is configured, nothing is left behind.\n"
     "\n"
     "Options:\n"
-    "      --once SECONDS  end after so many seconds of full operation; without it, Ctrl-C ends the demo\n"
+    "      --once SECONDS  end after so many seconds of full operation; without it, Ctrl-C ends "
+    "the demo\n"
     "      --sessions N    synthetic sessions (default 300)\n"
-    "      --port P        port of the web page (default 8443, or another one when that is in use)\n"
+    "      --port P        port of the web page (default 8443, or another one when that is in "
+    "use)\n"
     "  -h, --help          this text\n"
     "\n"
-    "Exit codes: 0 nothing was lost and, with --once, new connections saw a replacement; 6 something was lost;\n"
+    "Exit codes: 0 nothing was lost and, with --once, new connections saw a replacement; 6 "
+    "something was lost;\n"
     "2 wrong usage, 3 the system refused, 70 internal error.\n";
 
-static int read_number(const char *option, const char *text, unsigned long minimum, unsigned long maximum,
-                       unsigned long *ret_number)
+static int read_number(const char *option, const char *text, unsigned long minimum,
+                       unsigned long maximum, unsigned long *ret_number)
 {
     char *end;
 
     *ret_number = strtoul(text, &end, 10);
-    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && *ret_number >= minimum && *ret_number <= maximum)
+    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && *ret_number >= minimum &&
+        *ret_number <= maximum)
         return 0;
-    fprintf(stderr, "holdfast demo: --%s: found \"%s\"; expected a number from %lu to %lu\n", option, text, minimum,
-            maximum);
+    fprintf(stderr, "holdfast demo: --%s: found \"%s\"; expected a number from %lu to %lu\n",
+            option, text, minimum, maximum);
     return -1;
 }
 
@@ -70,12 +77,14 @@ int cmd_demo(int argc, char **argv)
             demo.port = (uint16_t)number;
             break;
         default:
-            fputs(option == 'h' ? usage : "Try: holdfast demo --help\n", option == 'h' ? stdout : stderr);
+            fputs(option == 'h' ? usage : "Try: holdfast demo --help\n",
+                  option == 'h' ? stdout : stderr);
             return option == 'h' ? 0 : 2;
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "holdfast demo: takes only options, found \"%s\"; see --help\n", argv[optind]);
+        fprintf(stderr, "holdfast demo: takes only options, found \"%s\"; see --help\n",
+                argv[optind]);
         return 2;
     }
     if (demo_run(&demo, &unbroken, &error) < 0) {

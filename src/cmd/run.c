@@ -11,11 +11,13 @@
 static void usage(FILE *to)
 {
     fputs("Usage: holdfast run -c FILE\n\n"
-          "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard output as JSON lines.\n\n"
+          "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard output "
+          "as JSON lines.\n\n"
           "Options:\n"
           "  -c, --config FILE   the configuration\n"
           "  -h, --help          this text\n\n"
-          "Exit codes: 0 stopped as asked, 2 wrong usage or configuration, 3 the system refused, 70 internal error.\n",
+          "Exit codes: 0 stopped as asked, 2 wrong usage or configuration, 3 the system refused, "
+          "70 internal error.\n",
           to);
 }
 
@@ -31,8 +33,9 @@ static void print_warning(void *context, unsigned line, const char *text)
 
 int cmd_run(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     struct error error = {0};
     struct conf *conf = NULL;
     char *path = NULL, *text = NULL;
@@ -53,10 +56,12 @@ int cmd_run(int argc, char **argv)
         if (path == NULL)
             fputs("holdfast run: -c FILE is missing; see --help\n", stderr);
         else
-            fprintf(stderr, "holdfast run: takes only options, found \"%s\"; see --help\n", argv[optind]);
+            fprintf(stderr, "holdfast run: takes only options, found \"%s\"; see --help\n",
+                    argv[optind]);
         return 2;
     }
-    if (conf_read(&text, path, &error) < 0 || conf_parse(&conf, path, text, print_warning, path, &error) < 0) {
+    if (conf_read(&text, path, &error) < 0 ||
+        conf_parse(&conf, path, text, print_warning, path, &error) < 0) {
         fprintf(stderr, "holdfast: %s\n", error.message);
         free(text);
         return error_exit_code(&error);

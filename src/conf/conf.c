@@ -42,7 +42,8 @@ static void parse_error(cfg_t *tree, const char *format, va_list arguments)
                                : "NAME = VALUE, NAME = {VALUE, VALUE} or a section";
     ignore(vsnprintf(text, sizeof text, format, arguments));
     ignore(schema_fail(reader, (unsigned)tree->line, "%s, in %s; expected %s",
-                       schema_shown(shown, text), schema_place(place, sizeof place, tree), expected));
+                       schema_shown(shown, text), schema_place(place, sizeof place, tree),
+                       expected));
 }
 
 static int parse_tree(struct schema_reader *reader, const char *text, cfg_t **ret_tree)

@@ -1,8 +1,10 @@
-/* The configuration as plain structs. Parsed and checked whole, then never changed: a reload makes a new one.
+/* The configuration as plain structs. Parsed and checked whole, then never changed: a reload makes
+ * a new one.
  *
- * Every process parses the same text (the supervisor passes it in a sealed memfd), so that no struct with pointers ever
- * crosses a process border. Objects are referred to by their index in these arrays. Defaults are filled in; names have been
- * resolved to indices; lists are counted arrays. Durations are milliseconds, sizes bytes. */
+ * Every process parses the same text (the supervisor passes it in a sealed memfd), so that no
+ * struct with pointers ever crosses a process border. Objects are referred to by their index in
+ * these arrays. Defaults are filled in; names have been resolved to indices; lists are counted
+ * arrays. Durations are milliseconds, sizes bytes. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,9 +22,11 @@
 #define CONF_LISTENERS_MAX 256
 #define CONF_SERVERS_MAX   1024 /* of all upstreams together */
 #define CONF_WEIGHT_MAX    1000 /* of a server */
-#define CONF_ADDRESSES_MAX 256  /* to listen on, of all listeners and admin together; also of one upstream's sources */
+#define CONF_ADDRESSES_MAX                                                                         \
+    256 /* to listen on, of all listeners and admin together; also of one upstream's sources */
 
-/* The default of `groups`. tls/ puts X25519MLKEM768 in front of exactly this list where the library has it. */
+/* The default of `groups`. tls/ puts X25519MLKEM768 in front of exactly this list where the library
+ * has it. */
 #define CONF_GROUPS_DEFAULT "X25519:P-256"
 
 struct conf_text_list {
@@ -41,7 +45,10 @@ struct conf_addresses {
 };
 
 enum conf_mode { CONF_MODE_TCP, CONF_MODE_PASS_THROUGH };
-enum conf_unknown_name { CONF_UNKNOWN_NAME_DEFAULT, CONF_UNKNOWN_NAME_REFUSE }; /* strict-sni = true → REFUSE */
+enum conf_unknown_name {
+    CONF_UNKNOWN_NAME_DEFAULT,
+    CONF_UNKNOWN_NAME_REFUSE
+}; /* strict-sni = true → REFUSE */
 enum conf_proxy_out { CONF_PROXY_OUT_NONE, CONF_PROXY_OUT_V1, CONF_PROXY_OUT_V2 };
 enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
 
@@ -63,31 +70,36 @@ struct conf_listener {
     enum conf_unknown_name unknown_name;
     struct conf_text_list alpn; /* in order of preference; empty: no ALPN */
     enum conf_tls_version min_version, max_version;
-    char *groups;               /* OpenSSL group list; CONF_GROUPS_DEFAULT */
-    uint32_t tickets;           /* TLS 1.3 tickets per handshake */
-    uint64_t ticket_lifetime;   /* ms */
-    bool tolerate_truncation;   /* client FIN without close_notify is an ordinary end */
-    struct conf_networks proxy_from;   /* PROXY protocol is expected (required) from these networks, refused as garbage else */
-    struct conf_networks allow, deny;  /* source addresses; empty allow = everybody */
+    char *groups;                     /* OpenSSL group list; CONF_GROUPS_DEFAULT */
+    uint32_t tickets;                 /* TLS 1.3 tickets per handshake */
+    uint64_t ticket_lifetime;         /* ms */
+    bool tolerate_truncation;         /* client FIN without close_notify is an ordinary end */
+    struct conf_networks proxy_from;  /* PROXY protocol is expected (required) from these networks,
+                                         refused as garbage else */
+    struct conf_networks allow, deny; /* source addresses; empty allow = everybody */
     uint64_t proxy_timeout, handshake_timeout;
-    uint64_t idle_timeout;      /* 0: none (the default) */
-    uint64_t max_session_age;   /* 0: none */
+    uint64_t idle_timeout;       /* 0: none (the default) */
+    uint64_t max_session_age;    /* 0: none */
     uint64_t half_close_timeout; /* how long one closed direction may wait for the other */
-    uint32_t keepalive;         /* seconds */
-    uint32_t user_timeout;      /* ms, TCP_USER_TIMEOUT */
-    uint32_t client_hello_max;  /* bytes */
-    uint32_t max_connections;   /* of this listener; 0: none */
+    uint32_t keepalive;          /* seconds */
+    uint32_t user_timeout;       /* ms, TCP_USER_TIMEOUT */
+    uint32_t client_hello_max;   /* bytes */
+    uint32_t max_connections;    /* of this listener; 0: none */
     uint32_t max_connections_per_source;
     int backlog;
 };
 
-enum conf_balance { CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_LEAST_SESSIONS, CONF_BALANCE_SOURCE_HASH };
+enum conf_balance {
+    CONF_BALANCE_ROUND_ROBIN,
+    CONF_BALANCE_LEAST_SESSIONS,
+    CONF_BALANCE_SOURCE_HASH
+};
 
 struct conf_server {
-    char *name;             /* as written: "10.0.0.5:8080", "app.internal:80", "unix:/run/app.sock" */
-    char *host;             /* a name to be resolved, or NULL when `address` is final */
-    struct address address; /* final for literals; for names only the port is set */
-    uint32_t weight;        /* "10.0.0.5:8080 weight=3", default 1 */
+    char *name; /* as written: "10.0.0.5:8080", "app.internal:80", "unix:/run/app.sock" */
+    char *host; /* a name to be resolved, or NULL when `address` is final */
+    struct address address;   /* final for literals; for names only the port is set */
+    uint32_t weight;          /* "10.0.0.5:8080 weight=3", default 1 */
     uint32_t max_connections; /* "… max-connections=100"; 0: none */
 };
 
@@ -96,20 +108,21 @@ struct conf_upstream {
     struct conf_server *servers;
     size_t server_count;
     enum conf_balance balance;
-    struct conf_addresses source_addresses; /* used in turn; 28,000 ports per server are not enough */
+    struct conf_addresses
+        source_addresses; /* used in turn; 28,000 ports per server are not enough */
     uint64_t connect_timeout;
-    uint32_t connect_tries;   /* servers tried in all before giving up */
-    uint64_t check_interval;  /* active TCP health check; 0: off */
+    uint32_t connect_tries;  /* servers tried in all before giving up */
+    uint64_t check_interval; /* active TCP health check; 0: off */
     uint64_t check_timeout;
     uint32_t check_rise, check_fall;
     enum conf_proxy_out proxy_out;
     uint32_t keepalive;
     uint32_t user_timeout;
-    bool tls;                 /* re-encrypt */
+    bool tls; /* re-encrypt */
     bool tls_verify;
-    char *tls_trust;          /* PEM file; NULL: the system's store */
-    char *tls_name;           /* SNI and name to verify; NULL: the server's host name */
-    char *tls_certificate;    /* client certificate chain and key; both or neither */
+    char *tls_trust;       /* PEM file; NULL: the system's store */
+    char *tls_name;        /* SNI and name to verify; NULL: the server's host name */
+    char *tls_certificate; /* client certificate chain and key; both or neither */
     char *tls_key;
     struct conf_text_list tls_alpn;
 };
@@ -119,10 +132,12 @@ enum conf_certificate_from { CONF_FROM_INTERNAL, CONF_FROM_FILES, CONF_FROM_MANA
 struct conf_certificate {
     char *name;
     enum conf_certificate_from from;
-    struct conf_text_list names; /* DNS names (exact or wildcard) and IP addresses that it must cover; required but for folders */
-    /* files: one pair per key type (chain[i] with key[i]; no keys, or an empty key[i]: combined PEM), or a folder of many. */
+    struct conf_text_list names; /* DNS names (exact or wildcard) and IP addresses that it must
+                                    cover; required but for folders */
+    /* files: one pair per key type (chain[i] with key[i]; no keys, or an empty key[i]: combined
+     * PEM), or a folder of many. */
     struct conf_text_list chain, key;
-    char *folder;                /* every *.pem in it is one combined certificate, named for the host it serves */
+    char *folder; /* every *.pem in it is one combined certificate, named for the host it serves */
     struct conf_text_list key_types; /* internal: "ecdsa", "rsa"; default ecdsa */
 };
 
@@ -137,15 +152,15 @@ struct conf {
     char *path; /* of the file; for messages */
     char *state_folder;
     char *user; /* what workers run as when started as root; default "holdfast", else "nobody" */
-    uint32_t workers;            /* handshakers and relays each; default: the cores */
-    uint64_t buffer_memory;      /* blocks of all relays together; default 256 MiB */
-    uint32_t max_sessions;       /* 0: what the descriptor limit allows */
-    uint64_t drain_timeout;      /* SIGTERM: how long sessions may finish; default 30 s */
-    uint64_t drain_notice;       /* health says 503 this long before listening ends; default 0 */
-    int handshaker_nice;         /* default 10 */
+    uint32_t workers;       /* handshakers and relays each; default: the cores */
+    uint64_t buffer_memory; /* blocks of all relays together; default 256 MiB */
+    uint32_t max_sessions;  /* 0: what the descriptor limit allows */
+    uint64_t drain_timeout; /* SIGTERM: how long sessions may finish; default 30 s */
+    uint64_t drain_notice;  /* health says 503 this long before listening ends; default 0 */
+    int handshaker_nice;    /* default 10 */
     enum conf_log_handshakes log_handshakes;
-    uint32_t log_sample;         /* one in N */
-    bool log_sessions;           /* an event per closed session; default true */
+    uint32_t log_sample; /* one in N */
+    bool log_sessions;   /* an event per closed session; default true */
     struct conf_admin admin;
     struct conf_listener *listeners;
     size_t listener_count;
@@ -155,23 +170,27 @@ struct conf {
     size_t certificate_count;
 };
 
-/* Receives warnings (contradictory time-outs and the like); `line` is 0 when it belongs to no line. */
+/* Receives warnings (contradictory time-outs and the like); `line` is 0 when it belongs to no line.
+ */
 typedef void conf_warning_fn(void *context, unsigned line, const char *text);
 
-/* Parses and checks `text` (of the file `path`, named in messages) whole. On failure *ret_conf is untouched and the error
- * reads "FILE:LINE: what was found; what was expected; what to do". Checks nothing outside the text. */
-MUST_CHECK int conf_parse(struct conf **ret_conf, const char *path, const char *text, conf_warning_fn *warn,
-                          void *warn_context, struct error *error);
+/* Parses and checks `text` (of the file `path`, named in messages) whole. On failure *ret_conf is
+ * untouched and the error reads "FILE:LINE: what was found; what was expected; what to do". Checks
+ * nothing outside the text. */
+MUST_CHECK int conf_parse(struct conf **ret_conf, const char *path, const char *text,
+                          conf_warning_fn *warn, void *warn_context, struct error *error);
 /* Reads a file into malloc'ed text. */
 MUST_CHECK int conf_read(char **ret_text, const char *path, struct error *error);
 void conf_free(struct conf *conf); /* accepts NULL */
 
-/* What a complete configuration looks like: the given one with all defaults, in the same syntax. Returns malloc'ed text. */
+/* What a complete configuration looks like: the given one with all defaults, in the same syntax.
+ * Returns malloc'ed text. */
 char *conf_show(const struct conf *conf);
 
-/* Every file and folder to be opened that the configuration names (not the state folder, which the daemon makes; not Unix
- * sockets); used to check that each can be opened, and by the supervisor to decide whether a process may have a file opened.
- * `role` says what it is for ("chain of certificate shop.example"). Stops and returns the first non-zero result of `fn`. */
+/* Every file and folder to be opened that the configuration names (not the state folder, which the
+ * daemon makes; not Unix sockets); used to check that each can be opened, and by the supervisor to
+ * decide whether a process may have a file opened. `role` says what it is for ("chain of
+ * certificate shop.example"). Stops and returns the first non-zero result of `fn`. */
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
 

@@ -37,7 +37,8 @@ static int server_setting(struct schema_reader *reader, const struct schema_opti
     bool is_number = schema_read_number(&number, number_text) == 0;
     if (strcmp(word, "weight") == 0) {
         if (!is_number || number < 1 || number > CONF_WEIGHT_MAX)
-            return schema_fail_value(reader, option, value, "a weight from 1 to %d", CONF_WEIGHT_MAX);
+            return schema_fail_value(reader, option, value, "a weight from 1 to %d",
+                                     CONF_WEIGHT_MAX);
         server->weight = (uint32_t)number;
         return 0;
     }

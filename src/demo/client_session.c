@@ -19,7 +19,8 @@
 static void on_socket(void *context, uint64_t tag, unsigned events);
 static void on_timer(void *context);
 
-bool client_pool_init(struct client_pool *pool, struct loop *loop, struct tls_client *tls, uint32_t count)
+bool client_pool_init(struct client_pool *pool, struct loop *loop, struct tls_client *tls,
+                      uint32_t count)
 {
     pool->loop = loop;
     pool->tls = tls;
@@ -88,13 +89,16 @@ static bool flush(struct client_session *session)
     if (events == session->watched)
         return true;
     session->watched = events;
-    return loop_change(session->pool->loop, session->fd, events, session->pool->handler, session->number);
+    return loop_change(session->pool->loop, session->fd, events, session->pool->handler,
+                       session->number);
 }
 
 /* ---- messages ---- */
 
-/* Message `sequence` of this session: its number in words, then a pattern that is its own. Returns the size. */
-static size_t compose(const struct client_session *session, uint64_t sequence, uint8_t message[MESSAGE_MAX])
+/* Message `sequence` of this session: its number in words, then a pattern that is its own. Returns
+ * the size. */
+static size_t compose(const struct client_session *session, uint64_t sequence,
+                      uint8_t message[MESSAGE_MAX])
 {
     size_t size = 64 + (size_t)(sequence * 37 + session->number * 11) % (MESSAGE_MAX - 64);
     int head = snprintf((char *)message, MESSAGE_MAX, "session %u message %llu ", session->number,
@@ -116,7 +120,8 @@ static void send_message(struct client_session *session)
     session->waiting = true;
     session->sent_ns = now;
     timer_set(session->pool->loop, &session->timer, now + ANSWER_NS);
-    if (handshake_write(session->handshake, message, session->size) != session->size || !flush(session))
+    if (handshake_write(session->handshake, message, session->size) != session->size ||
+        !flush(session))
         lose(session, "a message could not be sent");
 }
 
@@ -127,7 +132,8 @@ static void on_timer(void *context)
     if (session->phase == CLIENT_OPEN && !session->waiting)
         send_message(session);
     else
-        lose(session, session->waiting ? "a message did not come back within 10 s" : "no handshake within 10 s");
+        lose(session, session->waiting ? "a message did not come back within 10 s"
+                                       : "no handshake within 10 s");
 }
 
 /* Compares what came back; false when it is not what was sent. */
@@ -178,7 +184,8 @@ static void opened(struct client_session *session)
     session->pool->events.opened(session->pool->context, session);
 }
 
-/* Feeds what was read. During the handshake a partial record stays in `input`, afterwards OpenSSL takes everything. */
+/* Feeds what was read. During the handshake a partial record stays in `input`, afterwards OpenSSL
+ * takes everything. */
 static bool feed(struct client_session *session)
 {
     size_t consumed;
@@ -206,7 +213,8 @@ static void take(struct client_session *session)
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (size <= 0) {
-        lose(session, session->phase == CLIENT_OPEN ? "the connection broke" : "the connection broke in the handshake");
+        lose(session, session->phase == CLIENT_OPEN ? "the connection broke"
+                                                    : "the connection broke in the handshake");
         return;
     }
     session->input.size += (size_t)size;
@@ -246,9 +254,10 @@ bool client_start(struct client_session *session, uint16_t port)
     session->phase = CLIENT_HANDSHAKING;
     session->handshake = handshake_new_client(pool->tls, SERVER_NAME);
     session->fd = socket_connect(&address, NULL);
-    bool begun = session->handshake != NULL && session->fd >= 0 &&
-                 handshake_feed(session->handshake, NULL, 0, &consumed) == HANDSHAKE_WANT_READ &&
-                 loop_watch(pool->loop, session->fd, LOOP_READ | LOOP_WRITE, pool->handler, session->number);
+    bool begun =
+        session->handshake != NULL && session->fd >= 0 &&
+        handshake_feed(session->handshake, NULL, 0, &consumed) == HANDSHAKE_WANT_READ &&
+        loop_watch(pool->loop, session->fd, LOOP_READ | LOOP_WRITE, pool->handler, session->number);
     if (!begun) {
         release(session);
         session->phase = CLIENT_LOST;

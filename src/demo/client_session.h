@@ -1,5 +1,6 @@
-/* One synthetic client: connects, makes its handshake, and exchanges one numbered message after the other. The state of all
- * clients, shared by clients.c (how many, when) and client_session.c (what one does). */
+/* One synthetic client: connects, makes its handshake, and exchanges one numbered message after the
+ * other. The state of all clients, shared by clients.c (how many, when) and client_session.c (what
+ * one does). */
 #pragma once
 
 #include <stdbool.h>
@@ -41,8 +42,8 @@ struct client_pool {
 struct client_session {
     struct client_pool *pool;
     struct handshake *handshake;
-    struct timer timer;   /* time-out of what is awaited, or the pause before the next message */
-    struct buffer input;  /* read but not yet taken */
+    struct timer timer;  /* time-out of what is awaited, or the pause before the next message */
+    struct buffer input; /* read but not yet taken */
     uint64_t sent_ns, sequence;
     uint32_t number;
     int fd;
@@ -50,16 +51,18 @@ struct client_session {
     uint16_t size, received; /* of the message under way */
     enum client_phase phase;
     enum demo_version version;
-    unsigned watched;     /* LOOP_* that the loop reports */
-    bool waiting;         /* for a message to come back */
-    bool quiet;           /* sends no messages: the prober */
+    unsigned watched; /* LOOP_* that the loop reports */
+    bool waiting;     /* for a message to come back */
+    bool quiet;       /* sends no messages: the prober */
 };
 
 /* Makes `count` idle sessions; false when out of memory. */
-bool client_pool_init(struct client_pool *pool, struct loop *loop, struct tls_client *tls, uint32_t count);
+bool client_pool_init(struct client_pool *pool, struct loop *loop, struct tls_client *tls,
+                      uint32_t count);
 void client_pool_fini(struct client_pool *pool);
 
-/* Connects to loopback `port`. What fails later is reported by events.lost; false when it failed at once. */
+/* Connects to loopback `port`. What fails later is reported by events.lost; false when it failed at
+ * once. */
 bool client_start(struct client_session *session, uint16_t port);
 /* Ends it cleanly: close_notify, then close. */
 void client_end(struct client_session *session);

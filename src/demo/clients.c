@@ -86,7 +86,8 @@ static void probed(struct clients *clients, struct client_session *session)
         clients->leaf_known = true;
     } else if (memcmp(clients->leaf, leaf, sizeof leaf) != 0) {
         memcpy(clients->leaf, leaf, sizeof leaf);
-        scoreboard_set(&clients->board->seen_delay_ns, clock_monotonic_ns() - scoreboard_get(&clients->board->renewed_ns));
+        scoreboard_set(&clients->board->seen_delay_ns,
+                       clock_monotonic_ns() - scoreboard_get(&clients->board->renewed_ns));
         scoreboard_add(&clients->board->seen, 1);
     }
 }
@@ -151,7 +152,8 @@ static void on_answered(void *context, struct client_session *session, uint64_t 
         timer_cancel(clients->loop, &session->timer);
 }
 
-/* A session may not be ended inside its own callback: the prober's end, and ours, come after the batch. */
+/* A session may not be ended inside its own callback: the prober's end, and ours, come after the
+ * batch. */
 static void after_batch(void *context)
 {
     struct clients *clients = context;
@@ -190,7 +192,8 @@ static int serve(struct clients *clients)
     if (!client_pool_init(pool, clients->loop, pool->tls, clients->options->sessions + 1))
         return 1;
     pool->context = clients;
-    pool->events = (struct client_events){.opened = on_opened, .lost = on_lost, .answered = on_answered};
+    pool->events =
+        (struct client_events){.opened = on_opened, .lost = on_lost, .answered = on_answered};
     timer_init(&clients->probe_timer, probe, clients);
     timer_init(&clients->finish_timer, finish, clients);
     loop_after_batch(clients->loop, after_batch, clients);

@@ -22,10 +22,10 @@
 #include "demo/workspace.h"
 #include "loop/loop.h"
 
-#define PROGRAM        "/proc/self/exe"
-#define START_MS       20000
-#define START_ALL_NS   (60 * NS_PER_S) /* until all sessions stand */
-#define STOP_MS        10000
+#define PROGRAM            "/proc/self/exe"
+#define START_MS           20000
+#define START_ALL_NS       (60 * NS_PER_S) /* until all sessions stand */
+#define STOP_MS            10000
 #define DESCRIPTOR_RESERVE 512
 
 /* In the order in which they are stopped. */
@@ -62,21 +62,24 @@ static int run_clients(void *context)
 {
     struct demo *demo = context;
     const struct workspace *workspace = &demo->workspace;
-    struct clients_options options = {.sessions = demo->options->sessions,
-                                      .ports = {workspace->echo_ports[DEMO_TLS_1_2], workspace->echo_ports[DEMO_TLS_1_3]},
-                                      .trust_path = workspace->trust,
-                                      .board = demo->board};
+    struct clients_options options = {
+        .sessions = demo->options->sessions,
+        .ports = {workspace->echo_ports[DEMO_TLS_1_2], workspace->echo_ports[DEMO_TLS_1_3]},
+        .trust_path = workspace->trust,
+        .board = demo->board};
     return clients_run(&options);
 }
 
 /* One renewal, by the very command that an operator would give. */
 static bool renew(struct demo *demo)
 {
-    char program[] = "holdfast", verb[] = "cert", action[] = "renew", name[] = "localhost", option[] = "-c";
+    char program[] = "holdfast", verb[] = "cert", action[] = "renew", name[] = "localhost",
+         option[] = "-c";
     char *const arguments[] = {program, verb, action, name, option, demo->workspace.config, NULL};
     struct process command;
 
-    return process_execute(&command, "cert renew", PROGRAM, arguments, demo->workspace.log_fd, NULL) == 0 &&
+    return process_execute(&command, "cert renew", PROGRAM, arguments, demo->workspace.log_fd,
+                           NULL) == 0 &&
            process_wait(&command);
 }
 
@@ -99,7 +102,8 @@ static int start_edge(struct demo *demo, struct error *error)
 
     if (setenv("NOTIFY_SOCKET", demo->workspace.ready, 1) != 0)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    int result = process_execute(&demo->parts[PART_EDGE], "edge", PROGRAM, arguments, demo->workspace.log_fd, error);
+    int result = process_execute(&demo->parts[PART_EDGE], "edge", PROGRAM, arguments,
+                                 demo->workspace.log_fd, error);
     ignore(unsetenv("NOTIFY_SOCKET"));
     return result;
 }
@@ -116,7 +120,8 @@ static const char *last_words(const struct demo *demo, char **text)
 static int edge_failed(struct demo *demo, const char *what, struct error *error)
 {
     char *text = NULL;
-    int result = error_set(error, ERROR_INTERNAL, "the edge %s:\n%s", what, last_words(demo, &text));
+    int result =
+        error_set(error, ERROR_INTERNAL, "the edge %s:\n%s", what, last_words(demo, &text));
 
     free(text);
     return result;
@@ -211,8 +216,10 @@ static void on_tick(void *context)
     timer_set(demo->loop, &demo->tick, now + (demo->frame.terminal ? 250 * NS_PER_MS : NS_PER_S));
     watch_parts(demo);
     if (demo->complete_ns == 0 && now - demo->begun_ns > START_ALL_NS)
-        fail(demo, demo->board->fault[0] != '\0' ? demo->board->fault : "the sessions did not all open within a minute");
-    else if (demo->options->once_s != 0 && demo->frame.elapsed_ns >= demo->options->once_s * NS_PER_S)
+        fail(demo, demo->board->fault[0] != '\0' ? demo->board->fault
+                                                 : "the sessions did not all open within a minute");
+    else if (demo->options->once_s != 0 &&
+             demo->frame.elapsed_ns >= demo->options->once_s * NS_PER_S)
         loop_stop(demo->loop, 0);
 }
 
@@ -256,15 +263,18 @@ static int check_descriptors(const struct demo_options *options, struct error *e
         return error_set(error, ERROR_LIMIT,
                          "%u sessions need a descriptor limit of %" PRIu64 ", here it is %" PRIu64
                          "; use fewer with --sessions, or raise it with ulimit -n",
-                         options->sessions, (uint64_t)options->sessions * 2 + DESCRIPTOR_RESERVE, (uint64_t)limit.rlim_cur);
+                         options->sessions, (uint64_t)options->sessions * 2 + DESCRIPTOR_RESERVE,
+                         (uint64_t)limit.rlim_cur);
     return 0;
 }
 
 static void summarise(const struct scoreboard *board, bool unbroken)
 {
-    printf("%s: %" PRIu64 " messages came back unaltered, %" PRIu64 " certificate replacements seen, lost: %" PRIu64 "%s%s\n",
-           unbroken ? "Unbroken" : "Broken", scoreboard_get(&board->messages), scoreboard_get(&board->seen),
-           scoreboard_get(&board->lost), board->fault[0] != '\0' ? ": " : "", board->fault);
+    printf("%s: %" PRIu64 " messages came back unaltered, %" PRIu64
+           " certificate replacements seen, lost: %" PRIu64 "%s%s\n",
+           unbroken ? "Unbroken" : "Broken", scoreboard_get(&board->messages),
+           scoreboard_get(&board->seen), scoreboard_get(&board->lost),
+           board->fault[0] != '\0' ? ": " : "", board->fault);
 }
 
 static int perform(struct demo *demo, bool *ret_unbroken, struct error *error)
@@ -275,8 +285,11 @@ static int perform(struct demo *demo, bool *ret_unbroken, struct error *error)
         result = workspace_init(&demo->workspace, demo->options->port, error);
     if (result != 0)
         return result;
-    ignore(snprintf(demo->url, sizeof demo->url, "https://localhost:%u/", demo->workspace.web_port));
-    printf("Open %s in a browser and fill in the form (the browser does not know this demo's own CA and says so).\n\n", demo->url);
+    ignore(
+        snprintf(demo->url, sizeof demo->url, "https://localhost:%u/", demo->workspace.web_port));
+    printf("Open %s in a browser and fill in the form (the browser does not know this demo's own "
+           "CA and says so).\n\n",
+           demo->url);
     ignore(fflush(stdout));
     result = start_parts(demo, error);
     if (result == 0)

@@ -1,8 +1,10 @@
-/* `holdfast demo`: everything at once on loopback. A temporary state folder with an internal CA, the edge itself (this very
- * program, started as `holdfast run`), a web application and an echo server behind it, long-lived synthetic sessions before
- * it, and a certificate that is replaced every few seconds while a scoreboard counts what gets lost: nothing.
+/* `holdfast demo`: everything at once on loopback. A temporary state folder with an internal CA,
+ * the edge itself (this very program, started as `holdfast run`), a web application and an echo
+ * server behind it, long-lived synthetic sessions before it, and a certificate that is replaced
+ * every few seconds while a scoreboard counts what gets lost: nothing.
  *
- * Each part is a process of its own; they share the scoreboard (demo/scoreboard.h) and end with the first one. */
+ * Each part is a process of its own; they share the scoreboard (demo/scoreboard.h) and end with the
+ * first one. */
 #pragma once
 
 #include <stdbool.h>
@@ -21,6 +23,8 @@ struct demo_options {
     uint16_t port;     /* of the web page; 0: DEMO_PORT_DEFAULT, or any free one */
 };
 
-/* Runs the demo. Returns 0 and, in *ret_unbroken, whether it kept its promise: every session was there to the end, every message came
- * back unaltered, and new handshakes saw at least one replacement. */
-MUST_CHECK int demo_run(const struct demo_options *options, bool *ret_unbroken, struct error *error);
+/* Runs the demo. Returns 0 and, in *ret_unbroken, whether it kept its promise: every session was
+ * there to the end, every message came back unaltered, and new handshakes saw at least one
+ * replacement. */
+MUST_CHECK int demo_run(const struct demo_options *options, bool *ret_unbroken,
+                        struct error *error);

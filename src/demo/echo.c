@@ -43,10 +43,12 @@ static void on_listening(void *context, uint64_t tag, unsigned events)
         if (fd < 0)
             return;
         socket_tune(fd, &(struct socket_options){0});
-        struct connection *connection = (size_t)fd < echo->limit ? calloc(1, sizeof *connection) : NULL;
+        struct connection *connection =
+            (size_t)fd < echo->limit ? calloc(1, sizeof *connection) : NULL;
         if (connection != NULL)
             echo->connections[fd] = connection;
-        if (connection == NULL || !loop_watch(echo->loop, fd, LOOP_READ, echo->handler, (uint64_t)fd)) {
+        if (connection == NULL ||
+            !loop_watch(echo->loop, fd, LOOP_READ, echo->handler, (uint64_t)fd)) {
             free(connection);
             if ((size_t)fd < echo->limit)
                 echo->connections[fd] = NULL;
@@ -63,7 +65,8 @@ static bool again(void)
 /* Sends what is held; false when the connection ended. */
 static bool give_back(struct echo *echo, int fd, struct connection *connection)
 {
-    ssize_t done = send(fd, connection->data + connection->sent, connection->size - connection->sent, MSG_NOSIGNAL);
+    ssize_t done = send(fd, connection->data + connection->sent,
+                        connection->size - connection->sent, MSG_NOSIGNAL);
     if (done < 0 && !again())
         return false;
     connection->sent += done > 0 ? (size_t)done : 0;

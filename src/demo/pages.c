@@ -12,46 +12,87 @@ static const struct page {
     const char *choices[5];
 } pages[PAGES_COUNT] = {
     {"Your boat", "What is she called?", "As it is painted on the stern.", "Boat", FIELD_TEXT, {0}},
-    {"Your boat", "How long is she?", "In metres, over all. Round up; the harbour master does, too.", "Length (m)", FIELD_NUMBER, {0}},
-    {"Your boat", "What drives her?", "", "Drive", FIELD_CHOICE, {"Sail", "Sail and engine", "Engine", "Oars", "Hope"}},
+    {"Your boat",
+     "How long is she?",
+     "In metres, over all. Round up; the harbour master does, too.",
+     "Length (m)",
+     FIELD_NUMBER,
+     {0}},
+    {"Your boat",
+     "What drives her?",
+     "",
+     "Drive",
+     FIELD_CHOICE,
+     {"Sail", "Sail and engine", "Engine", "Oars", "Hope"}},
     {"You", "Who is the skipper?", "First and last name.", "Skipper", FIELD_TEXT, {0}},
     {"You", "How many are aboard?", "Without the cat.", "Crew", FIELD_NUMBER, {0}},
-    {"Your stay", "Which berth would you like?", "", "Berth", FIELD_CHOICE, {"Quay wall", "Pontoon", "Mooring buoy", "At anchor in the kelp"}},
-    {"Your stay", "How many nights?", "You may stay longer; the session lasts.", "Nights", FIELD_NUMBER, {0}},
-    {"Your stay", "What do you need ashore?", "", "Ashore", FIELD_CHOICE, {"Water", "Shore power", "Diesel", "A sailmaker", "A good dinner"}},
+    {"Your stay",
+     "Which berth would you like?",
+     "",
+     "Berth",
+     FIELD_CHOICE,
+     {"Quay wall", "Pontoon", "Mooring buoy", "At anchor in the kelp"}},
+    {"Your stay",
+     "How many nights?",
+     "You may stay longer; the session lasts.",
+     "Nights",
+     FIELD_NUMBER,
+     {0}},
+    {"Your stay",
+     "What do you need ashore?",
+     "",
+     "Ashore",
+     FIELD_CHOICE,
+     {"Water", "Shore power", "Diesel", "A sailmaker", "A good dinner"}},
     {"Your plans", "Where do you sail next?", "", "Next port", FIELD_TEXT, {0}},
-    {"Your plans", "Anything the harbour master should know?", "Leave it empty if there is nothing.", "Remarks", FIELD_LONG_TEXT, {0}},
+    {"Your plans",
+     "Anything the harbour master should know?",
+     "Leave it empty if there is nothing.",
+     "Remarks",
+     FIELD_LONG_TEXT,
+     {0}},
 };
 
 const char pages_style[] =
-    ":root{--ink:#10243a;--soft:#5b6f82;--paper:#f4f8fa;--card:#fff;--line:#d6e0e7;--sea:#0b6e79;--sea-ink:#fff;--good:#1d7a45}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6eef3;--soft:#9db0be;--paper:#0c1822;--card:#14242f;--line:#2a3e4c;"
+    ":root{--ink:#10243a;--soft:#5b6f82;--paper:#f4f8fa;--card:#fff;--line:#d6e0e7;--sea:#0b6e79;--"
+    "sea-ink:#fff;--good:#1d7a45}\n"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e6eef3;--soft:#9db0be;--paper:#0c1822;--card:#"
+    "14242f;--line:#2a3e4c;"
     "--sea:#37b3bf;--sea-ink:#06161a;--good:#5fd08e}}\n"
     "*{box-sizing:border-box}\n"
-    "body{margin:0;background:var(--paper);color:var(--ink);font:1.05rem/1.55 system-ui,sans-serif;min-height:100vh;"
+    "body{margin:0;background:var(--paper);color:var(--ink);font:1.05rem/1.55 "
+    "system-ui,sans-serif;min-height:100vh;"
     "display:flex;flex-direction:column}\n"
-    ".strip{background:var(--ink);color:var(--paper);padding:.6rem 1rem;font-size:.9rem;display:flex;flex-wrap:wrap;"
+    ".strip{background:var(--ink);color:var(--paper);padding:.6rem "
+    "1rem;font-size:.9rem;display:flex;flex-wrap:wrap;"
     "gap:.2rem 1.4rem;justify-content:center;text-align:center;position:sticky;top:0}\n"
     ".strip b{font-variant-numeric:tabular-nums}\n"
     ".strip.broken{background:#a3262a;color:#fff}\n"
     "main{flex:1;width:100%;max-width:36rem;margin:0 auto;padding:2rem 1rem}\n"
-    ".card{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:1.6rem;box-shadow:0 6px 24px #0b2a3a14}\n"
+    ".card{background:var(--card);border:1px solid "
+    "var(--line);border-radius:14px;padding:1.6rem;box-shadow:0 6px 24px #0b2a3a14}\n"
     ".steps{display:flex;gap:.3rem;margin:0 0 1.4rem;padding:0;list-style:none}\n"
     ".steps li{flex:1;height:.35rem;border-radius:1rem;background:var(--line)}\n"
     ".steps .done{background:var(--sea)}\n"
     "h1{font-size:1rem;margin:0;color:var(--sea);font-weight:600}\n"
-    "label,.question{display:block;font-size:1.45rem;line-height:1.25;font-weight:650;margin:.3rem 0 .5rem}\n"
+    "label,.question{display:block;font-size:1.45rem;line-height:1.25;font-weight:650;margin:.3rem "
+    "0 .5rem}\n"
     ".hint{color:var(--soft);margin:0 0 1rem}\n"
     ".complaint{color:#c0353a;font-weight:600}\n"
-    "input[type=text],input[type=number],textarea{width:100%;font:inherit;color:inherit;background:var(--paper);"
+    "input[type=text],input[type=number],textarea{width:100%;font:inherit;color:inherit;background:"
+    "var(--paper);"
     "border:1.5px solid var(--line);border-radius:10px;padding:.75rem .9rem}\n"
-    "input:focus-visible,textarea:focus-visible,button:focus-visible,a:focus-visible{outline:3px solid var(--sea);outline-offset:2px}\n"
-    ".choice{display:flex;align-items:center;gap:.7rem;border:1.5px solid var(--line);border-radius:10px;padding:.7rem .9rem;"
+    "input:focus-visible,textarea:focus-visible,button:focus-visible,a:focus-visible{outline:3px "
+    "solid var(--sea);outline-offset:2px}\n"
+    ".choice{display:flex;align-items:center;gap:.7rem;border:1.5px solid "
+    "var(--line);border-radius:10px;padding:.7rem .9rem;"
     "margin:.5rem 0;font-size:1.05rem;font-weight:400;cursor:pointer}\n"
     ".choice:has(:checked){border-color:var(--sea)}\n"
     "fieldset{border:0;margin:0;padding:0}\n"
-    ".row{display:flex;justify-content:space-between;align-items:center;margin-top:1.5rem;gap:1rem}\n"
-    "button{font:inherit;font-weight:650;color:var(--sea-ink);background:var(--sea);border:0;border-radius:10px;"
+    ".row{display:flex;justify-content:space-between;align-items:center;margin-top:1.5rem;gap:1rem}"
+    "\n"
+    "button{font:inherit;font-weight:650;color:var(--sea-ink);background:var(--sea);border:0;"
+    "border-radius:10px;"
     "padding:.75rem 1.6rem;min-height:3rem;cursor:pointer}\n"
     "a{color:var(--sea)}\n"
     "dl{display:grid;grid-template-columns:auto 1fr;gap:.5rem 1.2rem;margin:1rem 0}\n"
@@ -76,18 +117,45 @@ const char pages_script[] =
     "}\n"
     "poll();\n";
 
-static const char head[] =
-    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-    "<title>Kelp Harbour · Holdfast demo</title>\n"
-    "<link rel=\"stylesheet\" href=\"/style.css\">\n<script src=\"/status.js\" defer></script>\n</head>\n<body>\n"
-    "<div class=\"strip\" role=\"status\"><span>Certificate replacements survived by this TLS connection (" STRIP_ID("age")
-    " old): " STRIP_ID("connection") "</span><span>by your visit: " STRIP_ID("visit") "</span><span>lost: " STRIP_ID("lost")
-    "</span></div>\n<main>\n<div class=\"card\">\n";
+static const char
+    head[] =
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+        "<title>Kelp Harbour · Holdfast demo</title>\n"
+        "<link rel=\"stylesheet\" href=\"/style.css\">\n<script src=\"/status.js\" "
+        "defer></script>\n</head>\n<body>\n"
+        "<div class=\"strip\" role=\"status\"><span>Certificate replacements survived by this TLS "
+        "connection (" STRIP_ID("age") " old): " STRIP_ID(
+            "connection") "</span><span>by your visit: " STRIP_ID("visit") "</"
+                                                                           "span><span>lost:"
+                                                                           " " STRIP_ID("lost") "</"
+                                                                                                "sp"
+                                                                                                "an"
+                                                                                                "><"
+                                                                                                "/d"
+                                                                                                "iv"
+                                                                                                ">"
+                                                                                                "\n"
+                                                                                                "<m"
+                                                                                                "ai"
+                                                                                                "n>"
+                                                                                                "\n"
+                                                                                                "<d"
+                                                                                                "iv"
+                                                                                                " c"
+                                                                                                "la"
+                                                                                                "ss"
+                                                                                                "="
+                                                                                                "\""
+                                                                                                "ca"
+                                                                                                "rd"
+                                                                                                "\""
+                                                                                                ">"
+                                                                                                "\n";
 
-static const char tail[] =
-    "</div>\n</main>\n<footer>Fill in the form as slowly as you like. The certificate before you is replaced every three "
-    "seconds.</footer>\n</body>\n</html>\n";
+static const char tail[] = "</div>\n</main>\n<footer>Fill in the form as slowly as you like. The "
+                           "certificate before you is replaced every three "
+                           "seconds.</footer>\n</body>\n</html>\n";
 
 static void text(struct buffer *html, const char *markup)
 {
@@ -98,18 +166,28 @@ static void escaped(struct buffer *html, const char *data)
 {
     for (; *data != '\0'; data++) {
         switch (*data) {
-        case '&': text(html, "&amp;"); break;
-        case '<': text(html, "&lt;"); break;
-        case '>': text(html, "&gt;"); break;
-        case '"': text(html, "&quot;"); break;
-        default: ignore(buffer_append(html, data, 1));
+        case '&':
+            text(html, "&amp;");
+            break;
+        case '<':
+            text(html, "&lt;");
+            break;
+        case '>':
+            text(html, "&gt;");
+            break;
+        case '"':
+            text(html, "&quot;");
+            break;
+        default:
+            ignore(buffer_append(html, data, 1));
         }
     }
 }
 
 static void steps(struct buffer *html, unsigned number)
 {
-    ignore(buffer_printf(html, "<ol class=\"steps\" aria-label=\"Page %u of %d\">", number, PAGES_COUNT));
+    ignore(buffer_printf(html, "<ol class=\"steps\" aria-label=\"Page %u of %d\">", number,
+                         PAGES_COUNT));
     for (unsigned i = 1; i <= PAGES_COUNT; i++)
         ignore(buffer_printf(html, "<li%s></li>", i <= number ? " class=\"done\"" : ""));
     text(html, "</ol>\n");
@@ -117,10 +195,13 @@ static void steps(struct buffer *html, unsigned number)
 
 static void choices(struct buffer *html, const struct page *page, const char *answer)
 {
-    ignore(buffer_printf(html, "<fieldset><legend class=\"question\">%s</legend>\n", page->question));
+    ignore(
+        buffer_printf(html, "<fieldset><legend class=\"question\">%s</legend>\n", page->question));
     for (size_t i = 0; i < ARRAY_SIZE(page->choices) && page->choices[i] != NULL; i++) {
         const char *choice = page->choices[i];
-        ignore(buffer_printf(html, "<label class=\"choice\"><input type=\"radio\" name=\"answer\" value=\"%s\"%s required>%s</label>\n",
+        ignore(buffer_printf(html,
+                             "<label class=\"choice\"><input type=\"radio\" name=\"answer\" "
+                             "value=\"%s\"%s required>%s</label>\n",
                              choice, strcmp(choice, answer) == 0 ? " checked" : "", choice));
     }
     text(html, "</fieldset>\n");
@@ -132,27 +213,31 @@ static void field(struct buffer *html, const struct page *page, const char *answ
         choices(html, page, answer);
         return;
     }
-    ignore(buffer_printf(html, "<label for=\"answer\">%s</label>\n<p class=\"hint\">%s</p>\n", page->question, page->hint));
+    ignore(buffer_printf(html, "<label for=\"answer\">%s</label>\n<p class=\"hint\">%s</p>\n",
+                         page->question, page->hint));
     if (page->kind == FIELD_LONG_TEXT) {
         text(html, "<textarea id=\"answer\" name=\"answer\" rows=\"4\" maxlength=\"200\">");
         escaped(html, answer);
         text(html, "</textarea>\n");
         return;
     }
-    text(html, page->kind == FIELD_NUMBER ? "<input type=\"number\" min=\"1\" max=\"999\" inputmode=\"numeric\""
-                                          : "<input type=\"text\" maxlength=\"80\"");
+    text(html, page->kind == FIELD_NUMBER
+                   ? "<input type=\"number\" min=\"1\" max=\"999\" inputmode=\"numeric\""
+                   : "<input type=\"text\" maxlength=\"80\"");
     text(html, " id=\"answer\" name=\"answer\" autocomplete=\"off\" required autofocus value=\"");
     escaped(html, answer);
     text(html, "\">\n");
 }
 
-void pages_form(struct buffer *html, const struct visit *visit, unsigned number, const char *complaint)
+void pages_form(struct buffer *html, const struct visit *visit, unsigned number,
+                const char *complaint)
 {
     const struct page *page = &pages[number - 1];
 
     text(html, head);
     steps(html, number);
-    ignore(buffer_printf(html, "<h1>%s</h1>\n<form method=\"post\" action=\"/page/%u\">\n", page->title, number));
+    ignore(buffer_printf(html, "<h1>%s</h1>\n<form method=\"post\" action=\"/page/%u\">\n",
+                         page->title, number));
     if (complaint != NULL)
         ignore(buffer_printf(html, "<p class=\"complaint\" role=\"alert\">%s</p>\n", complaint));
     field(html, page, visit->answers[number - 1]);
@@ -161,7 +246,8 @@ void pages_form(struct buffer *html, const struct visit *visit, unsigned number,
         ignore(buffer_printf(html, "<a href=\"/page/%u\">Back</a>", number - 1));
     else
         text(html, "<span></span>");
-    ignore(buffer_printf(html, "<button>%s</button></div>\n</form>\n", number == PAGES_COUNT ? "Finish" : "Next"));
+    ignore(buffer_printf(html, "<button>%s</button></div>\n</form>\n",
+                         number == PAGES_COUNT ? "Finish" : "Next"));
     text(html, tail);
 }
 
@@ -169,15 +255,18 @@ void pages_summary(struct buffer *html, const struct visit *visit)
 {
     text(html, head);
     steps(html, PAGES_COUNT);
-    text(html, "<h1>Welcome to Kelp Harbour</h1>\n<p class=\"question\">Your berth is reserved.</p>\n<dl>\n");
+    text(html, "<h1>Welcome to Kelp Harbour</h1>\n<p class=\"question\">Your berth is "
+               "reserved.</p>\n<dl>\n");
     for (size_t i = 0; i < PAGES_COUNT; i++) {
         ignore(buffer_printf(html, "<dt>%s</dt><dd>", pages[i].short_name));
         escaped(html, visit->answers[i][0] != '\0' ? visit->answers[i] : "–");
         text(html, "</dd>\n");
     }
-    text(html, "</dl>\n<p class=\"hint\">All of this was kept in your session while the certificate changed under it.</p>\n"
-               "<form method=\"post\" action=\"/again\"><div class=\"row\"><a href=\"/page/10\">Back</a>"
-               "<button>Start again</button></div></form>\n");
+    text(html,
+         "</dl>\n<p class=\"hint\">All of this was kept in your session while the certificate "
+         "changed under it.</p>\n"
+         "<form method=\"post\" action=\"/again\"><div class=\"row\"><a href=\"/page/10\">Back</a>"
+         "<button>Start again</button></div></form>\n");
     text(html, tail);
 }
 

@@ -32,14 +32,16 @@ static int begin(struct process *process, const char *name, struct error *error)
     process->pid = fork();
     if (process->pid < 0) {
         process->pid = 0;
-        return error_set(error, ERROR_IO, "cannot start the process \"%s\": %s", name, strerror(errno));
+        return error_set(error, ERROR_IO, "cannot start the process \"%s\": %s", name,
+                         strerror(errno));
     }
     if (process->pid == 0)
         settle(parent);
     return 0;
 }
 
-int process_start(struct process *process, const char *name, process_fn *fn, void *context, struct error *error)
+int process_start(struct process *process, const char *name, process_fn *fn, void *context,
+                  struct error *error)
 {
     int result = begin(process, name, error);
 
@@ -48,8 +50,8 @@ int process_start(struct process *process, const char *name, process_fn *fn, voi
     return result;
 }
 
-int process_execute(struct process *process, const char *name, const char *path, char *const *arguments, int output_fd,
-                    struct error *error)
+int process_execute(struct process *process, const char *name, const char *path,
+                    char *const *arguments, int output_fd, struct error *error)
 {
     int result = begin(process, name, error);
 

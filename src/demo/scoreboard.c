@@ -12,7 +12,8 @@
 
 struct scoreboard *scoreboard_new(void)
 {
-    void *memory = mmap(NULL, sizeof(struct scoreboard), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, sizeof(struct scoreboard), PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -88,12 +89,12 @@ static double milliseconds(uint64_t us)
 
 static void draw_line(const struct scoreboard *board, const struct scoreboard_frame *frame)
 {
-    printf("%3" PRIu64 " s: sessions %u, replacements %" PRIu64 " made and %" PRIu64 " seen, messages %" PRIu64
-           ", p50 %.2f ms, p99 %.2f ms, lost: %" PRIu64 "\n",
-           (uint64_t)(frame->elapsed_ns / NS_PER_S), open_sessions(board), scoreboard_get(&board->renewals),
-           scoreboard_get(&board->seen), scoreboard_get(&board->messages),
-           milliseconds(scoreboard_percentile(board, 0.5)), milliseconds(scoreboard_percentile(board, 0.99)),
-           scoreboard_get(&board->lost));
+    printf("%3" PRIu64 " s: sessions %u, replacements %" PRIu64 " made and %" PRIu64
+           " seen, messages %" PRIu64 ", p50 %.2f ms, p99 %.2f ms, lost: %" PRIu64 "\n",
+           (uint64_t)(frame->elapsed_ns / NS_PER_S), open_sessions(board),
+           scoreboard_get(&board->renewals), scoreboard_get(&board->seen),
+           scoreboard_get(&board->messages), milliseconds(scoreboard_percentile(board, 0.5)),
+           milliseconds(scoreboard_percentile(board, 0.99)), scoreboard_get(&board->lost));
 }
 
 #define BOLD  "\033[1m"
@@ -112,20 +113,25 @@ static void draw_frame(const struct scoreboard *board, const struct scoreboard_f
         printf("\033[%dA", FRAME_LINES);
     printf(BOLD "Holdfast demo" PLAIN "   %s   " DIM "Ctrl-C ends it" PLAIN CLEAR, frame->url);
     printf(CLEAR);
-    printf("  sessions      " BOLD "%u" PLAIN " of %u open: %u TLS 1.3, %u TLS 1.2" CLEAR, open_sessions(board),
-           frame->sessions_wanted, board->sessions[DEMO_TLS_1_3], board->sessions[DEMO_TLS_1_2]);
+    printf("  sessions      " BOLD "%u" PLAIN " of %u open: %u TLS 1.3, %u TLS 1.2" CLEAR,
+           open_sessions(board), frame->sessions_wanted, board->sessions[DEMO_TLS_1_3],
+           board->sessions[DEMO_TLS_1_2]);
     if (seen > 0)
         ignore(snprintf(delay, sizeof delay, ", the last after %.0f ms",
                         milliseconds(scoreboard_get(&board->seen_delay_ns) / NS_PER_US)));
-    printf("  replacements  " BOLD "%" PRIu64 PLAIN " made, " BOLD "%" PRIu64 PLAIN " seen by new connections%s" CLEAR,
+    printf("  replacements  " BOLD "%" PRIu64 PLAIN " made, " BOLD "%" PRIu64 PLAIN
+           " seen by new connections%s" CLEAR,
            scoreboard_get(&board->renewals), seen, delay);
     printf("  messages      " BOLD "%s" PLAIN " came back unaltered" CLEAR,
            grouped(number, scoreboard_get(&board->messages)));
-    printf("  latency       p50 %.2f ms, p99 %.2f ms" CLEAR, milliseconds(scoreboard_percentile(board, 0.5)),
+    printf("  latency       p50 %.2f ms, p99 %.2f ms" CLEAR,
+           milliseconds(scoreboard_percentile(board, 0.5)),
            milliseconds(scoreboard_percentile(board, 0.99)));
-    printf("  lost          %s%s%" PRIu64 PLAIN "  %s" CLEAR, BOLD, lost == 0 ? GREEN : RED, lost, board->fault);
+    printf("  lost          %s%s%" PRIu64 PLAIN "  %s" CLEAR, BOLD, lost == 0 ? GREEN : RED, lost,
+           board->fault);
     printf(DIM "  running for %s; state in %s" PLAIN CLEAR,
-           string_duration(duration, sizeof duration, frame->elapsed_ns / NS_PER_MS), frame->folder);
+           string_duration(duration, sizeof duration, frame->elapsed_ns / NS_PER_MS),
+           frame->folder);
 }
 
 void scoreboard_draw(const struct scoreboard *board, const struct scoreboard_frame *frame)

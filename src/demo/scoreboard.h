@@ -1,4 +1,5 @@
-/* The figures of the demo: one shared mapping. Each field has one writer (named), the first process draws it. */
+/* The figures of the demo: one shared mapping. Each field has one writer (named), the first process
+ * draws it. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,16 +13,18 @@ enum demo_version { DEMO_TLS_1_2, DEMO_TLS_1_3, DEMO_VERSION_COUNT };
 struct scoreboard {
     /* clients */
     uint32_t sessions[DEMO_VERSION_COUNT]; /* open now */
-    uint32_t complete;        /* all wanted sessions stood at once */
-    uint64_t messages;        /* that came back unaltered */
-    uint64_t lost;            /* sessions that ended, messages that came back wrong or not at all, handshakes that failed */
-    uint64_t seen;            /* certificates that new handshakes were shown after the first one */
-    uint64_t seen_delay_ns;   /* from the end of the command to the first handshake that showed the last one */
+    uint32_t complete;                     /* all wanted sessions stood at once */
+    uint64_t messages;                     /* that came back unaltered */
+    uint64_t lost; /* sessions that ended, messages that came back wrong or not at all, handshakes
+                      that failed */
+    uint64_t seen; /* certificates that new handshakes were shown after the first one */
+    uint64_t seen_delay_ns; /* from the end of the command to the first handshake that showed the
+                               last one */
     uint64_t latency[LATENCY_BUCKETS];
-    char fault[FAULT_MAX];    /* the first loss, in words */
+    char fault[FAULT_MAX]; /* the first loss, in words */
     /* renewer */
-    uint64_t renewals;        /* commands that succeeded */
-    uint64_t renewed_ns;      /* when the last of them began */
+    uint64_t renewals;   /* commands that succeeded */
+    uint64_t renewed_ns; /* when the last of them began */
     /* web application */
     uint64_t visits;
 };
@@ -49,11 +52,11 @@ uint64_t scoreboard_percentile(const struct scoreboard *board, double share);
 /* What is drawn besides the figures. */
 struct scoreboard_frame {
     const char *url;
-    const char *folder;   /* of the temporary state, for the curious */
+    const char *folder; /* of the temporary state, for the curious */
     uint32_t sessions_wanted;
-    uint64_t elapsed_ns;  /* since all sessions stood; 0: not yet */
+    uint64_t elapsed_ns; /* since all sessions stood; 0: not yet */
     uint32_t once_s;
-    bool terminal;        /* redraw in place, else one line */
+    bool terminal; /* redraw in place, else one line */
     bool first;
 };
 void scoreboard_draw(const struct scoreboard *board, const struct scoreboard_frame *frame);

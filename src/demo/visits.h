@@ -1,5 +1,6 @@
-/* The application sessions of the demo's web application: what a visitor has answered so far, found by a cookie. In memory, with a
- * fixed number of places; the one not used for longest makes room. */
+/* The application sessions of the demo's web application: what a visitor has answered so far, found
+ * by a cookie. In memory, with a fixed number of places; the one not used for longest makes room.
+ */
 #pragma once
 
 #include <stdint.h>

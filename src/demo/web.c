@@ -44,10 +44,12 @@ struct web_request {
 
 static bool add_headers(struct MHD_Response *response, const char *type)
 {
-    static const char policy[] = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; "
+    static const char policy[] = "default-src 'none'; style-src 'self'; script-src 'self'; "
+                                 "connect-src 'self'; form-action 'self'; "
                                  "frame-ancestors 'none'; base-uri 'none'";
     return MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
-           MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
+           MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") ==
+               MHD_YES &&
            MHD_add_response_header(response, "Content-Security-Policy", policy) == MHD_YES &&
            MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES &&
            MHD_add_response_header(response, "Referrer-Policy", "no-referrer") == MHD_YES;
@@ -59,41 +61,48 @@ static bool add_cookie(struct MHD_Response *response, const struct visit *visit)
 
     if (visit == NULL)
         return true;
-    ignore(snprintf(text, sizeof text, COOKIE_NAME "=%s; Path=/; Secure; HttpOnly; SameSite=Lax", visit->cookie));
+    ignore(snprintf(text, sizeof text, COOKIE_NAME "=%s; Path=/; Secure; HttpOnly; SameSite=Lax",
+                    visit->cookie));
     return MHD_add_response_header(response, MHD_HTTP_HEADER_SET_COOKIE, text) == MHD_YES;
 }
 
 /* `visit`: whose cookie to set; `location`: where to go on, or NULL. */
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, const void *body, size_t size,
-                              const struct visit *visit, const char *location)
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type,
+                              const void *body, size_t size, const struct visit *visit,
+                              const char *location)
 {
     union {
         const void *in;
         void *out;
     } data = {.in = body}; /* the library copies and never writes */
-    struct MHD_Response *response = MHD_create_response_from_buffer(size, data.out, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(size, data.out, MHD_RESPMEM_MUST_COPY);
     enum MHD_Result result = MHD_NO;
 
     if (response == NULL)
         return MHD_NO;
     if (add_headers(response, type) && add_cookie(response, visit) &&
-        (location == NULL || MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, location) == MHD_YES))
+        (location == NULL ||
+         MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, location) == MHD_YES))
         result = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return result;
 }
 
-static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status, const char *type, const char *text)
+static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status,
+                                   const char *type, const char *text)
 {
     return answer(connection, status, type, text, strlen(text), NULL, NULL);
 }
 
-static enum MHD_Result go_to(struct MHD_Connection *connection, const struct visit *visit, const char *location)
+static enum MHD_Result go_to(struct MHD_Connection *connection, const struct visit *visit,
+                             const char *location)
 {
     return answer(connection, MHD_HTTP_SEE_OTHER, "text/plain", "", 0, visit, location);
 }
 
-static enum MHD_Result go_to_page(struct MHD_Connection *connection, const struct visit *visit, unsigned number)
+static enum MHD_Result go_to_page(struct MHD_Connection *connection, const struct visit *visit,
+                                  unsigned number)
 {
     char location[32] = "/summary";
 
@@ -103,8 +112,8 @@ static enum MHD_Result go_to_page(struct MHD_Connection *connection, const struc
 }
 
 /* Page `number`; 0: the summary. */
-static enum MHD_Result answer_page(struct MHD_Connection *connection, const struct visit *visit, unsigned number,
-                                   const char *complaint)
+static enum MHD_Result answer_page(struct MHD_Connection *connection, const struct visit *visit,
+                                   unsigned number, const char *complaint)
 {
     __attribute__((cleanup(buffer_auto))) struct buffer html;
 
@@ -116,22 +125,27 @@ static enum MHD_Result answer_page(struct MHD_Connection *connection, const stru
     if (html.failed)
         return MHD_NO;
     unsigned status = complaint == NULL ? MHD_HTTP_OK : MHD_HTTP_BAD_REQUEST;
-    return answer(connection, status, "text/html; charset=utf-8", html.data, html.size, visit, NULL);
+    return answer(connection, status, "text/html; charset=utf-8", html.data, html.size, visit,
+                  NULL);
 }
 
-static enum MHD_Result answer_status(struct web *web, struct MHD_Connection *connection, const struct visit *visit)
+static enum MHD_Result answer_status(struct web *web, struct MHD_Connection *connection,
+                                     const struct visit *visit)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     const struct web_connection *life = info != NULL ? info->socket_context : NULL;
     uint64_t seen = scoreboard_get(&web->board->seen);
     char text[160];
 
     if (life == NULL)
         return MHD_NO;
-    ignore(snprintf(text, sizeof text,
-                    "{\"survived\":%" PRIu64 ",\"age_s\":%" PRIu64 ",\"visit\":%" PRIu64 ",\"lost\":%" PRIu64 "}\n",
-                    seen - life->replacements, (uint64_t)((clock_monotonic_ns() - life->begun_ns) / NS_PER_S),
-                    visit != NULL ? seen - visit->replacements : 0, scoreboard_get(&web->board->lost)));
+    ignore(snprintf(
+        text, sizeof text,
+        "{\"survived\":%" PRIu64 ",\"age_s\":%" PRIu64 ",\"visit\":%" PRIu64 ",\"lost\":%" PRIu64
+        "}\n",
+        seen - life->replacements, (uint64_t)((clock_monotonic_ns() - life->begun_ns) / NS_PER_S),
+        visit != NULL ? seen - visit->replacements : 0, scoreboard_get(&web->board->lost)));
     return answer_text(connection, MHD_HTTP_OK, "application/json", text);
 }
 
@@ -143,7 +157,8 @@ static unsigned page_number(const char *path)
     static const char prefix[] = "/page/";
     char *end;
 
-    if (!string_starts_with(path, prefix) || path[sizeof prefix - 1] < '1' || path[sizeof prefix - 1] > '9')
+    if (!string_starts_with(path, prefix) || path[sizeof prefix - 1] < '1' ||
+        path[sizeof prefix - 1] > '9')
         return 0;
     unsigned long number = strtoul(path + sizeof prefix - 1, &end, 10);
     return *end == '\0' && number <= PAGES_COUNT ? (unsigned)number : 0;
@@ -161,7 +176,8 @@ static unsigned next_page(const struct visit *visit)
 
 static struct visit *visit_of(struct web *web, struct MHD_Connection *connection)
 {
-    return visits_find(web->visits, MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, COOKIE_NAME));
+    return visits_find(web->visits,
+                       MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, COOKIE_NAME));
 }
 
 static struct visit *visit_begin(struct web *web)
@@ -187,7 +203,8 @@ static enum MHD_Result on_get(struct web *web, struct MHD_Connection *connection
     if (strcmp(path, "/status.json") == 0)
         return answer_status(web, connection, visit);
     if (number == 0 && strcmp(path, "/") != 0 && strcmp(path, "/summary") != 0)
-        return answer_text(connection, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8", "There is no such page.\n");
+        return answer_text(connection, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8",
+                           "There is no such page.\n");
     if (visit == NULL) {
         visit = visit_begin(web);
         return visit == NULL ? MHD_NO : go_to_page(connection, visit, 1);
@@ -212,15 +229,17 @@ static enum MHD_Result on_form(struct web *web, struct MHD_Connection *connectio
         return go_to_page(connection, visit, 1);
     }
     if (number == 0)
-        return answer_text(connection, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8", "There is no such form.\n");
+        return answer_text(connection, MHD_HTTP_NOT_FOUND, "text/plain; charset=utf-8",
+                           "There is no such form.\n");
     ignore(string_copy(visit->answers[number - 1], VISIT_ANSWER_MAX, request->answer));
     const char *complaint = pages_check(number, request->answer);
     return complaint != NULL ? answer_page(connection, visit, number, complaint)
                              : go_to_page(connection, visit, number + 1);
 }
 
-static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const char *key, const char *file, const char *type,
-                                const char *encoding, const char *data, uint64_t offset, size_t size)
+static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const char *key,
+                                const char *file, const char *type, const char *encoding,
+                                const char *data, uint64_t offset, size_t size)
 {
     struct web_request *request = context;
     size_t room = sizeof request->answer - 1 - request->answer_size;
@@ -236,7 +255,8 @@ static enum MHD_Result on_field(void *context, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-static enum MHD_Result begin_request(struct MHD_Connection *connection, const char *method, void **state)
+static enum MHD_Result begin_request(struct MHD_Connection *connection, const char *method,
+                                     void **state)
 {
     struct web_request *request = calloc(1, sizeof *request);
 
@@ -248,8 +268,9 @@ static enum MHD_Result begin_request(struct MHD_Connection *connection, const ch
     return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path, const char *method,
-                                  const char *version, const char *upload, size_t *upload_size, void **state)
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
+                                  const char *path, const char *method, const char *version,
+                                  const char *upload, size_t *upload_size, void **state)
 {
     struct web *web = context;
     struct web_request *request = *state;
@@ -261,7 +282,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         request->uploaded += *upload_size;
         if (request->uploaded > POST_MAX)
             return MHD_NO;
-        if (request->post != NULL && MHD_post_process(request->post, upload, *upload_size) != MHD_YES)
+        if (request->post != NULL &&
+            MHD_post_process(request->post, upload, *upload_size) != MHD_YES)
             return MHD_NO;
         *upload_size = 0;
         return MHD_YES;
@@ -270,7 +292,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         return on_get(web, connection, path);
     if (request->post != NULL)
         return on_form(web, connection, path, request);
-    return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain; charset=utf-8", "Only GET, HEAD and POST.\n");
+    return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain; charset=utf-8",
+                       "Only GET, HEAD and POST.\n");
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **state,
@@ -301,7 +324,8 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     }
     life = calloc(1, sizeof *life);
     if (life != NULL)
-        *life = (struct web_connection){.begun_ns = clock_monotonic_ns(), .replacements = scoreboard_get(&web->board->seen)};
+        *life = (struct web_connection){.begun_ns = clock_monotonic_ns(),
+                                        .replacements = scoreboard_get(&web->board->seen)};
     *socket_context = life;
 }
 
@@ -345,9 +369,10 @@ int web_run(int listening_fd, struct scoreboard *board)
     if (web.loop == NULL || web.visits == NULL)
         return 1;
     timer_init(&web.timer, on_timer, &web);
-    web.daemon = MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, &web, MHD_OPTION_LISTEN_SOCKET, listening_fd,
-                                  MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_NOTIFY_COMPLETED,
-                                  on_completed, &web, MHD_OPTION_NOTIFY_CONNECTION, on_connection, &web, MHD_OPTION_END);
+    web.daemon = MHD_start_daemon(
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, &web, MHD_OPTION_LISTEN_SOCKET, listening_fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, &web, MHD_OPTION_NOTIFY_CONNECTION, on_connection, &web, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
         web.daemon != NULL ? MHD_get_daemon_info(web.daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (info != NULL && loop_signal(web.loop, SIGTERM, on_stop, &web) &&

@@ -1,6 +1,7 @@
-/* The demo's web application: serves the form over plain HTTP behind the edge and tells every visitor how many certificate
- * replacements his TLS connection has survived. The edge carries one connection per connection, so the life of the one here is
- * the life of the one there. One process, one loop. */
+/* The demo's web application: serves the form over plain HTTP behind the edge and tells every
+ * visitor how many certificate replacements his TLS connection has survived. The edge carries one
+ * connection per connection, so the life of the one here is the life of the one there. One process,
+ * one loop. */
 #pragma once
 
 #include "demo/scoreboard.h"

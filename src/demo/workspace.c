@@ -17,41 +17,40 @@
 #define BACKLOG 4096
 
 /* %s: state folder; ports: web, echo under each version; then the two servers behind. */
-static const char config_text[] =
-    "# Written by `holdfast demo`.\n"
-    "state-folder = \"%s/state\"\n"
-    "drain-timeout = 2s\n"
-    "handshaker-nice = 5\n"
-    "log-sessions = no\n"
-    "\n"
-    "listener \"web\" {\n"
-    "    bind = {%s}\n"
-    "    certificates = {\"localhost\"}\n"
-    "    upstream = \"application\"\n"
-    "    alpn = {\"http/1.1\"}\n"
-    "}\n"
-    "listener \"echo-1.2\" {\n"
-    "    bind = {\"127.0.0.1:%u\"}\n"
-    "    certificates = {\"localhost\"}\n"
-    "    upstream = \"echo\"\n"
-    "    tls-max = \"1.2\"\n"
-    "}\n"
-    "listener \"echo-1.3\" {\n"
-    "    bind = {\"127.0.0.1:%u\"}\n"
-    "    certificates = {\"localhost\"}\n"
-    "    upstream = \"echo\"\n"
-    "    tls-min = \"1.3\"\n"
-    "}\n"
-    "upstream \"application\" {\n"
-    "    servers = {\"127.0.0.1:%u\"}\n"
-    "}\n"
-    "upstream \"echo\" {\n"
-    "    servers = {\"127.0.0.1:%u\"}\n"
-    "}\n"
-    "certificate \"localhost\" {\n"
-    "    names = {\"localhost\", \"127.0.0.1\", \"::1\"}\n"
-    "    from = internal\n"
-    "}\n";
+static const char config_text[] = "# Written by `holdfast demo`.\n"
+                                  "state-folder = \"%s/state\"\n"
+                                  "drain-timeout = 2s\n"
+                                  "handshaker-nice = 5\n"
+                                  "log-sessions = no\n"
+                                  "\n"
+                                  "listener \"web\" {\n"
+                                  "    bind = {%s}\n"
+                                  "    certificates = {\"localhost\"}\n"
+                                  "    upstream = \"application\"\n"
+                                  "    alpn = {\"http/1.1\"}\n"
+                                  "}\n"
+                                  "listener \"echo-1.2\" {\n"
+                                  "    bind = {\"127.0.0.1:%u\"}\n"
+                                  "    certificates = {\"localhost\"}\n"
+                                  "    upstream = \"echo\"\n"
+                                  "    tls-max = \"1.2\"\n"
+                                  "}\n"
+                                  "listener \"echo-1.3\" {\n"
+                                  "    bind = {\"127.0.0.1:%u\"}\n"
+                                  "    certificates = {\"localhost\"}\n"
+                                  "    upstream = \"echo\"\n"
+                                  "    tls-min = \"1.3\"\n"
+                                  "}\n"
+                                  "upstream \"application\" {\n"
+                                  "    servers = {\"127.0.0.1:%u\"}\n"
+                                  "}\n"
+                                  "upstream \"echo\" {\n"
+                                  "    servers = {\"127.0.0.1:%u\"}\n"
+                                  "}\n"
+                                  "certificate \"localhost\" {\n"
+                                  "    names = {\"localhost\", \"127.0.0.1\", \"::1\"}\n"
+                                  "    from = internal\n"
+                                  "}\n";
 
 static struct address loopback(uint16_t port)
 {
@@ -64,9 +63,10 @@ static struct address loopback(uint16_t port)
 
 static struct address loopback6(uint16_t port)
 {
-    struct address address = {
-        .in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT},
-        .size = sizeof address.in6};
+    struct address address = {.in6 = {.sin6_family = AF_INET6,
+                                      .sin6_port = htons(port),
+                                      .sin6_addr = IN6ADDR_LOOPBACK_INIT},
+                              .size = sizeof address.in6};
     return address;
 }
 
@@ -87,7 +87,8 @@ static bool is_free(const struct address *address)
     return true;
 }
 
-/* A port that nothing listens on; what the system gives stays free until someone asks for it by number. */
+/* A port that nothing listens on; what the system gives stays free until someone asks for it by
+ * number. */
 static int any_port(uint16_t *ret_port, struct error *error)
 {
     struct address address = loopback(0);
@@ -108,11 +109,15 @@ static int choose_web_port(struct workspace *workspace, uint16_t wanted, struct 
     if (is_free(&address))
         return 0;
     if (wanted != 0)
-        return error_set(error, ERROR_IO, "port %u is in use; choose another with --port, or leave the choice to the demo", wanted);
+        return error_set(
+            error, ERROR_IO,
+            "port %u is in use; choose another with --port, or leave the choice to the demo",
+            wanted);
     return any_port(&workspace->web_port, error);
 }
 
-static int choose_ports(struct workspace *workspace, uint16_t wanted, uint16_t behind[2], struct error *error)
+static int choose_ports(struct workspace *workspace, uint16_t wanted, uint16_t behind[2],
+                        struct error *error)
 {
     struct address any = loopback(0);
     int result = choose_web_port(workspace, wanted, error);
@@ -130,36 +135,46 @@ static int choose_ports(struct workspace *workspace, uint16_t wanted, uint16_t b
     return result;
 }
 
-static int write_config(const struct workspace *workspace, const uint16_t behind[2], struct error *error)
+static int write_config(const struct workspace *workspace, const uint16_t behind[2],
+                        struct error *error)
 {
     struct address address6 = loopback6(workspace->web_port);
     char bind[96];
     FILE *file = fopen(workspace->config, "we");
 
     /* Browsers try ::1 first when they are sent to localhost. */
-    ignore(snprintf(bind, sizeof bind, is_free(&address6) ? "\"127.0.0.1:%u\", \"[::1]:%u\"" : "\"127.0.0.1:%u\"",
+    ignore(snprintf(bind, sizeof bind,
+                    is_free(&address6) ? "\"127.0.0.1:%u\", \"[::1]:%u\"" : "\"127.0.0.1:%u\"",
                     workspace->web_port, workspace->web_port));
     if (file == NULL)
-        return error_set(error, ERROR_IO, "cannot write %s: %s", workspace->config, strerror(errno));
-    int written = fprintf(file, config_text, workspace->folder, bind, workspace->echo_ports[DEMO_TLS_1_2],
-                          workspace->echo_ports[DEMO_TLS_1_3], behind[0], behind[1]);
+        return error_set(error, ERROR_IO, "cannot write %s: %s", workspace->config,
+                         strerror(errno));
+    int written =
+        fprintf(file, config_text, workspace->folder, bind, workspace->echo_ports[DEMO_TLS_1_2],
+                workspace->echo_ports[DEMO_TLS_1_3], behind[0], behind[1]);
     if (fclose(file) != 0 || written < 0)
-        return error_set(error, ERROR_IO, "cannot write %s: %s", workspace->config, strerror(errno));
+        return error_set(error, ERROR_IO, "cannot write %s: %s", workspace->config,
+                         strerror(errno));
     return 0;
 }
 
 static int make_folder(struct workspace *workspace, struct error *error)
 {
     const char *base = getenv("TMPDIR");
-    int size = snprintf(workspace->folder, sizeof workspace->folder, "%s/holdfast-demo-XXXXXX", base != NULL ? base : "/tmp");
+    int size = snprintf(workspace->folder, sizeof workspace->folder, "%s/holdfast-demo-XXXXXX",
+                        base != NULL ? base : "/tmp");
 
-    if (size < 0 || (size_t)size >= sizeof workspace->folder || mkdtemp(workspace->folder) == NULL) {
+    if (size < 0 || (size_t)size >= sizeof workspace->folder ||
+        mkdtemp(workspace->folder) == NULL) {
         workspace->folder[0] = '\0';
-        return error_set(error, ERROR_IO, "cannot make a folder in %s: %s", base != NULL ? base : "/tmp", strerror(errno));
+        return error_set(error, ERROR_IO, "cannot make a folder in %s: %s",
+                         base != NULL ? base : "/tmp", strerror(errno));
     }
-    ignore(snprintf(workspace->config, sizeof workspace->config, "%s/holdfast.conf", workspace->folder));
+    ignore(snprintf(workspace->config, sizeof workspace->config, "%s/holdfast.conf",
+                    workspace->folder));
     ignore(snprintf(workspace->log, sizeof workspace->log, "%s/edge.log", workspace->folder));
-    ignore(snprintf(workspace->trust, sizeof workspace->trust, "%s/state/internal-ca.pem", workspace->folder));
+    ignore(snprintf(workspace->trust, sizeof workspace->trust, "%s/state/internal-ca.pem",
+                    workspace->folder));
     ignore(snprintf(workspace->ready, sizeof workspace->ready, "%s/ready", workspace->folder));
     return 0;
 }
@@ -201,7 +216,8 @@ static int remove_one(const char *path, const struct stat *facts, int kind, stru
 
 void workspace_fini(struct workspace *workspace)
 {
-    const int fds[] = {workspace->web_fd, workspace->echo_fd, workspace->log_fd, workspace->ready_fd};
+    const int fds[] = {workspace->web_fd, workspace->echo_fd, workspace->log_fd,
+                       workspace->ready_fd};
 
     if (workspace->folder[0] == '\0')
         return;

@@ -1,5 +1,5 @@
-/* Listening sockets: who may come in, and when accepting pauses. Pausing never spins: the sockets are unwatched until relays grant
- * credits or descriptors are free again. */
+/* Listening sockets: who may come in, and when accepting pauses. Pausing never spins: the sockets
+ * are unwatched until relays grant credits or descriptors are free again. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +26,8 @@ bool acceptor_init(struct handshaker *handshaker)
     size_t number = 0;
     for (size_t i = 0; i < conf->listener_count; i++) {
         for (size_t j = 0; j < conf->listeners[i].bind.count; j++)
-            handshaker->sockets[number++] = (struct acceptor_socket){.fd = -1, .listener = (uint16_t)i};
+            handshaker->sockets[number++] =
+                (struct acceptor_socket){.fd = -1, .listener = (uint16_t)i};
     }
     return true;
 }
@@ -48,14 +49,16 @@ static void watch(struct handshaker *handshaker, unsigned number, bool wanted)
         return;
     if (!wanted)
         loop_unwatch(handshaker->worker.loop, it->fd);
-    else if (!loop_watch(handshaker->worker.loop, it->fd, LOOP_READ | LOOP_EXCLUSIVE, handshaker->socket_handler, number))
+    else if (!loop_watch(handshaker->worker.loop, it->fd, LOOP_READ | LOOP_EXCLUSIVE,
+                         handshaker->socket_handler, number))
         return;
     it->watched = wanted;
 }
 
 void acceptor_update(struct handshaker *handshaker)
 {
-    bool wanted = handshaker->go && handshaker->certificates_complete && !handshaker->stopping && !handshaker->paused;
+    bool wanted = handshaker->go && handshaker->certificates_complete && !handshaker->stopping &&
+                  !handshaker->paused;
 
     for (unsigned i = 0; i < handshaker->socket_count; i++)
         watch(handshaker, i, wanted);
@@ -69,8 +72,11 @@ static void pause_accepting(struct handshaker *handshaker, uint64_t delay_ns, co
         handshaker->paused = true;
         worker_count(&handshaker->worker, COUNTER_ACCEPT_PAUSES, 1);
         acceptor_update(handshaker);
-        handshaker->report_resume = handshaker->now_ns >= handshaker->pause_reported_ns + REPORT_EVERY_NS;
-        event = handshaker->report_resume ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_PAUSED) : NULL;
+        handshaker->report_resume =
+            handshaker->now_ns >= handshaker->pause_reported_ns + REPORT_EVERY_NS;
+        event = handshaker->report_resume
+                    ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_PAUSED)
+                    : NULL;
         if (event != NULL) {
             handshaker->pause_reported_ns = handshaker->now_ns;
             memcpy(event->detail, why, strlen(why) + 1);
@@ -80,8 +86,8 @@ static void pause_accepting(struct handshaker *handshaker, uint64_t delay_ns, co
     timer_set(handshaker->worker.loop, &handshaker->resume, handshaker->now_ns + delay_ns);
 }
 
-static void refuse(struct handshaker *handshaker, unsigned listener, const uint8_t client[16], enum counter counter,
-                   const char *why)
+static void refuse(struct handshaker *handshaker, unsigned listener, const uint8_t client[16],
+                   enum counter counter, const char *why)
 {
     struct event *event;
 
@@ -101,24 +107,30 @@ bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uin
     const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
 
     if (network_list_contains(conf->deny.items, conf->deny.count, client) ||
-        (conf->allow.count != 0 && !network_list_contains(conf->allow.items, conf->allow.count, client))) {
-        refuse(handshaker, listener, client, COUNTER_REFUSED_ACL, "the source address is not allowed");
+        (conf->allow.count != 0 &&
+         !network_list_contains(conf->allow.items, conf->allow.count, client))) {
+        refuse(handshaker, listener, client, COUNTER_REFUSED_ACL,
+               "the source address is not allowed");
         return false;
     }
     if (conf->max_connections != 0 &&
         board_listener_connections(handshaker->worker.board, listener) >= conf->max_connections) {
-        refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT, "max-connections of the listener is reached");
+        refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT,
+               "max-connections of the listener is reached");
         return false;
     }
-    if (conf->max_connections_per_source != 0 && board_source_count(handshaker->worker.board, listener, client) >=
-                                                     conf->max_connections_per_source) {
-        refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT, "max-connections-per-source is reached");
+    if (conf->max_connections_per_source != 0 &&
+        board_source_count(handshaker->worker.board, listener, client) >=
+            conf->max_connections_per_source) {
+        refuse(handshaker, listener, client, COUNTER_REFUSED_LIMIT,
+               "max-connections-per-source is reached");
         return false;
     }
     return true;
 }
 
-static void accept_one(struct handshaker *handshaker, unsigned listener, int fd, const struct address *client)
+static void accept_one(struct handshaker *handshaker, unsigned listener, int fd,
+                       const struct address *client)
 {
     const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
     uint8_t bytes[16];
@@ -126,7 +138,8 @@ static void accept_one(struct handshaker *handshaker, unsigned listener, int fd,
     worker_count(&handshaker->worker, COUNTER_ACCEPTED, 1);
     board_add(&handshaker->worker.board->listeners[listener].accepted, 1);
     address_bytes(bytes, client);
-    bool behind_proxy = network_list_contains(conf->proxy_from.items, conf->proxy_from.count, bytes);
+    bool behind_proxy =
+        network_list_contains(conf->proxy_from.items, conf->proxy_from.count, bytes);
     if (!behind_proxy && !acceptor_admits(handshaker, listener, bytes)) {
         ignore(close(fd));
         return;

@@ -33,8 +33,9 @@ struct certificates {
     struct worker *worker;
     certificates_want_fn *want;
     void *context;
-    struct entry *entries;      /* by certificate */
-    struct map *folders;        /* by certificate: name → struct entry; used where a folder is configured */
+    struct entry *entries; /* by certificate */
+    struct map
+        *folders; /* by certificate: name → struct entry; used where a folder is configured */
     struct listener_names *listeners;
     uint8_t ticket_keys[80];
 };
@@ -79,27 +80,30 @@ static uint16_t version_code(enum conf_tls_version version)
     return version == CONF_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2;
 }
 
-/* From the listener's policy only: renewal of a certificate keeps resumption, another policy ends it. */
+/* From the listener's policy only: renewal of a certificate keeps resumption, another policy ends
+ * it. */
 static void session_id_context(const struct conf_listener *listener, uint8_t ret_context[32])
 {
     char text[CONF_NAME_MAX + 64];
 
     for (unsigned lane = 0; lane < 4; lane++) {
-        ignore(snprintf(text, sizeof text, "%u:%s:%d:%d:%d", lane, listener->name, (int)listener->unknown_name,
-                        (int)listener->min_version, (int)listener->max_version));
+        ignore(snprintf(text, sizeof text, "%u:%s:%d:%d:%d", lane, listener->name,
+                        (int)listener->unknown_name, (int)listener->min_version,
+                        (int)listener->max_version));
         uint64_t hash = string_hash(text);
         memcpy(ret_context + (size_t)lane * 8, &hash, 8);
     }
 }
 
-static int build_server(struct certificates *certificates, const struct entry *entry, unsigned listener,
-                        struct tls_server **ret_server, struct error *error)
+static int build_server(struct certificates *certificates, const struct entry *entry,
+                        unsigned listener, struct tls_server **ret_server, struct error *error)
 {
     const struct conf_listener *conf = &certificates->worker->conf->listeners[listener];
     struct tls_policy policy = {
         .min_version = version_code(conf->min_version),
         .max_version = version_code(conf->max_version),
-        .groups = strcmp(conf->groups, CONF_GROUPS_DEFAULT) == 0 ? tls_default_groups() : conf->groups,
+        .groups =
+            strcmp(conf->groups, CONF_GROUPS_DEFAULT) == 0 ? tls_default_groups() : conf->groups,
         .alpn = certificates->listeners[listener].alpn,
         .alpn_size = certificates->listeners[listener].alpn_size,
         .tickets = conf->tickets,
@@ -113,13 +117,15 @@ static int build_server(struct certificates *certificates, const struct entry *e
     return result;
 }
 
-static enum certificate_answer answer(struct certificates *certificates, struct entry *entry, unsigned listener,
-                                      uint32_t certificate, struct certificate_choice *ret_choice)
+static enum certificate_answer answer(struct certificates *certificates, struct entry *entry,
+                                      unsigned listener, uint32_t certificate,
+                                      struct certificate_choice *ret_choice)
 {
     struct error error = {0};
 
     if (entry->servers == NULL &&
-        (entry->servers = calloc(certificates->worker->conf->listener_count, sizeof(struct tls_server *))) == NULL)
+        (entry->servers = calloc(certificates->worker->conf->listener_count,
+                                 sizeof(struct tls_server *))) == NULL)
         return CERTIFICATE_MISSING;
     if (entry->servers[listener] == NULL) {
         if (entry->pairs[KEY_TYPE_ECDSA] == NULL && entry->pairs[KEY_TYPE_RSA] == NULL)
@@ -139,7 +145,8 @@ static enum certificate_answer answer(struct certificates *certificates, struct 
 
 static void drop_servers(struct certificates *certificates, struct entry *entry)
 {
-    for (size_t i = 0; entry->servers != NULL && i < certificates->worker->conf->listener_count; i++) {
+    for (size_t i = 0; entry->servers != NULL && i < certificates->worker->conf->listener_count;
+         i++) {
         tls_server_unref(entry->servers[i]);
         entry->servers[i] = NULL;
     }
@@ -167,7 +174,8 @@ static void forget_names(struct certificates *certificates, struct map *folder)
     map_init(folder);
 }
 
-static struct entry *folder_entry(struct certificates *certificates, uint32_t certificate, const char *name)
+static struct entry *folder_entry(struct certificates *certificates, uint32_t certificate,
+                                  const char *name)
 {
     struct map *folder = &certificates->folders[certificate];
     struct entry *entry = map_get(folder, name);
@@ -186,13 +194,15 @@ static struct entry *folder_entry(struct certificates *certificates, uint32_t ce
 
 static bool loaded(const struct entry *entry)
 {
-    return entry != NULL && (entry->pairs[KEY_TYPE_ECDSA] != NULL || entry->pairs[KEY_TYPE_RSA] != NULL);
+    return entry != NULL &&
+           (entry->pairs[KEY_TYPE_ECDSA] != NULL || entry->pairs[KEY_TYPE_RSA] != NULL);
 }
 
 /* The folder's "*.example.org" for a name below it, when it was sent before. */
-static struct entry *folder_wildcard(struct certificates *certificates, uint32_t certificate, const char *name)
+static struct entry *folder_wildcard(struct certificates *certificates, uint32_t certificate,
+                                     const char *name)
 {
-    char wildcard[sizeof ((struct message_certificate_wanted *)NULL)->name];
+    char wildcard[sizeof((struct message_certificate_wanted *)NULL)->name];
     const char *dot = strchr(name, '.');
 
     if (dot == NULL || snprintf(wildcard, sizeof wildcard, "*%s", dot) >= (int)sizeof wildcard)
@@ -208,8 +218,10 @@ static void ask(struct certificates *certificates, uint32_t certificate, const c
         certificates->want(certificates->context, &wanted);
 }
 
-static enum certificate_answer choose_from_folder(struct certificates *certificates, unsigned listener, uint32_t certificate,
-                                                  const char *name, struct certificate_choice *ret_choice)
+static enum certificate_answer choose_from_folder(struct certificates *certificates,
+                                                  unsigned listener, uint32_t certificate,
+                                                  const char *name,
+                                                  struct certificate_choice *ret_choice)
 {
     struct entry *entry = folder_entry(certificates, certificate, name);
     struct entry *wildcard = folder_wildcard(certificates, certificate, name);
@@ -219,7 +231,8 @@ static enum certificate_answer choose_from_folder(struct certificates *certifica
         return CERTIFICATE_MISSING;
     if (loaded(entry))
         return answer(certificates, entry, listener, certificate, ret_choice);
-    if (loaded(wildcard)) { /* it covers the name; a file of its own may have come: ask without waiting */
+    if (loaded(wildcard)) { /* it covers the name; a file of its own may have come: ask without
+                               waiting */
         if (entry->unknown_until_ns <= now) {
             entry->unknown_until_ns = now + UNKNOWN_KEPT_NS;
             ask(certificates, certificate, name);
@@ -239,7 +252,8 @@ static enum certificate_answer choose_from_folder(struct certificates *certifica
 
 /* ---- choice ---- */
 
-enum certificate_answer certificates_choose(struct certificates *certificates, unsigned listener, const char *server_name,
+enum certificate_answer certificates_choose(struct certificates *certificates, unsigned listener,
+                                            const char *server_name,
                                             struct certificate_choice *ret_choice)
 {
     const struct conf *conf = certificates->worker->conf;
@@ -248,36 +262,42 @@ enum certificate_answer certificates_choose(struct certificates *certificates, u
     uintptr_t found = server_name[0] == 0 ? 0 : (uintptr_t)map_get(&names->exact, server_name);
 
     if (found != 0)
-        return answer(certificates, &certificates->entries[found - 1], listener, (uint32_t)(found - 1), ret_choice);
+        return answer(certificates, &certificates->entries[found - 1], listener,
+                      (uint32_t)(found - 1), ret_choice);
     for (size_t i = 0; server_name[0] != 0 && i < it->certificate_count; i++) {
         if (conf->certificates[it->certificates[i]].folder == NULL)
             continue;
-        enum certificate_answer result =
-            choose_from_folder(certificates, listener, it->certificates[i], server_name, ret_choice);
+        enum certificate_answer result = choose_from_folder(
+            certificates, listener, it->certificates[i], server_name, ret_choice);
         if (result != CERTIFICATE_UNKNOWN)
             return result;
     }
     const char *dot = strchr(server_name, '.');
     found = dot == NULL || dot == server_name ? 0 : (uintptr_t)map_get(&names->wildcard, dot + 1);
     if (found != 0)
-        return answer(certificates, &certificates->entries[found - 1], listener, (uint32_t)(found - 1), ret_choice);
-    if (it->unknown_name == CONF_UNKNOWN_NAME_REFUSE || conf->certificates[it->certificates[0]].folder != NULL)
+        return answer(certificates, &certificates->entries[found - 1], listener,
+                      (uint32_t)(found - 1), ret_choice);
+    if (it->unknown_name == CONF_UNKNOWN_NAME_REFUSE ||
+        conf->certificates[it->certificates[0]].folder != NULL)
         return CERTIFICATE_UNKNOWN;
-    return answer(certificates, &certificates->entries[it->certificates[0]], listener, it->certificates[0], ret_choice);
+    return answer(certificates, &certificates->entries[it->certificates[0]], listener,
+                  it->certificates[0], ret_choice);
 }
 
 /* ---- versions ---- */
 
-int certificates_install(struct certificates *certificates, const struct message_certificate *body, const char *pem,
-                         size_t pem_size, struct error *error)
+int certificates_install(struct certificates *certificates, const struct message_certificate *body,
+                         const char *pem, size_t pem_size, struct error *error)
 {
     struct keypair *pair;
     struct tls_server *probe = NULL;
 
-    if (body->certificate >= certificates->worker->conf->certificate_count || body->key_type >= KEY_TYPE_COUNT)
+    if (body->certificate >= certificates->worker->conf->certificate_count ||
+        body->key_type >= KEY_TYPE_COUNT)
         return error_set(error, ERROR_INTERNAL, "no such certificate: %u", body->certificate);
-    struct entry *entry = body->name[0] == 0 ? &certificates->entries[body->certificate]
-                                             : folder_entry(certificates, body->certificate, body->name);
+    struct entry *entry = body->name[0] == 0
+                              ? &certificates->entries[body->certificate]
+                              : folder_entry(certificates, body->certificate, body->name);
     if (entry == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     int result = keypair_parse(&pair, pem, pem_size, NULL, 0, error);
@@ -285,10 +305,12 @@ int certificates_install(struct certificates *certificates, const struct message
         return result;
     struct entry next = *entry;
     next.pairs[body->key_type] = pair;
-    if (body->name[0] == 0) { /* try it before it is in service; folders are many, theirs are built when used */
+    if (body->name[0] ==
+        0) { /* try it before it is in service; folders are many, theirs are built when used */
         for (unsigned i = 0; i < certificates->worker->conf->listener_count && probe == NULL; i++) {
             const struct conf_listener *listener = &certificates->worker->conf->listeners[i];
-            for (size_t j = 0; j < listener->certificate_count && probe == NULL && result == 0; j++) {
+            for (size_t j = 0; j < listener->certificate_count && probe == NULL && result == 0;
+                 j++) {
                 if (listener->certificates[j] == body->certificate)
                     result = build_server(certificates, &next, i, &probe, error);
             }
@@ -308,10 +330,11 @@ int certificates_install(struct certificates *certificates, const struct message
     return 0;
 }
 
-void certificates_withdraw(struct certificates *certificates, const struct message_certificate *body)
+void certificates_withdraw(struct certificates *certificates,
+                           const struct message_certificate *body)
 {
-    if (body->certificate >= certificates->worker->conf->certificate_count || body->key_type >= KEY_TYPE_COUNT ||
-        body->name[0] != 0)
+    if (body->certificate >= certificates->worker->conf->certificate_count ||
+        body->key_type >= KEY_TYPE_COUNT || body->name[0] != 0)
         return;
     struct entry *entry = &certificates->entries[body->certificate];
     keypair_unref(entry->pairs[body->key_type]);
@@ -320,7 +343,8 @@ void certificates_withdraw(struct certificates *certificates, const struct messa
     drop_servers(certificates, entry);
 }
 
-void certificates_refuse(struct certificates *certificates, const struct message_certificate_wanted *body)
+void certificates_refuse(struct certificates *certificates,
+                         const struct message_certificate_wanted *body)
 {
     struct entry *entry;
 
@@ -353,7 +377,8 @@ static bool read_ticket_keys(struct certificates *certificates)
     return right;
 }
 
-struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want, void *context)
+struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want,
+                                      void *context)
 {
     struct certificates *certificates = secret_alloc(sizeof *certificates);
     const struct conf *conf = worker->conf;
@@ -367,8 +392,8 @@ struct certificates *certificates_new(struct worker *worker, certificates_want_f
     certificates->entries = calloc(conf->certificate_count + 1, sizeof *certificates->entries);
     certificates->folders = calloc(conf->certificate_count + 1, sizeof *certificates->folders);
     certificates->listeners = calloc(conf->listener_count + 1, sizeof *certificates->listeners);
-    good = certificates->entries != NULL && certificates->folders != NULL && certificates->listeners != NULL &&
-           read_ticket_keys(certificates);
+    good = certificates->entries != NULL && certificates->folders != NULL &&
+           certificates->listeners != NULL && read_ticket_keys(certificates);
     for (unsigned i = 0; good && i < conf->certificate_count; i++)
         map_init(&certificates->folders[i]);
     for (unsigned i = 0; good && i < conf->listener_count; i++)

@@ -1,5 +1,6 @@
-/* The certificates of a handshaker: which one answers a name, and the TLS contexts made from them. Control publishes versions; names
- * of folders are asked for when a client wants them. Handshakes under way keep the context they began with. */
+/* The certificates of a handshaker: which one answers a name, and the TLS contexts made from them.
+ * Control publishes versions; names of folders are asked for when a client wants them. Handshakes
+ * under way keep the context they began with. */
 #pragma once
 
 #include "edge/worker.h"
@@ -9,32 +10,38 @@ struct certificates;
 
 /* What was chosen for a handshake. */
 struct certificate_choice {
-    struct tls_server *server;            /* borrowed; valid until the loop's next batch */
-    uint32_t certificate;                 /* index in the configuration */
-    uint32_t versions[KEY_TYPE_COUNT];    /* 0: there is none of this type */
+    struct tls_server *server;         /* borrowed; valid until the loop's next batch */
+    uint32_t certificate;              /* index in the configuration */
+    uint32_t versions[KEY_TYPE_COUNT]; /* 0: there is none of this type */
 };
 
 enum certificate_answer {
     CERTIFICATE_FOUND,
     CERTIFICATE_ASKED,   /* control was asked: wait for certificates_arrived */
     CERTIFICATE_UNKNOWN, /* the name is not served (unrecognized_name) */
-    CERTIFICATE_MISSING  /* it is served, but no version is loaded, or its context cannot be built */
+    CERTIFICATE_MISSING /* it is served, but no version is loaded, or its context cannot be built */
 };
 
 typedef void certificates_want_fn(void *context, const struct message_certificate_wanted *wanted);
 
 /* `want` sends a question to control. */
-struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want, void *context);
+struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want,
+                                      void *context);
 void certificates_free(struct certificates *certificates);
 
 /* `server_name`: lower-case, "" when the client sent none. */
-enum certificate_answer certificates_choose(struct certificates *certificates, unsigned listener, const char *server_name,
+enum certificate_answer certificates_choose(struct certificates *certificates, unsigned listener,
+                                            const char *server_name,
                                             struct certificate_choice *ret_choice);
 
-/* A version from control (combined PEM). Builds what can be built, so that an error is known before it is in service. */
-MUST_CHECK int certificates_install(struct certificates *certificates, const struct message_certificate *body,
-                                    const char *pem, size_t pem_size, struct error *error);
+/* A version from control (combined PEM). Builds what can be built, so that an error is known before
+ * it is in service. */
+MUST_CHECK int certificates_install(struct certificates *certificates,
+                                    const struct message_certificate *body, const char *pem,
+                                    size_t pem_size, struct error *error);
 /* There is no pair of this key type any more; another one is in service. */
-void certificates_withdraw(struct certificates *certificates, const struct message_certificate *body);
+void certificates_withdraw(struct certificates *certificates,
+                           const struct message_certificate *body);
 /* Control does not know this name of a folder. */
-void certificates_refuse(struct certificates *certificates, const struct message_certificate_wanted *body);
+void certificates_refuse(struct certificates *certificates,
+                         const struct message_certificate_wanted *body);

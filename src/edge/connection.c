@@ -1,6 +1,7 @@
 /* One client connection in a handshaker, from accept to hand-over:
  *
- *   proxy → hello → (certificate) → handshake → hand-over            or, at any point, → goodbye (last bytes, then close)
+ *   proxy → hello → (certificate) → handshake → hand-over            or, at any point, → goodbye
+ * (last bytes, then close)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,11 +15,18 @@
 #include "base/string.h"
 #include "edge/handshaker.h"
 
-#define INPUT_FIRST  4096u
-#define GOODBYE_NS   NS_PER_S /* how long a refused client may take to read why */
+#define INPUT_FIRST   4096u
+#define GOODBYE_NS    NS_PER_S /* how long a refused client may take to read why */
 #define GOODBYE_READS 8
 
-enum stage { STAGE_PROXY, STAGE_HELLO, STAGE_CERTIFICATE, STAGE_HANDSHAKE, STAGE_GOODBYE, STAGE_CLOSED };
+enum stage {
+    STAGE_PROXY,
+    STAGE_HELLO,
+    STAGE_CERTIFICATE,
+    STAGE_HANDSHAKE,
+    STAGE_GOODBYE,
+    STAGE_CLOSED
+};
 
 struct connection {
     struct handshaker *handshaker;
@@ -59,7 +67,8 @@ static bool traced_now(const struct connection *connection)
         return false;
     if (trace->by_client && memcmp(trace->client, connection->client, sizeof trace->client) != 0)
         return false;
-    return trace->server_name[0] == 0 || strncmp(trace->server_name, connection->server_name, sizeof trace->server_name) == 0;
+    return trace->server_name[0] == 0 ||
+           strncmp(trace->server_name, connection->server_name, sizeof trace->server_name) == 0;
 }
 
 static struct event *begin_event(struct connection *connection, enum event_type type)
@@ -83,7 +92,8 @@ static void add_fingerprint(struct connection *connection, struct event *event)
     struct client_hello *hello = &connection->handshaker->hello;
 
     if (connection->hello != NULL &&
-        client_hello_parse(connection->hello, connection->hello_size, connection->hello_size, hello) == CLIENT_HELLO_OK)
+        client_hello_parse(connection->hello, connection->hello_size, connection->hello_size,
+                           hello) == CLIENT_HELLO_OK)
         ignore(client_hello_ja4(hello, event->fingerprint));
 }
 
@@ -97,8 +107,8 @@ static void trace(struct connection *connection, const char *text)
     event_end(&connection->handshaker->worker.events, EVENT_TRACE);
 }
 
-static void report_failure(struct connection *connection, const char *stage, const char *detail, uint8_t alert_sent,
-                           uint8_t alert_received)
+static void report_failure(struct connection *connection, const char *stage, const char *detail,
+                           uint8_t alert_sent, uint8_t alert_received)
 {
     struct handshaker *handshaker = connection->handshaker;
     struct event *event;
@@ -126,21 +136,27 @@ static void report_done(struct connection *connection, const struct handshake_fa
     worker_count(worker, COUNTER_HANDSHAKES, 1);
     worker_count(worker, COUNTER_HANDSHAKES_RESUMED, facts->resumed);
     worker_count(worker, COUNTER_HANDSHAKES_TLS12, facts->version == TLS_VERSION_1_2);
-    worker_count(worker, COUNTER_HANDSHAKES_RSA, !facts->resumed && facts->key_type == KEY_TYPE_RSA);
-    board_observe(&worker->self->histograms[facts->resumed ? HISTOGRAM_HANDSHAKE_RESUMED : HISTOGRAM_HANDSHAKE],
+    worker_count(worker, COUNTER_HANDSHAKES_RSA,
+                 !facts->resumed && facts->key_type == KEY_TYPE_RSA);
+    board_observe(&worker->self->histograms[facts->resumed ? HISTOGRAM_HANDSHAKE_RESUMED
+                                                           : HISTOGRAM_HANDSHAKE],
                   duration_us);
-    bool wanted = conf->log_handshakes == CONF_LOG_ALL ||
-                  (conf->log_handshakes == CONF_LOG_SAMPLE && handshaker->log_counter++ % conf->log_sample == 0);
+    bool wanted =
+        conf->log_handshakes == CONF_LOG_ALL || (conf->log_handshakes == CONF_LOG_SAMPLE &&
+                                                 handshaker->log_counter++ % conf->log_sample == 0);
     struct event *event;
-    if ((!wanted && !connection->traced) || (event = begin_event(connection, EVENT_HANDSHAKE_DONE)) == NULL)
+    if ((!wanted && !connection->traced) ||
+        (event = begin_event(connection, EVENT_HANDSHAKE_DONE)) == NULL)
         return;
     event->version = facts->version;
     event->suite = facts->suite;
     event->certificate = connection->choice.certificate;
     event->certificate_version = connection->choice.versions[facts->key_type];
-    event->flags |= (uint8_t)((facts->resumed ? EVENT_RESUMED : 0) | (facts->hello_retry ? EVENT_HELLO_RETRY : 0) |
+    event->flags |= (uint8_t)((facts->resumed ? EVENT_RESUMED : 0) |
+                              (facts->hello_retry ? EVENT_HELLO_RETRY : 0) |
                               (facts->key_type == KEY_TYPE_RSA ? EVENT_KEY_RSA : 0));
-    ignore(string_copy(event->group, sizeof event->group, facts->group == NULL ? "" : facts->group));
+    ignore(
+        string_copy(event->group, sizeof event->group, facts->group == NULL ? "" : facts->group));
     (void)string_printable(event->alpn, sizeof event->alpn, facts->alpn, facts->alpn_size);
     add_fingerprint(connection, event);
     event_end(&worker->events, EVENT_HANDSHAKE_DONE);
@@ -162,7 +178,8 @@ static void unlink_connection(struct connection *connection)
     handshaker->graveyard = connection;
 }
 
-/* Takes the connection out of service; its memory goes after the batch. `fd` may have been handed over (-1). */
+/* Takes the connection out of service; its memory goes after the batch. `fd` may have been handed
+ * over (-1). */
 static void retire(struct connection *connection)
 {
     struct handshaker *handshaker = connection->handshaker;
@@ -178,7 +195,8 @@ static void retire(struct connection *connection)
     timer_cancel(handshaker->worker.loop, &connection->timer);
     handshaker->under_way--;
     handshaker->worker.self->sessions = handshaker->under_way;
-    handshaker->worker.board->listeners[connection->listener].handshakes[handshaker->worker.setup.index]--;
+    handshaker->worker.board->listeners[connection->listener]
+        .handshakes[handshaker->worker.setup.index]--;
     unlink_connection(connection);
 }
 
@@ -196,13 +214,15 @@ void connections_bury(struct handshaker *handshaker)
     }
 }
 
-/* Sends what is to be sent last; then waits for the client's end, so that the bytes are not lost to a reset. */
+/* Sends what is to be sent last; then waits for the client's end, so that the bytes are not lost to
+ * a reset. */
 static void run_goodbye(struct connection *connection)
 {
     uint8_t nowhere[4096];
 
     if (connection->last_size != 0) {
-        ssize_t sent = send(connection->fd, connection->last_bytes, connection->last_size, MSG_NOSIGNAL);
+        ssize_t sent =
+            send(connection->fd, connection->last_bytes, connection->last_size, MSG_NOSIGNAL);
         if (sent < 0 && errno == EAGAIN)
             return;
         connection->last_size = 0;
@@ -226,12 +246,14 @@ static void goodbye(struct connection *connection, const void *bytes, size_t siz
         memcpy(connection->last_bytes, bytes, size);
     connection->last_size = size;
     connection->stage = STAGE_GOODBYE;
-    timer_set(connection->handshaker->worker.loop, &connection->timer, connection->handshaker->now_ns + GOODBYE_NS);
+    timer_set(connection->handshaker->worker.loop, &connection->timer,
+              connection->handshaker->now_ns + GOODBYE_NS);
     run_goodbye(connection);
 }
 
 /* Before any keys: a fatal alert in the clear. */
-static void refuse(struct connection *connection, enum alert alert, const char *stage, const char *detail)
+static void refuse(struct connection *connection, enum alert alert, const char *stage,
+                   const char *detail)
 {
     const uint8_t record[] = {RECORD_ALERT, 3, 3, 0, 2, 2, (uint8_t)alert};
 
@@ -244,7 +266,8 @@ static void refuse_http(struct connection *connection)
     static const char body[] = "400: this port speaks TLS. Use https:// in front of the address.\n";
     char text[sizeof connection->last_bytes];
     int size = snprintf(text, sizeof text,
-                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: "
+                        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: "
+                        "close\r\nContent-Length: "
                         "%zu\r\n\r\n%s",
                         sizeof body - 1, body);
 
@@ -256,9 +279,12 @@ static void refuse_http(struct connection *connection)
 static void on_timeout(void *context)
 {
     struct connection *connection = context;
-    static const char *const stages[] = {
-        [STAGE_PROXY] = "proxy_header", [STAGE_HELLO] = "client_hello", [STAGE_CERTIFICATE] = "certificate",
-        [STAGE_HANDSHAKE] = "handshake", [STAGE_GOODBYE] = "", [STAGE_CLOSED] = ""};
+    static const char *const stages[] = {[STAGE_PROXY] = "proxy_header",
+                                         [STAGE_HELLO] = "client_hello",
+                                         [STAGE_CERTIFICATE] = "certificate",
+                                         [STAGE_HANDSHAKE] = "handshake",
+                                         [STAGE_GOODBYE] = "",
+                                         [STAGE_CLOSED] = ""};
 
     connection->handshaker->now_ns = loop_now(connection->handshaker->worker.loop);
     if (connection->stage != STAGE_GOODBYE && connection->stage != STAGE_CLOSED) {
@@ -281,12 +307,15 @@ static void local_address(struct connection *connection, struct address *ret_add
 }
 
 /* The PROXY header for the upstream, as far as it wants one. */
-static size_t build_preamble(struct connection *connection, const struct handshake_facts *facts, uint8_t *output)
+static size_t build_preamble(struct connection *connection, const struct handshake_facts *facts,
+                             uint8_t *output)
 {
-    const struct conf_upstream *upstream = &connection->handshaker->worker.conf->upstreams[connection->upstream];
+    const struct conf_upstream *upstream =
+        &connection->handshaker->worker.conf->upstreams[connection->upstream];
     struct proxy_protocol_tls tls = {0};
-    struct proxy_protocol_fields fields = {.authority = connection->server_name[0] != 0 ? connection->server_name : NULL,
-                                           .checksum = true};
+    struct proxy_protocol_fields fields = {
+        .authority = connection->server_name[0] != 0 ? connection->server_name : NULL,
+        .checksum = true};
     struct address client, local;
 
     if (upstream->proxy_out == CONF_PROXY_OUT_NONE)
@@ -309,7 +338,8 @@ static size_t build_preamble(struct connection *connection, const struct handsha
     return proxy_protocol_build_v2(&client, &local, &fields, output);
 }
 
-static void hand_over(struct connection *connection, struct session_offer *offer, const struct handshake_facts *facts)
+static void hand_over(struct connection *connection, struct session_offer *offer,
+                      const struct handshake_facts *facts)
 {
     struct handshaker *handshaker = connection->handshaker;
     uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
@@ -348,7 +378,8 @@ static void detach(struct connection *connection)
     }
     handshake_facts(connection->handshake, &facts);
     report_done(connection, &facts);
-    if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys, &error) < 0) {
+    if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys,
+                         &error) < 0) {
         worker_count(&handshaker->worker, COUNTER_DETACH_FAILURES, 1);
         if ((event = begin_event(connection, EVENT_DETACH_FAILED)) != NULL) {
             event->version = facts.version;
@@ -361,7 +392,8 @@ static void detach(struct connection *connection)
     }
     offer.generation.certificate_version = connection->choice.versions[facts.key_type];
     offer.key_type = (uint8_t)facts.key_type;
-    offer.flags = (uint8_t)((facts.resumed ? SLOT_RESUMED : 0) | (facts.hello_retry ? SLOT_HELLO_RETRY : 0));
+    offer.flags =
+        (uint8_t)((facts.resumed ? SLOT_RESUMED : 0) | (facts.hello_retry ? SLOT_HELLO_RETRY : 0));
     (void)string_printable(offer.alpn, sizeof offer.alpn, facts.alpn, facts.alpn_size);
     hand_over(connection, &offer, &facts);
 }
@@ -393,7 +425,8 @@ static bool flush(struct connection *connection)
             continue;
         if (sent < 0) {
             if (errno != EAGAIN) {
-                report_failure(connection, "handshake", "the connection broke", ALERT_NONE, ALERT_NONE);
+                report_failure(connection, "handshake", "the connection broke", ALERT_NONE,
+                               ALERT_NONE);
                 retire(connection);
             }
             return false;
@@ -409,7 +442,8 @@ static void handshake_failed(struct connection *connection)
     const uint8_t *data;
 
     handshake_failure(connection->handshake, &failure);
-    report_failure(connection, failure.stage, failure.reason, failure.alert_sent, failure.alert_received);
+    report_failure(connection, failure.stage, failure.reason, failure.alert_sent,
+                   failure.alert_received);
     size_t size = handshake_output(connection->handshake, &data);
     goodbye(connection, data, size);
 }
@@ -447,10 +481,13 @@ static uint32_t route(const struct connection *connection)
             return conf->routes[i].upstream;
     }
     for (size_t i = 0; dot != NULL && i < conf->route_count; i++) {
-        if (strncmp(conf->routes[i].name, "*.", 2) == 0 && strcmp(conf->routes[i].name + 1, dot) == 0)
+        if (strncmp(conf->routes[i].name, "*.", 2) == 0 &&
+            strcmp(conf->routes[i].name + 1, dot) == 0)
             return conf->routes[i].upstream;
     }
-    return conf->unknown_name == CONF_UNKNOWN_NAME_REFUSE && conf->route_count != 0 ? CONF_NONE : conf->upstream;
+    return conf->unknown_name == CONF_UNKNOWN_NAME_REFUSE && conf->route_count != 0
+               ? CONF_NONE
+               : conf->upstream;
 }
 
 /* True when there is more to do at once. */
@@ -458,8 +495,8 @@ static bool choose_certificate(struct connection *connection)
 {
     struct handshaker *handshaker = connection->handshaker;
 
-    switch (certificates_choose(handshaker->certificates, connection->listener, connection->server_name,
-                                &connection->choice)) {
+    switch (certificates_choose(handshaker->certificates, connection->listener,
+                                connection->server_name, &connection->choice)) {
     case CERTIFICATE_FOUND:
         connection->handshake = handshake_new_server(connection->choice.server);
         if (connection->handshake == NULL) {
@@ -477,7 +514,8 @@ static bool choose_certificate(struct connection *connection)
         refuse(connection, ALERT_UNRECOGNIZED_NAME, "client_hello", "no certificate for this name");
         return false;
     case CERTIFICATE_MISSING:
-        refuse(connection, ALERT_INTERNAL_ERROR, "client_hello", "no version of the certificate is loaded");
+        refuse(connection, ALERT_INTERNAL_ERROR, "client_hello",
+               "no version of the certificate is loaded");
         return false;
     }
     return false;
@@ -496,7 +534,8 @@ static bool take_hello(struct connection *connection)
 {
     struct client_hello *hello = &connection->handshaker->hello;
 
-    ignore(string_copy(connection->server_name, sizeof connection->server_name, hello->server_name));
+    ignore(
+        string_copy(connection->server_name, sizeof connection->server_name, hello->server_name));
     keep_hello(connection, hello->wire_size);
     connection->traced = traced_now(connection);
     uint32_t upstream = route(connection);
@@ -517,7 +556,8 @@ static bool read_hello(struct connection *connection)
 {
     if (connection->input_size == 0)
         return false;
-    switch (client_hello_parse(connection->input, connection->input_size, conf_of(connection)->client_hello_max,
+    switch (client_hello_parse(connection->input, connection->input_size,
+                               conf_of(connection)->client_hello_max,
                                &connection->handshaker->hello)) {
     case CLIENT_HELLO_OK:
         return take_hello(connection);
@@ -528,13 +568,15 @@ static bool read_hello(struct connection *connection)
         return false;
     case CLIENT_HELLO_NOT_TLS:
         worker_count(&connection->handshaker->worker, COUNTER_NOT_TLS, 1);
-        refuse(connection, ALERT_UNEXPECTED_MESSAGE, "client_hello", "the client does not speak TLS");
+        refuse(connection, ALERT_UNEXPECTED_MESSAGE, "client_hello",
+               "the client does not speak TLS");
         return false;
     case CLIENT_HELLO_BAD:
         refuse(connection, ALERT_DECODE_ERROR, "client_hello", "malformed ClientHello");
         return false;
     case CLIENT_HELLO_TOO_LARGE:
-        refuse(connection, ALERT_ILLEGAL_PARAMETER, "client_hello", "the ClientHello exceeds client-hello-max");
+        refuse(connection, ALERT_ILLEGAL_PARAMETER, "client_hello",
+               "the ClientHello exceeds client-hello-max");
         return false;
     }
     return false;
@@ -549,7 +591,8 @@ static bool read_proxy_header(struct connection *connection)
     case PROXY_PROTOCOL_INCOMPLETE:
         return false;
     case PROXY_PROTOCOL_BAD:
-        report_failure(connection, "proxy_header", "a PROXY header was expected from this network", ALERT_NONE, ALERT_NONE);
+        report_failure(connection, "proxy_header", "a PROXY header was expected from this network",
+                       ALERT_NONE, ALERT_NONE);
         retire(connection);
         return false;
     case PROXY_PROTOCOL_OK:
@@ -591,12 +634,14 @@ static bool advance(struct connection *connection)
 
 static bool grow_input(struct connection *connection)
 {
-    size_t capacity = connection->input_capacity == 0 ? INPUT_FIRST : connection->input_capacity * 2;
+    size_t capacity =
+        connection->input_capacity == 0 ? INPUT_FIRST : connection->input_capacity * 2;
     uint8_t *grown;
 
     if (capacity > connection->input_maximum)
         capacity = connection->input_maximum;
-    if (capacity <= connection->input_capacity || (grown = realloc(connection->input, capacity)) == NULL)
+    if (capacity <= connection->input_capacity ||
+        (grown = realloc(connection->input, capacity)) == NULL)
         return false;
     connection->input = grown;
     connection->input_capacity = capacity;
@@ -608,7 +653,8 @@ static void run(struct connection *connection)
     while (connection->stage != STAGE_CLOSED && connection->stage != STAGE_GOODBYE &&
            connection->stage != STAGE_CERTIFICATE) {
         if (connection->input_size == connection->input_capacity && !grow_input(connection)) {
-            refuse(connection, ALERT_ILLEGAL_PARAMETER, "client_hello", "too many bytes before the end of the handshake");
+            refuse(connection, ALERT_ILLEGAL_PARAMETER, "client_hello",
+                   "too many bytes before the end of the handshake");
             return;
         }
         size_t room = connection->input_capacity - connection->input_size;
@@ -622,8 +668,10 @@ static void run(struct connection *connection)
                 retire(connection); /* came and went: a port check, not a failed handshake */
                 return;
             }
-            report_failure(connection, connection->stage == STAGE_HANDSHAKE ? "handshake" : "client_hello",
-                           got == 0 ? "the client closed the connection" : "the connection broke", ALERT_NONE, ALERT_NONE);
+            report_failure(connection,
+                           connection->stage == STAGE_HANDSHAKE ? "handshake" : "client_hello",
+                           got == 0 ? "the client closed the connection" : "the connection broke",
+                           ALERT_NONE, ALERT_NONE);
             retire(connection);
             return;
         }
@@ -645,7 +693,8 @@ void connection_event(struct handshaker *handshaker, struct connection *connecti
         run_goodbye(connection);
         return;
     }
-    if ((events & LOOP_WRITE) != 0 && connection->stage == STAGE_HANDSHAKE && connection->handshake != NULL) {
+    if ((events & LOOP_WRITE) != 0 && connection->stage == STAGE_HANDSHAKE &&
+        connection->handshake != NULL) {
         const uint8_t *data;
         if (handshake_output(connection->handshake, &data) != 0 && !run_handshake(connection) &&
             connection->stage == STAGE_CLOSED)
@@ -656,7 +705,8 @@ void connection_event(struct handshaker *handshaker, struct connection *connecti
 
 /* ---- begin ---- */
 
-void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, const struct address *client)
+void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,
+                      const struct address *client)
 {
     const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
     struct connection *connection = calloc(1, sizeof *connection);
@@ -672,7 +722,8 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, 
     connection->input_maximum = conf->client_hello_max + RECORD_WIRE_MAX_TLS12;
     address_bytes(connection->client, client);
     connection->client_port = address_port(client);
-    bool behind_proxy = network_list_contains(conf->proxy_from.items, conf->proxy_from.count, connection->client);
+    bool behind_proxy =
+        network_list_contains(conf->proxy_from.items, conf->proxy_from.count, connection->client);
     connection->stage = behind_proxy ? STAGE_PROXY : STAGE_HELLO;
     connection->next = handshaker->connections;
     if (connection->next != NULL)
@@ -683,7 +734,8 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, 
     handshaker->worker.board->listeners[listener].handshakes[handshaker->worker.setup.index]++;
     timer_init(&connection->timer, on_timeout, connection);
     timer_set(handshaker->worker.loop, &connection->timer,
-              handshaker->now_ns + (behind_proxy ? conf->proxy_timeout : conf->handshake_timeout) * NS_PER_MS);
+              handshaker->now_ns +
+                  (behind_proxy ? conf->proxy_timeout : conf->handshake_timeout) * NS_PER_MS);
     if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE,
                     handshaker->connection_handler, (uint64_t)(uintptr_t)connection)) {
         retire(connection);
@@ -697,7 +749,8 @@ static bool answers(const char *name, const char *server_name)
 {
     const char *dot = strchr(server_name, '.');
 
-    return strcmp(name, server_name) == 0 || (strncmp(name, "*.", 2) == 0 && dot != NULL && strcmp(name + 1, dot) == 0);
+    return strcmp(name, server_name) == 0 ||
+           (strncmp(name, "*.", 2) == 0 && dot != NULL && strcmp(name + 1, dot) == 0);
 }
 
 void connections_resume(struct handshaker *handshaker, const char *name)

@@ -1,5 +1,6 @@
-/* Hand-over to relays. Credits are two counters on the board: what a relay has granted this handshaker and what was sent. The latter is
- * raised after the send, so that sessions lost with a handshaker use up no credit. */
+/* Hand-over to relays. Credits are two counters on the board: what a relay has granted this
+ * handshaker and what was sent. The latter is raised after the send, so that sessions lost with a
+ * handshaker use up no credit. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -10,7 +11,8 @@ static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
 {
     const struct board_process *peer =
         &handshaker->worker.board->processes[board_worker_number(PROCESS_RELAY, relay)];
-    uint64_t granted = __atomic_load_n(&peer->credits[handshaker->worker.setup.index], __ATOMIC_RELAXED);
+    uint64_t granted =
+        __atomic_load_n(&peer->credits[handshaker->worker.setup.index], __ATOMIC_RELAXED);
 
     const struct relay_channel *channel = &handshaker->relays[relay];
     size_t batched = channel->batch == NULL ? 0 : channel->batch->count;
@@ -47,39 +49,46 @@ static bool send_batch(struct handshaker *handshaker, unsigned relay)
 
     if (batch == NULL || batch->count == 0)
         return true;
-    switch (channel_send(channel->fd, MESSAGE_SESSIONS, batch->body, batch->size, batch->fds, batch->count)) {
+    switch (channel_send(channel->fd, MESSAGE_SESSIONS, batch->body, batch->size, batch->fds,
+                         batch->count)) {
     case CHANNEL_DONE:
         worker_count(&handshaker->worker, COUNTER_HANDED_OVER, batch->count);
         channel->sent += batch->count;
         __atomic_store_n(&handshaker->worker.self->credits[relay], channel->sent, __ATOMIC_RELAXED);
         close_batch(handshaker, relay);
         if (channel->blocked)
-            channel->blocked = !loop_change(handshaker->worker.loop, channel->fd, LOOP_READ, handshaker->relay_handler, relay);
+            channel->blocked = !loop_change(handshaker->worker.loop, channel->fd, LOOP_READ,
+                                            handshaker->relay_handler, relay);
         return true;
     case CHANNEL_FULL:
         if (!channel->blocked)
-            channel->blocked = loop_change(handshaker->worker.loop, channel->fd, LOOP_READ | LOOP_WRITE,
-                                           handshaker->relay_handler, relay);
+            channel->blocked =
+                loop_change(handshaker->worker.loop, channel->fd, LOOP_READ | LOOP_WRITE,
+                            handshaker->relay_handler, relay);
         return false;
     case CHANNEL_CLOSED:
     case CHANNEL_BAD:
-        worker_warn(&handshaker->worker, "sessions could not be handed to relay %u and were closed", relay);
+        worker_warn(&handshaker->worker, "sessions could not be handed to relay %u and were closed",
+                    relay);
         close_batch(handshaker, relay);
         return true;
     }
     return true;
 }
 
-/* Among the relays that have credits, the one with the fewest sessions, those on their way from here included. */
+/* Among the relays that have credits, the one with the fewest sessions, those on their way from
+ * here included. */
 static unsigned best_relay(const struct handshaker *handshaker)
 {
     unsigned best = 0;
     uint64_t fewest = UINT64_MAX;
 
     for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
-        const struct board_process *peer = &handshaker->worker.board->processes[board_worker_number(PROCESS_RELAY, i)];
+        const struct board_process *peer =
+            &handshaker->worker.board->processes[board_worker_number(PROCESS_RELAY, i)];
         const struct offer_batch *batch = handshaker->relays[i].batch;
-        uint64_t sessions = __atomic_load_n(&peer->sessions, __ATOMIC_RELAXED) + (batch == NULL ? 0 : batch->count);
+        uint64_t sessions =
+            __atomic_load_n(&peer->sessions, __ATOMIC_RELAXED) + (batch == NULL ? 0 : batch->count);
         if (credits_at(handshaker, i) > 0 && sessions < fewest) {
             fewest = sessions;
             best = i;
@@ -88,8 +97,8 @@ static unsigned best_relay(const struct handshaker *handshaker)
     return best;
 }
 
-void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer, const uint8_t *preamble,
-                      const uint8_t *surplus, int fd)
+void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer,
+                      const uint8_t *preamble, const uint8_t *surplus, int fd)
 {
     unsigned relay = best_relay(handshaker);
     struct relay_channel *channel = &handshaker->relays[relay];
@@ -98,7 +107,8 @@ void dispatch_session(struct handshaker *handshaker, const struct session_offer 
         channel->batch = calloc(1, sizeof *channel->batch);
     if (channel->fd < 0 || channel->batch == NULL ||
         (!offer_append(channel->batch, offer, preamble, surplus, fd) &&
-         (!send_batch(handshaker, relay) || !offer_append(channel->batch, offer, preamble, surplus, fd)))) {
+         (!send_batch(handshaker, relay) ||
+          !offer_append(channel->batch, offer, preamble, surplus, fd)))) {
         worker_warn(&handshaker->worker, "no relay could take a session; it was closed");
         ignore(close(fd));
     }

@@ -1,5 +1,5 @@
-/* TLS to upstream servers. A relay connects, sends its PROXY header, and lends the descriptor; the client handshake runs here, where
- * keys are, and the detached leg goes back. */
+/* TLS to upstream servers. A relay connects, sends its PROXY header, and lends the descriptor; the
+ * client handshake runs here, where keys are, and the detached leg goes back. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,8 @@
 #include "edge/alpn.h"
 #include "edge/handshaker.h"
 
-#define INPUT_MAX   RECORD_WIRE_MAX_TLS12
-#define TRUST_MAX   (4u << 20)
+#define INPUT_MAX RECORD_WIRE_MAX_TLS12
+#define TRUST_MAX (4u << 20)
 
 struct upstream_identity {
     struct tls_client *client; /* NULL: the upstream speaks no TLS, or it could not be set up */
@@ -56,13 +56,15 @@ static char *read_all(int fd, size_t maximum, size_t *ret_size)
     return text;
 }
 
-static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pair, struct error *error)
+static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pair,
+                         struct error *error)
 {
     size_t chain_size = 0, key_size = 0;
     char *chain = read_all(certificate_fd, KEYPAIR_PEM_MAX, &chain_size);
     char *key = read_all(key_fd, KEYPAIR_PEM_MAX, &key_size);
-    int result = chain == NULL || key == NULL ? error_set(error, ERROR_MEMORY, "out of memory")
-                                              : keypair_parse(ret_pair, chain, chain_size, key, key_size, error);
+    int result = chain == NULL || key == NULL
+                     ? error_set(error, ERROR_MEMORY, "out of memory")
+                     : keypair_parse(ret_pair, chain, chain_size, key, key_size, error);
 
     if (key != NULL)
         secret_wipe(key, key_size);
@@ -71,12 +73,13 @@ static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pa
     return result;
 }
 
-int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd, int certificate_fd, int key_fd,
-                        struct error *error)
+int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd,
+                        int certificate_fd, int key_fd, struct error *error)
 {
     const struct conf_upstream *conf = &encryptor->handshaker->worker.conf->upstreams[upstream];
     struct upstream_identity *identity = &encryptor->upstreams[upstream];
-    struct tls_client_policy policy = {.verify = conf->tls_verify, .only_key_type = -1, .detachable = true};
+    struct tls_client_policy policy = {
+        .verify = conf->tls_verify, .only_key_type = -1, .detachable = true};
     char *trust = NULL;
     size_t size;
     int result = 0;
@@ -117,8 +120,8 @@ static void finish(struct encryption *it, int result, const char *detail)
         message->body = it->reply;
         memcpy(message->surplus, it->input, surplus);
         /* A lost answer ends the session by its connect time-out. */
-        ignore((long)channel_send(handshaker->relays[it->relay].fd, MESSAGE_ENCRYPTED, message, sizeof message->body + surplus,
-                                  NULL, 0));
+        ignore((long)channel_send(handshaker->relays[it->relay].fd, MESSAGE_ENCRYPTED, message,
+                                  sizeof message->body + surplus, NULL, 0));
         secret_wipe(message, sizeof *message);
         free(message);
     }
@@ -153,7 +156,8 @@ static void complete(struct encryption *it)
 {
     struct error error = {0};
 
-    if (handshake_detach(it->handshake, it->encryptor->handshaker->crypto, &it->reply.leg, &it->reply.keys, &error) < 0)
+    if (handshake_detach(it->handshake, it->encryptor->handshaker->crypto, &it->reply.leg,
+                         &it->reply.keys, &error) < 0)
         finish(it, -(int)ERROR_TLS, error.message);
     else
         finish(it, 0, "");
@@ -165,7 +169,8 @@ static bool feed(struct encryption *it)
     struct handshake_failure failure;
     size_t consumed = 0;
 
-    enum handshake_status status = handshake_feed(it->handshake, it->input, it->input_size, &consumed);
+    enum handshake_status status =
+        handshake_feed(it->handshake, it->input, it->input_size, &consumed);
     it->input_size -= consumed;
     memmove(it->input, it->input + consumed, it->input_size);
     if (!send_output(it))
@@ -198,7 +203,8 @@ static void on_event(void *context, uint64_t tag, unsigned events)
             finish(it, -(int)ERROR_PROTOCOL, "the server sent an oversized record");
             return;
         }
-        ssize_t got = recv(it->fd, it->input + it->input_size, sizeof it->input - it->input_size, 0);
+        ssize_t got =
+            recv(it->fd, it->input + it->input_size, sizeof it->input - it->input_size, 0);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EAGAIN) {
@@ -206,7 +212,8 @@ static void on_event(void *context, uint64_t tag, unsigned events)
             return;
         }
         if (got <= 0) {
-            finish(it, -(int)ERROR_PEER, "the server closed the connection during the TLS handshake");
+            finish(it, -(int)ERROR_PEER,
+                   "the server closed the connection during the TLS handshake");
             return;
         }
         it->input_size += (size_t)got;
@@ -220,7 +227,8 @@ static void on_timeout(void *context)
     finish(context, -(int)ERROR_TIMEOUT, "time-out of the TLS handshake");
 }
 
-static const char *server_name(const struct handshaker *handshaker, const struct message_encrypt *body)
+static const char *server_name(const struct handshaker *handshaker,
+                               const struct message_encrypt *body)
 {
     const struct conf_upstream *upstream = &handshaker->worker.conf->upstreams[body->upstream];
 
@@ -229,12 +237,14 @@ static const char *server_name(const struct handshaker *handshaker, const struct
     return body->server < upstream->server_count ? upstream->servers[body->server].host : NULL;
 }
 
-void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct message_encrypt *body, int fd)
+void encryptor_begin(struct encryptor *encryptor, unsigned relay,
+                     const struct message_encrypt *body, int fd)
 {
     struct handshaker *handshaker = encryptor->handshaker;
     struct encryption *it = calloc(1, sizeof *it);
-    struct tls_client *client =
-        body->upstream < handshaker->worker.conf->upstream_count ? encryptor->upstreams[body->upstream].client : NULL;
+    struct tls_client *client = body->upstream < handshaker->worker.conf->upstream_count
+                                    ? encryptor->upstreams[body->upstream].client
+                                    : NULL;
 
     if (it == NULL) {
         ignore(close(fd));
@@ -247,7 +257,8 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct m
     it->reply.serial = body->serial;
     it->reply.server = body->server;
     timer_init(&it->timer, on_timeout, it);
-    it->handshake = client == NULL ? NULL : handshake_new_client(client, server_name(handshaker, body));
+    it->handshake =
+        client == NULL ? NULL : handshake_new_client(client, server_name(handshaker, body));
     if (it->handshake == NULL) {
         finish(it, -(int)ERROR_TLS, "the upstream's TLS settings could not be loaded");
         return;
@@ -255,8 +266,8 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct m
     timer_set(handshaker->worker.loop, &it->timer,
               loop_now(handshaker->worker.loop) +
                   handshaker->worker.conf->upstreams[body->upstream].connect_timeout * NS_PER_MS);
-    if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_EDGE, encryptor->handler,
-                    (uint64_t)(uintptr_t)it)) {
+    if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
+                    encryptor->handler, (uint64_t)(uintptr_t)it)) {
         finish(it, -(int)ERROR_IO, "the connection could not be watched");
         return;
     }
@@ -270,7 +281,8 @@ struct encryptor *encryptor_new(struct handshaker *handshaker)
     if (encryptor == NULL)
         return NULL;
     encryptor->handshaker = handshaker;
-    encryptor->upstreams = calloc(handshaker->worker.conf->upstream_count + 1, sizeof *encryptor->upstreams);
+    encryptor->upstreams =
+        calloc(handshaker->worker.conf->upstream_count + 1, sizeof *encryptor->upstreams);
     encryptor->handler = loop_handler(handshaker->worker.loop, on_event, encryptor);
     if (encryptor->upstreams == NULL) {
         free(encryptor);

@@ -35,7 +35,9 @@ static void on_resume(void *context)
 
     handshaker->paused = false;
     acceptor_update(handshaker);
-    event = handshaker->report_resume ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_RESUMED) : NULL;
+    event = handshaker->report_resume
+                ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_RESUMED)
+                : NULL;
     if (event != NULL)
         event_end(&handshaker->worker.events, EVENT_ACCEPT_RESUMED);
 }
@@ -56,7 +58,8 @@ static void on_relay(void *context, uint64_t tag, unsigned events)
             loop_unwatch(handshaker->worker.loop, handshaker->relays[relay].fd);
             return;
         }
-        if (message->type == MESSAGE_ENCRYPT && message->size == sizeof(struct message_encrypt) && message->fd_count == 1) {
+        if (message->type == MESSAGE_ENCRYPT && message->size == sizeof(struct message_encrypt) &&
+            message->fd_count == 1) {
             int fd = message->fds[0];
             message->fds[0] = -1;
             encryptor_begin(handshaker->encryptor, relay, (const void *)message->body, fd);
@@ -71,8 +74,9 @@ static void want_certificate(void *context, const struct message_certificate_wan
 {
     struct handshaker *handshaker = context;
 
-    if (handshaker->control_fd < 0 || channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_WANTED, wanted, sizeof *wanted,
-                                                   NULL, 0) != CHANNEL_DONE)
+    if (handshaker->control_fd < 0 ||
+        channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_WANTED, wanted, sizeof *wanted,
+                     NULL, 0) != CHANNEL_DONE)
         certificates_refuse(handshaker->certificates, wanted);
 }
 
@@ -84,22 +88,26 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
     size_t size = 0;
     char *pem;
 
-    if (message->size != sizeof *body || message->fd_count > 1 || memchr(body->name, 0, sizeof body->name) == NULL)
+    if (message->size != sizeof *body || message->fd_count > 1 ||
+        memchr(body->name, 0, sizeof body->name) == NULL)
         return;
     if (message->fd_count == 0) {
         certificates_withdraw(handshaker->certificates, body);
         return;
     }
     pem = memory_document_read(message->fds[0], KEYPAIR_PEM_MAX * 2, &size);
-    answer.result = pem == NULL ? error_set(&error, ERROR_IO, "cannot read the certificate passed on")
-                                : certificates_install(handshaker->certificates, body, pem, size, &error);
+    answer.result = pem == NULL
+                        ? error_set(&error, ERROR_IO, "cannot read the certificate passed on")
+                        : certificates_install(handshaker->certificates, body, pem, size, &error);
     if (answer.result < 0)
-        worker_warn(&handshaker->worker, "certificate %u not taken: %s", body->certificate, error.message);
+        worker_warn(&handshaker->worker, "certificate %u not taken: %s", body->certificate,
+                    error.message);
     if (pem != NULL)
         secret_wipe(pem, size);
     free(pem);
     if (body->request != 0)
-        ignore((long)channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_LIVE, &answer, sizeof answer, NULL, 0));
+        ignore((long)channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_LIVE, &answer,
+                                  sizeof answer, NULL, 0));
     if (body->name[0] != 0)
         connections_resume(handshaker, body->name);
 }
@@ -108,13 +116,15 @@ static void on_control_message(struct handshaker *handshaker, struct message *me
 {
     if (message->type == MESSAGE_CERTIFICATE) {
         take_certificate(handshaker, message);
-    } else if (message->type == MESSAGE_CERTIFICATE_UNKNOWN && message->size == sizeof(struct message_certificate_wanted)) {
+    } else if (message->type == MESSAGE_CERTIFICATE_UNKNOWN &&
+               message->size == sizeof(struct message_certificate_wanted)) {
         const struct message_certificate_wanted *body = (const void *)message->body;
         if (memchr(body->name, 0, sizeof body->name) == NULL)
             return;
         certificates_refuse(handshaker->certificates, body);
         connections_resume(handshaker, body->name);
-    } else if (message->type == MESSAGE_CERTIFICATES_COMPLETE && !handshaker->certificates_complete) {
+    } else if (message->type == MESSAGE_CERTIFICATES_COMPLETE &&
+               !handshaker->certificates_complete) {
         handshaker->certificates_complete = true;
         acceptor_update(handshaker);
         worker_ready(&handshaker->worker);
@@ -153,7 +163,8 @@ static void take_relay(struct handshaker *handshaker, unsigned number, int fd)
         worker_warn(&handshaker->worker, "cannot watch the channel to relay %u", number);
 }
 
-static void take_upstream_material(struct handshaker *handshaker, unsigned upstream, int *fds, size_t count)
+static void take_upstream_material(struct handshaker *handshaker, unsigned upstream, int *fds,
+                                   size_t count)
 {
     const struct conf_upstream *conf = &handshaker->worker.conf->upstreams[upstream];
     struct error error = {0};
@@ -166,11 +177,13 @@ static void take_upstream_material(struct handshaker *handshaker, unsigned upstr
         worker_warn(&handshaker->worker, "TLS of upstream %s: %s", conf->name, error.message);
 }
 
-static void on_descriptors(void *context, const struct message_descriptors *body, int *fds, size_t count)
+static void on_descriptors(void *context, const struct message_descriptors *body, int *fds,
+                           size_t count)
 {
     struct handshaker *handshaker = context;
 
-    if (body->role == DESCRIPTORS_UPSTREAM_TLS && body->first < handshaker->worker.conf->upstream_count) {
+    if (body->role == DESCRIPTORS_UPSTREAM_TLS &&
+        body->first < handshaker->worker.conf->upstream_count) {
         take_upstream_material(handshaker, body->first, fds, count);
         return;
     }
@@ -178,11 +191,13 @@ static void on_descriptors(void *context, const struct message_descriptors *body
         unsigned number = body->first + (unsigned)i;
         if (body->role == DESCRIPTORS_LISTENING) {
             acceptor_take_socket(handshaker, number, fds[i]);
-        } else if (body->role == DESCRIPTORS_RELAY && number < BOARD_WORKERS_MAX && handshaker->relays[number].fd < 0) {
+        } else if (body->role == DESCRIPTORS_RELAY && number < BOARD_WORKERS_MAX &&
+                   handshaker->relays[number].fd < 0) {
             take_relay(handshaker, number, fds[i]);
         } else if (body->role == DESCRIPTORS_CONTROL && handshaker->control_fd < 0) {
             handshaker->control_fd = fds[i];
-            if (!loop_watch(handshaker->worker.loop, fds[i], LOOP_READ, handshaker->control_handler, 0))
+            if (!loop_watch(handshaker->worker.loop, fds[i], LOOP_READ, handshaker->control_handler,
+                            0))
                 worker_warn(&handshaker->worker, "cannot watch the channel to control");
         } else {
             continue;
@@ -250,8 +265,8 @@ static bool handshaker_init(struct handshaker *handshaker)
     for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
         handshaker->worker.board->listeners[i].handshakes[handshaker->worker.setup.index] = 0;
     handshaker->worker.self->sessions = 0;
-    return handshaker->crypto != NULL && handshaker->certificates != NULL && handshaker->encryptor != NULL &&
-           acceptor_init(handshaker);
+    return handshaker->crypto != NULL && handshaker->certificates != NULL &&
+           handshaker->encryptor != NULL && acceptor_init(handshaker);
 }
 
 int handshaker_main(int channel_fd)
@@ -274,7 +289,8 @@ int handshaker_main(int channel_fd)
         return error_exit_code(&error);
     }
     if (!handshaker_init(&handshaker)) {
-        ignore(fprintf(stderr, "handshaker: out of memory, or the ticket keys could not be read\n"));
+        ignore(
+            fprintf(stderr, "handshaker: out of memory, or the ticket keys could not be read\n"));
         return 3;
     }
     if (sandbox_enter(SANDBOX_HANDSHAKER, &error) < 0) {

@@ -1,5 +1,5 @@
-/* The handshaker process: accepts, runs TLS handshakes, detaches the sessions and hands them to relays. One struct handshaker per
- * process, shared by
+/* The handshaker process: accepts, runs TLS handshakes, detaches the sessions and hands them to
+ * relays. One struct handshaker per process, shared by
  *
  *   handshaker.c   the process: set-up, messages of control, stop
  *   acceptor.c     listening sockets, limits, pausing
@@ -64,8 +64,10 @@ void acceptor_event(struct handshaker *handshaker, unsigned number);
 bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uint8_t client[16]);
 
 /* ---- connection.c ---- */
-void connection_begin(struct handshaker *handshaker, unsigned listener, int fd, const struct address *client);
-void connection_event(struct handshaker *handshaker, struct connection *connection, unsigned events);
+void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,
+                      const struct address *client);
+void connection_event(struct handshaker *handshaker, struct connection *connection,
+                      unsigned events);
 /* A name of a folder was answered: those waiting for it go on. */
 void connections_resume(struct handshaker *handshaker, const char *name);
 /* Frees what was closed in this batch. */
@@ -75,14 +77,16 @@ void connections_bury(struct handshaker *handshaker);
 /* Sessions that relays are ready to take, less those under way here. */
 int64_t dispatch_credits(const struct handshaker *handshaker);
 /* Hands a session over; owns `fd` from then on. */
-void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer, const uint8_t *preamble,
-                      const uint8_t *surplus, int fd);
+void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer,
+                      const uint8_t *preamble, const uint8_t *surplus, int fd);
 void dispatch_flush(struct handshaker *handshaker);
 void dispatch_writable(struct handshaker *handshaker, unsigned relay);
 
 /* ---- encryptor.c ---- */
 struct encryptor *encryptor_new(struct handshaker *handshaker);
-/* Material of upstream `upstream`: trust, certificate, key; -1 where not configured. Takes the descriptors. */
-MUST_CHECK int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd, int certificate_fd, int key_fd,
-                                   struct error *error);
-void encryptor_begin(struct encryptor *encryptor, unsigned relay, const struct message_encrypt *body, int fd);
+/* Material of upstream `upstream`: trust, certificate, key; -1 where not configured. Takes the
+ * descriptors. */
+MUST_CHECK int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd,
+                                   int certificate_fd, int key_fd, struct error *error);
+void encryptor_begin(struct encryptor *encryptor, unsigned relay,
+                     const struct message_encrypt *body, int fd);

@@ -1,4 +1,5 @@
-/* A batch of sessions on its way from a handshaker to a relay: building and reading in one place. */
+/* A batch of sessions on its way from a handshaker to a relay: building and reading in one place.
+ */
 #pragma once
 
 #include "session/messages.h"
@@ -11,8 +12,9 @@ struct offer_batch {
 };
 
 /* Appends; false when the batch has no room (send it first). The batch owns `fd` then. */
-bool offer_append(struct offer_batch *batch, const struct session_offer *offer, const uint8_t *preamble,
-                  const uint8_t *surplus, int fd);
+bool offer_append(struct offer_batch *batch, const struct session_offer *offer,
+                  const uint8_t *preamble, const uint8_t *surplus, int fd);
 
 /* Reads the offer at *at and advances; NULL at the end or when the rest is malformed. */
-const struct session_offer *offer_next(const uint8_t *body, size_t size, size_t *at, const uint8_t **ret_data);
+const struct session_offer *offer_next(const uint8_t *body, size_t size, size_t *at,
+                                       const uint8_t **ret_data);

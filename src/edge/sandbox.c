@@ -5,19 +5,22 @@
 #include <string.h>
 
 /* What every process needs: its loop, its memory, its channels, its end. */
-#define SHARED_CALLS                                                                                                   \
-    "read", "write", "readv", "writev", "pread64", "close", "fstat", "newfstatat", "lseek", "mmap", "munmap", "mremap",  \
-        "mprotect", "madvise", "mlock", "mlock2", "munlock", "brk", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn",    \
-        "sigaltstack", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2", "sendmsg", "recvmsg",      \
-        "sendto", "recvfrom", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername", "fcntl", "ioctl",    \
-        "clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "getpid", "gettid", "getppid", "getuid",        \
-        "geteuid", "getgid", "getegid", "getrandom", "futex", "poll", "ppoll", "exit", "exit_group", "restart_syscall",  \
-        "sched_yield", "getrlimit", "setrlimit", "prlimit64", "sysinfo", "uname", "prctl", "rseq", "set_robust_list",    \
-        "fallocate", "ftruncate", "tgkill", "rt_sigtimedwait", "timerfd_create", "timerfd_settime", "dup", "getrusage",  \
-        "sched_getaffinity"
+#define SHARED_CALLS                                                                               \
+    "read", "write", "readv", "writev", "pread64", "close", "fstat", "newfstatat", "lseek",        \
+        "mmap", "munmap", "mremap", "mprotect", "madvise", "mlock", "mlock2", "munlock", "brk",    \
+        "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "epoll_create1",          \
+        "epoll_ctl", "epoll_wait", "epoll_pwait", "eventfd2", "sendmsg", "recvmsg", "sendto",      \
+        "recvfrom", "shutdown", "getsockopt", "setsockopt", "getsockname", "getpeername", "fcntl", \
+        "ioctl", "clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "getpid",        \
+        "gettid", "getppid", "getuid", "geteuid", "getgid", "getegid", "getrandom", "futex",       \
+        "poll", "ppoll", "exit", "exit_group", "restart_syscall", "sched_yield", "getrlimit",      \
+        "setrlimit", "prlimit64", "sysinfo", "uname", "prctl", "rseq", "set_robust_list",          \
+        "fallocate", "ftruncate", "tgkill", "rt_sigtimedwait", "timerfd_create",                   \
+        "timerfd_settime", "dup", "getrusage", "sched_getaffinity"
 
 static const char *const relay_calls[] = {SHARED_CALLS, "socket", "connect", "bind"};
-static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4", "open", "openat", "access", "readlink", "getdents64"};
+static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4",  "open",      "openat",
+                                               "access",     "readlink", "getdents64"};
 
 int sandbox_enter(enum sandbox_kind kind, struct error *error)
 {
@@ -40,5 +43,7 @@ int sandbox_enter(enum sandbox_kind kind, struct error *error)
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);
-    return result == 0 ? 0 : error_set(error, ERROR_IO, "cannot load the system call filter: %s", strerror(-result));
+    return result == 0 ? 0
+                       : error_set(error, ERROR_IO, "cannot load the system call filter: %s",
+                                   strerror(-result));
 }

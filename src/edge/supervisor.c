@@ -15,16 +15,17 @@
 #include "base/secret.h"
 #include "edge/supervisor_internal.h"
 
-#define BACKOFF_FIRST_NS  (100 * NS_PER_MS)
-#define BACKOFF_MAX_NS    (10 * NS_PER_S)
-#define HEALTHY_AFTER_NS  (10 * NS_PER_S) /* a process that lived this long starts with the first back-off again */
-#define HUNG_AFTER_NS     (15 * NS_PER_S) /* without a heartbeat */
-#define STOP_GRACE_NS     (5 * NS_PER_S)  /* beyond the deadline, before what is left is killed */
+#define BACKOFF_FIRST_NS (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS   (10 * NS_PER_S)
+#define HEALTHY_AFTER_NS                                                                           \
+    (10 * NS_PER_S) /* a process that lived this long starts with the first back-off again */
+#define HUNG_AFTER_NS (15 * NS_PER_S) /* without a heartbeat */
+#define STOP_GRACE_NS (5 * NS_PER_S)  /* beyond the deadline, before what is left is killed */
 
 /* ---- telling ---- */
 
-static PRINTF_LIKE(4, 0) void report(struct supervisor *supervisor, enum event_type type, unsigned subject, const char *format,
-                   va_list arguments)
+static PRINTF_LIKE(4, 0) void report(struct supervisor *supervisor, enum event_type type,
+                                     unsigned subject, const char *format, va_list arguments)
 {
     struct event *event = event_begin(&supervisor->events, type);
 
@@ -45,7 +46,8 @@ void supervisor_event(struct supervisor *supervisor, enum event_type type, const
 }
 
 /* An event whose subject is another process. */
-static PRINTF_LIKE(3, 4) void process_event(struct process *process, enum event_type type, const char *format, ...)
+static PRINTF_LIKE(3, 4) void process_event(struct process *process, enum event_type type,
+                                            const char *format, ...)
 {
     va_list arguments;
 
@@ -95,7 +97,8 @@ static void start_process(struct process *process)
             timer_set(supervisor->loop, &process->restart, clock_monotonic_ns() + BACKOFF_MAX_NS);
         return;
     }
-    if (!loop_watch(supervisor->loop, process->channel, LOOP_READ, supervisor->channel_handler, tag))
+    if (!loop_watch(supervisor->loop, process->channel, LOOP_READ, supervisor->channel_handler,
+                    tag))
         kill_process(process);
     process_event(process, EVENT_PROCESS_STARTED, "pid %d", (int)process->pid);
 }
@@ -154,7 +157,8 @@ static void stop_kind(struct supervisor *supervisor, enum process_kind kind)
         if (process->pid <= 0)
             continue;
         process->stage = PROCESS_STOPPING;
-        if (channel_send(process->channel, MESSAGE_STOP, &body, sizeof body, NULL, 0) != CHANNEL_DONE)
+        if (channel_send(process->channel, MESSAGE_STOP, &body, sizeof body, NULL, 0) !=
+            CHANNEL_DONE)
             kill_process(process);
     }
 }
@@ -183,7 +187,8 @@ static void stop_listening(struct supervisor *supervisor)
     }
     supervisor->listening_count = 0;
     stop_kind(supervisor, PROCESS_HANDSHAKER);
-    timer_set(supervisor->loop, &supervisor->stop_timer, supervisor->stop_deadline_ns + STOP_GRACE_NS);
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              supervisor->stop_deadline_ns + STOP_GRACE_NS);
     stop_advance(supervisor);
 }
 
@@ -197,10 +202,12 @@ static void on_stop_timer(void *context)
     }
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         struct process *process = &supervisor->processes[i];
-        if (process->pid > 0 && (process->kind != PROCESS_CONTROL || supervisor->stop == STOP_CONTROL))
+        if (process->pid > 0 &&
+            (process->kind != PROCESS_CONTROL || supervisor->stop == STOP_CONTROL))
             kill_process(process);
     }
-    timer_set(supervisor->loop, &supervisor->stop_timer, loop_now(supervisor->loop) + STOP_GRACE_NS);
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              loop_now(supervisor->loop) + STOP_GRACE_NS);
 }
 
 static void stop_begin(struct supervisor *supervisor, int exit_code)
@@ -215,7 +222,8 @@ static void stop_begin(struct supervisor *supervisor, int exit_code)
     supervisor_event(supervisor, EVENT_STOPPING, "sessions may finish within %llu s",
                      (unsigned long long)(supervisor->conf->drain_timeout / 1000));
     supervisor_notify("STOPPING=1");
-    timer_set(supervisor->loop, &supervisor->stop_timer, now + supervisor->conf->drain_notice * NS_PER_MS);
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              now + supervisor->conf->drain_notice * NS_PER_MS);
 }
 
 /* The first signal drains; another one means now. */
@@ -250,7 +258,8 @@ static void describe_death(const struct process *process, int status, char *text
     if (process->hung)
         ignore(snprintf(text, size, "killed: it hung (no heartbeat)"));
     else if (WIFSIGNALED(status))
-        ignore(snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status))));
+        ignore(snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(status),
+                        strsignal(WTERMSIG(status))));
     else
         ignore(snprintf(text, size, "exited with code %d", WEXITSTATUS(status)));
 }
@@ -288,7 +297,8 @@ static void process_died(struct process *process, int status)
         return;
     }
     if (!started && !supervisor->ready) {
-        ignore(fprintf(stderr, "holdfast: %s %u could not start: %s\n", process_kind_name(process->kind), process->index, why));
+        ignore(fprintf(stderr, "holdfast: %s %u could not start: %s\n",
+                       process_kind_name(process->kind), process->index, why));
         if (supervisor->stop == STOP_NONE)
             stop_begin(supervisor, 70);
         stop_listening(supervisor);
@@ -297,8 +307,9 @@ static void process_died(struct process *process, int status)
     uint64_t delay = backoff(process, now);
     board_add(&supervisor->board->processes[0].counters[COUNTER_PROCESS_RESTARTS], 1);
     if (process->kind == PROCESS_RELAY && board->sessions != 0)
-        process_event(process, EVENT_PROCESS_ENDED, "%s; %u sessions went with it; restarting in %llu ms", why,
-                      board->sessions, (unsigned long long)(delay / NS_PER_MS));
+        process_event(process, EVENT_PROCESS_ENDED,
+                      "%s; %u sessions went with it; restarting in %llu ms", why, board->sessions,
+                      (unsigned long long)(delay / NS_PER_MS));
     else
         process_event(process, EVENT_PROCESS_ENDED, "%s; restarting in %llu ms", why,
                       (unsigned long long)(delay / NS_PER_MS));
@@ -332,7 +343,8 @@ static void on_watchdog(void *context)
     __atomic_store_n(&supervisor->board->processes[0].heartbeat_ns, now, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         struct process *process = &supervisor->processes[i];
-        uint64_t beat = __atomic_load_n(&supervisor->board->processes[process->number].heartbeat_ns, __ATOMIC_RELAXED);
+        uint64_t beat = __atomic_load_n(&supervisor->board->processes[process->number].heartbeat_ns,
+                                        __ATOMIC_RELAXED);
         if (process->pid > 0 && now > beat && now - beat > HUNG_AFTER_NS && !process->hung) {
             process->hung = true;
             kill_process(process);
@@ -373,7 +385,8 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
         if (result == CHANNEL_FULL)
             return;
         if (result != CHANNEL_DONE) {
-            loop_unwatch(supervisor->loop, process->channel); /* its death will be reported by the system */
+            loop_unwatch(supervisor->loop,
+                         process->channel); /* its death will be reported by the system */
             return;
         }
         on_message(process, supervisor->message);
@@ -408,7 +421,8 @@ static int prepare(struct supervisor *supervisor, struct error *error)
     supervisor->message = malloc(sizeof *supervisor->message);
     if (supervisor->loop == NULL || supervisor->message == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    if ((result = spawn_prepare(supervisor, error)) < 0 || (result = resources_create(supervisor, error)) < 0 ||
+    if ((result = spawn_prepare(supervisor, error)) < 0 ||
+        (result = resources_create(supervisor, error)) < 0 ||
         (result = spawn_restrict(supervisor, error)) < 0)
         return result;
     supervisor->channel_handler = loop_handler(supervisor->loop, on_channel, supervisor);

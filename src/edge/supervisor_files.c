@@ -1,5 +1,5 @@
-/* Opening and watching files for control, which has no right to read them by itself: only paths that the accepted configuration names,
- * and files directly in a configured folder. */
+/* Opening and watching files for control, which has no right to read them by itself: only paths
+ * that the accepted configuration names, and files directly in a configured folder. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,8 +11,9 @@
 
 #include "edge/supervisor_internal.h"
 
-#define WATCH_MASK                                                                                                     \
-    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+#define WATCH_MASK                                                                                 \
+    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB |            \
+     IN_DELETE_SELF | IN_MOVE_SELF)
 #define LINKS_MAX 16
 
 /* Is `path` a file name directly below `folder`? */
@@ -25,7 +26,8 @@ static bool directly_in(const char *folder, const char *path)
     if (strncmp(folder, path, size) != 0 || path[size] != '/')
         return false;
     const char *name = path + size + 1;
-    return name[0] != 0 && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return name[0] != 0 && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
 }
 
 static int matches(void *context, const char *path, const char *role, bool folder)
@@ -41,7 +43,8 @@ static bool allowed(const struct supervisor *supervisor, const char *path)
     char wanted[MESSAGE_PATH_MAX];
 
     memcpy(wanted, path, sizeof wanted);
-    return memchr(path, 0, MESSAGE_PATH_MAX) != NULL && conf_each_path(supervisor->conf, matches, wanted) != 0;
+    return memchr(path, 0, MESSAGE_PATH_MAX) != NULL &&
+           conf_each_path(supervisor->conf, matches, wanted) != 0;
 }
 
 void files_open(struct process *control, const struct message_open *body)
@@ -50,10 +53,12 @@ void files_open(struct process *control, const struct message_open *body)
     int fd = -1;
 
     if (allowed(control->supervisor, body->path)) {
-        fd = open(body->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (body->folder != 0 ? O_DIRECTORY : 0));
+        fd = open(body->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY |
+                                  (body->folder != 0 ? O_DIRECTORY : 0));
         answer.result = fd < 0 ? -errno : 0;
     }
-    ignore((long)channel_send(control->channel, MESSAGE_OPENED, &answer, sizeof answer, &fd, fd >= 0 ? 1 : 0));
+    ignore((long)channel_send(control->channel, MESSAGE_OPENED, &answer, sizeof answer, &fd,
+                              fd >= 0 ? 1 : 0));
     if (fd >= 0)
         ignore(close(fd));
 }
@@ -64,8 +69,9 @@ static int watch_folder(int inotify, const char *path)
     return watch < 0 ? -errno : watch;
 }
 
-/* Watches the folder in which the last component of `path` stands and, for every symbolic link on the way, the folder in which the
- * link stands. Returns the watch of the folder of `path` itself. */
+/* Watches the folder in which the last component of `path` stands and, for every symbolic link on
+ * the way, the folder in which the link stands. Returns the watch of the folder of `path` itself.
+ */
 static int watch_along(int inotify, const char *path, unsigned links)
 {
     char prefix[PATH_MAX], target[PATH_MAX], next[2 * PATH_MAX];
@@ -91,8 +97,9 @@ static int watch_along(int inotify, const char *path, unsigned links)
             ssize_t length = readlink(prefix, target, sizeof target - 1);
             if (length > 0) {
                 target[length] = 0;
-                int size_next = snprintf(next, sizeof next, "%.*s/%s%s", target[0] == '/' ? 0 : (int)parent, path,
-                                         target[0] == '/' ? target + 1 : target, slash == NULL ? "" : slash);
+                int size_next = snprintf(
+                    next, sizeof next, "%.*s/%s%s", target[0] == '/' ? 0 : (int)parent, path,
+                    target[0] == '/' ? target + 1 : target, slash == NULL ? "" : slash);
                 if (size_next > 0 && size_next < (int)sizeof next && size_next < PATH_MAX)
                     ignore(watch_along(inotify, next, links + 1));
             }

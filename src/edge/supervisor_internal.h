@@ -24,10 +24,10 @@ struct process {
     unsigned index, number; /* number: on the board */
     enum process_stage stage;
     pid_t pid;
-    int channel;            /* our end; -1 while absent */
+    int channel; /* our end; -1 while absent */
     uint64_t started_ns;
-    uint32_t failures;      /* deaths in a row, for the back-off */
-    bool hung;              /* killed by the watchdog */
+    uint32_t failures; /* deaths in a row, for the back-off */
+    bool hung;         /* killed by the watchdog */
     struct timer restart;
 };
 
@@ -44,21 +44,22 @@ struct supervisor {
     struct event_writer events;
     struct process processes[2 * BOARD_WORKERS_MAX + 1];
     unsigned process_count;
-    int program;            /* the running binary: restarts execute it, never its path */
+    int program; /* the running binary: restarts execute it, never its path */
     int config_document, board_memory, events_file, notify, ticket_keys, inotify;
     int control_socket, state_folder;
-    int *listening;         /* all bind addresses of all listeners, in order */
+    int *listening; /* all bind addresses of all listeners, in order */
     size_t listening_count;
     int *admin;
     struct arena_files *arenas; /* by relay */
-    int (*pairs)[2];        /* handshaker h × relay r at [h * workers + r]: handshaker's end, relay's end */
+    int (
+        *pairs)[2]; /* handshaker h × relay r at [h * workers + r]: handshaker's end, relay's end */
     int (*handshaker_control)[2]; /* handshaker's end, control's end */
     int (*relay_control)[2];      /* relay's end, control's end */
     uint32_t slot_capacity, block_count;
-    uid_t uid;              /* what the others run as; 0: unchanged */
+    uid_t uid; /* what the others run as; 0: unchanged */
     gid_t gid;
     bool drops_privileges;
-    bool ready;             /* the ready event was sent */
+    bool ready; /* the ready event was sent */
     enum { STOP_NONE, STOP_NOTICE, STOP_HANDSHAKERS, STOP_RELAYS, STOP_CONTROL } stop;
     uint64_t stop_deadline_ns;
     struct timer stop_timer, watchdog;
@@ -82,5 +83,6 @@ void files_open(struct process *control, const struct message_open *body);
 void files_watch(struct process *control, const struct message_open *body);
 
 /* ---- supervisor.c ---- */
-void supervisor_event(struct supervisor *supervisor, enum event_type type, const char *format, ...) PRINTF_LIKE(3, 4);
+void supervisor_event(struct supervisor *supervisor, enum event_type type, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 void supervisor_notify(const char *state); /* sd_notify(3) */

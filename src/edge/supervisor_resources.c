@@ -43,7 +43,8 @@ static int raise_limits(struct supervisor *supervisor, struct error *error)
         ignore(setrlimit(RLIMIT_MEMLOCK, &memory));
     }
     if (files.rlim_cur < RESERVED_DESCRIPTORS + 64)
-        return error_set(error, ERROR_LIMIT, "the descriptor limit is %llu; at least %u are needed (ulimit -n)",
+        return error_set(error, ERROR_LIMIT,
+                         "the descriptor limit is %llu; at least %u are needed (ulimit -n)",
                          (unsigned long long)files.rlim_cur, RESERVED_DESCRIPTORS + 64);
     uint64_t sessions = (files.rlim_cur - RESERVED_DESCRIPTORS) / 2;
     if (sessions > 1u << 22)
@@ -54,7 +55,8 @@ static int raise_limits(struct supervisor *supervisor, struct error *error)
     supervisor->block_count = (uint32_t)(conf->buffer_memory / conf->workers / BLOCK_SIZE);
     supervisor->block_count &= ~((1u << BLOCK_ORDER_MAX) - 1);
     if (supervisor->block_count == 0)
-        return error_set(error, ERROR_CONFIG, "buffer-memory is too small: each of %u relays needs %u KiB or more",
+        return error_set(error, ERROR_CONFIG,
+                         "buffer-memory is too small: each of %u relays needs %u KiB or more",
                          conf->workers, (BLOCK_SIZE << BLOCK_ORDER_MAX) / 1024);
     return 0;
 }
@@ -79,9 +81,11 @@ static int create_board(struct supervisor *supervisor, struct error *error)
     for (unsigned i = 0; i < BOARD_SERVERS_MAX; i++)
         supervisor->board->servers[i].healthy = 1;
     events_init(supervisor->events_memory);
-    event_writer_init(&supervisor->events, supervisor->events_memory, board_worker_number(PROCESS_SUPERVISOR, 0),
-                      supervisor->notify, supervisor->board);
-    struct board_process *self = &supervisor->board->processes[board_worker_number(PROCESS_SUPERVISOR, 0)];
+    event_writer_init(&supervisor->events, supervisor->events_memory,
+                      board_worker_number(PROCESS_SUPERVISOR, 0), supervisor->notify,
+                      supervisor->board);
+    struct board_process *self =
+        &supervisor->board->processes[board_worker_number(PROCESS_SUPERVISOR, 0)];
     self->pid = (uint32_t)getpid();
     self->starts = 1;
     self->started_ns = clock_monotonic_ns();
@@ -95,9 +99,12 @@ static int create_arenas(struct supervisor *supervisor, struct error *error)
         return out_of(error, "arenas");
     for (unsigned i = 0; i < supervisor->conf->workers; i++) {
         struct arena_files *arena = &supervisor->arenas[i];
-        arena->metadata = memory_create("holdfast-metadata", arena_metadata_size(supervisor->slot_capacity));
-        arena->secrets = memory_create("holdfast-secrets", arena_secrets_size(supervisor->slot_capacity));
-        arena->blocks = memory_create("holdfast-blocks", arena_blocks_size(supervisor->block_count));
+        arena->metadata =
+            memory_create("holdfast-metadata", arena_metadata_size(supervisor->slot_capacity));
+        arena->secrets =
+            memory_create("holdfast-secrets", arena_secrets_size(supervisor->slot_capacity));
+        arena->blocks =
+            memory_create("holdfast-blocks", arena_blocks_size(supervisor->block_count));
         if (arena->metadata < 0 || arena->secrets < 0 || arena->blocks < 0)
             return out_of(error, "an arena");
     }
@@ -115,7 +122,8 @@ static int create_ticket_keys(struct supervisor *supervisor, struct error *error
     return supervisor->ticket_keys < 0 ? out_of(error, "ticket keys") : 0;
 }
 
-/* The effective configuration as text: what every process parses, so that none asks the machine for defaults again. */
+/* The effective configuration as text: what every process parses, so that none asks the machine for
+ * defaults again. */
 static int create_config(struct supervisor *supervisor, struct error *error)
 {
     char *text = conf_show(supervisor->conf);
@@ -136,7 +144,8 @@ static int create_channels(struct supervisor *supervisor, struct error *error)
     supervisor->pairs = calloc((size_t)workers * workers, sizeof *supervisor->pairs);
     supervisor->handshaker_control = calloc(workers, sizeof *supervisor->handshaker_control);
     supervisor->relay_control = calloc(workers, sizeof *supervisor->relay_control);
-    if (supervisor->pairs == NULL || supervisor->handshaker_control == NULL || supervisor->relay_control == NULL)
+    if (supervisor->pairs == NULL || supervisor->handshaker_control == NULL ||
+        supervisor->relay_control == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     for (unsigned i = 0; i < workers * workers; i++) {
         if (!channel_pair(supervisor->pairs[i], CHANNEL_QUEUE))
@@ -159,7 +168,8 @@ static int listen_all(struct supervisor *supervisor, struct error *error)
 
     for (size_t i = 0; i < conf->listener_count; i++)
         supervisor->listening_count += conf->listeners[i].bind.count;
-    supervisor->listening = malloc((supervisor->listening_count + 1) * sizeof *supervisor->listening);
+    supervisor->listening =
+        malloc((supervisor->listening_count + 1) * sizeof *supervisor->listening);
     supervisor->admin = malloc((conf->admin.bind.count + 1) * sizeof *supervisor->admin);
     if (supervisor->listening == NULL || supervisor->admin == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
@@ -167,7 +177,8 @@ static int listen_all(struct supervisor *supervisor, struct error *error)
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *listener = &conf->listeners[i];
         for (size_t j = 0; j < listener->bind.count; j++, next++) {
-            int result = socket_listen(&supervisor->listening[next], &listener->bind.items[j], listener->backlog, error);
+            int result = socket_listen(&supervisor->listening[next], &listener->bind.items[j],
+                                       listener->backlog, error);
             if (result < 0)
                 return error_prepend(error, "listener %s", listener->name);
             /* Accepted sockets inherit these. */
@@ -175,7 +186,8 @@ static int listen_all(struct supervisor *supervisor, struct error *error)
                                              .user_timeout_ms = listener->user_timeout};
             socket_tune(supervisor->listening[next], &options);
             /* A TLS client speaks first: wake nobody for a connection without a word. */
-            ignore(setsockopt(supervisor->listening[next], IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds));
+            ignore(setsockopt(supervisor->listening[next], IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds,
+                              sizeof seconds));
         }
     }
     for (size_t i = 0; i < conf->admin.bind.count; i++) {
@@ -191,14 +203,15 @@ static int open_state_folder(struct supervisor *supervisor, struct error *error)
     struct stat facts;
 
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
-        return error_set(error, ERROR_IO, "cannot create state-folder %s: %s", path, strerror(errno));
+        return error_set(error, ERROR_IO, "cannot create state-folder %s: %s", path,
+                         strerror(errno));
     supervisor->state_folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (supervisor->state_folder < 0 || fstat(supervisor->state_folder, &facts) != 0)
         return error_set(error, ERROR_IO, "cannot open state-folder %s: %s", path, strerror(errno));
     if (supervisor->drops_privileges && facts.st_uid != supervisor->uid &&
         fchown(supervisor->state_folder, supervisor->uid, supervisor->gid) != 0)
-        return error_set(error, ERROR_IO, "cannot give state-folder %s to user %s: %s", path, supervisor->conf->user,
-                         strerror(errno));
+        return error_set(error, ERROR_IO, "cannot give state-folder %s to user %s: %s", path,
+                         supervisor->conf->user, strerror(errno));
     return 0;
 }
 
@@ -207,9 +220,11 @@ static int open_control_socket(struct supervisor *supervisor, struct error *erro
     struct address address = {0};
     char path[sizeof address.un.sun_path + 16];
 
-    if (snprintf(path, sizeof path, "%s/control.sock", supervisor->conf->state_folder) >= (int)sizeof address.un.sun_path)
+    if (snprintf(path, sizeof path, "%s/control.sock", supervisor->conf->state_folder) >=
+        (int)sizeof address.un.sun_path)
         return error_set(error, ERROR_CONFIG,
-                         "state-folder %s is too long a path: its control.sock must fit in %zu bytes; choose a shorter one",
+                         "state-folder %s is too long a path: its control.sock must fit in %zu "
+                         "bytes; choose a shorter one",
                          supervisor->conf->state_folder, sizeof address.un.sun_path - 1);
     address.un.sun_family = AF_UNIX;
     memcpy(address.un.sun_path, path, strlen(path) + 1);
@@ -218,7 +233,8 @@ static int open_control_socket(struct supervisor *supervisor, struct error *erro
     int result = socket_listen(&supervisor->control_socket, &address, 64, error);
     ignore((long)umask(mask));
     if (result < 0)
-        return error_prepend(error, "control socket (is another holdfast running with this state-folder?)");
+        return error_prepend(
+            error, "control socket (is another holdfast running with this state-folder?)");
     if (supervisor->drops_privileges)
         ignore(chown(path, supervisor->uid, supervisor->gid));
     return 0;
@@ -234,10 +250,14 @@ int resources_create(struct supervisor *supervisor, struct error *error)
     supervisor->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     if (supervisor->inotify < 0)
         return out_of(error, "the file watcher");
-    if ((result = raise_limits(supervisor, error)) < 0 || (result = create_board(supervisor, error)) < 0 ||
-        (result = create_config(supervisor, error)) < 0 || (result = create_ticket_keys(supervisor, error)) < 0 ||
-        (result = create_arenas(supervisor, error)) < 0 || (result = create_channels(supervisor, error)) < 0 ||
-        (result = open_state_folder(supervisor, error)) < 0 || (result = open_control_socket(supervisor, error)) < 0 ||
+    if ((result = raise_limits(supervisor, error)) < 0 ||
+        (result = create_board(supervisor, error)) < 0 ||
+        (result = create_config(supervisor, error)) < 0 ||
+        (result = create_ticket_keys(supervisor, error)) < 0 ||
+        (result = create_arenas(supervisor, error)) < 0 ||
+        (result = create_channels(supervisor, error)) < 0 ||
+        (result = open_state_folder(supervisor, error)) < 0 ||
+        (result = open_control_socket(supervisor, error)) < 0 ||
         (result = listen_all(supervisor, error)) < 0)
         return result;
     return 0;

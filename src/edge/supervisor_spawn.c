@@ -1,5 +1,6 @@
-/* Starting a process: each is executed afresh (so that address layouts differ) from the running image's descriptor, as an unprivileged
- * user when we are root, and gets all it needs through its channel. */
+/* Starting a process: each is executed afresh (so that address layouts differ) from the running
+ * image's descriptor, as an unprivileged user when we are root, and gets all it needs through its
+ * channel. */
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,8 @@ int spawn_prepare(struct supervisor *supervisor, struct error *error)
     errno = 0;
     const struct passwd *user = getpwnam(supervisor->conf->user);
     if (user == NULL)
-        return error_set(error, ERROR_CONFIG, "there is no user '%s'; create it or set `user`", supervisor->conf->user);
+        return error_set(error, ERROR_CONFIG, "there is no user '%s'; create it or set `user`",
+                         supervisor->conf->user);
     supervisor->uid = user->pw_uid;
     supervisor->gid = user->pw_gid;
     supervisor->drops_privileges = user->pw_uid != 0;
@@ -51,7 +53,9 @@ int spawn_restrict(const struct supervisor *supervisor, struct error *error)
         have[i] = capng_have_capability(CAPNG_PERMITTED, kept[i]) != 0;
     capng_clear(CAPNG_SELECT_BOTH);
     for (size_t i = 0; i < ARRAY_SIZE(kept); i++) {
-        if (have[i] && capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET, kept[i]) != 0)
+        if (have[i] &&
+            capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED | CAPNG_BOUNDING_SET,
+                         kept[i]) != 0)
             return error_set(error, ERROR_IO, "cannot choose capabilities: %s", strerror(errno));
     }
     if (capng_apply(CAPNG_SELECT_BOTH) != 0)
@@ -97,23 +101,26 @@ static NORETURN void become(const struct process *process, int channel)
         ignore(setpriority(PRIO_PROCESS, 0, supervisor->conf->handshaker_nice));
     const char *failed = drop_privileges(supervisor);
     if (failed != NULL) {
-        dprintf(STDERR_FILENO, "holdfast: %s: cannot drop privileges (%s): %s\n", kind, failed, strerror(errno));
+        dprintf(STDERR_FILENO, "holdfast: %s: cannot drop privileges (%s): %s\n", kind, failed,
+                strerror(errno));
         _exit(70);
     }
     ignore(fexecve(PROGRAM_FD, arguments, environ));
-    dprintf(STDERR_FILENO, "holdfast: %s: cannot execute our own program: %s\n", kind, strerror(errno));
+    dprintf(STDERR_FILENO, "holdfast: %s: cannot execute our own program: %s\n", kind,
+            strerror(errno));
     _exit(70);
 }
 
 /* ---- what each kind is sent ---- */
 
-static bool tell(const struct process *process, uint32_t type, const void *body, size_t size, const int *fds, size_t count)
+static bool tell(const struct process *process, uint32_t type, const void *body, size_t size,
+                 const int *fds, size_t count)
 {
     return channel_send(process->channel, type, body, size, fds, count) == CHANNEL_DONE;
 }
 
-static bool send_descriptors(const struct process *process, enum descriptors_role role, unsigned first, const int *fds,
-                             size_t count)
+static bool send_descriptors(const struct process *process, enum descriptors_role role,
+                             unsigned first, const int *fds, size_t count)
 {
     for (size_t at = 0; at < count; at += CHANNEL_FDS_MAX) {
         struct message_descriptors body = {.role = role, .first = first + (unsigned)at};
@@ -184,9 +191,11 @@ static bool send_upstream_material(const struct process *process)
         for (size_t j = 0; j < ARRAY_SIZE(paths); j++) {
             int fd = paths[j] == NULL ? -1 : open(paths[j], O_RDONLY | O_CLOEXEC);
             if (paths[j] != NULL && fd < 0) {
-                supervisor_event(process->supervisor, EVENT_WARNING, "upstream %s: cannot open %s: %s", upstream->name,
-                                 paths[j], strerror(errno));
-                fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* an empty file: refused with a reason */
+                supervisor_event(process->supervisor, EVENT_WARNING,
+                                 "upstream %s: cannot open %s: %s", upstream->name, paths[j],
+                                 strerror(errno));
+                fd = open("/dev/null",
+                          O_RDONLY | O_CLOEXEC); /* an empty file: refused with a reason */
             }
             if (fd >= 0)
                 fds[count++] = fd;
@@ -206,12 +215,15 @@ static bool send_handshaker(const struct process *process)
     unsigned workers = supervisor->conf->workers;
 
     for (unsigned i = 0; i < workers; i++) {
-        if (!send_descriptors(process, DESCRIPTORS_RELAY, i, &supervisor->pairs[process->index * workers + i][0], 1))
+        if (!send_descriptors(process, DESCRIPTORS_RELAY, i,
+                              &supervisor->pairs[process->index * workers + i][0], 1))
             return false;
     }
     return send_upstream_material(process) &&
-           send_descriptors(process, DESCRIPTORS_LISTENING, 0, supervisor->listening, supervisor->listening_count) &&
-           send_descriptors(process, DESCRIPTORS_CONTROL, 0, &supervisor->handshaker_control[process->index][0], 1);
+           send_descriptors(process, DESCRIPTORS_LISTENING, 0, supervisor->listening,
+                            supervisor->listening_count) &&
+           send_descriptors(process, DESCRIPTORS_CONTROL, 0,
+                            &supervisor->handshaker_control[process->index][0], 1);
 }
 
 static bool send_relay(const struct process *process)
@@ -220,10 +232,12 @@ static bool send_relay(const struct process *process)
     unsigned workers = supervisor->conf->workers;
 
     for (unsigned i = 0; i < workers; i++) {
-        if (!send_descriptors(process, DESCRIPTORS_HANDSHAKER, i, &supervisor->pairs[i * workers + process->index][1], 1))
+        if (!send_descriptors(process, DESCRIPTORS_HANDSHAKER, i,
+                              &supervisor->pairs[i * workers + process->index][1], 1))
             return false;
     }
-    return send_descriptors(process, DESCRIPTORS_CONTROL, 0, &supervisor->relay_control[process->index][0], 1);
+    return send_descriptors(process, DESCRIPTORS_CONTROL, 0,
+                            &supervisor->relay_control[process->index][0], 1);
 }
 
 static bool send_control(const struct process *process)
@@ -232,14 +246,17 @@ static bool send_control(const struct process *process)
 
     for (unsigned i = 0; i < supervisor->conf->workers; i++) {
         if (!send_descriptors(process, DESCRIPTORS_ARENA, i, &supervisor->arenas[i].metadata, 1) ||
-            !send_descriptors(process, DESCRIPTORS_HANDSHAKER, i, &supervisor->handshaker_control[i][1], 1) ||
+            !send_descriptors(process, DESCRIPTORS_HANDSHAKER, i,
+                              &supervisor->handshaker_control[i][1], 1) ||
             !send_descriptors(process, DESCRIPTORS_RELAY, i, &supervisor->relay_control[i][1], 1))
             return false;
     }
-    return send_descriptors(process, DESCRIPTORS_ADMIN, 0, supervisor->admin, supervisor->conf->admin.bind.count);
+    return send_descriptors(process, DESCRIPTORS_ADMIN, 0, supervisor->admin,
+                            supervisor->conf->admin.bind.count);
 }
 
-/* Control is told of a handshaker or relay that was started again by being sent its channel once more. */
+/* Control is told of a handshaker or relay that was started again by being sent its channel once
+ * more. */
 static void announce(const struct process *process)
 {
     struct supervisor *supervisor = process->supervisor;
@@ -248,11 +265,13 @@ static void announce(const struct process *process)
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         const struct process *control = &supervisor->processes[i];
         if (control->kind == PROCESS_CONTROL && control->channel >= 0 &&
-            !send_descriptors(control, handshaker ? DESCRIPTORS_HANDSHAKER : DESCRIPTORS_RELAY, process->index,
+            !send_descriptors(control, handshaker ? DESCRIPTORS_HANDSHAKER : DESCRIPTORS_RELAY,
+                              process->index,
                               handshaker ? &supervisor->handshaker_control[process->index][1]
                                          : &supervisor->relay_control[process->index][1],
                               1))
-            supervisor_event(supervisor, EVENT_WARNING, "control could not be told of a restarted process");
+            supervisor_event(supervisor, EVENT_WARNING,
+                             "control could not be told of a restarted process");
     }
 }
 

@@ -10,7 +10,8 @@
 #include "base/hash.h"
 #include "base/string.h"
 
-#define AVOID_NS NS_PER_S /* without active checks: how long a server that refused is left alone */
+#define AVOID_NS NS_PER_S /* without active checks: how long a server that refused is left alone   \
+                           */
 
 struct server {
     const struct conf_upstream *upstream;
@@ -45,7 +46,8 @@ unsigned upstreams_number(const struct upstreams *upstreams, unsigned upstream, 
     return upstreams->first[upstream] + server;
 }
 
-const struct conf_server *upstreams_server(const struct upstreams *upstreams, unsigned upstream, unsigned server)
+const struct conf_server *upstreams_server(const struct upstreams *upstreams, unsigned upstream,
+                                           unsigned server)
 {
     return upstreams->servers[upstreams_number(upstreams, upstream, server)].conf;
 }
@@ -65,10 +67,12 @@ static bool usable(const struct server *server, uint64_t tried, bool desperate)
 
     return (tried >> (server->index % 64) & 1) == 0 && server->address.size != 0 &&
            __atomic_load_n(&board->admin, __ATOMIC_RELAXED) == SERVER_READY &&
-           (server->upstream->check_interval == 0 ? desperate || server->avoid_until_ns <= loop_now(server->owner->worker->loop)
-                                                  : __atomic_load_n(&board->healthy, __ATOMIC_RELAXED) != 0) &&
+           (server->upstream->check_interval == 0
+                ? desperate || server->avoid_until_ns <= loop_now(server->owner->worker->loop)
+                : __atomic_load_n(&board->healthy, __ATOMIC_RELAXED) != 0) &&
            (server->conf->max_connections == 0 ||
-            board_server_sessions(server->owner->worker->board, server->number) < server->conf->max_connections);
+            board_server_sessions(server->owner->worker->board, server->number) <
+                server->conf->max_connections);
 }
 
 /* Rendezvous hashing: a server that leaves moves only its own clients. */
@@ -99,7 +103,8 @@ static int choose_round_robin(struct server *servers, size_t count, uint64_t tri
     return best;
 }
 
-static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16], uint64_t tried, bool desperate)
+static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16],
+                  uint64_t tried, bool desperate)
 {
     struct server *servers = &upstreams->servers[upstreams->first[upstream]];
     const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
@@ -115,8 +120,10 @@ static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t 
         if (conf->balance == CONF_BALANCE_SOURCE_HASH)
             score = hash_score(&servers[i], client);
         else /* least sessions per weight: the higher the score the fewer */
-            score = UINT64_MAX - ((uint64_t)board_server_sessions(upstreams->worker->board, servers[i].number) << 20) /
-                                     weight_of(&servers[i]);
+            score = UINT64_MAX -
+                    ((uint64_t)board_server_sessions(upstreams->worker->board, servers[i].number)
+                     << 20) /
+                        weight_of(&servers[i]);
         if (best < 0 || score > best_score) {
             best = (int)i;
             best_score = score;
@@ -125,7 +132,8 @@ static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t 
     return best;
 }
 
-int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16], uint64_t tried)
+int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16],
+                     uint64_t tried)
 {
     int server = choose(upstreams, upstream, client, tried, false);
 
@@ -134,22 +142,26 @@ int upstreams_choose(struct upstreams *upstreams, unsigned upstream, const uint8
 
 /* ---- connections ---- */
 
-int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned server, struct address *ret_address)
+int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned server,
+                      struct address *ret_address)
 {
     const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
-    const struct address *address = &upstreams->servers[upstreams->first[upstream] + server].address;
+    const struct address *address =
+        &upstreams->servers[upstreams->first[upstream] + server].address;
     const struct address *source = NULL;
 
     for (size_t i = 0; i < conf->source_addresses.count && source == NULL; i++) {
         const struct address *next =
-            &conf->source_addresses.items[upstreams->next_source[upstream]++ % conf->source_addresses.count];
+            &conf->source_addresses
+                 .items[upstreams->next_source[upstream]++ % conf->source_addresses.count];
         if (next->any.sa_family == address->any.sa_family)
             source = next;
     }
     int fd = socket_connect(address, source);
     if (fd >= 0) {
         int one = 1;
-        ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one)); /* the rest: upstreams_settle() */
+        ignore(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+                          sizeof one)); /* the rest: upstreams_settle() */
         *ret_address = *address;
     }
     return fd;
@@ -158,7 +170,8 @@ int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned s
 void upstreams_settle(struct upstreams *upstreams, unsigned upstream, int fd)
 {
     const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
-    struct socket_options options = {.keepalive_s = conf->keepalive, .user_timeout_ms = conf->user_timeout};
+    struct socket_options options = {.keepalive_s = conf->keepalive,
+                                     .user_timeout_ms = conf->user_timeout};
 
     socket_tune(fd, &options);
 }
@@ -171,7 +184,8 @@ void upstreams_count(struct upstreams *upstreams, unsigned upstream, unsigned se
     __atomic_store_n(sessions, *sessions + (uint32_t)change, __ATOMIC_RELAXED);
 }
 
-void upstreams_connected(struct upstreams *upstreams, unsigned upstream, unsigned server, bool success, uint64_t duration_us)
+void upstreams_connected(struct upstreams *upstreams, unsigned upstream, unsigned server,
+                         bool success, uint64_t duration_us)
 {
     struct worker *worker = upstreams->worker;
     struct server *it = &upstreams->servers[upstreams_number(upstreams, upstream, server)];
@@ -243,7 +257,8 @@ static void probe_done(struct server *server, bool success, const char *why)
     }
     probe_result(server, success, why);
     timer_set(worker->loop, &server->timer,
-              loop_now(worker->loop) + server->upstream->check_interval * worker->setup.workers * NS_PER_MS);
+              loop_now(worker->loop) +
+                  server->upstream->check_interval * worker->setup.workers * NS_PER_MS);
 }
 
 static void on_probe(void *context, uint64_t tag, unsigned events)
@@ -273,23 +288,27 @@ static void on_probe_timer(void *context)
         probe_done(server, false, "the server's name has no address");
         return;
     }
-    server->probe_fd = upstreams_connect(server->owner, server->upstream_index, server->index, &address);
+    server->probe_fd =
+        upstreams_connect(server->owner, server->upstream_index, server->index, &address);
     if (server->probe_fd < 0) {
         int failure = -server->probe_fd;
         server->probe_fd = -1;
         probe_done(server, false, strerror(failure));
         return;
     }
-    if (!loop_watch(worker->loop, server->probe_fd, LOOP_WRITE, server->owner->probe_handler, server->number)) {
+    if (!loop_watch(worker->loop, server->probe_fd, LOOP_WRITE, server->owner->probe_handler,
+                    server->number)) {
         probe_done(server, false, "the probe could not be watched");
         return;
     }
-    timer_set(worker->loop, &server->timer, loop_now(worker->loop) + server->upstream->check_timeout * NS_PER_MS);
+    timer_set(worker->loop, &server->timer,
+              loop_now(worker->loop) + server->upstream->check_timeout * NS_PER_MS);
 }
 
 /* ---- life ---- */
 
-static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned index, unsigned number)
+static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned index,
+                        unsigned number)
 {
     struct worker *worker = upstreams->worker;
     struct server *server = &upstreams->servers[number];
@@ -307,7 +326,8 @@ static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned
     if (server->upstream->check_interval != 0) {
         /* Relays take turns: relay i begins i intervals later. */
         timer_set(worker->loop, &server->timer,
-                  loop_now(worker->loop) + server->upstream->check_interval * worker->setup.index * NS_PER_MS);
+                  loop_now(worker->loop) +
+                      server->upstream->check_interval * worker->setup.index * NS_PER_MS);
     }
 }
 

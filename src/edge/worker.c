@@ -24,13 +24,15 @@ static int receive_blocking(struct worker *worker, struct error *error)
         case CHANNEL_FULL: {
             struct pollfd wait = {.fd = worker->supervisor_fd, .events = POLLIN};
             if (poll(&wait, 1, -1) < 0 && errno != EINTR)
-                return error_set(error, ERROR_IO, "cannot wait for the supervisor: %s", strerror(errno));
+                return error_set(error, ERROR_IO, "cannot wait for the supervisor: %s",
+                                 strerror(errno));
             continue;
         }
         case CHANNEL_CLOSED:
             return error_set(error, ERROR_IO, "the supervisor closed the channel during start");
         case CHANNEL_BAD:
-            return error_set(error, ERROR_INTERNAL, "malformed message from the supervisor during start");
+            return error_set(error, ERROR_INTERNAL,
+                             "malformed message from the supervisor during start");
         }
     }
 }
@@ -45,7 +47,8 @@ static int take_setup(struct worker *worker, struct error *error)
         return result;
     if (message->type != MESSAGE_SETUP || message->size != sizeof worker->setup) {
         message_fini(message);
-        return error_set(error, ERROR_INTERNAL, "expected the set-up, got message %u", message->type);
+        return error_set(error, ERROR_INTERNAL, "expected the set-up, got message %u",
+                         message->type);
     }
     memcpy(&worker->setup, message->body, sizeof worker->setup);
     for (int i = 0; i < SETUP_DESCRIPTOR_COUNT; i++) {
@@ -56,8 +59,8 @@ static int take_setup(struct worker *worker, struct error *error)
     }
     message_fini(message);
     if (worker->setup.version != MESSAGES_VERSION || worker->setup.kind != worker->role->kind)
-        return error_set(error, ERROR_INTERNAL, "set-up is for version %u, kind %u", worker->setup.version,
-                         worker->setup.kind);
+        return error_set(error, ERROR_INTERNAL, "set-up is for version %u, kind %u",
+                         worker->setup.version, worker->setup.kind);
     return 0;
 }
 
@@ -71,8 +74,8 @@ static int map_shared(struct worker *worker, struct error *error)
     if (worker->board == NULL || worker->events_memory == NULL)
         return error_set(error, ERROR_IO, "cannot map shared memory: %s", strerror(errno));
     worker->self = &worker->board->processes[number];
-    event_writer_init(&worker->events, worker->events_memory, number, worker->descriptors[SETUP_NOTIFY],
-                      worker->board);
+    event_writer_init(&worker->events, worker->events_memory, number,
+                      worker->descriptors[SETUP_NOTIFY], worker->board);
     char *text = memory_document_read(worker->descriptors[SETUP_CONFIG], CONF_TEXT_MAX, &size);
     if (text == NULL)
         return error_set(error, ERROR_IO, "cannot read the configuration passed on");
@@ -97,14 +100,17 @@ static void dispatch(struct worker *worker)
     switch (message->type) {
     case MESSAGE_DESCRIPTORS:
         if (message->size == sizeof(struct message_descriptors))
-            worker->role->descriptors(worker->context, (const void *)message->body, message->fds, message->fd_count);
+            worker->role->descriptors(worker->context, (const void *)message->body, message->fds,
+                                      message->fd_count);
         break;
     case MESSAGE_GO:
         worker->role->go(worker->context);
         break;
     case MESSAGE_STOP:
         if (message->size == sizeof(struct message_stop))
-            worker->role->stop(worker->context, ((const struct message_stop *)(const void *)message->body)->deadline_ns);
+            worker->role->stop(
+                worker->context,
+                ((const struct message_stop *)(const void *)message->body)->deadline_ns);
         break;
     default:
         if (worker->role->message != NULL)
@@ -143,7 +149,8 @@ static void on_batch_end(void *context)
     event_flush(&worker->events);
 }
 
-int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role, void *context, struct error *error)
+int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role,
+                void *context, struct error *error)
 {
     memset(worker, 0, sizeof *worker);
     worker->role = role;
@@ -153,7 +160,8 @@ int worker_init(struct worker *worker, int channel_fd, const struct worker_role 
     for (int i = 0; i < SETUP_DESCRIPTOR_COUNT; i++)
         worker->descriptors[i] = -1;
     secret_harden_process();
-    /* The supervisor alone decides when to stop; a Ctrl-C at its terminal reaches the whole group. */
+    /* The supervisor alone decides when to stop; a Ctrl-C at its terminal reaches the whole group.
+     */
     ignore(signal(SIGINT, SIG_IGN) == SIG_ERR);
     ignore(signal(SIGTERM, SIG_IGN) == SIG_ERR);
     ignore(signal(SIGHUP, SIG_IGN) == SIG_ERR);
@@ -170,7 +178,8 @@ int worker_init(struct worker *worker, int channel_fd, const struct worker_role 
         return result;
     uint8_t handler = loop_handler(worker->loop, on_supervisor, worker);
     if (!loop_watch(worker->loop, worker->supervisor_fd, LOOP_READ, handler, 0))
-        return error_set(error, ERROR_IO, "cannot watch the supervisor's channel: %s", strerror(errno));
+        return error_set(error, ERROR_IO, "cannot watch the supervisor's channel: %s",
+                         strerror(errno));
     loop_after_batch(worker->loop, on_batch_end, worker);
     timer_init(&worker->heartbeat, beat, worker);
     __atomic_store_n(&worker->self->config, worker->setup.config_generation, __ATOMIC_RELAXED);
@@ -202,7 +211,8 @@ void worker_ready(struct worker *worker)
         worker_warn(worker, "cannot tell the supervisor that this process is ready");
 }
 
-bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size, const int *fds, size_t fd_count)
+bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size,
+                 const int *fds, size_t fd_count)
 {
     return channel_send(worker->supervisor_fd, type, body, size, fds, fd_count) == CHANNEL_DONE;
 }

@@ -1,7 +1,9 @@
-/* What handshaker, relay and control have in common: start as a freshly executed process, take the set-up from the supervisor,
- * run one event loop with a heartbeat, and stop when told to or when the supervisor is gone.
+/* What handshaker, relay and control have in common: start as a freshly executed process, take the
+ * set-up from the supervisor, run one event loop with a heartbeat, and stop when told to or when
+ * the supervisor is gone.
  *
- * Start: MESSAGE_SETUP, any number of MESSAGE_DESCRIPTORS, MESSAGE_GO; the process answers MESSAGE_READY when it serves. */
+ * Start: MESSAGE_SETUP, any number of MESSAGE_DESCRIPTORS, MESSAGE_GO; the process answers
+ * MESSAGE_READY when it serves. */
 #pragma once
 
 #include <sys/types.h>
@@ -16,13 +18,16 @@
 /* What a kind of process does with what the supervisor sends. Callbacks get worker->context. */
 struct worker_role {
     enum process_kind kind;
-    /* Descriptors arrived; those taken are set to -1. Also called for channels of restarted peers. */
-    void (*descriptors)(void *context, const struct message_descriptors *body, int *fds, size_t count);
+    /* Descriptors arrived; those taken are set to -1. Also called for channels of restarted peers.
+     */
+    void (*descriptors)(void *context, const struct message_descriptors *body, int *fds,
+                        size_t count);
     void (*go)(void *context); /* everything is there; call worker_ready() once serving */
     void (*stop)(void *context, uint64_t deadline_ns);
-    void (*message)(void *context, struct message *message); /* any other message of the supervisor; may be NULL */
-    void (*orphaned)(void *context); /* the supervisor is gone; must lead to loop_stop() */
-    void (*after_batch)(void *context); /* may be NULL */
+    void (*message)(void *context,
+                    struct message *message); /* any other message of the supervisor; may be NULL */
+    void (*orphaned)(void *context);          /* the supervisor is gone; must lead to loop_stop() */
+    void (*after_batch)(void *context);       /* may be NULL */
 };
 
 struct worker {
@@ -42,16 +47,19 @@ struct worker {
     pid_t supervisor_pid;
 };
 
-/* Receives the set-up (blocking), maps what it names, parses the configuration, arms the heartbeat. */
-MUST_CHECK int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role, void *context,
-                           struct error *error);
+/* Receives the set-up (blocking), maps what it names, parses the configuration, arms the heartbeat.
+ */
+MUST_CHECK int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role,
+                           void *context, struct error *error);
 int worker_run(struct worker *worker); /* returns the exit code */
 void worker_fini(struct worker *worker);
 
 void worker_ready(struct worker *worker);
 
-/* Sends to the supervisor; a full queue counts as failure (it is sized never to fill in ordinary life). */
-bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size, const int *fds, size_t fd_count);
+/* Sends to the supervisor; a full queue counts as failure (it is sized never to fill in ordinary
+ * life). */
+bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size,
+                 const int *fds, size_t fd_count);
 
 /* One-line warning as an event. */
 void worker_warn(struct worker *worker, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -1,8 +1,9 @@
 /* Typed messages with descriptors between our processes, over SOCK_SEQPACKET socket pairs.
  *
- * A message is a header {type, size} and a body, both plain values; senders and receivers are of the same build or agree
- * through the version in the hello. A full queue is back-pressure (CHANNEL_FULL), never an error: the sender keeps its
- * object and tries again when the channel is writable. Message types: ipc/messages.h. */
+ * A message is a header {type, size} and a body, both plain values; senders and receivers are of
+ * the same build or agree through the version in the hello. A full queue is back-pressure
+ * (CHANNEL_FULL), never an error: the sender keeps its object and tries again when the channel is
+ * writable. Message types: ipc/messages.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,15 +25,17 @@ struct message {
     uint32_t type;
     uint32_t size; /* of body */
     size_t fd_count;
-    int fds[CHANNEL_FDS_MAX]; /* owned by the receiver; set an entry to -1 when taken, message_fini closes the rest */
+    int fds[CHANNEL_FDS_MAX]; /* owned by the receiver; set an entry to -1 when taken, message_fini
+                                 closes the rest */
     uint8_t body[CHANNEL_BODY_MAX] __attribute__((aligned(16)));
 };
 
-/* Both ends non-blocking, close-on-exec, with room for `queue_bytes`. Returns false when the system refuses. */
+/* Both ends non-blocking, close-on-exec, with room for `queue_bytes`. Returns false when the system
+ * refuses. */
 MUST_CHECK bool channel_pair(int ret_fds[2], size_t queue_bytes);
 
 /* Sends one message; `fds` stay open here. */
-MUST_CHECK enum channel_result channel_send(int fd, uint32_t type, const void *body, size_t size, const int *fds,
-                                            size_t fd_count);
+MUST_CHECK enum channel_result channel_send(int fd, uint32_t type, const void *body, size_t size,
+                                            const int *fds, size_t fd_count);
 MUST_CHECK enum channel_result channel_receive(int fd, struct message *ret_message);
 void message_fini(struct message *message);

@@ -1,4 +1,5 @@
-/* Shared memory that outlives the process using it: a memfd created by the supervisor and passed on. */
+/* Shared memory that outlives the process using it: a memfd created by the supervisor and passed
+ * on. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,8 +14,8 @@ int memory_create(const char *name, size_t size);
 void *memory_map(int fd, size_t size, bool writable);
 void memory_unmap(void *memory, size_t size);
 
-/* A memfd holding these bytes, sealed against any change; -1 on failure. For passing documents (configuration,
- * certificates) to another process. */
+/* A memfd holding these bytes, sealed against any change; -1 on failure. For passing documents
+ * (configuration, certificates) to another process. */
 int memory_document(const char *name, const void *data, size_t size);
 /* The content of a document (malloc'ed, zero-terminated); NULL on failure or beyond `maximum`. */
 char *memory_document_read(int fd, size_t maximum, size_t *ret_size);

@@ -1,9 +1,10 @@
 /* The event loop of a process: descriptors, timers, signals. No other code sees epoll.
  *
- * A descriptor is watched under a *handler* (a function with its context, registered once) and a 48-bit *tag* of the
- * caller's choice, so that watching ten thousand sessions allocates nothing. Events of one batch that belong to a
- * descriptor closed earlier in the batch still arrive; the tag must tell the caller (slot number + serial).
- * Watching is edge-triggered for LOOP_EDGE, else level-triggered. */
+ * A descriptor is watched under a *handler* (a function with its context, registered once) and a
+ * 48-bit *tag* of the caller's choice, so that watching ten thousand sessions allocates nothing.
+ * Events of one batch that belong to a descriptor closed earlier in the batch still arrive; the tag
+ * must tell the caller (slot number + serial). Watching is edge-triggered for LOOP_EDGE, else
+ * level-triggered. */
 #pragma once
 
 #include <stdbool.h>
@@ -40,9 +41,11 @@ void loop_free(struct loop *loop);
 
 /* Returns a handler number for loop_watch (at most 255 per loop). */
 uint8_t loop_handler(struct loop *loop, loop_handler_fn *fn, void *context);
-MUST_CHECK bool loop_watch(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag);
+MUST_CHECK bool loop_watch(struct loop *loop, int fd, unsigned events, uint8_t handler,
+                           uint64_t tag);
 /* Not for LOOP_EXCLUSIVE: the kernel wants such a descriptor unwatched and watched again. */
-MUST_CHECK bool loop_change(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag);
+MUST_CHECK bool loop_change(struct loop *loop, int fd, unsigned events, uint8_t handler,
+                            uint64_t tag);
 void loop_unwatch(struct loop *loop, int fd);
 
 void timer_init(struct timer *timer, loop_timer_fn *fn, void *context);
@@ -51,9 +54,11 @@ void timer_set(struct loop *loop, struct timer *timer, uint64_t deadline_ns);
 void timer_cancel(struct loop *loop, struct timer *timer);
 
 /* Delivers a signal through the loop (blocks its normal delivery in this process). */
-MUST_CHECK bool loop_signal(struct loop *loop, int signal_number, loop_signal_fn *fn, void *context);
+MUST_CHECK bool loop_signal(struct loop *loop, int signal_number, loop_signal_fn *fn,
+                            void *context);
 
-/* Runs `fn` (at most 8 of them, in order) after each batch of events and timers, before the loop waits again: flush batched messages, free closed objects. */
+/* Runs `fn` (at most 8 of them, in order) after each batch of events and timers, before the loop
+ * waits again: flush batched messages, free closed objects. */
 void loop_after_batch(struct loop *loop, loop_batch_fn *fn, void *context);
 
 /* Work is left over from this batch: the next wait returns at once. */

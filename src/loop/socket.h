@@ -27,11 +27,12 @@ struct network {
 
 #define ADDRESS_TEXT_MAX 128
 
-/* "10.0.0.5:8080", "[::1]:8080", "*:443" (any IPv4), "unix:/run/app.sock". Names are refused: see address_split().
- * Port 0 is let through (any free port, when listening). */
+/* "10.0.0.5:8080", "[::1]:8080", "*:443" (any IPv4), "unix:/run/app.sock". Names are refused: see
+ * address_split(). Port 0 is let through (any free port, when listening). */
 MUST_CHECK int address_parse(struct address *ret_address, const char *text, struct error *error);
 /* Splits "host:port" without resolving; `host` may be a name. Fails on a missing or bad port. */
-MUST_CHECK int address_split(const char *text, char *ret_host, size_t host_size, uint16_t *ret_port, struct error *error);
+MUST_CHECK int address_split(const char *text, char *ret_host, size_t host_size, uint16_t *ret_port,
+                             struct error *error);
 /* The form that address_parse reads. Returns `text`. */
 char *address_format(char *text, size_t size, const struct address *address);
 bool address_equal(const struct address *a, const struct address *b);
@@ -46,12 +47,14 @@ MUST_CHECK int network_parse(struct network *ret_network, const char *text, stru
 bool network_contains(const struct network *network, const uint8_t bytes[16]);
 bool network_list_contains(const struct network *networks, size_t count, const uint8_t bytes[16]);
 
-/* A bound, listening, non-blocking, close-on-exec stream socket; the message names the address and, for a port in use,
- * says so. A stale Unix socket file that nobody listens on is replaced. */
-MUST_CHECK int socket_listen(int *ret_fd, const struct address *address, int backlog, struct error *error);
+/* A bound, listening, non-blocking, close-on-exec stream socket; the message names the address and,
+ * for a port in use, says so. A stale Unix socket file that nobody listens on is replaced. */
+MUST_CHECK int socket_listen(int *ret_fd, const struct address *address, int backlog,
+                             struct error *error);
 
-/* Begins a non-blocking connect; `source` may be NULL (else bound with IP_BIND_ADDRESS_NO_PORT). Returns the descriptor or
- * -errno. The connection is up when the socket is writable and socket_error() is 0. */
+/* Begins a non-blocking connect; `source` may be NULL (else bound with IP_BIND_ADDRESS_NO_PORT).
+ * Returns the descriptor or -errno. The connection is up when the socket is writable and
+ * socket_error() is 0. */
 int socket_connect(const struct address *address, const struct address *source);
 int socket_error(int fd); /* SO_ERROR */
 

@@ -1,5 +1,6 @@
-/* Buddy allocator over an arena's blocks. The books are private to the worker: a successor rebuilds them from the slots. Runs are
- * taken from the lowest free place, so that a few pages serve all and the rest can be given back. */
+/* Buddy allocator over an arena's blocks. The books are private to the worker: a successor rebuilds
+ * them from the slots. Runs are taken from the lowest free place, so that a few pages serve all and
+ * the rest can be given back. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,16 +8,16 @@
 #include "base/attributes.h"
 #include "session/slot.h"
 
-#define LARGEST      (1u << BLOCK_ORDER_MAX)
-#define FREE_NONE    0xffu
+#define LARGEST   (1u << BLOCK_ORDER_MAX)
+#define FREE_NONE 0xffu
 
 struct blocks {
     uint8_t *memory;
     int fd;
     uint32_t count;
     uint32_t used;
-    uint32_t touched;   /* blocks 0 … touched-1 may have pages */
-    uint8_t *order;     /* of a free run, at its first block; FREE_NONE elsewhere */
+    uint32_t touched;          /* blocks 0 … touched-1 may have pages */
+    uint8_t *order;            /* of a free run, at its first block; FREE_NONE elsewhere */
     uint32_t *next, *previous; /* free lists, by first block */
     uint32_t head[BLOCK_ORDER_MAX + 1];
 };
@@ -139,8 +140,8 @@ void blocks_trim(struct blocks *blocks)
             first++;
             continue;
         }
-        ignore(fallocate(blocks->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)first * BLOCK_SIZE,
-                         (off_t)(1u << order) * BLOCK_SIZE));
+        ignore(fallocate(blocks->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                         (off_t)first * BLOCK_SIZE, (off_t)(1u << order) * BLOCK_SIZE));
         first += 1u << order;
     }
     if (blocks->used == 0)

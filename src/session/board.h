@@ -1,6 +1,7 @@
-/* The board: one shared mapping with what all processes may know of each other and that holds no secret: heartbeats, counters,
- * hand-over credits, health and administrative state of upstream servers, the trace filter. All fields are naturally
- * aligned and accessed with relaxed atomics through the helpers below; each has one writer unless said otherwise. */
+/* The board: one shared mapping with what all processes may know of each other and that holds no
+ * secret: heartbeats, counters, hand-over credits, health and administrative state of upstream
+ * servers, the trace filter. All fields are naturally aligned and accessed with relaxed atomics
+ * through the helpers below; each has one writer unless said otherwise. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,15 +11,21 @@
 #include "base/attributes.h"
 #include "session/event.h"
 
-#define BOARD_VERSION     1
-#define BOARD_WORKERS_MAX 64  /* handshakers and relays each */
-#define BOARD_PROCESSES   (2 * BOARD_WORKERS_MAX + 2)
-#define BOARD_SERVERS_MAX 1024
+#define BOARD_VERSION       1
+#define BOARD_WORKERS_MAX   64 /* handshakers and relays each */
+#define BOARD_PROCESSES     (2 * BOARD_WORKERS_MAX + 2)
+#define BOARD_SERVERS_MAX   1024
 #define BOARD_LISTENERS_MAX 256
-#define BOARD_SOURCES     16384 /* sources with sessions at listeners that limit them */
+#define BOARD_SOURCES       16384 /* sources with sessions at listeners that limit them */
 
 /* Worker numbers: 0 supervisor, 1 control, then handshakers, then relays. */
-enum process_kind { PROCESS_SUPERVISOR, PROCESS_CONTROL, PROCESS_HANDSHAKER, PROCESS_RELAY, PROCESS_KIND_COUNT };
+enum process_kind {
+    PROCESS_SUPERVISOR,
+    PROCESS_CONTROL,
+    PROCESS_HANDSHAKER,
+    PROCESS_RELAY,
+    PROCESS_KIND_COUNT
+};
 const char *process_kind_name(enum process_kind kind);
 unsigned board_worker_number(enum process_kind kind, unsigned index);
 
@@ -27,40 +34,56 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_ACCEPTED, "connections_accepted_total", "Connections accepted")                      \
     X(COUNTER_REFUSED_ACL, "connections_refused_acl_total", "Refused by allow or deny list")       \
     X(COUNTER_REFUSED_LIMIT, "connections_refused_limit_total", "Refused by a connection limit")   \
-    X(COUNTER_ACCEPT_PAUSES, "accept_pauses_total", "Times accepting paused for want of descriptors or slots") \
+    X(COUNTER_ACCEPT_PAUSES, "accept_pauses_total",                                                \
+      "Times accepting paused for want of descriptors or slots")                                   \
     X(COUNTER_HANDSHAKES, "handshakes_total", "Handshakes completed")                              \
-    X(COUNTER_HANDSHAKES_RESUMED, "handshakes_resumed_total", "Handshakes completed by resumption") \
+    X(COUNTER_HANDSHAKES_RESUMED, "handshakes_resumed_total",                                      \
+      "Handshakes completed by resumption")                                                        \
     X(COUNTER_HANDSHAKES_TLS12, "handshakes_tls12_total", "Handshakes completed with TLS 1.2")     \
-    X(COUNTER_HANDSHAKES_RSA, "handshakes_rsa_total", "Handshakes completed with the RSA certificate") \
+    X(COUNTER_HANDSHAKES_RSA, "handshakes_rsa_total",                                              \
+      "Handshakes completed with the RSA certificate")                                             \
     X(COUNTER_HANDSHAKE_FAILURES, "handshake_failures_total", "Handshakes that failed")            \
     X(COUNTER_HANDSHAKE_TIMEOUTS, "handshake_timeouts_total", "Handshakes given up by time-out")   \
     X(COUNTER_PLAIN_HTTP, "plain_http_total", "Plain HTTP requests answered on a TLS port")        \
     X(COUNTER_NOT_TLS, "not_tls_total", "Connections that did not speak TLS")                      \
-    X(COUNTER_UNKNOWN_NAME, "unknown_server_name_total", "Handshakes for a name that is not served") \
-    X(COUNTER_DETACH_FAILURES, "detach_failures_total", "Sessions ended because the wire cross-check failed") \
+    X(COUNTER_UNKNOWN_NAME, "unknown_server_name_total",                                           \
+      "Handshakes for a name that is not served")                                                  \
+    X(COUNTER_DETACH_FAILURES, "detach_failures_total",                                            \
+      "Sessions ended because the wire cross-check failed")                                        \
     X(COUNTER_HANDED_OVER, "sessions_handed_over_total", "Sessions handed to a relay")             \
     X(COUNTER_SESSIONS_OPENED, "sessions_opened_total", "Sessions taken by a relay")               \
     X(COUNTER_SESSIONS_CLOSED, "sessions_closed_total", "Sessions ended")                          \
-    X(COUNTER_SESSIONS_FAILED, "sessions_failed_total", "Sessions ended by a fault of a peer or of the edge") \
+    X(COUNTER_SESSIONS_FAILED, "sessions_failed_total",                                            \
+      "Sessions ended by a fault of a peer or of the edge")                                        \
     X(COUNTER_CLIENT_BYTES_IN, "client_received_bytes_total", "Bytes received from clients")       \
     X(COUNTER_CLIENT_BYTES_OUT, "client_sent_bytes_total", "Bytes sent to clients")                \
-    X(COUNTER_UPSTREAM_BYTES_IN, "upstream_received_bytes_total", "Bytes received from upstream servers") \
+    X(COUNTER_UPSTREAM_BYTES_IN, "upstream_received_bytes_total",                                  \
+      "Bytes received from upstream servers")                                                      \
     X(COUNTER_UPSTREAM_BYTES_OUT, "upstream_sent_bytes_total", "Bytes sent to upstream servers")   \
     X(COUNTER_KEY_UPDATES_RECEIVED, "key_updates_received_total", "KeyUpdate messages received")   \
     X(COUNTER_KEY_UPDATES_SENT, "key_updates_sent_total", "KeyUpdate messages sent")               \
-    X(COUNTER_RENEGOTIATIONS_REFUSED, "renegotiations_refused_total", "TLS 1.2 renegotiation attempts refused") \
+    X(COUNTER_RENEGOTIATIONS_REFUSED, "renegotiations_refused_total",                              \
+      "TLS 1.2 renegotiation attempts refused")                                                    \
     X(COUNTER_RECORD_ERRORS, "record_errors_total", "Sessions ended by a bad record")              \
     X(COUNTER_TRUNCATIONS, "truncations_total", "Clients that closed without close_notify")        \
-    X(COUNTER_UPSTREAM_CONNECTS, "upstream_connects_total", "Connections made to upstream servers") \
-    X(COUNTER_UPSTREAM_FAILURES, "upstream_connect_failures_total", "Connections to upstream servers that failed") \
-    X(COUNTER_UPSTREAM_RETRIES, "upstream_retries_total", "Sessions tried again on another server") \
-    X(COUNTER_UPSTREAM_NONE, "upstream_unavailable_total", "Sessions for which no server could be had") \
+    X(COUNTER_UPSTREAM_CONNECTS, "upstream_connects_total",                                        \
+      "Connections made to upstream servers")                                                      \
+    X(COUNTER_UPSTREAM_FAILURES, "upstream_connect_failures_total",                                \
+      "Connections to upstream servers that failed")                                               \
+    X(COUNTER_UPSTREAM_RETRIES, "upstream_retries_total",                                          \
+      "Sessions tried again on another server")                                                    \
+    X(COUNTER_UPSTREAM_NONE, "upstream_unavailable_total",                                         \
+      "Sessions for which no server could be had")                                                 \
     X(COUNTER_BLOCKED, "sessions_blocked_total", "Times a session waited for a slow reader")       \
-    X(COUNTER_BUFFER_EXHAUSTED, "buffer_memory_exhausted_total", "Times a session waited for buffer memory") \
+    X(COUNTER_BUFFER_EXHAUSTED, "buffer_memory_exhausted_total",                                   \
+      "Times a session waited for buffer memory")                                                  \
     X(COUNTER_EVENTS_DROPPED, "events_dropped_total", "Events dropped because a ring was full")    \
-    X(COUNTER_LOG_DROPPED, "log_lines_dropped_total", "Log lines dropped because the output was blocked or full") \
-    X(COUNTER_CERTIFICATES_LOADED, "certificates_loaded_total", "Certificate versions put in service") \
-    X(COUNTER_CERTIFICATES_REFUSED, "certificates_refused_total", "Certificates refused by the pre-flight") \
+    X(COUNTER_LOG_DROPPED, "log_lines_dropped_total",                                              \
+      "Log lines dropped because the output was blocked or full")                                  \
+    X(COUNTER_CERTIFICATES_LOADED, "certificates_loaded_total",                                    \
+      "Certificate versions put in service")                                                       \
+    X(COUNTER_CERTIFICATES_REFUSED, "certificates_refused_total",                                  \
+      "Certificates refused by the pre-flight")                                                    \
     X(COUNTER_PROCESS_RESTARTS, "process_restarts_total", "Worker processes restarted")
 
 enum counter {
@@ -75,9 +98,12 @@ extern const struct counter_facts {
 
 /* X(symbol, metric name, help). Seconds; buckets are powers of two from 64 µs. */
 #define HISTOGRAM_LIST(X)                                                                          \
-    X(HISTOGRAM_HANDSHAKE, "handshake_duration_seconds", "From accept to the end of the handshake") \
-    X(HISTOGRAM_HANDSHAKE_RESUMED, "handshake_resumed_duration_seconds", "The same for resumed handshakes") \
-    X(HISTOGRAM_CONNECT, "upstream_connect_duration_seconds", "Time to connect to an upstream server") \
+    X(HISTOGRAM_HANDSHAKE, "handshake_duration_seconds",                                           \
+      "From accept to the end of the handshake")                                                   \
+    X(HISTOGRAM_HANDSHAKE_RESUMED, "handshake_resumed_duration_seconds",                           \
+      "The same for resumed handshakes")                                                           \
+    X(HISTOGRAM_CONNECT, "upstream_connect_duration_seconds",                                      \
+      "Time to connect to an upstream server")                                                     \
     X(HISTOGRAM_SESSION, "session_duration_seconds", "Age of sessions at their end")
 
 enum histogram {
@@ -98,11 +124,12 @@ struct board_histogram {
 struct board_process {
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, at least every second */
     uint64_t started_ns;
-    uint32_t pid;          /* 0: not running; written by the supervisor */
-    uint32_t starts;       /* by the supervisor */
-    uint32_t sessions;     /* relay: sessions held; handshaker: handshakes under way */
-    uint32_t config;       /* generation in force */
-    uint64_t credits[BOARD_WORKERS_MAX]; /* relay: sessions granted to handshaker i so far; handshaker: sent to relay i so far */
+    uint32_t pid;      /* 0: not running; written by the supervisor */
+    uint32_t starts;   /* by the supervisor */
+    uint32_t sessions; /* relay: sessions held; handshaker: handshakes under way */
+    uint32_t config;   /* generation in force */
+    uint64_t credits[BOARD_WORKERS_MAX]; /* relay: sessions granted to handshaker i so far;
+                                            handshaker: sent to relay i so far */
     uint64_t counters[COUNTER_COUNT];
     struct board_histogram histograms[HISTOGRAM_COUNT];
 };
@@ -110,10 +137,10 @@ struct board_process {
 enum server_admin { SERVER_READY, SERVER_DRAIN, SERVER_DOWN };
 
 struct board_server {
-    uint32_t admin;    /* enum server_admin; by control */
-    uint32_t weight;   /* by control; 0 = as configured */
-    uint32_t healthy;  /* by the relay that probes it: 1 up, 0 down */
-    uint32_t failures; /* consecutive */
+    uint32_t admin;                       /* enum server_admin; by control */
+    uint32_t weight;                      /* by control; 0 = as configured */
+    uint32_t healthy;                     /* by the relay that probes it: 1 up, 0 down */
+    uint32_t failures;                    /* consecutive */
     uint32_t sessions[BOARD_WORKERS_MAX]; /* by relay i */
     uint64_t connects, connect_failures;  /* all relays (atomic add) */
 };
@@ -125,13 +152,14 @@ struct board_listener {
 };
 
 struct board_trace {
-    uint32_t generation;   /* 0: no trace; changed last */
+    uint32_t generation; /* 0: no trace; changed last */
     uint8_t by_client;
     uint8_t client[16];
-    char server_name[96];  /* "": any */
+    char server_name[96]; /* "": any */
 };
 
-/* A connection by which control looks at our own listener: it ends after the handshake and is no client of anybody. */
+/* A connection by which control looks at our own listener: it ends after the handshake and is no
+ * client of anybody. */
 struct board_dial {
     uint32_t port; /* 0: not in use; written last */
     uint8_t address[16];
@@ -141,15 +169,16 @@ struct board_dial {
 struct board {
     uint32_t version;
     uint32_t workers;
-    uint32_t draining;     /* by the supervisor: health says 503 */
+    uint32_t draining; /* by the supervisor: health says 503 */
     uint32_t relay_capacity;
     uint64_t started_wall_ns;
-    struct board_trace trace; /* by control */
+    struct board_trace trace;             /* by control */
     struct board_dial dials[BOARD_DIALS]; /* by control */
     struct board_process processes[BOARD_PROCESSES];
     struct board_listener listeners[BOARD_LISTENERS_MAX];
-    struct board_server servers[BOARD_SERVERS_MAX]; /* all servers of all upstreams in order of configuration */
-    uint64_t sources[BOARD_SOURCES];                /* board_sources.c */
+    struct board_server
+        servers[BOARD_SERVERS_MAX];  /* all servers of all upstreams in order of configuration */
+    uint64_t sources[BOARD_SOURCES]; /* board_sources.c */
 };
 
 static inline void board_add(uint64_t *counter, uint64_t value)
@@ -163,14 +192,17 @@ uint64_t board_sum(const struct board *board, enum counter counter);
 uint32_t board_server_sessions(const struct board *board, unsigned server);
 uint32_t board_listener_connections(const struct board *board, unsigned listener);
 
-/* Control announces its dials by their local address; the handshaker asks whether a client is one. */
+/* Control announces its dials by their local address; the handshaker asks whether a client is one.
+ */
 void board_dial_begin(struct board *board, const uint8_t address[16], uint16_t port);
 void board_dial_end(struct board *board, const uint8_t address[16], uint16_t port);
 bool board_is_dial(const struct board *board, const uint8_t address[16], uint16_t port);
 
-/* Sessions of one source address at a listener, all relays together. Acquire refuses at `limit`, or when the table is crowded. */
+/* Sessions of one source address at a listener, all relays together. Acquire refuses at `limit`, or
+ * when the table is crowded. */
 uint32_t board_source_count(struct board *board, unsigned listener, const uint8_t client[16]);
-MUST_CHECK bool board_source_acquire(struct board *board, unsigned listener, const uint8_t client[16], uint32_t limit);
+MUST_CHECK bool board_source_acquire(struct board *board, unsigned listener,
+                                     const uint8_t client[16], uint32_t limit);
 void board_source_release(struct board *board, unsigned listener, const uint8_t client[16]);
 
 /* ---- events ---- */
@@ -180,7 +212,7 @@ void board_source_release(struct board *board, unsigned listener, const uint8_t 
 
 /* Each process has two rings (rare, bulk) in the events mapping. */
 size_t events_size(void);
-void events_init(void *events);                           /* by the supervisor, once */
+void events_init(void *events); /* by the supervisor, once */
 struct ring *events_ring(void *events, unsigned worker, bool rare);
 
 /* The event writer of a process. */
@@ -191,8 +223,10 @@ struct event_writer {
     uint64_t *dropped; /* this process's COUNTER_EVENTS_DROPPED */
     bool pending;
 };
-void event_writer_init(struct event_writer *writer, void *events, unsigned worker, int notify_fd, struct board *board);
-/* A zeroed event with type, time, worker and "none" values filled in, or NULL (dropped and counted). */
+void event_writer_init(struct event_writer *writer, void *events, unsigned worker, int notify_fd,
+                       struct board *board);
+/* A zeroed event with type, time, worker and "none" values filled in, or NULL (dropped and
+ * counted). */
 struct event *event_begin(struct event_writer *writer, enum event_type type);
 void event_end(struct event_writer *writer, enum event_type type);
 /* Wakes control if events were written since the last call; call after each batch of the loop. */

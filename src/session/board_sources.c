@@ -1,5 +1,6 @@
-/* Sessions per source address and listener, counted over all relays in a fixed table on the board. Each place is one word, so that every
- * change is one compare-and-swap: 48 bits of the source's hash, 16 bits of count. A place whose count is 0 is free. */
+/* Sessions per source address and listener, counted over all relays in a fixed table on the board.
+ * Each place is one word, so that every change is one compare-and-swap: 48 bits of the source's
+ * hash, 16 bits of count. A place whose count is 0 is free. */
 #include <string.h>
 
 #include "base/hash.h"
@@ -13,7 +14,9 @@ static uint64_t key_of(const struct board *board, unsigned listener, const uint8
     uint64_t halves[2];
 
     memcpy(halves, client, sizeof halves);
-    return hash_mix(hash_mix(halves[0] ^ board->started_wall_ns) ^ halves[1] ^ (uint64_t)listener << 56) >> 16;
+    return hash_mix(hash_mix(halves[0] ^ board->started_wall_ns) ^ halves[1] ^
+                    (uint64_t)listener << 56) >>
+           16;
 }
 
 static uint64_t *place_at(struct board *board, uint64_t key, unsigned probe)
@@ -23,7 +26,8 @@ static uint64_t *place_at(struct board *board, uint64_t key, unsigned probe)
 
 static bool swap(uint64_t *place, uint64_t expected, uint64_t value)
 {
-    return __atomic_compare_exchange_n(place, &expected, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(place, &expected, value, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
 }
 
 uint32_t board_source_count(struct board *board, unsigned listener, const uint8_t client[16])
@@ -61,7 +65,8 @@ static bool try_acquire(struct board *board, uint64_t key, uint32_t limit, bool 
     return free_place == NULL || swap(free_place, free_word, key << 16 | 1);
 }
 
-bool board_source_acquire(struct board *board, unsigned listener, const uint8_t client[16], uint32_t limit)
+bool board_source_acquire(struct board *board, unsigned listener, const uint8_t client[16],
+                          uint32_t limit)
 {
     uint64_t key = key_of(board, listener, client);
     bool admitted = false;

@@ -1,5 +1,6 @@
-/* What happened, as a fixed-size record: written by workers into their event rings, read by control, which prints it as a JSON
- * line, feeds it to `trace` and counts it. Text fields hold printable text only (string_printable at the writer). */
+/* What happened, as a fixed-size record: written by workers into their event rings, read by
+ * control, which prints it as a JSON line, feeds it to `trace` and counts it. Text fields hold
+ * printable text only (string_printable at the writer). */
 #pragma once
 
 #include <stdbool.h>
@@ -38,34 +39,35 @@ enum event_type {
 
 #define EVENT_NO_INDEX UINT16_MAX
 
-/* A session towards people and in events: the relay that has it and its slot's serial; shown as "RELAY-SERIAL". */
+/* A session towards people and in events: the relay that has it and its slot's serial; shown as
+ * "RELAY-SERIAL". */
 #define SESSION_ID(relay, serial) ((uint64_t)(relay) << 48 | (serial))
 #define SESSION_ID_RELAY(id)      ((unsigned)((id) >> 48))
-#define SESSION_ID_SERIAL(id)     ((id) & 0xffffffffffffull)
+#define SESSION_ID_SERIAL(id)     ((id)&0xffffffffffffull)
 
 struct event {
     uint64_t wall_ns;
-    uint64_t session;    /* SESSION_ID, 0: none */
-    uint64_t duration_us; /* handshake-done/failed: since accept; session-closed: age */
+    uint64_t session;             /* SESSION_ID, 0: none */
+    uint64_t duration_us;         /* handshake-done/failed: since accept; session-closed: age */
     uint64_t bytes_in, bytes_out; /* session-closed: from and to the client, as on the wire */
     uint16_t type;
-    uint16_t worker;     /* worker number (board.h) */
+    uint16_t worker;                     /* worker number (board.h) */
     uint16_t listener, upstream, server; /* indices or EVENT_NO_INDEX */
     uint16_t version, suite;
     uint16_t client_port;
     uint8_t client[16];
     uint8_t alert_sent, alert_received; /* ALERT_NONE */
-    uint8_t reason;      /* session-closed: enum session_end */
-    uint8_t flags;       /* EVENT_* below */
-    uint32_t config;     /* generation that the indices belong to */
-    uint32_t certificate; /* index, CONF_NONE */
+    uint8_t reason;                     /* session-closed: enum session_end */
+    uint8_t flags;                      /* EVENT_* below */
+    uint32_t config;                    /* generation that the indices belong to */
+    uint32_t certificate;               /* index, CONF_NONE */
     uint32_t certificate_version;
     char server_name[96];
     char alpn[16];
     char group[24];
-    char stage[24];      /* handshake-failed: where */
+    char stage[24];       /* handshake-failed: where */
     char fingerprint[40]; /* JA4 of the ClientHello */
-    char detail[136];    /* for people: what, why, what next */
+    char detail[136];     /* for people: what, why, what next */
 };
 
 enum { EVENT_RESUMED = 1, EVENT_HELLO_RETRY = 2, EVENT_KEY_RSA = 4, EVENT_TRACED = 8 };

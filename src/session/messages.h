@@ -1,4 +1,5 @@
-/* Every message between our processes: its type, who sends it to whom, and its body. Bodies are plain values. */
+/* Every message between our processes: its type, who sends it to whom, and its body. Bodies are
+ * plain values. */
 #pragma once
 
 #include <stdint.h>
@@ -10,10 +11,12 @@
 #define MESSAGE_PATH_MAX 1024
 
 enum message_type {
-    /* supervisor → every process, first message after start; descriptors as said at struct worker_setup */
+    /* supervisor → every process, first message after start; descriptors as said at struct
+       worker_setup */
     MESSAGE_SETUP = 1,
-    /* supervisor → process: more descriptors (struct message_descriptors): listening sockets, channels to peers. Control is sent the
-     * channel of a handshaker or relay anew when that was started again. */
+    /* supervisor → process: more descriptors (struct message_descriptors): listening sockets,
+     * channels to peers. Control is sent the channel of a handshaker or relay anew when that was
+     * started again. */
     MESSAGE_DESCRIPTORS,
     /* supervisor → process: everything was sent, begin */
     MESSAGE_GO,
@@ -21,50 +24,57 @@ enum message_type {
     MESSAGE_READY,
     /* supervisor → process: stop (struct message_stop) */
     MESSAGE_STOP,
-    /* control → supervisor: open a configured path (struct message_open); answer: MESSAGE_OPENED with the descriptor */
+    /* control → supervisor: open a configured path (struct message_open); answer: MESSAGE_OPENED
+       with the descriptor */
     MESSAGE_OPEN,
     MESSAGE_OPENED,
-    /* control → supervisor: watch a configured path's directory (struct message_open) on the shared inotify descriptor;
-     * answer: MESSAGE_WATCHED (struct message_opened, `result` = watch descriptor) */
+    /* control → supervisor: watch a configured path's directory (struct message_open) on the shared
+     * inotify descriptor; answer: MESSAGE_WATCHED (struct message_opened, `result` = watch
+     * descriptor) */
     MESSAGE_WATCH,
     MESSAGE_WATCHED,
 
-    /* control → handshaker: a version of a certificate (struct message_certificate + one document: combined PEM); put in service
-     * before the answer MESSAGE_CERTIFICATE_LIVE (struct message_certificate_live). Without a document and without an answer:
-     * there is no pair of this key type any more */
+    /* control → handshaker: a version of a certificate (struct message_certificate + one document:
+     * combined PEM); put in service before the answer MESSAGE_CERTIFICATE_LIVE (struct
+     * message_certificate_live). Without a document and without an answer: there is no pair of this
+     * key type any more */
     MESSAGE_CERTIFICATE,
     MESSAGE_CERTIFICATE_LIVE,
     /* control → handshaker: the certificates known so far were all sent; accepting may begin */
     MESSAGE_CERTIFICATES_COMPLETE,
-    /* handshaker → control: a name of a folder is wanted (struct message_certificate_wanted); the answer is MESSAGE_CERTIFICATE for that
-     * name, or MESSAGE_CERTIFICATE_UNKNOWN (same body) */
+    /* handshaker → control: a name of a folder is wanted (struct message_certificate_wanted); the
+     * answer is MESSAGE_CERTIFICATE for that name, or MESSAGE_CERTIFICATE_UNKNOWN (same body) */
     MESSAGE_CERTIFICATE_WANTED,
     MESSAGE_CERTIFICATE_UNKNOWN,
 
-    /* control → relay and handshaker: current address of a server with a name (struct message_address) */
+    /* control → relay and handshaker: current address of a server with a name (struct
+       message_address) */
     MESSAGE_ADDRESS,
     /* control → relay: end one session (struct message_session) */
     MESSAGE_CLOSE_SESSION,
 
-    /* handshaker → relay: up to MESSAGE_OFFERS_MAX sessions (struct session_offer each, with its data), one descriptor each */
+    /* handshaker → relay: up to MESSAGE_OFFERS_MAX sessions (struct session_offer each, with its
+       data), one descriptor each */
     MESSAGE_SESSIONS,
-    /* relay → handshaker: make TLS of this upstream connection (struct message_encrypt, one descriptor) */
+    /* relay → handshaker: make TLS of this upstream connection (struct message_encrypt, one
+       descriptor) */
     MESSAGE_ENCRYPT,
     /* handshaker → relay: it is done (struct message_encrypted, descriptor returned) */
     MESSAGE_ENCRYPTED,
 };
 
-/* Descriptors of MESSAGE_SETUP in this order; a kind takes what its need says (-1 entries are not sent: see `present`). */
+/* Descriptors of MESSAGE_SETUP in this order; a kind takes what its need says (-1 entries are not
+ * sent: see `present`). */
 enum setup_descriptor {
-    SETUP_CONFIG,      /* document: the configuration's text */
+    SETUP_CONFIG, /* document: the configuration's text */
     SETUP_BOARD,
     SETUP_EVENTS,
-    SETUP_NOTIFY,      /* eventfd: "events are there" */
-    SETUP_METADATA,    /* relay: its arena */
+    SETUP_NOTIFY,   /* eventfd: "events are there" */
+    SETUP_METADATA, /* relay: its arena */
     SETUP_SECRETS,
     SETUP_BLOCKS,
-    SETUP_TICKET_KEYS, /* handshaker: document of 80 bytes */
-    SETUP_INOTIFY,     /* control */
+    SETUP_TICKET_KEYS,    /* handshaker: document of 80 bytes */
+    SETUP_INOTIFY,        /* control */
     SETUP_CONTROL_SOCKET, /* control: listening Unix socket */
     SETUP_STATE_FOLDER,   /* control: directory */
     SETUP_DESCRIPTOR_COUNT
@@ -77,18 +87,20 @@ struct worker_setup {
     uint32_t workers; /* handshakers and relays each */
     uint32_t config_generation, binary_generation;
     uint32_t slot_capacity, block_count; /* of each relay's arena */
-    uint32_t present; /* bit per setup_descriptor that was sent, in order */
+    uint32_t present;                    /* bit per setup_descriptor that was sent, in order */
     char config_path[MESSAGE_PATH_MAX];
 };
 
 enum descriptors_role {
-    DESCRIPTORS_LISTENING,   /* handshaker: bind address number first, first + 1, … counted over all listeners */
-    DESCRIPTORS_HANDSHAKER,  /* channel to handshaker number first, … */
+    DESCRIPTORS_LISTENING, /* handshaker: bind address number first, first + 1, … counted over all
+                              listeners */
+    DESCRIPTORS_HANDSHAKER, /* channel to handshaker number first, … */
     DESCRIPTORS_RELAY,
     DESCRIPTORS_CONTROL,     /* channel to control (one) */
     DESCRIPTORS_ARENA,       /* control: metadata of relay first, … */
     DESCRIPTORS_ADMIN,       /* control: listening admin sockets */
-    DESCRIPTORS_UPSTREAM_TLS /* handshaker: trust, certificate, key of upstream `first`, as far as configured */
+    DESCRIPTORS_UPSTREAM_TLS /* handshaker: trust, certificate, key of upstream `first`, as far as
+                                configured */
 };
 struct message_descriptors {
     uint32_t role;
@@ -100,8 +112,8 @@ struct message_stop {
 };
 
 struct message_open {
-    uint32_t request; /* chosen by the sender, comes back */
-    uint32_t folder;  /* open as a directory */
+    uint32_t request;            /* chosen by the sender, comes back */
+    uint32_t folder;             /* open as a directory */
     char path[MESSAGE_PATH_MAX]; /* a configured path, or one file name below a configured folder */
 };
 struct message_opened {
@@ -113,8 +125,8 @@ struct message_certificate {
     uint32_t certificate; /* index in the configuration */
     uint32_t version;
     uint32_t key_type;
-    uint32_t request;     /* ≠ 0: answer with MESSAGE_CERTIFICATE_LIVE */
-    char name[256];       /* folder certificates: the host name it answers for; else "" */
+    uint32_t request; /* ≠ 0: answer with MESSAGE_CERTIFICATE_LIVE */
+    char name[256];   /* folder certificates: the host name it answers for; else "" */
 };
 struct message_certificate_live {
     uint32_t request;
@@ -127,7 +139,8 @@ struct message_certificate_wanted {
 
 struct message_address {
     uint32_t server; /* number over all upstreams, as on the board */
-    uint32_t size;   /* of the socket address; 0: the name no longer resolves (the last address stays) */
+    uint32_t
+        size; /* of the socket address; 0: the name no longer resolves (the last address stays) */
     uint8_t bytes[128];
 };
 
@@ -139,8 +152,9 @@ struct message_session {
 
 #define MESSAGE_OFFERS_MAX 32
 
-/* A session on its way from handshaker to relay. `preamble_size` bytes for the upstream (PROXY header) and `surplus_size` bytes already
- * read from the client follow; the next offer begins at the next multiple of 16. */
+/* A session on its way from handshaker to relay. `preamble_size` bytes for the upstream (PROXY
+ * header) and `surplus_size` bytes already read from the client follow; the next offer begins at
+ * the next multiple of 16. */
 struct session_offer {
     uint32_t size; /* of this offer with its data */
     uint32_t preamble_size, surplus_size;

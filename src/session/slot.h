@@ -1,11 +1,13 @@
-/* A session's slot: everything that must outlive the process serving it, as plain values without pointers.
+/* A session's slot: everything that must outlive the process serving it, as plain values without
+ * pointers.
  *
- * A relay's arena is three shared mappings, created by the supervisor: *metadata* (struct slot; control maps it read-only),
- * *secrets* (keys of both legs; only relays map it) and *blocks* (data in transit). An idle session owns its slot and two
- * descriptors, nothing else.
+ * A relay's arena is three shared mappings, created by the supervisor: *metadata* (struct slot;
+ * control maps it read-only), *secrets* (keys of both legs; only relays map it) and *blocks* (data
+ * in transit). An idle session owns its slot and two descriptors, nothing else.
  *
- * What changes with every record is the hot part. It exists twice; slot_commit() writes the spare copy and flips one byte, so that
- * a worker killed at any instant leaves one whole copy behind. Order of a batch: seal or open → commit → write. */
+ * What changes with every record is the hot part. It exists twice; slot_commit() writes the spare
+ * copy and flips one byte, so that a worker killed at any instant leaves one whole copy behind.
+ * Order of a batch: seal or open → commit → write. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,26 +16,28 @@
 #include "session/state.h"
 #include "tls/leg.h"
 
-#define ARENA_VERSION    1
-#define BLOCK_SIZE       16384u
-#define BLOCK_NONE       UINT32_MAX
-#define SLOT_NAME_MAX    64
-#define SLOT_ALPN_MAX    12
-#define SLOT_LOCAL_NONE  UINT16_MAX
+#define ARENA_VERSION   1
+#define BLOCK_SIZE      16384u
+#define BLOCK_NONE      UINT32_MAX
+#define SLOT_NAME_MAX   64
+#define SLOT_ALPN_MAX   12
+#define SLOT_LOCAL_NONE UINT16_MAX
 
-/* One direction of a session. Bytes read from the source stand in the input run; what is to be written to the sink in the
- * output run. Positions count bytes of the TCP streams since the session was handed over. */
+/* One direction of a session. Bytes read from the source stand in the input run; what is to be
+ * written to the sink in the output run. Positions count bytes of the TCP streams since the session
+ * was handed over. */
 struct flow {
-    uint64_t read_position;  /* stream offset of the first unprocessed byte, at `input_offset` of the input run */
+    uint64_t read_position; /* stream offset of the first unprocessed byte, at `input_offset` of the
+                               input run */
     uint64_t write_position; /* stream offset of the first byte of the output run */
     uint32_t input;          /* first block of the run, or BLOCK_NONE */
     uint32_t output;
     uint32_t input_offset;
-    uint32_t output_size;    /* bytes in the output run */
-    uint8_t input_order;     /* a run is 2^order blocks */
+    uint32_t output_size; /* bytes in the output run */
+    uint8_t input_order;  /* a run is 2^order blocks */
     uint8_t output_order;
-    uint8_t source_ended;    /* end of stream (close_notify or FIN) was taken from the source */
-    uint8_t sink_ended;      /* … and passed on to the sink */
+    uint8_t source_ended; /* end of stream (close_notify or FIN) was taken from the source */
+    uint8_t sink_ended;   /* … and passed on to the sink */
     uint8_t reserved[4];
 };
 
@@ -59,12 +63,13 @@ struct slot {
     uint8_t state;   /* enum session_state */
     uint8_t flags;   /* SLOT_* */
     uint8_t key_type;
-    uint16_t listener, upstream, server; /* indices in the configuration of generation.config; SLOT_LOCAL_NONE */
+    uint16_t listener, upstream,
+        server;      /* indices in the configuration of generation.config; SLOT_LOCAL_NONE */
     uint64_t serial; /* unique in the arena's life; 0: never used */
     uint64_t client_cookie, upstream_cookie;
-    uint64_t accepted_ns, open_ns;  /* CLOCK_MONOTONIC */
-    uint32_t active_s;              /* second of the last data, CLOCK_MONOTONIC */
-    uint32_t certificate;           /* index in the configuration, CONF_NONE for pass-through */
+    uint64_t accepted_ns, open_ns; /* CLOCK_MONOTONIC */
+    uint32_t active_s;             /* second of the last data, CLOCK_MONOTONIC */
+    uint32_t certificate;          /* index in the configuration, CONF_NONE for pass-through */
     struct slot_generations generation;
     uint8_t client_address[16], upstream_address[16];
     uint16_t client_port, upstream_port;
@@ -74,7 +79,14 @@ struct slot {
     char alpn[SLOT_ALPN_MAX];
 };
 
-enum { SLOT_RESUMED = 1, SLOT_HELLO_RETRY = 2, SLOT_UPSTREAM_TLS = 4, SLOT_PASS_THROUGH = 8, SLOT_TRACED = 16, SLOT_SOURCE_COUNTED = 32 };
+enum {
+    SLOT_RESUMED = 1,
+    SLOT_HELLO_RETRY = 2,
+    SLOT_UPSTREAM_TLS = 4,
+    SLOT_PASS_THROUGH = 8,
+    SLOT_TRACED = 16,
+    SLOT_SOURCE_COUNTED = 32
+};
 
 /* Secrets of slot i. The upstream part is touched by sessions with a TLS upstream only. */
 struct slot_secrets {
@@ -87,34 +99,36 @@ struct slot_upstream_secrets {
 
 struct arena_header {
     uint32_t version;
-    uint32_t capacity;     /* slots */
+    uint32_t capacity; /* slots */
     uint32_t block_count;
-    uint32_t in_hand;      /* the slot being worked on, or UINT32_MAX */
+    uint32_t in_hand; /* the slot being worked on, or UINT32_MAX */
     uint64_t next_serial;
-    uint32_t used;         /* slots in use */
-    uint32_t high_water;   /* slots 0 … high_water-1 may be in use */
+    uint32_t used;       /* slots in use */
+    uint32_t high_water; /* slots 0 … high_water-1 may be in use */
     uint8_t padding[4096 - 32];
 };
 
 struct arena {
     struct arena_header *header;
     struct slot *slots;
-    struct slot_secrets *secrets;                   /* NULL where only metadata is mapped */
+    struct slot_secrets *secrets; /* NULL where only metadata is mapped */
     struct slot_upstream_secrets *upstream_secrets;
     uint8_t *blocks;
 };
 
-/* Sizes of the three memfds for a geometry. The clients' secrets come first and end on a page, so that the upstream part, which only
- * some configurations use, can be left unlocked while it is not. */
+/* Sizes of the three memfds for a geometry. The clients' secrets come first and end on a page, so
+ * that the upstream part, which only some configurations use, can be left unlocked while it is not.
+ */
 size_t arena_client_secrets_size(uint32_t capacity);
 size_t arena_metadata_size(uint32_t capacity);
 size_t arena_secrets_size(uint32_t capacity);
 size_t arena_blocks_size(uint32_t block_count);
 
-/* Fills `arena` from mappings of those sizes; `secrets` and `blocks` NULL for observers. Initialises a fresh (zeroed) header when
- * `capacity` is not 0. Returns false when the header's version or geometry does not fit. */
-bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, void *secrets, void *blocks,
-                  uint32_t capacity, uint32_t block_count);
+/* Fills `arena` from mappings of those sizes; `secrets` and `blocks` NULL for observers.
+ * Initialises a fresh (zeroed) header when `capacity` is not 0. Returns false when the header's
+ * version or geometry does not fit. */
+bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, void *secrets,
+                  void *blocks, uint32_t capacity, uint32_t block_count);
 
 /* The valid copy. */
 static inline const struct slot_hot *slot_hot(const struct slot *slot)
@@ -125,15 +139,17 @@ static inline const struct slot_hot *slot_hot(const struct slot *slot)
 /* Makes `next` valid with one store. */
 void slot_commit(struct slot *slot, const struct slot_hot *next);
 /* The same together with the upstream leg of a TLS upstream. */
-void slot_commit_upstream(struct slot *slot, const struct slot_hot *next, struct slot_upstream_secrets *secrets,
-                          const struct leg *upstream);
+void slot_commit_upstream(struct slot *slot, const struct slot_hot *next,
+                          struct slot_upstream_secrets *secrets, const struct leg *upstream);
 
-/* ---- blocks: runs of 2^order blocks, handed out by a buddy allocator whose books are private to the worker ---- */
+/* ---- blocks: runs of 2^order blocks, handed out by a buddy allocator whose books are private to
+ * the worker ---- */
 
 #define BLOCK_ORDER_MAX 6 /* 1 MiB */
 
 struct blocks;
-struct blocks *blocks_new(uint8_t *memory, int fd, uint32_t block_count); /* `fd`: to give idle pages back */
+struct blocks *blocks_new(uint8_t *memory, int fd,
+                          uint32_t block_count); /* `fd`: to give idle pages back */
 void blocks_free(struct blocks *blocks);
 /* First block of a run of 2^order, or BLOCK_NONE when memory is used up (the global cap). */
 uint32_t blocks_take(struct blocks *blocks, unsigned order);

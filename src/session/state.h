@@ -21,7 +21,8 @@ struct session_state_facts {
 };
 extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
 
-/* X(symbol, name, is the edge's or a peer's fault → counted as failure). Names appear in events and metrics. */
+/* X(symbol, name, is the edge's or a peer's fault → counted as failure). Names appear in events and
+ * metrics. */
 #define SESSION_END_LIST(X)                                                                        \
     X(SESSION_END_NONE, "none", false)                                                             \
     X(SESSION_END_BOTH_CLOSED, "both-closed", false)                                               \

@@ -1,8 +1,9 @@
 /* Server and client TLS handshakes by OpenSSL, and the detaching of the finished session from it.
  *
- * Bytes in, bytes out; no sockets. OpenSSL is fed one record at a time and asked to hold nothing back, so that at the end every
- * further byte is still in the caller's hands. Detaching takes the traffic secrets (seen by the key schedule of key_schedule.h), counts
- * records (message callback), and then proves the result on the wire: the last flight that we sent is decrypted with the taken
+ * Bytes in, bytes out; no sockets. OpenSSL is fed one record at a time and asked to hold nothing
+ * back, so that at the end every further byte is still in the caller's hands. Detaching takes the
+ * traffic secrets (seen by the key schedule of key_schedule.h), counts records (message callback),
+ * and then proves the result on the wire: the last flight that we sent is decrypted with the taken
  * keys; a mismatch ends the connection (facts in doc/internals.md). */
 #pragma once
 
@@ -22,14 +23,15 @@ struct tls_policy {
     const char *groups;                /* OpenSSL list */
     const uint8_t *alpn;               /* wire format, in order of our preference; size 0: none */
     size_t alpn_size;
-    uint32_t tickets;                  /* TLS 1.3 tickets per handshake; 0: none (TLS 1.2: whether at all) */
+    uint32_t tickets; /* TLS 1.3 tickets per handshake; 0: none (TLS 1.2: whether at all) */
     uint32_t ticket_lifetime_s;
-    uint8_t session_id_context[32];    /* from the listener's policy, never from the certificate */
-    uint8_t ticket_keys[80];           /* OpenSSL's name, HMAC and AES keys: the same in all handshakers */
+    uint8_t session_id_context[32]; /* from the listener's policy, never from the certificate */
+    uint8_t ticket_keys[80]; /* OpenSSL's name, HMAC and AES keys: the same in all handshakers */
 };
 
-/* Everything needed for handshakes under one policy with one certificate name (its ECDSA and RSA pairs side by side). Immutable,
- * reference-counted: handshakes under way keep the one they began with. */
+/* Everything needed for handshakes under one policy with one certificate name (its ECDSA and RSA
+ * pairs side by side). Immutable, reference-counted: handshakes under way keep the one they began
+ * with. */
 struct tls_server;
 MUST_CHECK int tls_server_new(struct tls_server **ret_server, const struct tls_policy *policy,
                               struct keypair *const pairs[KEY_TYPE_COUNT], struct error *error);
@@ -38,24 +40,27 @@ void tls_server_unref(struct tls_server *server);
 
 /* Trust and identity for connecting as a client. */
 struct tls_client_policy {
-    const char *trust_pem;      /* NULL: the system's store */
+    const char *trust_pem; /* NULL: the system's store */
     bool verify;
-    struct keypair *identity;   /* client certificate, or NULL */
+    struct keypair *identity; /* client certificate, or NULL */
     const uint8_t *alpn;
     size_t alpn_size;
-    int only_key_type;          /* -1: any; else enum key_type: offer only signature algorithms of this type (self-dial) */
-    bool detachable;            /* offer only suites that leg.h can carry, and no tickets that would matter */
+    int only_key_type; /* -1: any; else enum key_type: offer only signature algorithms of this type
+                          (self-dial) */
+    bool detachable; /* offer only suites that leg.h can carry, and no tickets that would matter */
 };
 struct tls_client;
-MUST_CHECK int tls_client_new(struct tls_client **ret_client, const struct tls_client_policy *policy, struct error *error);
+MUST_CHECK int tls_client_new(struct tls_client **ret_client,
+                              const struct tls_client_policy *policy, struct error *error);
 struct tls_client *tls_client_ref(struct tls_client *client);
 void tls_client_unref(struct tls_client *client);
 
-/* The key exchange groups to offer when nothing else is said: X25519MLKEM768 first when the library has it. */
+/* The key exchange groups to offer when nothing else is said: X25519MLKEM768 first when the library
+ * has it. */
 const char *tls_default_groups(void);
 
-/* One-time preparation of the process: OpenSSL's allocator, fetches, no configuration file, no atexit. Call first in main of
- * every process that uses this folder. */
+/* One-time preparation of the process: OpenSSL's allocator, fetches, no configuration file, no
+ * atexit. Call first in main of every process that uses this folder. */
 void tls_process_init(void);
 
 /* ---- handshakes ---- */
@@ -67,54 +72,62 @@ enum handshake_status {
 };
 
 struct handshake;
-struct handshake *handshake_new_server(struct tls_server *server); /* takes its own reference; NULL: out of memory */
-/* `server_name`: SNI and the name to verify; NULL: none. Produces output at once: call handshake_feed with size 0 first. */
+struct handshake *
+handshake_new_server(struct tls_server *server); /* takes its own reference; NULL: out of memory */
+/* `server_name`: SNI and the name to verify; NULL: none. Produces output at once: call
+ * handshake_feed with size 0 first. */
 struct handshake *handshake_new_client(struct tls_client *client, const char *server_name);
 void handshake_free(struct handshake *handshake); /* accepts NULL */
 
-/* Feeds complete records from `input`; *ret_consumed tells how many bytes were taken; the rest (a partial record, or data after
- * the handshake) stays with the caller. */
-MUST_CHECK enum handshake_status handshake_feed(struct handshake *handshake, const uint8_t *input, size_t size,
-                                                size_t *ret_consumed);
+/* Feeds complete records from `input`; *ret_consumed tells how many bytes were taken; the rest (a
+ * partial record, or data after the handshake) stays with the caller. */
+MUST_CHECK enum handshake_status handshake_feed(struct handshake *handshake, const uint8_t *input,
+                                                size_t size, size_t *ret_consumed);
 /* Bytes to send. Valid until the next call; handshake_sent() drops them. */
 size_t handshake_output(struct handshake *handshake, const uint8_t **ret_data);
 void handshake_sent(struct handshake *handshake, size_t size);
 
-/* What was negotiated, for events, slots and the PROXY header. Text is static or lives as long as the handshake. */
+/* What was negotiated, for events, slots and the PROXY header. Text is static or lives as long as
+ * the handshake. */
 struct handshake_facts {
     uint16_t version, suite;
-    const char *suite_name; /* OpenSSL's: what PROXY headers carry; struct suite has the IANA name */
+    const char
+        *suite_name; /* OpenSSL's: what PROXY headers carry; struct suite has the IANA name */
     const char *version_name, *group, *signature_algorithm;
     const uint8_t *alpn;
     size_t alpn_size;
     bool resumed, hello_retry;
     enum key_type key_type; /* of the certificate used */
     uint16_t fragment_max;
-    const char *peer_subject;       /* client certificate (server side) or server certificate (client side); NULL: none */
-    uint8_t peer_fingerprint[32];   /* of it; zero: none */
+    const char *peer_subject;     /* client certificate (server side) or server certificate (client
+                                     side); NULL: none */
+    uint8_t peer_fingerprint[32]; /* of it; zero: none */
     uint32_t records_read, records_written; /* after the keys changed */
 };
 void handshake_facts(const struct handshake *handshake, struct handshake_facts *ret_facts);
 
 struct handshake_failure {
-    const char *stage;   /* where it failed: "client_hello", "certificate_verify", "finished", … (static) */
+    const char
+        *stage; /* where it failed: "client_hello", "certificate_verify", "finished", … (static) */
     uint8_t alert_sent, alert_received; /* ALERT_NONE: none */
-    char reason[160];    /* OpenSSL's reason, printable */
+    char reason[160];                   /* OpenSSL's reason, printable */
 };
 void handshake_failure(const struct handshake *handshake, struct handshake_failure *ret_failure);
 
-/* After HANDSHAKE_DONE with all output taken: fills leg and keys for the record layer and frees OpenSSL's object inside. On
- * failure the reason says which check did not hold; the connection must end with internal_error, which can no longer be
- * sent under these keys. */
-MUST_CHECK int handshake_detach(struct handshake *handshake, struct record_crypto *crypto, struct leg *ret_leg,
-                                struct leg_keys *ret_keys, struct error *error);
-/* The peer's certificate chain as DER SHA-256 of the leaf is in the facts; this gives the leaf's notAfter etc. for self-dial:
- * fills 32 bytes; false when there was none. */
+/* After HANDSHAKE_DONE with all output taken: fills leg and keys for the record layer and frees
+ * OpenSSL's object inside. On failure the reason says which check did not hold; the connection must
+ * end with internal_error, which can no longer be sent under these keys. */
+MUST_CHECK int handshake_detach(struct handshake *handshake, struct record_crypto *crypto,
+                                struct leg *ret_leg, struct leg_keys *ret_keys,
+                                struct error *error);
+/* The peer's certificate chain as DER SHA-256 of the leaf is in the facts; this gives the leaf's
+ * notAfter etc. for self-dial: fills 32 bytes; false when there was none. */
 bool handshake_peer_fingerprint(const struct handshake *handshake, uint8_t ret_fingerprint[32]);
 
-/* ---- plain use as a blocking-free client stream (self-dial, synthetic clients, checks): no detaching ---- */
-/* After HANDSHAKE_DONE: application data through OpenSSL itself. `handshake_feed` accepts later bytes too. Return bytes, 0: nothing
- * now, -1: the session ended (close_notify or error). */
+/* ---- plain use as a blocking-free client stream (self-dial, synthetic clients, checks): no
+ * detaching ---- */
+/* After HANDSHAKE_DONE: application data through OpenSSL itself. `handshake_feed` accepts later
+ * bytes too. Return bytes, 0: nothing now, -1: the session ended (close_notify or error). */
 long handshake_read(struct handshake *handshake, uint8_t *output, size_t size);
 long handshake_write(struct handshake *handshake, const uint8_t *input, size_t size);
 void handshake_shutdown(struct handshake *handshake); /* close_notify into the output */

@@ -1,12 +1,15 @@
-/* One TLS leg of a session after its handshake: application data, alerts, KeyUpdate and close, on top of tls/record.h.
+/* One TLS leg of a session after its handshake: application data, alerts, KeyUpdate and close, on
+ * top of tls/record.h.
  *
- * All state is plain values in two structs of the session's slot: `struct leg` (counters and flags; part of the hot part that is
- * committed in two copies) and `struct leg_keys` (secrets; two banks per direction, so that a new key is written beside the
- * old one and becomes valid by the commit that flips the bank bit). No sockets: bytes in, bytes out.
+ * All state is plain values in two structs of the session's slot: `struct leg` (counters and flags;
+ * part of the hot part that is committed in two copies) and `struct leg_keys` (secrets; two banks
+ * per direction, so that a new key is written beside the old one and becomes valid by the commit
+ * that flips the bank bit). No sockets: bytes in, bytes out.
  *
- * The caller: (1) gives what it read to leg_open() and forwards the plaintext; (2) before sealing anything calls leg_owes() and, if so,
- * leg_seal_owed() first (KeyUpdate answers, alerts); (3) seals with leg_seal(). After each of these it commits the changed
- * `struct leg`, then does the I/O. */
+ * The caller: (1) gives what it read to leg_open() and forwards the plaintext; (2) before sealing
+ * anything calls leg_owes() and, if so, leg_seal_owed() first (KeyUpdate answers, alerts); (3)
+ * seals with leg_seal(). After each of these it commits the changed `struct leg`, then does the
+ * I/O. */
 #pragma once
 
 #include "tls/record.h"
@@ -32,28 +35,31 @@ const char *alert_name(unsigned alert);
 
 struct leg {
     uint64_t read_sequence, write_sequence;
-    uint64_t write_nonce;       /* TLS 1.2 AES-GCM: explicit nonce of the next record */
-    uint16_t suite;             /* IANA id; 0: a plain leg, no TLS (leg_* functions are not called) */
+    uint64_t write_nonce; /* TLS 1.2 AES-GCM: explicit nonce of the next record */
+    uint16_t suite;       /* IANA id; 0: a plain leg, no TLS (leg_* functions are not called) */
     uint16_t version;
-    uint16_t fragment_max;      /* our records carry at most this much plaintext (max_fragment_length) */
-    uint8_t read_bank : 1;      /* which of the two keys of leg_keys is valid */
+    uint16_t fragment_max; /* our records carry at most this much plaintext (max_fragment_length) */
+    uint8_t read_bank : 1; /* which of the two keys of leg_keys is valid */
     uint8_t write_bank : 1;
     uint8_t is_client : 1;      /* we are the client of this leg (TLS upstream) */
     uint8_t close_received : 1; /* close_notify came */
     uint8_t close_sent : 1;     /* close_notify or a fatal alert was sealed: nothing may follow */
-    uint8_t update_owed : 1;    /* the peer asked for a KeyUpdate: answer before the next application data */
-    uint8_t update_asked : 1;   /* we asked (update_requested); at most one outstanding */
+    uint8_t update_owed : 1;  /* the peer asked for a KeyUpdate: answer before the next application
+                                 data */
+    uint8_t update_asked : 1; /* we asked (update_requested); at most one outstanding */
     uint8_t refuse_renegotiation : 1; /* TLS 1.2: a no_renegotiation warning is owed */
     uint8_t update_request : 1; /* the owed KeyUpdate is our own and asks for the peer's, too */
-    uint8_t alert_owed;         /* ALERT_NONE, or an alert to seal before anything else; fatal unless close_notify */
-    uint8_t partial_size;       /* bytes of a fragmented post-handshake message kept in `partial` */
+    uint8_t alert_owed;   /* ALERT_NONE, or an alert to seal before anything else; fatal unless
+                             close_notify */
+    uint8_t partial_size; /* bytes of a fragmented post-handshake message kept in `partial` */
     uint8_t partial[5];
-    uint8_t warnings;           /* consecutive warning alerts */
-    uint8_t renegotiations;     /* consecutive TLS 1.2 renegotiation attempts */
-    uint16_t empty_records;     /* consecutive */
-    uint16_t update_tokens;     /* inbound KeyUpdate bucket: burst 4096, refill 10 per second */
-    uint16_t update_refilled;   /* second of the last refill, modulo 2^16 */
-    uint32_t skip;              /* bytes of a post-handshake handshake message (NewSessionTicket on a client leg) still to skip */
+    uint8_t warnings;         /* consecutive warning alerts */
+    uint8_t renegotiations;   /* consecutive TLS 1.2 renegotiation attempts */
+    uint16_t empty_records;   /* consecutive */
+    uint16_t update_tokens;   /* inbound KeyUpdate bucket: burst 4096, refill 10 per second */
+    uint16_t update_refilled; /* second of the last refill, modulo 2^16 */
+    uint32_t skip; /* bytes of a post-handshake handshake message (NewSessionTicket on a client leg)
+                      still to skip */
 };
 
 _Static_assert(sizeof(struct leg) <= 64, "two copies lie in each session slot");
@@ -66,13 +72,14 @@ struct leg_keys {
 void leg_init(struct leg *leg, const struct suite *suite, bool is_client, size_t fragment_max);
 
 enum leg_event {
-    LEG_MORE,      /* all complete records were opened; what is left is a partial record */
-    LEG_FULL,      /* output has no room for the next record; call again with more */
-    LEG_AGAIN,     /* a KeyUpdate changed the read key: commit, then call again with the rest of the input (the next
-                    * KeyUpdate overwrites the bank that is valid until this one is committed) */
-    LEG_CLOSED,    /* close_notify: no more data will come; later bytes are ignored */
-    LEG_FATAL      /* the session must end: `alert` is to be sent and already marked as by leg_alert() (ALERT_NONE: the peer
-                    * sent a fatal one itself) */
+    LEG_MORE,   /* all complete records were opened; what is left is a partial record */
+    LEG_FULL,   /* output has no room for the next record; call again with more */
+    LEG_AGAIN,  /* a KeyUpdate changed the read key: commit, then call again with the rest of the
+                 * input (the next  KeyUpdate overwrites the bank that is valid until this one is
+                 * committed) */
+    LEG_CLOSED, /* close_notify: no more data will come; later bytes are ignored */
+    LEG_FATAL   /* the session must end: `alert` is to be sent and already marked as by leg_alert()
+                 * (ALERT_NONE: the peer   sent a fatal one itself) */
 };
 
 /* Why a leg failed, for events: X(symbol, text). */
@@ -97,41 +104,47 @@ enum leg_reason {
 const char *leg_reason_text(enum leg_reason reason);
 
 struct leg_opened {
-    size_t consumed; /* bytes of input */
-    size_t produced; /* bytes of plaintext in output */
-    uint32_t key_updates; /* received in this call */
+    size_t consumed;         /* bytes of input */
+    size_t produced;         /* bytes of plaintext in output */
+    uint32_t key_updates;    /* received in this call */
     uint32_t renegotiations; /* refused in this call (TLS 1.2 ClientHello or HelloRequest) */
     enum leg_reason reason;
     uint8_t alert;      /* LEG_FATAL: what to send */
     uint8_t peer_alert; /* an alert that the peer sent (ALERT_NONE: none) */
 };
 
-/* Opens as many records as `input` holds and `output_size` allows (each needs its ciphertext length of room). Post-handshake
- * messages are dealt with here: KeyUpdate switches the read bank and marks an answer owed; user_canceled is tolerated; a TLS 1.2
- * renegotiation attempt makes a no_renegotiation warning owed; NewSessionTickets on a client leg are skipped.
- * `now_s`: CLOCK_MONOTONIC in seconds, for the KeyUpdate bucket. Plaintext produced before a LEG_CLOSED or LEG_FATAL is valid and belongs
- * to the stream. `keys` is written (inactive bank only) when a KeyUpdate arrives. */
-MUST_CHECK enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
-                                   const uint8_t *input, size_t size, uint8_t *output, size_t output_size, uint64_t now_s,
+/* Opens as many records as `input` holds and `output_size` allows (each needs its ciphertext length
+ * of room). Post-handshake messages are dealt with here: KeyUpdate switches the read bank and marks
+ * an answer owed; user_canceled is tolerated; a TLS 1.2 renegotiation attempt makes a
+ * no_renegotiation warning owed; NewSessionTickets on a client leg are skipped. `now_s`:
+ * CLOCK_MONOTONIC in seconds, for the KeyUpdate bucket. Plaintext produced before a LEG_CLOSED or
+ * LEG_FATAL is valid and belongs to the stream. `keys` is written (inactive bank only) when a
+ * KeyUpdate arrives. */
+MUST_CHECK enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg,
+                                   struct leg_keys *keys, const uint8_t *input, size_t size,
+                                   uint8_t *output, size_t output_size, uint64_t now_s,
                                    struct leg_opened *ret_opened);
 
 /* Does this leg have something to send by itself (KeyUpdate answer, warning, alert)? */
 bool leg_owes(const struct leg *leg);
 
 #define LEG_OWED_MAX 128 /* room for all owed records */
-/* Seals what is owed; one KeyUpdate answers any number of requests. Returns bytes written (0: nothing owed or failure, see
- * leg->close_sent). */
-size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys, uint8_t *output);
+/* Seals what is owed; one KeyUpdate answers any number of requests. Returns bytes written (0:
+ * nothing owed or failure, see leg->close_sent). */
+size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+                     uint8_t *output);
 
-/* Asks for our own KeyUpdate to go out: renews the write key, and the peer's too if `request` (ignored while one is
- * outstanding). TLS 1.3 only. Takes effect in the next leg_seal_owed(). Returns false when not possible. */
+/* Asks for our own KeyUpdate to go out: renews the write key, and the peer's too if `request`
+ * (ignored while one is outstanding). TLS 1.3 only. Takes effect in the next leg_seal_owed().
+ * Returns false when not possible. */
 bool leg_update_keys(struct leg *leg, bool request);
 
-/* Marks an alert to be sent (close_notify or fatal). The first one wins; ALERT_NONE does nothing. */
+/* Marks an alert to be sent (close_notify or fatal). The first one wins; ALERT_NONE does nothing.
+ */
 void leg_alert(struct leg *leg, enum alert alert);
 
 /* Seals application data; nothing may be owed. Returns bytes written, 0 on failure. */
-MUST_CHECK size_t leg_seal(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys, const uint8_t *input,
-                           size_t size, uint8_t *output);
+MUST_CHECK size_t leg_seal(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+                           const uint8_t *input, size_t size, uint8_t *output);
 /* Largest output of leg_seal for `size` bytes. */
 size_t leg_sealed_size(const struct leg *leg, size_t size);

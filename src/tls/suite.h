@@ -19,7 +19,8 @@ struct suite {
     uint16_t version;
     const char *name; /* IANA name */
     enum suite_aead aead;
-    uint8_t key_size, secret_size; /* secret_size = hash size (TLS 1.3), 48 = master secret (TLS 1.2) */
+    uint8_t key_size,
+        secret_size; /* secret_size = hash size (TLS 1.3), 48 = master secret (TLS 1.2) */
     bool sha384;
     bool explicit_nonce; /* TLS 1.2 AES-GCM: 8 bytes in each record (RFC 5288) */
 };

@@ -1,5 +1,5 @@
-/* Any bytes as a batch of sessions from a handshaker: what is accepted lies inside the message, and is the same when it is
- * put into a batch of our own and read again. */
+/* Any bytes as a batch of sessions from a handshaker: what is accepted lies inside the message, and
+ * is the same when it is put into a batch of our own and read again. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size > sizeof((struct offer_batch *)NULL)->body)
         return 0;
-    /* A copy of exactly this size, aligned as a received message is, so that a step outside is seen. */
+    /* A copy of exactly this size, aligned as a received message is, so that a step outside is
+     * seen. */
     uint8_t *body = malloc(size);
     if (size != 0)
         memcpy(body, data, size);

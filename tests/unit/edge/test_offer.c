@@ -107,8 +107,10 @@ static void test_round_trip(void **state)
     size_t at = 0;
 
     for (unsigned i = 0; i < 7; i++) {
-        struct session_offer offer = {.preamble_size = i, .surplus_size = 2 * i, .client_port = (uint16_t)i};
-        assert_true(offer_append(batch, &offer, (const uint8_t *)"preamble", (const uint8_t *)"surplus of it", (int)i));
+        struct session_offer offer = {
+            .preamble_size = i, .surplus_size = 2 * i, .client_port = (uint16_t)i};
+        assert_true(offer_append(batch, &offer, (const uint8_t *)"preamble",
+                                 (const uint8_t *)"surplus of it", (int)i));
     }
     for (unsigned i = 0; i < 7; i++) {
         const uint8_t *data;

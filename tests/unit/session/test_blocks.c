@@ -152,9 +152,12 @@ static void test_trims_free_pages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refuses_when_used_up), cmocka_unit_test(test_too_few_blocks_for_a_run),
-        cmocka_unit_test(test_is_scarce_beyond_half), cmocka_unit_test(test_buddies_join),
-        cmocka_unit_test(test_runs_never_overlap),   cmocka_unit_test(test_trims_free_pages),
+        cmocka_unit_test(test_refuses_when_used_up),
+        cmocka_unit_test(test_too_few_blocks_for_a_run),
+        cmocka_unit_test(test_is_scarce_beyond_half),
+        cmocka_unit_test(test_buddies_join),
+        cmocka_unit_test(test_runs_never_overlap),
+        cmocka_unit_test(test_trims_free_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

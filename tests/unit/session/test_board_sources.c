@@ -14,7 +14,8 @@
 
 static int set_up(void **state)
 {
-    *state = mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    *state =
+        mmap(NULL, sizeof(struct board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return *state == MAP_FAILED;
 }
 
@@ -68,7 +69,8 @@ static void test_a_release_too_many_changes_nothing(void **state)
     assert_true(board_source_acquire(board, 0, client, 1));
 }
 
-/* Many sources come and go; each is counted on its own, and afterwards the table is as free as before. */
+/* Many sources come and go; each is counted on its own, and afterwards the table is as free as
+ * before. */
 static void test_many_sources(void **state)
 {
     struct board *board = *state;

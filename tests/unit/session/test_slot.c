@@ -52,14 +52,18 @@ static void test_refuses_another_geometry(void **state)
 
 static void test_parts_do_not_overlap(void **state)
 {
-    void *metadata = zeroed(arena_metadata_size(CAPACITY)), *secrets = zeroed(arena_secrets_size(CAPACITY));
+    void *metadata = zeroed(arena_metadata_size(CAPACITY)),
+         *secrets = zeroed(arena_secrets_size(CAPACITY));
     struct arena arena;
     (void)state;
 
-    assert_true(arena_attach(&arena, metadata, arena_metadata_size(CAPACITY), secrets, NULL, CAPACITY, BLOCKS));
-    assert_true((uint8_t *)(arena.slots + CAPACITY) <= (uint8_t *)metadata + arena_metadata_size(CAPACITY));
+    assert_true(arena_attach(&arena, metadata, arena_metadata_size(CAPACITY), secrets, NULL,
+                             CAPACITY, BLOCKS));
+    assert_true((uint8_t *)(arena.slots + CAPACITY) <=
+                (uint8_t *)metadata + arena_metadata_size(CAPACITY));
     assert_true((uint8_t *)(arena.secrets + CAPACITY) <= (uint8_t *)arena.upstream_secrets);
-    assert_true((uint8_t *)(arena.upstream_secrets + CAPACITY) <= (uint8_t *)secrets + arena_secrets_size(CAPACITY));
+    assert_true((uint8_t *)(arena.upstream_secrets + CAPACITY) <=
+                (uint8_t *)secrets + arena_secrets_size(CAPACITY));
     assert_int_equal(((uintptr_t)arena.upstream_secrets - (uintptr_t)secrets) % 4096, 0);
     free(metadata);
     free(secrets);
@@ -108,10 +112,12 @@ static void assert_whole(const struct slot_hot *hot)
     assert_memory_equal(&expected, hot, sizeof expected);
 }
 
-/* A process that commits without end is killed at any instant: the valid copy is whole each time. */
+/* A process that commits without end is killed at any instant: the valid copy is whole each time.
+ */
 static void test_a_killed_commit_leaves_a_whole_copy(void **state)
 {
-    struct slot *slot = mmap(NULL, sizeof *slot, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct slot *slot =
+        mmap(NULL, sizeof *slot, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     (void)state;
 
     assert_true(slot != MAP_FAILED);
@@ -126,7 +132,8 @@ static void test_a_killed_commit_leaves_a_whole_copy(void **state)
                 slot_commit(slot, &next);
             }
         }
-        while (__atomic_load_n(&slot->hot[0].client.read_sequence, __ATOMIC_RELAXED) < before + 100 + round)
+        while (__atomic_load_n(&slot->hot[0].client.read_sequence, __ATOMIC_RELAXED) <
+               before + 100 + round)
             ;
         assert_int_equal(kill(writer, SIGKILL), 0);
         assert_int_equal(waitpid(writer, NULL, 0), writer);
