@@ -155,6 +155,7 @@ static int value_read(cfg_t *tree, cfg_opt_t *option, const char *text, void *re
     value->line = (unsigned)tree->line;
     strcpy(value->text, text);
     memcpy(result, &value, sizeof(void *));
+    /* cppcheck-suppress memleak; libconfuse owns it now */
     return 0;
 }
 

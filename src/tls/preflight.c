@@ -53,7 +53,8 @@ struct short_name {
 /* Short enough to stand twice in a finding. */
 static struct short_name subject_of(const X509 *certificate)
 {
-    struct short_name name;
+    struct short_name name = {""};
+
     certificate_name_text(name.text, sizeof name.text, X509_get_subject_name(certificate));
     return name;
 }
@@ -64,7 +65,8 @@ struct date {
 
 static struct date date_of(int64_t seconds)
 {
-    struct date date;
+    struct date date = {""};
+
     clock_rfc3339(date.text, sizeof date.text, seconds > 0 ? (uint64_t)seconds * NS_PER_S : 0);
     return date;
 }
