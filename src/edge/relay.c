@@ -13,29 +13,33 @@
 #include "edge/sandbox.h"
 #include "ipc/memory.h"
 
-#define TURN_BYTES_MAX  (BLOCK_SIZE << BLOCK_ORDER_MAX)
-#define TURN_BYTES_MIN  65536u
+#define TURN_BYTES_MAX (BLOCK_SIZE << BLOCK_ORDER_MAX)
+#define TURN_BYTES_MIN 65536u
 
 /* ---- credits ---- */
 
 /* Sessions that a handshaker has sent here so far. */
 static uint64_t sent_by(const struct relay *relay, unsigned handshaker)
 {
-    const struct board_process *peer = &relay->worker.board->processes[board_worker_number(PROCESS_HANDSHAKER, handshaker)];
+    const struct board_process *peer =
+        &relay->worker.board->processes[board_worker_number(PROCESS_HANDSHAKER, handshaker)];
 
     return __atomic_load_n(&peer->credits[relay->worker.setup.index], __ATOMIC_RELAXED);
 }
 
-/* Sessions that a handshaker may still send. (One that met a dead relay's successor may have sent more than was granted.) */
+/* Sessions that a handshaker may still send. (One that met a dead relay's successor may have sent
+ * more than was granted.) */
 static uint64_t outstanding(const struct relay *relay, unsigned handshaker)
 {
-    uint64_t granted = relay->worker.self->credits[handshaker], received = relay->received[handshaker];
+    uint64_t granted = relay->worker.self->credits[handshaker],
+             received = relay->received[handshaker];
 
     return granted > received ? granted - received : 0;
 }
 
-/* Grants each handshaker an equal share of the free slots: it may have as many handshakes under way, so a small window would let a few
- * slow clients stop all accepting. What was granted cannot be taken back, and all grants together never exceed the free slots. */
+/* Grants each handshaker an equal share of the free slots: it may have as many handshakes under
+ * way, so a small window would let a few slow clients stop all accepting. What was granted cannot
+ * be taken back, and all grants together never exceed the free slots. */
 static void grant(struct relay *relay)
 {
     unsigned workers = relay->worker.setup.workers;
@@ -49,13 +53,15 @@ static void grant(struct relay *relay)
         uint64_t more = have >= share ? 0 : share - have < left ? share - have : left;
         if (more == 0)
             continue;
-        __atomic_store_n(&relay->worker.self->credits[i], relay->received[i] + have + more, __ATOMIC_RELAXED);
+        __atomic_store_n(&relay->worker.self->credits[i], relay->received[i] + have + more,
+                         __ATOMIC_RELAXED);
         left -= more;
     }
 }
 
-/* Sessions that a handshaker has sent and that are not in its queue any more were lost on the way (with a handshaker that died, or for want
- * of descriptors): what they used of the window comes back. `sent` was read before the queue was found empty. */
+/* Sessions that a handshaker has sent and that are not in its queue any more were lost on the way
+ * (with a handshaker that died, or for want of descriptors): what they used of the window comes
+ * back. `sent` was read before the queue was found empty. */
 static void settle(struct relay *relay, unsigned handshaker, uint64_t sent)
 {
     if (relay->received[handshaker] < sent)
@@ -74,7 +80,8 @@ static void take_sessions(struct relay *relay, unsigned handshaker, struct messa
     for (size_t i = 0; i < message->fd_count; i++) {
         relay->received[handshaker]++;
         offer = offer_next(message->body, message->size, &at, &data);
-        if (offer == NULL || offer->listener >= conf->listener_count || offer->upstream >= conf->upstream_count) {
+        if (offer == NULL || offer->listener >= conf->listener_count ||
+            offer->upstream >= conf->upstream_count) {
             worker_warn(&relay->worker, "malformed session from handshaker %u dropped", handshaker);
             return;
         }
@@ -89,7 +96,8 @@ static void on_handshaker_message(struct relay *relay, unsigned handshaker, stru
     if (message->type == MESSAGE_SESSIONS) {
         take_sessions(relay, handshaker, message);
         secret_wipe(message->body, message->size);
-    } else if (message->type == MESSAGE_ENCRYPTED && message->size >= sizeof(struct message_encrypted)) {
+    } else if (message->type == MESSAGE_ENCRYPTED &&
+               message->size >= sizeof(struct message_encrypted)) {
         const struct message_encrypted *body = (const void *)message->body;
         if (body->surplus_size == message->size - sizeof *body)
             session_encrypted(relay, body, message->body + sizeof *body);
@@ -116,7 +124,8 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
             settle(relay, handshaker, sent);
             return;
         case CHANNEL_BAD: /* as when descriptors have run out */
-            worker_warn(&relay->worker, "a message from handshaker %u came incomplete and was dropped", handshaker);
+            worker_warn(&relay->worker,
+                        "a message from handshaker %u came incomplete and was dropped", handshaker);
             break;
         case CHANNEL_CLOSED:
             loop_unwatch(relay->worker.loop, relay->handshakers[handshaker]);
@@ -132,7 +141,8 @@ static void on_side(void *context, uint64_t tag, unsigned events)
     struct relay *relay = context;
     uint32_t index = (uint32_t)(tag & 0xffffff);
 
-    if (!relay->sessions[index].in_use || (relay->arena.slots[index].serial & 0x7fffff) != tag >> 25)
+    if (!relay->sessions[index].in_use ||
+        (relay->arena.slots[index].serial & 0x7fffff) != tag >> 25)
         return; /* closed earlier in this batch */
     relay->now_ns = loop_now(relay->worker.loop);
     session_event(relay, index, (enum relay_side)(tag >> 24 & 1), events);
@@ -191,29 +201,37 @@ static void on_control(void *context, uint64_t tag, unsigned events)
         }
         if (message->type == MESSAGE_ADDRESS && message->size == sizeof(struct message_address)) {
             upstreams_address(relay->upstreams, (const void *)message->body);
-        } else if (message->type == MESSAGE_CLOSE_SESSION && message->size == sizeof(struct message_session)) {
+        } else if (message->type == MESSAGE_CLOSE_SESSION &&
+                   message->size == sizeof(struct message_session)) {
             const struct message_session *body = (const void *)message->body;
             if (body->slot < relay->arena.header->capacity && relay->sessions[body->slot].in_use &&
                 relay->arena.slots[body->slot].serial == body->serial)
-                session_close(relay, body->slot, (enum session_end)(body->reason < SESSION_END_COUNT ? body->reason : SESSION_END_ADMIN), ALERT_CLOSE_NOTIFY);
+                session_close(relay, body->slot,
+                              (enum session_end)(body->reason < SESSION_END_COUNT
+                                                     ? body->reason
+                                                     : SESSION_END_ADMIN),
+                              ALERT_CLOSE_NOTIFY);
         }
         message_fini(message);
     }
 }
 
-static void on_descriptors(void *context, const struct message_descriptors *body, int *fds, size_t count)
+static void on_descriptors(void *context, const struct message_descriptors *body, int *fds,
+                           size_t count)
 {
     struct relay *relay = context;
 
     for (size_t i = 0; i < count; i++) {
         unsigned number = body->first + (unsigned)i;
-        if (body->role == DESCRIPTORS_HANDSHAKER && number < BOARD_WORKERS_MAX && relay->handshakers[number] < 0) {
+        if (body->role == DESCRIPTORS_HANDSHAKER && number < BOARD_WORKERS_MAX &&
+            relay->handshakers[number] < 0) {
             if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->channel_handler, number))
                 continue;
             relay->handshakers[number] = fds[i];
             fds[i] = -1;
         } else if (body->role == DESCRIPTORS_CONTROL) {
-            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->control_handler, (uint64_t)fds[i]))
+            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->control_handler,
+                            (uint64_t)fds[i]))
                 continue;
             fds[i] = -1;
         }
@@ -242,14 +260,16 @@ static void housekeeping(void *context)
         }
         if (relay->now_ns >= relay->stop_deadline_ns) {
             close_all(relay, SESSION_END_DRAINED);
-            relay->stop_deadline_ns = UINT64_MAX; /* the rest ends by the time-out of closing sessions */
+            relay->stop_deadline_ns =
+                UINT64_MAX; /* the rest ends by the time-out of closing sessions */
         }
     }
     memory_relieve(relay);
     sessions_settle(relay);
     if (relay->ready_first == UINT32_MAX)
         blocks_trim(relay->blocks);
-    timer_set(relay->worker.loop, &relay->housekeeping, relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : NS_PER_S));
+    timer_set(relay->worker.loop, &relay->housekeeping,
+              relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : NS_PER_S));
 }
 
 static void on_stop(void *context, uint64_t deadline_ns)
@@ -297,7 +317,8 @@ static bool map_arena(struct relay *relay)
     size_t secrets_size = arena_secrets_size(setup->slot_capacity);
     void *metadata = memory_map(relay->worker.descriptors[SETUP_METADATA], metadata_size, true);
     void *secrets = memory_map(relay->worker.descriptors[SETUP_SECRETS], secrets_size, true);
-    void *blocks = memory_map(relay->worker.descriptors[SETUP_BLOCKS], arena_blocks_size(setup->block_count), true);
+    void *blocks = memory_map(relay->worker.descriptors[SETUP_BLOCKS],
+                              arena_blocks_size(setup->block_count), true);
 
     if (metadata == NULL || secrets == NULL || blocks == NULL)
         return false;
@@ -307,9 +328,12 @@ static bool map_arena(struct relay *relay)
             used_size = secrets_size;
     }
     if (!secret_protect(secrets, used_size))
-        worker_warn(&relay->worker, "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or more",
-                    used_size / 1024 + 64);
-    return arena_attach(&relay->arena, metadata, metadata_size, secrets, blocks, setup->slot_capacity, setup->block_count);
+        worker_warn(
+            &relay->worker,
+            "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or more",
+            used_size / 1024 + 64);
+    return arena_attach(&relay->arena, metadata, metadata_size, secrets, blocks,
+                        setup->slot_capacity, setup->block_count);
 }
 
 static bool relay_init(struct relay *relay)
@@ -323,15 +347,17 @@ static bool relay_init(struct relay *relay)
     relay->scratch = malloc(relay->scratch_size);
     relay->sessions = calloc(setup->slot_capacity, sizeof *relay->sessions);
     relay->free_slots = calloc(setup->slot_capacity, sizeof *relay->free_slots);
-    relay->blocks = blocks_new(relay->arena.blocks, relay->worker.descriptors[SETUP_BLOCKS], setup->block_count);
+    relay->blocks = blocks_new(relay->arena.blocks, relay->worker.descriptors[SETUP_BLOCKS],
+                               setup->block_count);
     relay->crypto = record_crypto_new();
     relay->upstreams = upstreams_new(&relay->worker);
-    if (relay->scratch == NULL || relay->sessions == NULL || relay->free_slots == NULL || relay->blocks == NULL ||
-        relay->crypto == NULL || relay->upstreams == NULL)
+    if (relay->scratch == NULL || relay->sessions == NULL || relay->free_slots == NULL ||
+        relay->blocks == NULL || relay->crypto == NULL || relay->upstreams == NULL)
         return false;
     for (uint32_t i = setup->slot_capacity; i > 0; i--)
         relay->free_slots[relay->free_count++] = i - 1;
-    relay->ready_first = relay->ready_last = relay->waiting_first = relay->waiting_last = UINT32_MAX;
+    relay->ready_first = relay->ready_last = relay->waiting_first = relay->waiting_last =
+        UINT32_MAX;
     relay->turn_bytes = TURN_BYTES_MAX;
     relay->side_handler = loop_handler(relay->worker.loop, on_side, relay);
     relay->channel_handler = loop_handler(relay->worker.loop, on_channel, relay);

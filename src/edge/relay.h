@@ -1,4 +1,5 @@
-/* The relay process: moves bytes between clients and upstream servers. One struct relay per process, shared by
+/* The relay process: moves bytes between clients and upstream servers. One struct relay per
+ * process, shared by
  *
  *   relay.c          the process: set-up, offers from handshakers, messages, drain, housekeeping
  *   relay_session.c  life of a session: open, connect, states, end
@@ -6,8 +7,8 @@
  *   relay_memory.c   buffer memory, and what happens when it runs short
  *   upstreams.c      which server; health
  *
- * A session's durable state is its slot (session/slot.h); what can be found again from the kernel or is mere bookkeeping stands in
- * struct relay_session, private to the process. */
+ * A session's durable state is its slot (session/slot.h); what can be found again from the kernel
+ * or is mere bookkeeping stands in struct relay_session, private to the process. */
 #pragma once
 
 #include "edge/upstreams.h"
@@ -25,29 +26,31 @@ enum flow_status {
 };
 
 struct relay_session {
-    int fds[SIDE_COUNT]; /* -1: none */
+    int fds[SIDE_COUNT];             /* -1: none */
     uint32_t input_size[FLOW_COUNT]; /* unprocessed bytes in the input run */
     uint32_t written[FLOW_COUNT];    /* of the output run */
     uint32_t next_ready;             /* in the list of sessions with work left over */
     uint32_t next_waiting;           /* in the list of sessions that wait for memory */
-    uint32_t gave_back_s;            /* second in which the session last gave back memory */
-    uint8_t readable;  /* bit per side: reading may succeed */
+    uint32_t stuck_since_s; /* second since which the session has held memory and given none back;
+                               0: it holds none */
+    uint8_t readable;       /* bit per side: reading may succeed */
     uint8_t writable;
-    uint8_t hung_up;   /* end of stream is there or on its way: read until it is seen */
-    uint8_t broken;    /* bit per side: its connection broke, which a write learnt of; no orderly end can follow */
-    bool queued : 1;    /* in the ready list */
-    bool waiting : 1;   /* in the list of those that wait for memory */
+    uint8_t hung_up;  /* end of stream is there or on its way: read until it is seen */
+    uint8_t broken;   /* bit per side: its connection broke, which a write learnt of; no orderly end
+                         can follow */
+    bool queued : 1;  /* in the ready list */
+    bool waiting : 1; /* in the list of those that wait for memory */
     bool in_use : 1;
-    uint8_t discard;   /* bit per flow: the sink is broken, what still comes is thrown away */
-    bool linger : 1;    /* closing: waiting for the client's end of stream */
+    uint8_t discard;  /* bit per flow: the sink is broken, what still comes is thrown away */
+    bool linger : 1;  /* closing: waiting for the client's end of stream */
     bool settled : 1; /* it has lasted: upstreams_settle() was called */
-    bool counted : 1;   /* the session is counted at its server */
+    bool counted : 1; /* the session is counted at its server */
     uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
     uint8_t tries;
-    uint8_t end;            /* enum session_end, once known */
-    uint8_t reason;         /* enum leg_reason: what was wrong with a leg's records */
+    uint8_t end;                        /* enum session_end, once known */
+    uint8_t reason;                     /* enum leg_reason: what was wrong with a leg's records */
     uint8_t alert_sent, alert_received; /* fatal ones; ALERT_NONE */
-    uint32_t tried[2];      /* servers already tried (numbers within the upstream, modulo 64) */
+    uint32_t tried[2]; /* servers already tried (numbers within the upstream, modulo 64) */
     struct timer timer;
 };
 
@@ -61,32 +64,36 @@ struct relay {
     uint32_t *free_slots;           /* stack */
     uint32_t free_count;
     uint8_t side_handler, channel_handler, control_handler;
-    uint8_t *scratch;               /* plaintext between two TLS legs */
+    uint8_t *scratch; /* plaintext between two TLS legs */
     size_t scratch_size;
     uint32_t ready_first, ready_last, ready_count;
-    uint64_t turn_bytes;            /* what a session may move in one turn */
-    int handshakers[BOARD_WORKERS_MAX]; /* channels; -1: none yet */
+    uint64_t turn_bytes;                  /* what a session may move in one turn */
+    int handshakers[BOARD_WORKERS_MAX];   /* channels; -1: none yet */
     uint64_t received[BOARD_WORKERS_MAX]; /* sessions taken from each */
     struct timer housekeeping;
     uint64_t now_ns;
     bool stopping;
     uint64_t stop_deadline_ns;
     uint32_t waiting_first, waiting_last; /* sessions waiting for buffer memory */
-    bool memory_refused;            /* some could not be had since the last look */
-    bool memory_returned;           /* some was given back since the last session had to wait */
+    bool memory_returned; /* some was given back since the last session had to wait */
 };
 
 /* ---- relay_session.c ---- */
 
-/* Takes a session from a handshaker; owns `client_fd` from then on. `data`: preamble then surplus. */
-void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data, int client_fd);
-void session_encrypted(struct relay *relay, const struct message_encrypted *body, const uint8_t *surplus);
+/* Takes a session from a handshaker; owns `client_fd` from then on. `data`: preamble then surplus.
+ */
+void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
+                   int client_fd);
+void session_encrypted(struct relay *relay, const struct message_encrypted *body,
+                       const uint8_t *surplus);
 void session_event(struct relay *relay, uint32_t index, enum relay_side side, unsigned events);
 /* Runs both flows, a turn each. */
 void session_run(struct relay *relay, uint32_t index);
-/* Ends a session gracefully: alert (ALERT_NONE: nothing) to the client, wait until it is taken, close. */
+/* Ends a session gracefully: alert (ALERT_NONE: nothing) to the client, wait until it is taken,
+ * close. */
 void session_close(struct relay *relay, uint32_t index, enum session_end end, enum alert alert);
-/* Ends it at once. `reset`: the client is to see a reset, not an orderly end. The one function that ends descriptors. */
+/* Ends it at once. `reset`: the client is to see a reset, not an orderly end. The one function that
+ * ends descriptors. */
 void session_end(struct relay *relay, uint32_t index, enum session_end end, bool reset);
 void session_set_state(struct relay *relay, uint32_t index, enum session_state state);
 /* The upstream connection failed: the next server, or the end. */
@@ -101,13 +108,17 @@ void session_queue(struct relay *relay, uint32_t index);
 
 /* Moves data of one direction until it must wait or its turn is over. */
 enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned direction);
-/* Appends what a TLS leg owes by itself (KeyUpdate, alerts) to the output towards `side`, if there is room now. */
+/* Appends what a TLS leg owes by itself (KeyUpdate, alerts) to the output towards `side`, if there
+ * is room now. */
 void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side);
-/* Puts bytes that came with the hand-over into a run: as input (ciphertext read) or output (preamble). */
-bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size);
-bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size);
-/* Writes what stands in the output run; false when it must wait or failed (see `ret_failed`). While the session is still connecting the
- * run is kept: the next server needs the preamble, too. */
+/* Puts bytes that came with the hand-over into a run: as input (ciphertext read) or output
+ * (preamble). */
+bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction,
+                        const uint8_t *data, size_t size);
+bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction,
+                         const uint8_t *data, size_t size);
+/* Writes what stands in the output run; false when it must wait or failed (see `ret_failed`). While
+ * the session is still connecting the run is kept: the next server needs the preamble, too. */
 bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *ret_failed);
 /* Releases the runs of both directions. */
 void flow_drop(struct relay *relay, uint32_t index);
@@ -115,17 +126,23 @@ void flow_drop(struct relay *relay, uint32_t index);
 /* ---- relay_memory.c ---- */
 
 /* A run of 2^order blocks, or a smaller one, down to 2^least, when memory is short. */
-bool memory_take(struct relay *relay, unsigned order, unsigned least, uint32_t *ret_run, uint8_t *ret_order);
+bool memory_take(struct relay *relay, unsigned order, unsigned least, uint32_t *ret_run,
+                 uint8_t *ret_order);
 void memory_give(struct relay *relay, uint32_t run, unsigned order);
-/* While memory is short: can what is written to this side leave at once? Else room will be announced by an event. */
+/* While memory is short: can what is written to this side leave at once? Else room will be
+ * announced by an event. */
 bool memory_allows_write(struct relay *relay, struct relay_session *session, enum relay_side sink);
-/* How much may be read from this side now. While memory is short: no more than can leave again at once, and at most the rest of one record
- * where it comes in `records` (`held`: the beginning of one that is there already); 0: an event will tell when. */
-size_t memory_read_limit(struct relay *relay, struct relay_session *session, enum relay_side source, bool records,
-                         const uint8_t *held, size_t held_size);
+/* How much may be read from this side now. While memory is short: no more than can leave again at
+ * once, and at most the rest of one record where it comes in `records` (`held`: the beginning of
+ * one that is there already); 0: an event will tell when. */
+size_t memory_read_limit(struct relay *relay, struct relay_session *session, enum relay_side source,
+                         bool records, const uint8_t *held, size_t held_size);
 /* The session goes on when memory was given back. */
 void memory_await(struct relay *relay, uint32_t index);
 /* Queues sessions that wait, if memory was given back. */
 void memory_wake(struct relay *relay);
-/* Once a second: if memory ran out and did not come back, ends the sessions that have held it longest without giving any back. */
+/* After a session's turn: does it keep memory? */
+void memory_note(struct relay *relay, uint32_t index);
+/* Once a second: where little memory is left, ends the sessions that have held theirs longest
+ * without giving any back. */
 void memory_relieve(struct relay *relay);

@@ -2,9 +2,10 @@
  *
  *   source socket → input run → (open) → (seal) → output run → sink socket
  *
- * Order of every batch: the runs' numbers are committed before the first read; what was opened or sealed is committed before it is
- * written. So a relay killed at any instant leaves a slot from which, with the kernel's counters, a successor goes on. A TLS leg's
- * plaintext on its way to another TLS leg stands in private scratch memory: until the commit it can be opened again. */
+ * Order of every batch: the runs' numbers are committed before the first read; what was opened or
+ * sealed is committed before it is written. So a relay killed at any instant leaves a slot from
+ * which, with the kernel's counters, a successor goes on. A TLS leg's plaintext on its way to
+ * another TLS leg stands in private scratch memory: until the commit it can be opened again. */
 #include <errno.h>
 #include <linux/sock_diag.h>
 #include <string.h>
@@ -14,8 +15,8 @@
 #include "base/clock.h"
 #include "edge/relay.h"
 
-#define HELD_MAX      65536u /* what a blocked direction may hold */
-#define ORDER_BULK    3      /* from this run size on, ask how much the sink can take */
+#define HELD_MAX   65536u /* what a blocked direction may hold */
+#define ORDER_BULK 3      /* from this run size on, ask how much the sink can take */
 
 /* One turn of one direction: the slot's hot part as it will be committed, and whom it concerns. */
 struct turn {
@@ -59,8 +60,8 @@ static void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, u
 static void turn_commit(struct turn *turn)
 {
     if (turn->upstream_tls)
-        slot_commit_upstream(turn->slot, &turn->next, &turn->relay->arena.upstream_secrets[turn->index],
-                             &turn->upstream);
+        slot_commit_upstream(turn->slot, &turn->next,
+                             &turn->relay->arena.upstream_secrets[turn->index], &turn->upstream);
     else
         slot_commit(turn->slot, &turn->next);
     turn->dirty = false;
@@ -99,7 +100,7 @@ static void release_input(struct turn *turn)
     if (flow->input == BLOCK_NONE)
         return;
     memory_give(turn->relay, flow->input, flow->input_order);
-    turn->session->gave_back_s = (uint32_t)(turn->relay->now_ns / NS_PER_S);
+    turn->session->stuck_since_s = 0; /* counted anew if something is kept */
     flow->input = BLOCK_NONE;
     flow->input_offset = 0;
     turn->dirty = true;
@@ -111,7 +112,7 @@ static void release_output(struct turn *turn, unsigned direction)
     flow->write_position += flow->output_size;
     flow->output_size = 0;
     turn->session->written[direction] = 0;
-    turn->session->gave_back_s = (uint32_t)(turn->relay->now_ns / NS_PER_S);
+    turn->session->stuck_since_s = 0; /* counted anew if something is kept */
     if (flow->output != BLOCK_NONE)
         memory_give(turn->relay, flow->output, flow->output_order);
     flow->output = BLOCK_NONE;
@@ -124,7 +125,9 @@ enum write_result { WRITE_DONE, WRITE_WAIT, WRITE_BROKEN };
 
 static void count_written(struct turn *turn, unsigned direction, size_t size)
 {
-    worker_count(&turn->relay->worker, direction == FLOW_UP ? COUNTER_UPSTREAM_BYTES_OUT : COUNTER_CLIENT_BYTES_OUT, size);
+    worker_count(&turn->relay->worker,
+                 direction == FLOW_UP ? COUNTER_UPSTREAM_BYTES_OUT : COUNTER_CLIENT_BYTES_OUT,
+                 size);
 }
 
 /* A blocked direction keeps its rest in a run no larger than needed. */
@@ -140,7 +143,8 @@ static void shrink_output(struct turn *turn, unsigned direction)
     uint32_t run;
     if (!memory_take(turn->relay, order, order, &run, &order))
         return;
-    memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->output) + written, rest);
+    memcpy(block_memory(&turn->relay->arena, run),
+           block_memory(&turn->relay->arena, flow->output) + written, rest);
     uint32_t old = flow->output;
     uint8_t old_order = flow->output_order;
     flow->output = run;
@@ -164,7 +168,8 @@ static enum write_result write_run(struct turn *turn, unsigned direction)
     while (session->written[direction] < flow->output_size) {
         if ((session->writable & (1u << sink)) == 0)
             return WRITE_WAIT;
-        const uint8_t *from = block_memory(&turn->relay->arena, flow->output) + session->written[direction];
+        const uint8_t *from =
+            block_memory(&turn->relay->arena, flow->output) + session->written[direction];
         size_t size = flow->output_size - session->written[direction];
         ssize_t sent = send(session->fds[sink], from, size, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
@@ -179,7 +184,7 @@ static enum write_result write_run(struct turn *turn, unsigned direction)
             count_written(turn, direction, (size_t)sent);
         }
         if (sent < (ssize_t)size) {
-            session->writable &= (uint8_t)~(1u << sink);
+            session->writable &= (uint8_t) ~(1u << sink);
             worker_count(&turn->relay->worker, COUNTER_BLOCKED, 1);
             shrink_output(turn, direction);
             return WRITE_WAIT;
@@ -217,8 +222,9 @@ static bool append_owed(struct turn *turn, enum relay_side side)
         return true; /* after the next write */
     }
     bool update = leg->update_owed;
-    size_t size = leg_seal_owed(turn->relay->crypto, leg, keys_of(turn, side),
-                                block_memory(&turn->relay->arena, flow->output) + flow->output_size);
+    size_t size =
+        leg_seal_owed(turn->relay->crypto, leg, keys_of(turn, side),
+                      block_memory(&turn->relay->arena, flow->output) + flow->output_size);
     flow->output_size += (uint32_t)size;
     if (update && size != 0)
         worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_SENT, 1);
@@ -256,14 +262,16 @@ static enum write_result pass_end(struct turn *turn)
     }
     flow->sink_ended = 1;
     turn_commit(turn);
-    if (!turn->next.flows[direction ^ 1].sink_ended) /* else the session ends at once, and its descriptors with it */
+    if (!turn->next.flows[direction ^ 1]
+             .sink_ended) /* else the session ends at once, and its descriptors with it */
         ignore(shutdown(turn->session->fds[sink], SHUT_WR));
     return WRITE_DONE;
 }
 
 /* ---- opening and sealing ---- */
 
-static enum flow_status leg_failed(struct turn *turn, enum relay_side side, const struct leg_opened *opened)
+static enum flow_status leg_failed(struct turn *turn, enum relay_side side,
+                                   const struct leg_opened *opened)
 {
     struct relay *relay = turn->relay;
     uint32_t index = turn->index;
@@ -272,7 +280,9 @@ static enum flow_status leg_failed(struct turn *turn, enum relay_side side, cons
     turn->session->reason = (uint8_t)opened->reason;
     turn->session->alert_received = opened->peer_alert;
     if (opened->reason == LEG_REASON_PEER_ALERT) {
-        session_end(relay, index, side == SIDE_CLIENT ? SESSION_END_PEER_ALERT : SESSION_END_UPSTREAM_PROTOCOL, true);
+        session_end(relay, index,
+                    side == SIDE_CLIENT ? SESSION_END_PEER_ALERT : SESSION_END_UPSTREAM_PROTOCOL,
+                    true);
         return FLOW_DEAD;
     }
     worker_count(&relay->worker, COUNTER_RECORD_ERRORS, 1);
@@ -318,13 +328,15 @@ static void consume_input(struct turn *turn, size_t size)
 
 enum transform_result { TRANSFORM_NOTHING, TRANSFORM_OUTPUT, TRANSFORM_STARVED, TRANSFORM_DEAD };
 
-/* Seals into the output run. A failure here is one of the library or of a session that wore out its sequence numbers. */
+/* Seals into the output run. A failure here is one of the library or of a session that wore out its
+ * sequence numbers. */
 static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input, size_t size)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
 
-    flow->output_size = (uint32_t)leg_seal(turn->relay->crypto, leg, keys_of(turn, sink_side(turn->direction)), input, size,
-                                           block_memory(&turn->relay->arena, flow->output));
+    flow->output_size =
+        (uint32_t)leg_seal(turn->relay->crypto, leg, keys_of(turn, sink_side(turn->direction)),
+                           input, size, block_memory(&turn->relay->arena, flow->output));
     if (flow->output_size != 0)
         return true;
     turn_commit(turn); /* the run is the session's, which gives it back */
@@ -332,7 +344,8 @@ static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input
     return false;
 }
 
-/* TLS source: opens what is complete. Plaintext goes to the output run, or through scratch memory into the sink's records. */
+/* TLS source: opens what is complete. Plaintext goes to the output run, or through scratch memory
+ * into the sink's records. */
 static enum transform_result open_input(struct turn *turn, struct leg *source)
 {
     struct relay *relay = turn->relay;
@@ -340,19 +353,22 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     enum relay_side side = source_side(turn->direction);
     struct leg *sink = leg_of(turn, sink_side(turn->direction));
     uint32_t size = turn->session->input_size[turn->direction];
-    uint32_t record = size < RECORD_WIRE_MAX_TLS12 ? size : RECORD_WIRE_MAX_TLS12; /* one must fit */
+    uint32_t record =
+        size < RECORD_WIRE_MAX_TLS12 ? size : RECORD_WIRE_MAX_TLS12; /* one must fit */
     const uint8_t *input = block_memory(&relay->arena, flow->input) + flow->input_offset;
     unsigned order = sink == NULL ? order_for(size) : order_for_seal(sink, size);
     unsigned least = sink == NULL ? order_for(record) : order_for_seal(sink, record);
     struct leg_opened opened;
 
-    if (flow->output == BLOCK_NONE && !memory_take(relay, order, least, &flow->output, &flow->output_order))
+    if (flow->output == BLOCK_NONE &&
+        !memory_take(relay, order, least, &flow->output, &flow->output_order))
         return TRANSFORM_STARVED;
     turn->dirty = true;
     uint8_t *output = sink == NULL ? block_memory(&relay->arena, flow->output) : relay->scratch;
-    size_t room = sink == NULL ? run_size(flow->output_order) : seal_capacity(sink, flow->output_order);
-    enum leg_event event = leg_open(relay->crypto, source, keys_of(turn, side), input, size, output, room,
-                                    relay->now_ns / NS_PER_S, &opened);
+    size_t room =
+        sink == NULL ? run_size(flow->output_order) : seal_capacity(sink, flow->output_order);
+    enum leg_event event = leg_open(relay->crypto, source, keys_of(turn, side), input, size, output,
+                                    room, relay->now_ns / NS_PER_S, &opened);
     count_opened(turn, &opened);
     if (sink == NULL)
         flow->output_size = (uint32_t)opened.produced;
@@ -380,8 +396,8 @@ static enum transform_result seal_input(struct turn *turn, struct leg *sink)
     size_t size = turn->session->input_size[turn->direction];
     const uint8_t *input = block_memory(&turn->relay->arena, flow->input) + flow->input_offset;
 
-    if (flow->output == BLOCK_NONE &&
-        !memory_take(turn->relay, order_for_seal(sink, size), 0, &flow->output, &flow->output_order))
+    if (flow->output == BLOCK_NONE && !memory_take(turn->relay, order_for_seal(sink, size), 0,
+                                                   &flow->output, &flow->output_order))
         return TRANSFORM_STARVED;
     size_t room = seal_capacity(sink, flow->output_order);
     size = size < room ? size : room;
@@ -420,7 +436,8 @@ static enum transform_result transform(struct turn *turn)
 
 /* ---- reading ---- */
 
-/* How many bytes the sink is likely to take at once (kernel memory accounting; the estimate errs on the small side). */
+/* How many bytes the sink is likely to take at once (kernel memory accounting; the estimate errs on
+ * the small side). */
 static size_t sink_room(int fd)
 {
     uint32_t info[SK_MEMINFO_VARS];
@@ -432,8 +449,9 @@ static size_t sink_room(int fd)
     return queued >= limit ? 0 : (size_t)(limit - queued) / 8 * 7;
 }
 
-/* Makes room for reading up to `limit` bytes behind the unprocessed input; a partial record may have to move to a larger run. Returns the
- * free bytes at *ret_place, 0 when memory is short. The run is committed before anything is read into it. */
+/* Makes room for reading up to `limit` bytes behind the unprocessed input; a partial record may
+ * have to move to a larger run. Returns the free bytes at *ret_place, 0 when memory is short. The
+ * run is committed before anything is read into it. */
 static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
 {
     struct relay_session *session = turn->session;
@@ -444,9 +462,12 @@ static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
 
     if (flow->input != BLOCK_NONE && held != 0) {
         uint32_t end = flow->input_offset + held;
-        /* A TLS record must fit behind the offset; else the start of it moves to the front of another run. */
-        uint32_t enough = leg_of(turn, source_side(turn->direction)) != NULL ? RECORD_WIRE_MAX_TLS12 : 1;
-        if (run_size(flow->input_order) - flow->input_offset >= enough && end < run_size(flow->input_order)) {
+        /* A TLS record must fit behind the offset; else the start of it moves to the front of
+         * another run. */
+        uint32_t enough =
+            leg_of(turn, source_side(turn->direction)) != NULL ? RECORD_WIRE_MAX_TLS12 : 1;
+        if (run_size(flow->input_order) - flow->input_offset >= enough &&
+            end < run_size(flow->input_order)) {
             *ret_place = block_memory(&turn->relay->arena, flow->input) + end;
             return run_size(flow->input_order) - end;
         }
@@ -455,8 +476,8 @@ static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
         unsigned least = order_for(held + 1 > enough ? held + 1 : enough);
         if (!memory_take(turn->relay, order < least ? least : order, least, &run, &run_order))
             return 0;
-        memcpy(block_memory(&turn->relay->arena, run), block_memory(&turn->relay->arena, flow->input) + flow->input_offset,
-               held);
+        memcpy(block_memory(&turn->relay->arena, run),
+               block_memory(&turn->relay->arena, flow->input) + flow->input_offset, held);
         uint32_t old = flow->input;
         uint8_t old_order = flow->input_order;
         flow->input = run;
@@ -469,8 +490,8 @@ static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
     }
     if (flow->input != BLOCK_NONE && flow->input_order != order)
         release_input(turn);
-    if (flow->input == BLOCK_NONE &&
-        !memory_take(turn->relay, order > needed ? order : needed, needed, &flow->input, &flow->input_order))
+    if (flow->input == BLOCK_NONE && !memory_take(turn->relay, order > needed ? order : needed,
+                                                  needed, &flow->input, &flow->input_order))
         return 0;
     flow->input_offset = 0;
     turn_commit(turn);
@@ -502,8 +523,10 @@ static enum read_result read_input(struct turn *turn)
         return READ_NOTHING;
     struct flow *flow = &turn->next.flows[turn->direction];
     uint32_t held = session->input_size[turn->direction];
-    const uint8_t *beginning = held == 0 ? NULL : block_memory(&relay->arena, flow->input) + flow->input_offset;
-    size_t limit = memory_read_limit(relay, session, source, leg_of(turn, source) != NULL, beginning, held);
+    const uint8_t *beginning =
+        held == 0 ? NULL : block_memory(&relay->arena, flow->input) + flow->input_offset;
+    size_t limit =
+        memory_read_limit(relay, session, source, leg_of(turn, source) != NULL, beginning, held);
     if (limit == 0)
         return READ_NOTHING;
     size_t room = input_room(turn, limit, &place);
@@ -525,7 +548,7 @@ static enum read_result read_input(struct turn *turn)
         got = recv(session->fds[source], place, room, 0);
     } while (got < 0 && errno == EINTR);
     if (got < 0 && errno == EAGAIN) {
-        session->readable &= (uint8_t)~(1u << source);
+        session->readable &= (uint8_t) ~(1u << source);
         return READ_NOTHING;
     }
     if (got < 0)
@@ -533,12 +556,13 @@ static enum read_result read_input(struct turn *turn)
     if (got == 0)
         return READ_ENDED;
     if ((size_t)got < room && (session->hung_up & (1u << source)) == 0)
-        session->readable &= (uint8_t)~(1u << source); /* edge-triggered: more will be announced */
+        session->readable &= (uint8_t) ~(1u << source); /* edge-triggered: more will be announced */
     adapt_order(session, turn->direction, (size_t)got, room);
     session->input_size[turn->direction] += (uint32_t)got;
     turn->moved += (size_t)got;
     turn->slot->active_s = (uint32_t)(relay->now_ns / NS_PER_S);
-    worker_count(&relay->worker, turn->direction == FLOW_UP ? COUNTER_CLIENT_BYTES_IN : COUNTER_UPSTREAM_BYTES_IN,
+    worker_count(&relay->worker,
+                 turn->direction == FLOW_UP ? COUNTER_CLIENT_BYTES_IN : COUNTER_UPSTREAM_BYTES_IN,
                  (size_t)got);
     return READ_GOT;
 }
@@ -549,7 +573,9 @@ static enum flow_status source_broken(struct turn *turn)
 {
     turn_commit(turn);
     session_end(turn->relay, turn->index,
-                source_side(turn->direction) == SIDE_CLIENT ? SESSION_END_CLIENT_RESET : SESSION_END_UPSTREAM_RESET, true);
+                source_side(turn->direction) == SIDE_CLIENT ? SESSION_END_CLIENT_RESET
+                                                            : SESSION_END_UPSTREAM_RESET,
+                true);
     return FLOW_DEAD;
 }
 
@@ -564,13 +590,15 @@ static enum flow_status source_finished(struct turn *turn)
 
     if ((turn->session->broken & (1u << side)) != 0)
         return source_broken(turn);
-    turn->session->readable &= (uint8_t)~(1u << side);
+    turn->session->readable &= (uint8_t) ~(1u << side);
     if (leg != NULL && !leg->close_received) {
         const struct conf_listener *listener = &relay->worker.conf->listeners[turn->slot->listener];
         worker_count(&relay->worker, COUNTER_TRUNCATIONS, 1);
         if (side == SIDE_UPSTREAM || !listener->tolerate_truncation) {
             turn_commit(turn);
-            session_end(relay, index, side == SIDE_CLIENT ? SESSION_END_TRUNCATED : SESSION_END_UPSTREAM_TRUNCATED, true);
+            session_end(
+                relay, index,
+                side == SIDE_CLIENT ? SESSION_END_TRUNCATED : SESSION_END_UPSTREAM_TRUNCATED, true);
             return FLOW_DEAD;
         }
     }
@@ -635,7 +663,8 @@ static enum flow_status flow_step(struct turn *turn)
     if (flow->output_size != 0)
         return FLOW_BUSY;
     if (sink != NULL && leg_owes(sink))
-        return turn_over(turn, FLOW_WAITING); /* nothing may be sealed before; room will be announced */
+        return turn_over(turn,
+                         FLOW_WAITING); /* nothing may be sealed before; room will be announced */
     if (session->input_size[turn->direction] != 0 && !flow->source_ended) {
         switch (transform(turn)) {
         case TRANSFORM_OUTPUT:
@@ -699,15 +728,17 @@ bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *r
     struct turn turn;
 
     turn_begin(&turn, relay, index, direction);
-    enum write_result result = relay->arena.slots[index].state == SESSION_CONNECTING ? write_run(&turn, direction)
-                                                                                    : write_output(&turn, direction);
+    enum write_result result = relay->arena.slots[index].state == SESSION_CONNECTING
+                                   ? write_run(&turn, direction)
+                                   : write_output(&turn, direction);
     if (turn.dirty)
         turn_commit(&turn);
     *ret_failed = result == WRITE_BROKEN;
     return result == WRITE_DONE;
 }
 
-bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size)
+bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction,
+                        const uint8_t *data, size_t size)
 {
     struct turn turn;
 
@@ -723,7 +754,8 @@ bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction,
     return true;
 }
 
-bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction, const uint8_t *data, size_t size)
+bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction,
+                         const uint8_t *data, size_t size)
 {
     struct turn turn;
 

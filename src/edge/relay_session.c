@@ -9,7 +9,8 @@
 #include "base/string.h"
 #include "edge/relay.h"
 
-#define LINGER_NS (2 * NS_PER_S) /* how long a closing session waits for the client to take its last bytes */
+#define LINGER_NS                                                                                  \
+    (2 * NS_PER_S) /* how long a closing session waits for the client to take its last bytes */
 
 static uint64_t side_tag(const struct relay *relay, uint32_t index, enum relay_side side)
 {
@@ -44,15 +45,19 @@ static uint64_t earlier(uint64_t deadline, uint64_t start_ns, uint64_t timeout_m
     return timeout_ms == 0 || (deadline != 0 && deadline <= other) ? deadline : other;
 }
 
-/* The next moment at which one of the time-outs of an established session could be over; 0: none applies. */
+/* The next moment at which one of the time-outs of an established session could be over; 0: none
+ * applies. */
 static uint64_t next_deadline(struct relay *relay, uint32_t index, enum session_end *ret_end)
 {
     const struct conf_listener *listener = listener_of(relay, index);
     const struct slot *slot = &relay->arena.slots[index];
-    uint64_t active_ns = (slot->active_s + 1ull) * NS_PER_S; /* the second in which the last data moved, to its end */
+    uint64_t active_ns = (slot->active_s + 1ull) *
+                         NS_PER_S; /* the second in which the last data moved, to its end */
     uint64_t age = earlier(0, slot->accepted_ns, listener->max_session_age);
     uint64_t idle = earlier(0, active_ns, listener->idle_timeout);
-    uint64_t half = slot->state == SESSION_HALF_CLOSED ? earlier(0, active_ns, listener->half_close_timeout) : 0;
+    uint64_t half = slot->state == SESSION_HALF_CLOSED
+                        ? earlier(0, active_ns, listener->half_close_timeout)
+                        : 0;
     uint64_t deadline = age;
 
     *ret_end = SESSION_END_AGE;
@@ -123,7 +128,8 @@ static void trace(struct relay *relay, uint32_t index, const char *text)
     const struct slot *slot = &relay->arena.slots[index];
     struct event *event;
 
-    if ((slot->flags & SLOT_TRACED) == 0 || (event = event_begin(&relay->worker.events, EVENT_TRACE)) == NULL)
+    if ((slot->flags & SLOT_TRACED) == 0 ||
+        (event = event_begin(&relay->worker.events, EVENT_TRACE)) == NULL)
         return;
     event->session = session_id(relay, index);
     event->listener = slot->listener;
@@ -172,11 +178,12 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     if (fd < 0)
         return;
     session->fds[side] = -1;
-    session->readable &= (uint8_t)~(1u << side);
-    session->writable &= (uint8_t)~(1u << side);
-    session->hung_up &= (uint8_t)~(1u << side);
-    /* While a duplicate lives, close() alone sends nothing and epoll keeps reporting. Short sessions have none for longer than a
-     * handshaker takes to close its own; they are spared the calls (a stale event is known by its tag). */
+    session->readable &= (uint8_t) ~(1u << side);
+    session->writable &= (uint8_t) ~(1u << side);
+    session->hung_up &= (uint8_t) ~(1u << side);
+    /* While a duplicate lives, close() alone sends nothing and epoll keeps reporting. Short
+     * sessions have none for longer than a handshaker takes to close its own; they are spared the
+     * calls (a stale event is known by its tag). */
     bool shared = session->settled;
     if (shared)
         loop_unwatch(relay->worker.loop, fd);
@@ -237,7 +244,8 @@ static void connect_next(struct relay *relay, uint32_t index)
     while (session->tries < upstream->connect_tries) {
         uint64_t tried = (uint64_t)session->tried[1] << 32 | session->tried[0];
         struct address address;
-        int server = upstreams_choose(relay->upstreams, slot->upstream, slot->client_address, tried);
+        int server =
+            upstreams_choose(relay->upstreams, slot->upstream, slot->client_address, tried);
 
         if (server < 0)
             break;
@@ -265,7 +273,8 @@ static void connect_next(struct relay *relay, uint32_t index)
     }
     worker_count(&relay->worker, COUNTER_UPSTREAM_NONE, 1);
     if (session->tries == 0)
-        report_failure(relay, index, "no server is ready: all are down, draining, full or without address");
+        report_failure(relay, index,
+                       "no server is ready: all are down, draining, full or without address");
     session_close(relay, index, SESSION_END_NO_UPSTREAM, ALERT_CLOSE_NOTIFY);
 }
 
@@ -277,7 +286,8 @@ void session_retry(struct relay *relay, uint32_t index, const char *why)
     report_failure(relay, index, why);
     uncount(relay, index);
     side_close(relay, index, SIDE_UPSTREAM, true);
-    relay->sessions[index].written[FLOW_UP] = 0; /* the next server gets the preamble from its beginning */
+    relay->sessions[index].written[FLOW_UP] =
+        0; /* the next server gets the preamble from its beginning */
     connect_next(relay, index);
 }
 
@@ -292,10 +302,8 @@ static void begin_encryption(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
     struct slot *slot = &relay->arena.slots[index];
-    struct message_encrypt body = {.slot = index,
-                                   .upstream = slot->upstream,
-                                   .server = slot->server,
-                                   .serial = slot->serial};
+    struct message_encrypt body = {
+        .slot = index, .upstream = slot->upstream, .server = slot->server, .serial = slot->serial};
     bool failed;
 
     if (!flow_flush(relay, index, FLOW_UP, &failed)) {
@@ -304,12 +312,12 @@ static void begin_encryption(struct relay *relay, uint32_t index)
         return; /* more room will be announced */
     }
     loop_unwatch(relay->worker.loop, session->fds[SIDE_UPSTREAM]);
-    session->readable &= (uint8_t)~(1u << SIDE_UPSTREAM);
+    session->readable &= (uint8_t) ~(1u << SIDE_UPSTREAM);
     unsigned workers = relay->worker.setup.workers;
     for (unsigned i = 0; i < workers; i++) {
         int channel = relay->handshakers[(slot->serial + i) % workers];
-        if (channel >= 0 && channel_send(channel, MESSAGE_ENCRYPT, &body, sizeof body, &session->fds[SIDE_UPSTREAM], 1) ==
-                                CHANNEL_DONE) {
+        if (channel >= 0 && channel_send(channel, MESSAGE_ENCRYPT, &body, sizeof body,
+                                         &session->fds[SIDE_UPSTREAM], 1) == CHANNEL_DONE) {
             session_set_state(relay, index, SESSION_ENCRYPTING);
             return;
         }
@@ -317,13 +325,15 @@ static void begin_encryption(struct relay *relay, uint32_t index)
     session_retry(relay, index, "no handshaker could take the TLS handshake");
 }
 
-void session_encrypted(struct relay *relay, const struct message_encrypted *body, const uint8_t *surplus)
+void session_encrypted(struct relay *relay, const struct message_encrypted *body,
+                       const uint8_t *surplus)
 {
     if (body->slot >= relay->arena.header->capacity)
         return;
     struct slot *slot = &relay->arena.slots[body->slot];
     struct relay_session *session = &relay->sessions[body->slot];
-    if (!session->in_use || slot->serial != body->serial || slot->state != SESSION_ENCRYPTING || slot->server != body->server)
+    if (!session->in_use || slot->serial != body->serial || slot->state != SESSION_ENCRYPTING ||
+        slot->server != body->server)
         return; /* it ended or went to another server meanwhile */
     if (body->result != 0) {
         char why[sizeof body->detail + 1] = "";
@@ -355,8 +365,10 @@ static void upstream_connected(struct relay *relay, uint32_t index, bool broken)
         session_retry(relay, index, strerror(failure));
         return;
     }
-    uint64_t began = relay->sessions[index].timer.deadline_ns - upstream->connect_timeout * NS_PER_MS;
-    upstreams_connected(relay->upstreams, slot->upstream, slot->server, true, (relay->now_ns - began) / NS_PER_US);
+    uint64_t began =
+        relay->sessions[index].timer.deadline_ns - upstream->connect_timeout * NS_PER_MS;
+    upstreams_connected(relay->upstreams, slot->upstream, slot->server, true,
+                        (relay->now_ns - began) / NS_PER_US);
     if (upstream->tls)
         begin_encryption(relay, index);
     else
@@ -392,7 +404,8 @@ static void fill_slot(struct relay *relay, uint32_t index, const struct session_
     relay->arena.secrets[index].client = offer->keys;
 }
 
-void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data, int client_fd)
+void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
+                   int client_fd)
 {
     if (relay->free_count == 0) {
         worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
@@ -408,7 +421,6 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     session->fds[SIDE_CLIENT] = client_fd;
     session->fds[SIDE_UPSTREAM] = -1;
     session->in_use = true;
-    session->gave_back_s = (uint32_t)(relay->now_ns / NS_PER_S);
     session->alert_sent = session->alert_received = ALERT_NONE;
     session->writable = 1u << SIDE_CLIENT; /* what can be read will be announced */
     timer_init(&session->timer, on_session_timer, session);
@@ -422,7 +434,8 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     worker_count(&relay->worker, COUNTER_SESSIONS_OPENED, 1);
     uint32_t limit = listener_of(relay, index)->max_connections_per_source;
     if (limit != 0) {
-        if (!board_source_acquire(relay->worker.board, slot->listener, slot->client_address, limit)) {
+        if (!board_source_acquire(relay->worker.board, slot->listener, slot->client_address,
+                                  limit)) {
             worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
             session_end(relay, index, SESSION_END_LIMIT, true);
             return;
@@ -430,10 +443,12 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
         slot->flags |= SLOT_SOURCE_COUNTED;
     }
     if (!flow_preload_output(relay, index, FLOW_UP, data, offer->preamble_size) ||
-        !flow_preload_input(relay, index, FLOW_UP, data + offer->preamble_size, offer->surplus_size)) {
+        !flow_preload_input(relay, index, FLOW_UP, data + offer->preamble_size,
+                            offer->surplus_size)) {
         session_end(relay, index, SESSION_END_BUFFER_MEMORY, false);
         return;
     }
+    memory_note(relay, index);
     if (!side_watch(relay, index, SIDE_CLIENT)) {
         session_end(relay, index, SESSION_END_INTERNAL, false);
         return;
@@ -449,7 +464,8 @@ void sessions_settle(struct relay *relay)
             relay->now_ns - relay->arena.slots[i].open_ns < NS_PER_S)
             continue;
         session->settled = true;
-        upstreams_settle(relay->upstreams, relay->arena.slots[i].upstream, session->fds[SIDE_UPSTREAM]);
+        upstreams_settle(relay->upstreams, relay->arena.slots[i].upstream,
+                         session->fds[SIDE_UPSTREAM]);
     }
 }
 
@@ -475,11 +491,13 @@ void session_queue(struct relay *relay, uint32_t index)
 /* False when the session is over. */
 static bool run_flows(struct relay *relay, uint32_t index)
 {
-    if (flow_run(relay, index, FLOW_UP) == FLOW_DEAD || flow_run(relay, index, FLOW_DOWN) == FLOW_DEAD)
+    if (flow_run(relay, index, FLOW_UP) == FLOW_DEAD ||
+        flow_run(relay, index, FLOW_DOWN) == FLOW_DEAD)
         return false;
     /* The server may have asked for something that is answered upwards (KeyUpdate). */
     const struct flow *up = &slot_hot(&relay->arena.slots[index])->flows[FLOW_UP];
-    return up->output_size == relay->sessions[index].written[FLOW_UP] || flow_run(relay, index, FLOW_UP) != FLOW_DEAD;
+    return up->output_size == relay->sessions[index].written[FLOW_UP] ||
+           flow_run(relay, index, FLOW_UP) != FLOW_DEAD;
 }
 
 void session_run(struct relay *relay, uint32_t index)
@@ -497,6 +515,7 @@ void session_run(struct relay *relay, uint32_t index)
             session_close(relay, index, SESSION_END_BOTH_CLOSED, ALERT_NONE);
         else if ((up || down) && slot->state == SESSION_OPEN)
             session_set_state(relay, index, SESSION_HALF_CLOSED);
+        memory_note(relay, index);
     }
     relay->arena.header->in_hand = UINT32_MAX;
 }
@@ -514,8 +533,8 @@ static bool flush_closing(struct relay *relay, uint32_t index, bool *ret_failed)
     return !leg_owes(&slot_hot(slot)->client) && flow_flush(relay, index, FLOW_DOWN, ret_failed);
 }
 
-/* A closing session: push out what is left, then wait for the client's end (reading and dropping, so that unread data does not turn
- * our last bytes into a reset). */
+/* A closing session: push out what is left, then wait for the client's end (reading and dropping,
+ * so that unread data does not turn our last bytes into a reset). */
 static void run_closing(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
@@ -634,7 +653,8 @@ void session_close(struct relay *relay, uint32_t index, enum session_end end, en
     if (slot->state == SESSION_CLOSING)
         return;
     uncount(relay, index);
-    side_close(relay, index, SIDE_UPSTREAM, end != SESSION_END_BOTH_CLOSED && alert != ALERT_CLOSE_NOTIFY);
+    side_close(relay, index, SIDE_UPSTREAM,
+               end != SESSION_END_BOTH_CLOSED && alert != ALERT_CLOSE_NOTIFY);
     session->end = (uint8_t)end;
     if (next.client.suite != 0 && alert != ALERT_NONE) {
         leg_alert(&next.client, alert);
@@ -666,11 +686,13 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     flow_drop(relay, index);
     secret_wipe(&relay->arena.secrets[index], sizeof relay->arena.secrets[index]);
     if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)
-        secret_wipe(&relay->arena.upstream_secrets[index], sizeof relay->arena.upstream_secrets[index]);
+        secret_wipe(&relay->arena.upstream_secrets[index],
+                    sizeof relay->arena.upstream_secrets[index]);
     relay->worker.board->listeners[slot->listener].connections[relay->worker.setup.index]--;
     relay->worker.self->sessions--;
     relay->arena.header->used--;
     session->in_use = false;
-    if (!session->queued && !session->waiting) /* else a list still names it; it is freed when its turn comes */
+    if (!session->queued &&
+        !session->waiting) /* else a list still names it; it is freed when its turn comes */
         relay->free_slots[relay->free_count++] = index;
 }
