@@ -153,9 +153,6 @@ static void run_ready(struct relay *relay)
 {
     uint32_t count = relay->ready_count;
 
-    relay->turn_bytes = count <= 1 ? TURN_BYTES_MAX : TURN_BYTES_MAX / count;
-    if (relay->turn_bytes < TURN_BYTES_MIN)
-        relay->turn_bytes = TURN_BYTES_MIN;
     while (count-- > 0 && relay->ready_first != UINT32_MAX) {
         uint32_t index = relay->ready_first;
         struct relay_session *session = &relay->sessions[index];
@@ -176,6 +173,11 @@ static void after_batch(void *context)
     relay->now_ns = loop_now(relay->worker.loop);
     if (relay->ready_first != UINT32_MAX)
         run_ready(relay);
+    /* Those who have much to move share the time that one may take. */
+    relay->turn_bytes = TURN_BYTES_MAX / (relay->busy == 0 ? 1 : relay->busy);
+    if (relay->turn_bytes < TURN_BYTES_MIN)
+        relay->turn_bytes = TURN_BYTES_MIN;
+    relay->busy = 0;
     memory_wake(relay);
     grant(relay);
 }

@@ -67,6 +67,7 @@ struct relay {
     uint8_t *scratch; /* plaintext between two TLS legs */
     size_t scratch_size;
     uint32_t ready_first, ready_last, ready_count;
+    uint32_t busy;                        /* turns in this batch that moved much */
     uint64_t turn_bytes;                  /* what a session may move in one turn */
     int handshakers[BOARD_WORKERS_MAX];   /* channels; -1: none yet */
     uint64_t received[BOARD_WORKERS_MAX]; /* sessions taken from each */

@@ -15,8 +15,10 @@
 #include "base/clock.h"
 #include "edge/relay.h"
 
-#define HELD_MAX   65536u /* what a blocked direction may hold */
-#define ORDER_BULK 3      /* from this run size on, ask how much the sink can take */
+#define HELD_MAX 65536u /* what a blocked direction may hold */
+#define BUSY_BYTES                                                                                 \
+    (2 * BLOCK_SIZE) /* a turn that moves so much counts among those who share the time */
+#define ORDER_BULK 3 /* from this run size on, ask how much the sink can take */
 
 /* One turn of one direction: the slot's hot part as it will be committed, and whom it concerns. */
 struct turn {
@@ -449,6 +451,37 @@ static size_t sink_room(int fd)
     return queued >= limit ? 0 : (size_t)(limit - queued) / 8 * 7;
 }
 
+/* Moves the unprocessed input to the front of another run of 2^order blocks, or of a smaller one
+ * down to 2^least. */
+static bool move_input(struct turn *turn, unsigned order, unsigned least)
+{
+    struct flow *flow = &turn->next.flows[turn->direction];
+    struct flow old = *flow;
+    uint32_t run;
+    uint8_t run_order;
+
+    if (!memory_take(turn->relay, order, least, &run, &run_order))
+        return false;
+    memcpy(block_memory(&turn->relay->arena, run),
+           block_memory(&turn->relay->arena, old.input) + old.input_offset,
+           turn->session->input_size[turn->direction]);
+    flow->input = run;
+    flow->input_order = run_order;
+    flow->input_offset = 0;
+    turn_commit(turn);
+    memory_give(turn->relay, old.input, old.input_order);
+    return true;
+}
+
+/* A record must fit as a whole, whatever of it is there. */
+static unsigned least_input_order(struct turn *turn)
+{
+    size_t held = turn->session->input_size[turn->direction];
+    bool records = leg_of(turn, source_side(turn->direction)) != NULL;
+
+    return order_for(records && held < RECORD_WIRE_MAX_TLS12 ? RECORD_WIRE_MAX_TLS12 : held + 1);
+}
+
 /* Makes room for reading up to `limit` bytes behind the unprocessed input; a partial record may
  * have to move to a larger run. Returns the free bytes at *ret_place, 0 when memory is short. The
  * run is committed before anything is read into it. */
@@ -466,27 +499,17 @@ static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
          * another run. */
         uint32_t enough =
             leg_of(turn, source_side(turn->direction)) != NULL ? RECORD_WIRE_MAX_TLS12 : 1;
-        if (run_size(flow->input_order) - flow->input_offset >= enough &&
-            end < run_size(flow->input_order)) {
+        bool fits = run_size(flow->input_order) - flow->input_offset >= enough &&
+                    end < run_size(flow->input_order);
+        if (fits && (flow->input_order >= order || blocks_scarce(turn->relay->blocks))) {
             *ret_place = block_memory(&turn->relay->arena, flow->input) + end;
             return run_size(flow->input_order) - end;
         }
-        uint32_t run;
-        uint8_t run_order;
-        unsigned least = order_for(held + 1 > enough ? held + 1 : enough);
-        if (!memory_take(turn->relay, order < least ? least : order, least, &run, &run_order))
+        unsigned least = least_input_order(turn);
+        if (!move_input(turn, order < least ? least : order, least))
             return 0;
-        memcpy(block_memory(&turn->relay->arena, run),
-               block_memory(&turn->relay->arena, flow->input) + flow->input_offset, held);
-        uint32_t old = flow->input;
-        uint8_t old_order = flow->input_order;
-        flow->input = run;
-        flow->input_order = run_order;
-        flow->input_offset = 0;
-        turn_commit(turn);
-        memory_give(turn->relay, old, old_order);
-        *ret_place = block_memory(&turn->relay->arena, run) + held;
-        return run_size(run_order) - held;
+        *ret_place = block_memory(&turn->relay->arena, flow->input) + held;
+        return run_size(flow->input_order) - held;
     }
     if (flow->input != BLOCK_NONE && flow->input_order != order)
         release_input(turn);
@@ -533,6 +556,8 @@ static enum read_result read_input(struct turn *turn)
     if (room == 0)
         return READ_STARVED;
     room = room < limit ? room : limit;
+    size_t left = relay->turn_bytes - turn->moved;
+    room = room < left ? room : left;
     if (sink_leg != NULL && leg_of(turn, source) == NULL) {
         size_t capacity = seal_capacity(sink_leg, flow->input_order);
         room = room < capacity ? room : capacity;
@@ -636,8 +661,13 @@ static enum flow_status starved(struct turn *turn)
 static enum flow_status turn_over(struct turn *turn, enum flow_status status)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
+    unsigned least = least_input_order(turn);
+
     if (flow->input != BLOCK_NONE && turn->session->input_size[turn->direction] == 0)
         release_input(turn);
+    else if (flow->input != BLOCK_NONE && !turn->session->queued &&
+             run_size(flow->input_order) > HELD_MAX && run_size(least) <= HELD_MAX)
+        ignore(move_input(turn, least, least)); /* what waits for its rest needs no more */
     if (turn->dirty)
         turn_commit(turn);
     return status;
@@ -718,6 +748,7 @@ enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned directio
     do {
         status = flow_step(&turn);
     } while (status == FLOW_BUSY);
+    relay->busy += turn.moved >= BUSY_BYTES;
     return status;
 }
 

@@ -286,6 +286,7 @@ void session_retry(struct relay *relay, uint32_t index, const char *why)
     report_failure(relay, index, why);
     uncount(relay, index);
     side_close(relay, index, SIDE_UPSTREAM, true);
+    relay->sessions[index].settled = false; /* the next connection is a new one */
     relay->sessions[index].written[FLOW_UP] =
         0; /* the next server gets the preamble from its beginning */
     connect_next(relay, index);
@@ -464,6 +465,8 @@ void sessions_settle(struct relay *relay)
             relay->now_ns - relay->arena.slots[i].open_ns < NS_PER_S)
             continue;
         session->settled = true;
+        relay->arena.slots[i].client_cookie = socket_cookie(session->fds[SIDE_CLIENT]);
+        relay->arena.slots[i].upstream_cookie = socket_cookie(session->fds[SIDE_UPSTREAM]);
         upstreams_settle(relay->upstreams, relay->arena.slots[i].upstream,
                          session->fds[SIDE_UPSTREAM]);
     }
@@ -588,7 +591,8 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
         return;
     case SESSION_OPEN:
     case SESSION_HALF_CLOSED:
-        session_run(relay, index);
+        if (!session->queued) /* else its turn comes at the end of the batch: one in each */
+            session_run(relay, index);
         return;
     case SESSION_CLOSING:
         run_closing(relay, index);
