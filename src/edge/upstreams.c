@@ -10,8 +10,9 @@
 #include "base/hash.h"
 #include "base/string.h"
 
-#define AVOID_NS NS_PER_S /* without active checks: how long a server that refused is left alone   \
-                           */
+#define AVOID_NS                                                                                   \
+    NS_PER_S /* without active checks: how long a server that refused is left alone                \
+              */
 
 struct server {
     const struct conf_upstream *upstream;
@@ -44,12 +45,6 @@ static struct board_server *board_of(const struct server *server)
 unsigned upstreams_number(const struct upstreams *upstreams, unsigned upstream, unsigned server)
 {
     return upstreams->first[upstream] + server;
-}
-
-const struct conf_server *upstreams_server(const struct upstreams *upstreams, unsigned upstream,
-                                           unsigned server)
-{
-    return upstreams->servers[upstreams_number(upstreams, upstream, server)].conf;
 }
 
 /* ---- choice ---- */

@@ -12,8 +12,6 @@ void upstreams_free(struct upstreams *upstreams);
 
 /* The board number of a server: servers of all upstreams counted in order. */
 unsigned upstreams_number(const struct upstreams *upstreams, unsigned upstream, unsigned server);
-const struct conf_server *upstreams_server(const struct upstreams *upstreams, unsigned upstream,
-                                           unsigned server);
 
 /* Chooses a server for a client by the upstream's policy, leaving out servers that are down,
  * draining, full, without address, or in `tried` (bit per server modulo 64). -1: none. */
