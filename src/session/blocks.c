@@ -112,6 +112,30 @@ void blocks_give(struct blocks *blocks, uint32_t first, unsigned order)
     list_push(blocks, first, order);
 }
 
+bool blocks_claim(struct blocks *blocks, uint32_t first, unsigned order)
+{
+    unsigned have = order;
+
+    if (order > BLOCK_ORDER_MAX || first >= blocks->count || first % (1u << order) != 0)
+        return false;
+    while (have <= BLOCK_ORDER_MAX && blocks->order[first & ~((1u << have) - 1)] != have)
+        have++;
+    if (have > BLOCK_ORDER_MAX)
+        return false;
+    uint32_t whole = first & ~((1u << have) - 1);
+    list_remove(blocks, whole, have);
+    while (have > order) { /* what is not wanted of it goes back, half by half */
+        have--;
+        uint32_t half = 1u << have;
+        list_push(blocks, (first & half) != 0 ? whole : whole + half, have);
+        whole += first & half;
+    }
+    blocks->used += 1u << order;
+    if (first + (1u << order) > blocks->touched)
+        blocks->touched = first + (1u << order);
+    return true;
+}
+
 uint32_t blocks_used(const struct blocks *blocks)
 {
     return blocks->used;

@@ -1,8 +1,10 @@
 #include "session/slot.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/attributes.h"
+#include "base/hash.h"
 
 _Static_assert(sizeof(struct arena_header) == 4096, "slots begin on a page");
 _Static_assert(sizeof(struct slot) <= 512,
@@ -40,7 +42,7 @@ bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, voi
     if (capacity != 0 && header->version == 0) {
         header->capacity = capacity;
         header->block_count = block_count;
-        header->in_hand = UINT32_MAX;
+        header->in_hand = SLOT_NONE;
         header->next_serial = 1;
         __atomic_store_n(&header->version, ARENA_VERSION, __ATOMIC_RELEASE);
     }
@@ -59,22 +61,73 @@ bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, voi
     return true;
 }
 
+/* Not against an adversary, who could compute it, too: against a worker that wrote where it should
+ * not. Two lanes, because each step waits for the multiplication before. */
+static uint64_t mix_words(uint64_t seed, const void *words, size_t size)
+{
+    const uint8_t *at = words;
+    uint64_t lanes[2] = {seed, ~seed}, word;
+
+    for (size_t i = 0; i < size / sizeof word; i++) {
+        memcpy(&word, at + i * sizeof word, sizeof word);
+        lanes[i & 1] = (lanes[i & 1] ^ word) * 0x9e3779b97f4a7c15ull;
+        lanes[i & 1] ^= lanes[i & 1] >> 32;
+    }
+    return hash_mix(lanes[0] ^ (lanes[1] << 1 | lanes[1] >> 63));
+}
+
+_Static_assert(offsetof(struct slot_hot, checksum) % 4 == 0 && sizeof(struct slot_hot) % 8 == 0 &&
+                   offsetof(struct slot_hot, checksum) == sizeof(struct slot_hot) - 4,
+               "the checksum ends the hot part");
+_Static_assert(sizeof(struct leg) % 8 == 0, "a leg is summed in words");
+
+/* Over the bytes as they stand in memory, padding included. */
+static uint32_t checksum(const struct slot *slot, const struct slot_hot *hot,
+                         const struct leg *upstream)
+{
+    uint32_t tail; /* what is left of whole words */
+    size_t words = offsetof(struct slot_hot, upstream_tls);
+
+    memcpy(&tail, (const uint8_t *)hot + words, sizeof tail);
+    uint64_t sum = mix_words(hash_mix(slot->serial ^ (uint64_t)tail << 32), hot, words);
+
+    if (upstream != NULL)
+        sum = mix_words(sum, upstream, sizeof *upstream);
+    return (uint32_t)(sum >> 32);
+}
+
 /* The compiler may not move the copy behind the flip, nor a killed worker's half-written copy
  * become valid. */
-void slot_commit(struct slot *slot, const struct slot_hot *next)
+static void commit(struct slot *slot, const struct slot_hot *next, struct leg *upstream_place,
+                   const struct leg *upstream)
 {
     uint8_t spare = (slot->current ^ 1) & 1;
+    struct slot_hot *hot = &slot->hot[spare];
 
-    slot->hot[spare] = *next;
+    *hot = *next;
+    hot->upstream_tls = upstream != NULL;
+    if (upstream != NULL)
+        *upstream_place = *upstream;
+    hot->checksum = checksum(slot, hot, upstream_place);
     __atomic_store_n(&slot->current, spare, __ATOMIC_RELEASE);
+}
+
+void slot_commit(struct slot *slot, const struct slot_hot *next)
+{
+    commit(slot, next, NULL, NULL);
 }
 
 void slot_commit_upstream(struct slot *slot, const struct slot_hot *next,
                           struct slot_upstream_secrets *secrets, const struct leg *upstream)
 {
-    uint8_t spare = (slot->current ^ 1) & 1;
+    commit(slot, next, &secrets->leg[(slot->current ^ 1) & 1], upstream);
+}
 
-    secrets->leg[spare] = *upstream;
-    slot->hot[spare] = *next;
-    __atomic_store_n(&slot->current, spare, __ATOMIC_RELEASE);
+bool slot_intact(const struct slot *slot, const struct slot_upstream_secrets *secrets)
+{
+    const struct slot_hot *hot = slot_hot(slot);
+    const struct leg *upstream = hot->upstream_tls == 1 ? &secrets->leg[slot->current & 1] : NULL;
+
+    return hot->upstream_tls <= 1 && slot->current <= 1 &&
+           hot->checksum == checksum(slot, hot, upstream);
 }

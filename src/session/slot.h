@@ -13,15 +13,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/attributes.h"
 #include "session/state.h"
 #include "tls/leg.h"
 
-#define ARENA_VERSION   1
+#define ARENA_VERSION   2
 #define BLOCK_SIZE      16384u
 #define BLOCK_NONE      UINT32_MAX
 #define SLOT_NAME_MAX   64
 #define SLOT_ALPN_MAX   12
 #define SLOT_LOCAL_NONE UINT16_MAX
+#define SLOT_NONE       UINT32_MAX
 
 /* One direction of a session. Bytes read from the source stand in the input run; what is to be
  * written to the sink in the output run. Positions count bytes of the TCP streams since the session
@@ -38,7 +40,8 @@ struct flow {
     uint8_t output_order;
     uint8_t source_ended; /* end of stream (close_notify or FIN) was taken from the source */
     uint8_t sink_ended;   /* … and passed on to the sink */
-    uint8_t reserved[4];
+    uint8_t discard;      /* the sink takes nothing more: what still comes is thrown away */
+    uint8_t reserved[3];
 };
 
 enum { FLOW_UP, FLOW_DOWN, FLOW_COUNT }; /* client → upstream, upstream → client */
@@ -46,6 +49,16 @@ enum { FLOW_UP, FLOW_DOWN, FLOW_COUNT }; /* client → upstream, upstream → cl
 struct slot_hot {
     struct leg client;
     struct flow flows[FLOW_COUNT];
+    uint8_t upstream_tls; /* the upstream's leg was committed with it (slot_upstream_secrets) */
+    uint8_t padding[3];
+    uint32_t checksum; /* over all of the above, that leg and the serial */
+};
+
+/* What tells, together with the position in a stream, how far a dead relay had read or written it,
+ * modulo 2^32. For TCP: what the kernel's counters (loop/socket_counters.h) stood at when the
+ * position was 0. For a Unix socket, which has no counters: ours, raised around each call. */
+struct slot_stream {
+    uint32_t received, sent;
 };
 
 /* Generations of all that the session depends on: "which live sessions still hang on the old X?" */
@@ -74,7 +87,12 @@ struct slot {
     uint8_t client_address[16], upstream_address[16];
     uint16_t client_port, upstream_port;
     uint16_t group; /* IANA named group */
-    uint16_t reserved;
+    uint8_t end;    /* closing: enum session_end */
+    uint8_t killed; /* times in a row that a relay was killed with this session in hand */
+    struct slot_stream streams[2]; /* by side: client, upstream */
+    uint8_t upstream_unix;         /* the upstream is a Unix socket */
+    uint8_t upstream_busy;         /* … and a call on it is under way: its counters are open */
+    uint8_t unused[6];
     char server_name[SLOT_NAME_MAX];
     char alpn[SLOT_ALPN_MAX];
 };
@@ -101,7 +119,7 @@ struct arena_header {
     uint32_t version;
     uint32_t capacity; /* slots */
     uint32_t block_count;
-    uint32_t in_hand; /* the slot being worked on, or UINT32_MAX */
+    uint32_t in_hand; /* the slot being worked on, or SLOT_NONE */
     uint64_t next_serial;
     uint32_t used;       /* slots in use */
     uint32_t high_water; /* slots 0 … high_water-1 may be in use */
@@ -141,6 +159,9 @@ void slot_commit(struct slot *slot, const struct slot_hot *next);
 /* The same together with the upstream leg of a TLS upstream. */
 void slot_commit_upstream(struct slot *slot, const struct slot_hot *next,
                           struct slot_upstream_secrets *secrets, const struct leg *upstream);
+/* The valid copy is, with the upstream's leg if it has one, what was committed. Else nothing in it
+ * may be believed: a sequence number is never guessed. */
+bool slot_intact(const struct slot *slot, const struct slot_upstream_secrets *secrets);
 
 /* ---- blocks: runs of 2^order blocks, handed out by a buddy allocator whose books are private to
  * the worker ---- */
@@ -154,6 +175,8 @@ void blocks_free(struct blocks *blocks);
 /* First block of a run of 2^order, or BLOCK_NONE when memory is used up (the global cap). */
 uint32_t blocks_take(struct blocks *blocks, unsigned order);
 void blocks_give(struct blocks *blocks, uint32_t first, unsigned order);
+/* Takes this very run, which a predecessor held. False when it is no run or not free as a whole. */
+MUST_CHECK bool blocks_claim(struct blocks *blocks, uint32_t first, unsigned order);
 uint32_t blocks_used(const struct blocks *blocks);
 uint32_t blocks_total(const struct blocks *blocks);
 uint32_t blocks_available(const struct blocks *blocks);

@@ -149,6 +149,34 @@ static void test_trims_free_pages(void **state)
     close(fd);
 }
 
+/* A successor claims the runs of its predecessor: each at its place, none twice. */
+static void test_claims_what_a_predecessor_held(void **state)
+{
+    struct blocks *blocks = blocks_new(NULL, -1, COUNT);
+    (void)state;
+
+    assert_false(blocks_claim(blocks, COUNT, 0));
+    assert_false(blocks_claim(blocks, BLOCK_NONE, 0));
+    assert_false(blocks_claim(blocks, 1, 1)); /* not where a run of two begins */
+    assert_false(blocks_claim(blocks, 0, BLOCK_ORDER_MAX + 1));
+    assert_true(blocks_claim(blocks, 37, 0));
+    assert_false(blocks_claim(blocks, 37, 0));
+    assert_false(blocks_claim(blocks, 36, 1));
+    assert_false(blocks_claim(blocks, 0, BLOCK_ORDER_MAX));
+    assert_true(blocks_claim(blocks, 36, 0));
+    assert_true(blocks_claim(blocks, 40, 3));
+    assert_true(blocks_claim(blocks, LARGEST, BLOCK_ORDER_MAX));
+    assert_int_equal(blocks_used(blocks), 1 + 1 + 8 + LARGEST);
+    while (blocks_take(blocks, 0) != BLOCK_NONE)
+        ;
+    assert_int_equal(blocks_used(blocks), COUNT);
+    for (uint32_t i = 0; i < COUNT; i++)
+        blocks_give(blocks, i, 0); /* whole again: nothing was lost or doubled */
+    for (uint32_t i = 0; i < COUNT / LARGEST; i++)
+        assert_int_not_equal(blocks_take(blocks, BLOCK_ORDER_MAX), BLOCK_NONE);
+    blocks_free(blocks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_buddies_join),
         cmocka_unit_test(test_runs_never_overlap),
         cmocka_unit_test(test_trims_free_pages),
+        cmocka_unit_test(test_claims_what_a_predecessor_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

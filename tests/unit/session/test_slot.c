@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -106,10 +107,90 @@ static void fill(struct slot_hot *hot, uint64_t number)
 
 static void assert_whole(const struct slot_hot *hot)
 {
-    struct slot_hot expected = *hot;
+    struct slot_hot expected;
 
+    memcpy(&expected, hot, sizeof expected);
     fill(&expected, hot->client.read_sequence);
     assert_memory_equal(&expected, hot, sizeof expected);
+}
+
+static void test_what_was_not_committed_shows(void **state)
+{
+    struct slot_upstream_secrets secrets = {0};
+    struct slot slot = {.serial = 5};
+    struct slot_hot next = {.client.write_sequence = 7};
+    struct leg upstream = {.write_sequence = 9};
+    (void)state;
+
+    assert_false(slot_intact(&slot, &secrets)); /* zeroed memory is nobody's session */
+    slot_commit(&slot, &next);
+    assert_true(slot_intact(&slot, &secrets));
+    secrets.leg[slot.current].write_sequence++;
+    assert_true(slot_intact(&slot, &secrets)); /* it has none */
+    slot.hot[slot.current ^ 1].client.write_sequence++;
+    assert_true(slot_intact(&slot, &secrets));
+    for (size_t at = 0; at < sizeof(struct slot_hot); at++) {
+        ((uint8_t *)&slot.hot[slot.current])[at] ^= 0x10;
+        assert_false(slot_intact(&slot, &secrets));
+        ((uint8_t *)&slot.hot[slot.current])[at] ^= 0x10;
+    }
+    slot.serial++; /* the copy of an earlier session */
+    assert_false(slot_intact(&slot, &secrets));
+    slot_commit_upstream(&slot, &next, &secrets, &upstream);
+    assert_true(slot_intact(&slot, &secrets));
+    secrets.leg[slot.current].write_sequence++;
+    assert_false(slot_intact(&slot, &secrets));
+    secrets.leg[slot.current].write_sequence--;
+    slot.current = 2;
+    assert_false(slot_intact(&slot, &secrets));
+}
+
+/* Between every two instructions of a commit, not only between its stores: the process is stepped
+ * and, after each step, what a successor would find is looked at. */
+static void test_every_instruction_of_a_commit(void **state)
+{
+    struct shared {
+        struct slot slot;
+        struct slot_upstream_secrets secrets;
+    } *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct slot_hot next = {0};
+    struct leg upstream = {.read_sequence = 1};
+    unsigned steps = 0, flips = 0;
+    int status;
+    (void)state;
+
+    assert_true(shared != MAP_FAILED);
+    fill(&next, 1);
+    slot_commit_upstream(&shared->slot, &next, &shared->secrets, &upstream);
+    pid_t writer = fork();
+    if (writer == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+            _exit(77);
+        raise(SIGSTOP);
+        fill(&next, 2);
+        upstream.read_sequence = 2;
+        slot_commit_upstream(&shared->slot, &next, &shared->secrets, &upstream);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(writer, &status, 0), writer);
+    if (WIFEXITED(status))
+        skip(); /* not allowed to trace here */
+    uint8_t before = shared->slot.current;
+    while (ptrace(PTRACE_SINGLESTEP, writer, NULL, NULL) == 0 &&
+           waitpid(writer, &status, 0) == writer && WIFSTOPPED(status)) {
+        const struct slot_hot *hot = slot_hot(&shared->slot);
+        assert_true(slot_intact(&shared->slot, &shared->secrets));
+        assert_whole(hot);
+        uint64_t number = hot->client.read_sequence;
+        assert_int_equal(shared->secrets.leg[shared->slot.current].read_sequence, number);
+        assert_int_equal(number, shared->slot.current == before ? 1 : 2);
+        flips += shared->slot.current != before;
+        steps++;
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(steps > 100 && flips > 0 && flips < steps);
+    munmap(shared, sizeof *shared);
 }
 
 /* A process that commits without end is killed at any instant: the valid copy is whole each time.
@@ -150,6 +231,8 @@ int main(void)
         cmocka_unit_test(test_parts_do_not_overlap),
         cmocka_unit_test(test_commit_keeps_the_other_copy),
         cmocka_unit_test(test_commit_takes_the_upstream_leg_along),
+        cmocka_unit_test(test_what_was_not_committed_shows),
+        cmocka_unit_test(test_every_instruction_of_a_commit),
         cmocka_unit_test(test_a_killed_commit_leaves_a_whole_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
