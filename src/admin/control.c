@@ -46,8 +46,10 @@ static void send_addresses(struct control *control, struct peer *relay)
     struct message_address body;
 
     for (size_t i = 0; i < control->resolver.count; i++) {
-        if (resolver_message(&control->resolver, i, &body))
-            ignore(peer_send(relay, MESSAGE_ADDRESS, &body, sizeof body, -1));
+        if (!resolver_message(&control->resolver, i, &body))
+            continue;
+        board_address_set(control->view.board, body.server, body.bytes, body.size);
+        ignore(peer_send(relay, MESSAGE_ADDRESS, &body, sizeof body, -1));
     }
 }
 
@@ -168,10 +170,11 @@ static void on_descriptors(void *context, const struct message_descriptors *body
     }
 }
 
-static void on_go(void *context)
+static void on_go(void *context, enum predecessor predecessor)
 {
     struct control *control = context;
     struct vault_host host;
+    (void)predecessor; /* everything is read again */
 
     control_vault_host(control, &host);
     control->view.vault = vault_new(control->worker.conf, &host);
@@ -207,13 +210,13 @@ static void on_message(void *context, struct message *message)
 
 /* The supervisor stops control last, when no session is left to tell of: the events so far are
  * printed and that is all. */
-static void on_stop(void *context, uint64_t deadline_ns)
+static void on_stop(void *context, const struct message_stop *body)
 {
     struct control *control = context;
-    (void)deadline_ns;
 
     /* The folder is ours; the supervisor may no longer change it. */
-    ignore(unlinkat(control->worker.descriptors[SETUP_STATE_FOLDER], "control.sock", 0));
+    if (!body->replaced)
+        ignore(unlinkat(control->worker.descriptors[SETUP_STATE_FOLDER], "control.sock", 0));
     loop_stop(control->worker.loop, 0);
 }
 

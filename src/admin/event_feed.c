@@ -24,6 +24,11 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
         return false;
     case EVENT_PROCESS_STARTED:
     case EVENT_PROCESS_ENDED:
+    case EVENT_SESSIONS_ADOPTED:
+    case EVENT_UPGRADE_BEGUN:
+    case EVENT_UPGRADED:
+    case EVENT_UPGRADE_REFUSED:
+    case EVENT_UPGRADE_ROLLED_BACK:
     case EVENT_READY:
     case EVENT_STOPPING:
     case EVENT_HANDSHAKE_FAILED:

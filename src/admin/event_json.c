@@ -21,7 +21,7 @@ static void set_process(json_t *object, unsigned worker)
     if (worker >= BOARD_PROCESSES)
         return;
     enum process_kind kind = view_process_kind(worker, &index);
-    if (kind == PROCESS_HANDSHAKER || kind == PROCESS_RELAY)
+    if (kind != PROCESS_SUPERVISOR && kind != PROCESS_CONTROL)
         ignore(snprintf(text, sizeof text, "%s/%u", process_kind_name(kind), index));
     else
         ignore(snprintf(text, sizeof text, "%s", process_kind_name(kind)));

@@ -39,7 +39,7 @@ static uint32_t load32(const uint32_t *place)
 
 static unsigned kind_size(const struct admin_view *view, enum process_kind kind)
 {
-    return kind == PROCESS_HANDSHAKER || kind == PROCESS_RELAY ? view->workers : 1;
+    return kind == PROCESS_SUPERVISOR || kind == PROCESS_CONTROL ? 1 : view->workers;
 }
 
 static void write_counters(const struct admin_view *view, struct buffer *output)
@@ -110,7 +110,7 @@ static void write_processes(const struct admin_view *view, uint64_t now_ns, stru
 
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
         head(output, rows[row].name, rows[row].type, rows[row].help);
-        for (int k = 0; k < PROCESS_KIND_COUNT; k++) {
+        for (int k = 0; k < PROCESS_RETIRING_HANDSHAKER; k++) { /* those are on their way out */
             enum process_kind kind = (enum process_kind)k;
             for (unsigned i = 0; i < kind_size(view, kind); i++) {
                 unsigned worker = board_worker_number(kind, i);

@@ -40,16 +40,12 @@ const char *view_certificate_name(const struct conf *conf, uint32_t certificate)
 
 enum process_kind view_process_kind(unsigned worker, unsigned *ret_index)
 {
-    unsigned first_relay = board_worker_number(PROCESS_RELAY, 0);
-    unsigned first_handshaker = board_worker_number(PROCESS_HANDSHAKER, 0);
+    enum process_kind kind = PROCESS_RETIRING_HANDSHAKER;
 
-    *ret_index = 0;
-    if (worker == board_worker_number(PROCESS_SUPERVISOR, 0))
-        return PROCESS_SUPERVISOR;
-    if (worker == board_worker_number(PROCESS_CONTROL, 0))
-        return PROCESS_CONTROL;
-    *ret_index = worker >= first_relay ? worker - first_relay : worker - first_handshaker;
-    return worker >= first_relay ? PROCESS_RELAY : PROCESS_HANDSHAKER;
+    while (kind > PROCESS_SUPERVISOR && worker < board_worker_number(kind, 0))
+        kind--;
+    *ret_index = worker - board_worker_number(kind, 0);
+    return kind;
 }
 
 bool view_process_alive(const struct board *board, unsigned worker, uint64_t now_ns)

@@ -4,14 +4,18 @@
 
 #include "admin/control.h"
 #include "cmd/cmd.h"
+#include "edge/rehearsal.h"
 #include "edge/worker.h"
 
 int cmd_worker(int argc, char **argv)
 {
     static const struct {
         const char *kind;
-        int (*main)(int channel_fd);
-    } mains[] = {{"handshaker", handshaker_main}, {"relay", relay_main}, {"control", control_main}};
+        int (*main)(int first_fd);
+    } mains[] = {{"handshaker", handshaker_main},
+                 {"relay", relay_main},
+                 {"control", control_main},
+                 {"rehearsal", rehearsal_main}};
 
     for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(mains); i++) {
         if (strcmp(argv[1], mains[i].kind) == 0)

@@ -157,6 +157,7 @@ struct conf {
     uint32_t max_sessions;  /* 0: what the descriptor limit allows */
     uint64_t drain_timeout; /* SIGTERM: how long sessions may finish; default 30 s */
     uint64_t drain_notice;  /* health says 503 this long before listening ends; default 0 */
+    uint64_t protect_after; /* ms; sessions of this age survive the crash of their relay; 0: none */
     int handshaker_nice;    /* default 10 */
     enum conf_log_handshakes log_handshakes;
     uint32_t log_sample; /* one in N */

@@ -87,6 +87,8 @@ static const struct schema_option global_options[] = {
      .maximum = 7 * 24 * HOUR, .none = true},
     {OPTION("drain-notice", schema_duration, drain_notice), .fallback = "none", .minimum = 1,
      .maximum = HOUR, .none = true},
+    {OPTION("protect-after", schema_duration, protect_after), .fallback = "1s", .minimum = 50,
+     .maximum = HOUR, .none = true},
     {OPTION("handshaker-nice", schema_integer, handshaker_nice), .fallback = "10", .maximum = 19},
     {.name = "log-handshakes", .type = &log_handshakes_type, .fallback = "failures"},
     {OPTION("log-sessions", schema_boolean, log_sessions), .fallback = "yes"},

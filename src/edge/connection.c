@@ -769,3 +769,15 @@ void connections_resume(struct handshaker *handshaker, const char *name)
         }
     }
 }
+
+void connections_retire(struct handshaker *handshaker)
+{
+    struct connection *next;
+
+    for (struct connection *it = handshaker->connections; it != NULL; it = next) {
+        next = it->next;
+        if (it->stage == STAGE_CERTIFICATE)
+            refuse(it, ALERT_INTERNAL_ERROR, "certificate",
+                   "the process that looked for its certificate is being replaced");
+    }
+}

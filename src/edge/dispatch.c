@@ -1,11 +1,18 @@
 /* Hand-over to relays. Credits are two counters on the board: what a relay has granted this
  * handshaker and what was sent. The latter is raised after the send, so that sessions lost with a
- * handshaker use up no credit. */
+ * handshaker use up no credit; a handshaker that retires and its successor raise the same one. */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/secret.h"
 #include "edge/handshaker.h"
+
+static uint64_t *sent_to(const struct handshaker *handshaker, unsigned relay)
+{
+    unsigned number = board_worker_number(PROCESS_HANDSHAKER, handshaker->worker.setup.index);
+
+    return &handshaker->worker.board->processes[number].credits[relay];
+}
 
 static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
 {
@@ -17,7 +24,9 @@ static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
     const struct relay_channel *channel = &handshaker->relays[relay];
     size_t batched = channel->batch == NULL ? 0 : channel->batch->count;
 
-    return channel->fd < 0 ? 0 : (int64_t)(granted - channel->sent - batched);
+    uint64_t sent = __atomic_load_n(sent_to(handshaker, relay), __ATOMIC_RELAXED);
+
+    return channel->fd < 0 ? 0 : (int64_t)(granted - sent - batched);
 }
 
 int64_t dispatch_credits(const struct handshaker *handshaker)
@@ -41,6 +50,19 @@ static void close_batch(struct handshaker *handshaker, unsigned relay)
     channel->batch->size = channel->batch->count = 0;
 }
 
+/* Who retires reads no more, but may have to wait for room. */
+static bool watch(struct handshaker *handshaker, unsigned relay, unsigned events)
+{
+    struct relay_channel *channel = &handshaker->relays[relay];
+
+    if (!handshaker->retiring)
+        return loop_change(handshaker->worker.loop, channel->fd, LOOP_READ | events,
+                           handshaker->relay_handler, relay);
+    loop_unwatch(handshaker->worker.loop, channel->fd);
+    return events == 0 || loop_watch(handshaker->worker.loop, channel->fd, events,
+                                     handshaker->relay_handler, relay);
+}
+
 /* True when the batch is empty afterwards. */
 static bool send_batch(struct handshaker *handshaker, unsigned relay)
 {
@@ -53,18 +75,14 @@ static bool send_batch(struct handshaker *handshaker, unsigned relay)
                          batch->count)) {
     case CHANNEL_DONE:
         worker_count(&handshaker->worker, COUNTER_HANDED_OVER, batch->count);
-        channel->sent += batch->count;
-        __atomic_store_n(&handshaker->worker.self->credits[relay], channel->sent, __ATOMIC_RELAXED);
+        board_add(sent_to(handshaker, relay), batch->count);
         close_batch(handshaker, relay);
         if (channel->blocked)
-            channel->blocked = !loop_change(handshaker->worker.loop, channel->fd, LOOP_READ,
-                                            handshaker->relay_handler, relay);
+            channel->blocked = !watch(handshaker, relay, 0);
         return true;
     case CHANNEL_FULL:
         if (!channel->blocked)
-            channel->blocked =
-                loop_change(handshaker->worker.loop, channel->fd, LOOP_READ | LOOP_WRITE,
-                            handshaker->relay_handler, relay);
+            channel->blocked = watch(handshaker, relay, LOOP_WRITE);
         return false;
     case CHANNEL_CLOSED:
     case CHANNEL_BAD:

@@ -26,6 +26,7 @@ struct encryptor {
     struct handshaker *handshaker;
     struct upstream_identity *upstreams;
     uint8_t handler;
+    uint32_t under_way;
 };
 
 struct encryption {
@@ -127,6 +128,7 @@ static void finish(struct encryption *it, int result, const char *detail)
     }
     ignore(close(it->fd));
     handshake_free(it->handshake);
+    it->encryptor->under_way--;
     secret_wipe(it, sizeof *it);
     free(it);
 }
@@ -250,6 +252,7 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay,
         ignore(close(fd));
         return;
     }
+    encryptor->under_way++;
     it->encryptor = encryptor;
     it->relay = relay;
     it->fd = fd;
@@ -272,6 +275,11 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay,
         return;
     }
     ignore(feed(it));
+}
+
+bool encryptor_idle(const struct encryptor *encryptor)
+{
+    return encryptor->under_way == 0;
 }
 
 struct encryptor *encryptor_new(struct handshaker *handshaker)

@@ -50,7 +50,7 @@ static void on_relay(void *context, uint64_t tag, unsigned events)
 
     if ((events & LOOP_WRITE) != 0)
         dispatch_writable(handshaker, relay);
-    for (;;) {
+    while (!handshaker->retiring) {
         enum channel_result result = channel_receive(handshaker->relays[relay].fd, message);
         if (result == CHANNEL_FULL)
             return;
@@ -157,8 +157,6 @@ static void take_relay(struct handshaker *handshaker, unsigned number, int fd)
     struct relay_channel *channel = &handshaker->relays[number];
 
     channel->fd = fd;
-    /* A successor goes on with the count of its predecessor. */
-    channel->sent = handshaker->worker.self->credits[number];
     if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ, handshaker->relay_handler, number))
         worker_warn(&handshaker->worker, "cannot watch the channel to relay %u", number);
 }
@@ -206,9 +204,14 @@ static void on_descriptors(void *context, const struct message_descriptors *body
     }
 }
 
-static void on_go(void *context)
+static void on_go(void *context, enum predecessor predecessor)
 {
     struct handshaker *handshaker = context;
+    (void)predecessor; /* its handshakes went with it, or it finishes them */
+
+    for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
+        handshaker->worker.board->listeners[i].handshakes[handshaker->worker.setup.index] = 0;
+    handshaker->worker.self->sessions = 0;
 
     handshaker->go = true;
     acceptor_update(handshaker);
@@ -222,13 +225,41 @@ static void on_stop_deadline(void *context)
     loop_stop(((struct handshaker *)context)->worker.loop, 0);
 }
 
-static void on_stop(void *context, uint64_t deadline_ns)
+static void on_stop(void *context, const struct message_stop *body)
 {
     struct handshaker *handshaker = context;
 
     handshaker->stopping = true;
     acceptor_update(handshaker);
-    timer_set(handshaker->worker.loop, &handshaker->stop, deadline_ns);
+    timer_set(handshaker->worker.loop, &handshaker->stop, body->deadline_ns);
+}
+
+/* A successor takes our place: what comes from now on is for it, what was begun here ends here. It
+ * shares the channels to relays, and the count of sessions sent there, with us. */
+static void retire(struct handshaker *handshaker, const struct message_stop *body)
+{
+    struct loop *loop = handshaker->worker.loop;
+
+    on_stop(handshaker, body);
+    for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
+        if (handshaker->relays[i].fd >= 0)
+            loop_unwatch(loop, handshaker->relays[i].fd);
+    }
+    loop_unwatch(loop, handshaker->control_fd);
+    handshaker->retiring = true;
+    ignore(close(handshaker->control_fd));
+    handshaker->control_fd = -1;
+    connections_retire(handshaker);
+    event_flush(&handshaker->worker.events);
+    worker_take_place(&handshaker->worker, PROCESS_RETIRING_HANDSHAKER);
+    handshaker->worker.self->sessions = handshaker->under_way;
+    ignore(worker_tell(&handshaker->worker, MESSAGE_RETIRED, NULL, 0, NULL, 0));
+}
+
+static void on_message(void *context, struct message *message)
+{
+    if (message->type == MESSAGE_RETIRE && message->size == sizeof(struct message_stop))
+        retire(context, (const void *)message->body);
 }
 
 static void on_orphaned(void *context)
@@ -242,7 +273,7 @@ static void after_batch(void *context)
 
     dispatch_flush(handshaker);
     connections_bury(handshaker);
-    if (handshaker->stopping && handshaker->under_way == 0)
+    if (handshaker->stopping && handshaker->under_way == 0 && encryptor_idle(handshaker->encryptor))
         loop_stop(handshaker->worker.loop, 0);
 }
 
@@ -262,9 +293,6 @@ static bool handshaker_init(struct handshaker *handshaker)
     handshaker->crypto = record_crypto_new();
     handshaker->certificates = certificates_new(&handshaker->worker, want_certificate, handshaker);
     handshaker->encryptor = encryptor_new(handshaker);
-    for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
-        handshaker->worker.board->listeners[i].handshakes[handshaker->worker.setup.index] = 0;
-    handshaker->worker.self->sessions = 0;
     return handshaker->crypto != NULL && handshaker->certificates != NULL &&
            handshaker->encryptor != NULL && acceptor_init(handshaker);
 }
@@ -276,6 +304,7 @@ int handshaker_main(int channel_fd)
         .descriptors = on_descriptors,
         .go = on_go,
         .stop = on_stop,
+        .message = on_message,
         .orphaned = on_orphaned,
         .after_batch = after_batch,
     };

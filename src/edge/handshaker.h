@@ -24,8 +24,7 @@ struct acceptor_socket {
 };
 
 struct relay_channel {
-    int fd; /* -1: none */
-    uint64_t sent;
+    int fd;       /* -1: none */
     bool blocked; /* its queue is full: waiting for room */
     struct offer_batch *batch;
 };
@@ -44,7 +43,7 @@ struct handshaker {
     struct connection *connections; /* all under way */
     struct connection *graveyard;   /* closed in this batch */
     uint32_t under_way;
-    bool certificates_complete, go, stopping, paused;
+    bool certificates_complete, go, stopping, retiring, paused;
     struct timer resume, stop;
     uint64_t pause_reported_ns;
     bool report_resume;
@@ -70,6 +69,8 @@ void connection_event(struct handshaker *handshaker, struct connection *connecti
                       unsigned events);
 /* A name of a folder was answered: those waiting for it go on. */
 void connections_resume(struct handshaker *handshaker, const char *name);
+/* Those that wait for an answer of control will not get one here. */
+void connections_retire(struct handshaker *handshaker);
 /* Frees what was closed in this batch. */
 void connections_bury(struct handshaker *handshaker);
 
@@ -84,6 +85,7 @@ void dispatch_writable(struct handshaker *handshaker, unsigned relay);
 
 /* ---- encryptor.c ---- */
 struct encryptor *encryptor_new(struct handshaker *handshaker);
+bool encryptor_idle(const struct encryptor *encryptor); /* no handshake is under way */
 /* Material of upstream `upstream`: trust, certificate, key; -1 where not configured. Takes the
  * descriptors. */
 MUST_CHECK int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -59,13 +60,20 @@ static void grant(struct relay *relay)
     }
 }
 
+/* On the board as well: a successor goes on with the count. */
+static void take_credit(struct relay *relay, unsigned handshaker, uint64_t received)
+{
+    relay->received[handshaker] = received;
+    __atomic_store_n(&relay->worker.self->received[handshaker], received, __ATOMIC_RELAXED);
+}
+
 /* Sessions that a handshaker has sent and that are not in its queue any more were lost on the way
  * (with a handshaker that died, or for want of descriptors): what they used of the window comes
  * back. `sent` was read before the queue was found empty. */
 static void settle(struct relay *relay, unsigned handshaker, uint64_t sent)
 {
     if (relay->received[handshaker] < sent)
-        relay->received[handshaker] = sent;
+        take_credit(relay, handshaker, sent);
 }
 
 /* ---- handshakers ---- */
@@ -78,7 +86,7 @@ static void take_sessions(struct relay *relay, unsigned handshaker, struct messa
     size_t at = 0;
 
     for (size_t i = 0; i < message->fd_count; i++) {
-        relay->received[handshaker]++;
+        take_credit(relay, handshaker, relay->received[handshaker] + 1);
         offer = offer_next(message->body, message->size, &at, &data);
         if (offer == NULL || offer->listener >= conf->listener_count ||
             offer->upstream >= conf->upstream_count) {
@@ -118,6 +126,7 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
         switch (channel_receive(relay->handshakers[handshaker], message)) {
         case CHANNEL_DONE:
             on_handshaker_message(relay, handshaker, message);
+            hand_empty(relay);
             message_fini(message);
             break;
         case CHANNEL_FULL:
@@ -145,7 +154,9 @@ static void on_side(void *context, uint64_t tag, unsigned events)
         (relay->arena.slots[index].serial & 0x7fffff) != tag >> 25)
         return; /* closed earlier in this batch */
     relay->now_ns = loop_now(relay->worker.loop);
+    hand_take(relay, index);
     session_event(relay, index, (enum relay_side)(tag >> 24 & 1), events);
+    hand_empty(relay);
 }
 
 /* Those whose turn was over get another one, all the others' events having been seen in between. */
@@ -159,11 +170,13 @@ static void run_ready(struct relay *relay)
         relay->ready_first = session->next_ready;
         relay->ready_count--;
         session->queued = false;
+        hand_take(relay, index);
         if (session->in_use)
             session_event(relay, index, SIDE_CLIENT, 0);
         else if (!session->waiting)
             relay->free_slots[relay->free_count++] = index;
     }
+    hand_empty(relay);
 }
 
 static void after_batch(void *context)
@@ -180,6 +193,7 @@ static void after_batch(void *context)
     relay->busy = 0;
     memory_wake(relay);
     grant(relay);
+    ignore(succession_flush(relay));
 }
 
 /* ---- messages of control and supervisor ---- */
@@ -207,12 +221,15 @@ static void on_control(void *context, uint64_t tag, unsigned events)
                    message->size == sizeof(struct message_session)) {
             const struct message_session *body = (const void *)message->body;
             if (body->slot < relay->arena.header->capacity && relay->sessions[body->slot].in_use &&
-                relay->arena.slots[body->slot].serial == body->serial)
+                relay->arena.slots[body->slot].serial == body->serial) {
+                hand_take(relay, body->slot);
                 session_close(relay, body->slot,
                               (enum session_end)(body->reason < SESSION_END_COUNT
                                                      ? body->reason
                                                      : SESSION_END_ADMIN),
                               ALERT_CLOSE_NOTIFY);
+                hand_empty(relay);
+            }
         }
         message_fini(message);
     }
@@ -245,9 +262,12 @@ static void on_descriptors(void *context, const struct message_descriptors *body
 static void close_all(struct relay *relay, enum session_end end)
 {
     for (uint32_t i = 0; i < relay->arena.header->high_water; i++) {
-        if (relay->sessions[i].in_use)
-            session_close(relay, i, end, ALERT_CLOSE_NOTIFY);
+        if (!relay->sessions[i].in_use)
+            continue;
+        hand_take(relay, i);
+        session_close(relay, i, end, ALERT_CLOSE_NOTIFY);
     }
+    hand_empty(relay);
 }
 
 static void housekeeping(void *context)
@@ -267,20 +287,25 @@ static void housekeeping(void *context)
         }
     }
     memory_relieve(relay);
-    sessions_settle(relay);
+    succession_protect(relay);
     if (relay->ready_first == UINT32_MAX)
         blocks_trim(relay->blocks);
+    uint64_t protect_ns = relay->worker.conf->protect_after * NS_PER_MS;
+    uint64_t interval_ns = protect_ns != 0 && protect_ns < NS_PER_S ? protect_ns : NS_PER_S;
     timer_set(relay->worker.loop, &relay->housekeeping,
-              relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : NS_PER_S));
+              relay->now_ns + (relay->stopping ? 50 * NS_PER_MS : interval_ns));
 }
 
-static void on_stop(void *context, uint64_t deadline_ns)
+static void stop_by(struct relay *relay, uint64_t deadline_ns)
 {
-    struct relay *relay = context;
-
     relay->stopping = true;
     relay->stop_deadline_ns = deadline_ns;
     timer_set(relay->worker.loop, &relay->housekeeping, loop_now(relay->worker.loop));
+}
+
+static void on_stop(void *context, const struct message_stop *body)
+{
+    stop_by(context, body->deadline_ns);
 }
 
 /* The supervisor is gone: say goodbye to everybody and go. */
@@ -290,27 +315,10 @@ static void on_orphaned(void *context)
 
     relay->now_ns = loop_now(relay->worker.loop);
     close_all(relay, SESSION_END_DRAINED);
-    on_stop(context, 0);
+    stop_by(relay, 0);
 }
 
 /* ---- start ---- */
-
-/* What a dead predecessor left is wiped: its sessions ended with their descriptors. */
-static void clear_arena(struct relay *relay)
-{
-    struct arena_header *header = relay->arena.header;
-
-    for (uint32_t i = 0; i < header->high_water; i++) {
-        const struct slot *slot = &relay->arena.slots[i];
-        if (slot->state != SESSION_FREE && (slot->flags & SLOT_SOURCE_COUNTED) != 0)
-            board_source_release(relay->worker.board, slot->listener, slot->client_address);
-        memset(&relay->arena.slots[i], 0, sizeof relay->arena.slots[i]);
-        secret_wipe(&relay->arena.secrets[i], sizeof relay->arena.secrets[i]);
-        secret_wipe(&relay->arena.upstream_secrets[i], sizeof relay->arena.upstream_secrets[i]);
-    }
-    header->high_water = header->used = 0;
-    header->in_hand = UINT32_MAX;
-}
 
 static bool map_arena(struct relay *relay)
 {
@@ -329,11 +337,9 @@ static bool map_arena(struct relay *relay)
         if (relay->worker.conf->upstreams[i].tls)
             used_size = secrets_size;
     }
-    if (!secret_protect(secrets, used_size))
-        worker_warn(
-            &relay->worker,
-            "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or more",
-            used_size / 1024 + 64);
+    relay->secrets_unlocked = !secret_protect(secrets, used_size);
+    /* Blocks hold what is on its way in the clear. */
+    ignore(madvise(blocks, arena_blocks_size(setup->block_count), MADV_DONTDUMP));
     return arena_attach(&relay->arena, metadata, metadata_size, secrets, blocks,
                         setup->slot_capacity, setup->block_count);
 }
@@ -344,20 +350,19 @@ static bool relay_init(struct relay *relay)
 
     if (!map_arena(relay))
         return false;
-    clear_arena(relay);
     relay->scratch_size = TURN_BYTES_MAX;
     relay->scratch = malloc(relay->scratch_size);
     relay->sessions = calloc(setup->slot_capacity, sizeof *relay->sessions);
     relay->free_slots = calloc(setup->slot_capacity, sizeof *relay->free_slots);
+    relay->released = calloc(setup->slot_capacity, sizeof *relay->released);
     relay->blocks = blocks_new(relay->arena.blocks, relay->worker.descriptors[SETUP_BLOCKS],
                                setup->block_count);
     relay->crypto = record_crypto_new();
     relay->upstreams = upstreams_new(&relay->worker);
     if (relay->scratch == NULL || relay->sessions == NULL || relay->free_slots == NULL ||
-        relay->blocks == NULL || relay->crypto == NULL || relay->upstreams == NULL)
+        relay->released == NULL || relay->blocks == NULL || relay->crypto == NULL ||
+        relay->upstreams == NULL)
         return false;
-    for (uint32_t i = setup->slot_capacity; i > 0; i--)
-        relay->free_slots[relay->free_count++] = i - 1;
     relay->ready_first = relay->ready_last = relay->waiting_first = relay->waiting_last =
         UINT32_MAX;
     relay->turn_bytes = TURN_BYTES_MAX;
@@ -365,26 +370,77 @@ static bool relay_init(struct relay *relay)
     relay->channel_handler = loop_handler(relay->worker.loop, on_channel, relay);
     relay->control_handler = loop_handler(relay->worker.loop, on_control, relay);
     timer_init(&relay->housekeeping, housekeeping, relay);
-    /* A successor takes up the count where the dead relay's handshakers are. */
-    for (unsigned i = 0; i < setup->workers; i++) {
-        relay->received[i] = sent_by(relay, i);
-        relay->worker.self->credits[i] = relay->received[i];
-    }
-    relay->worker.self->sessions = 0;
-    for (unsigned i = 0; i < BOARD_SERVERS_MAX; i++)
-        relay->worker.board->servers[i].sessions[setup->index] = 0;
-    for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
-        relay->worker.board->listeners[i].connections[setup->index] = 0;
     return true;
 }
 
-static void on_go(void *context)
+/* What the board says of this relay is counted anew; what handshakers were granted and have sent is
+ * not. */
+static void take_board(struct relay *relay)
+{
+    struct board *board = relay->worker.board;
+    unsigned index = relay->worker.setup.index;
+
+    for (unsigned i = 0; i < relay->worker.setup.workers; i++) {
+        relay->received[i] = relay->worker.self->received[i];
+        if (relay->worker.self->credits[i] < relay->received[i])
+            relay->worker.self->credits[i] = relay->received[i];
+    }
+    relay->worker.self->sessions = 0;
+    for (unsigned i = 0; i < BOARD_SERVERS_MAX; i++)
+        board->servers[i].sessions[index] = 0;
+    for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)
+        board->listeners[i].connections[index] = 0;
+}
+
+static void on_go(void *context, enum predecessor predecessor)
 {
     struct relay *relay = context;
 
+    relay->now_ns = clock_monotonic_ns();
+    if (relay->secrets_unlocked)
+        worker_warn(&relay->worker,
+                    "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or "
+                    "more",
+                    arena_secrets_size(relay->worker.setup.slot_capacity) / 1024 + 64);
+    take_board(relay);
+    if (!succession_take_over(relay, predecessor)) {
+        worker_warn(&relay->worker, "out of memory while taking over");
+        loop_stop(relay->worker.loop, 3);
+        return;
+    }
+    for (uint32_t i = relay->worker.setup.slot_capacity; i > 0; i--) {
+        if (!relay->sessions[i - 1].in_use)
+            relay->free_slots[relay->free_count++] = i - 1;
+    }
     grant(relay);
     housekeeping(relay);
     worker_ready(&relay->worker);
+}
+
+static void on_message(void *context, struct message *message)
+{
+    struct relay *relay = context;
+
+    switch (message->type) {
+    case MESSAGE_REGISTER:
+        if (!relay->worker.begun)
+            succession_inherit(relay, message);
+        break;
+    case MESSAGE_RELEASE:
+        if (!relay->worker.begun)
+            succession_disinherit(relay, message);
+        break;
+    case MESSAGE_PREPARE:
+        ignore(worker_tell(&relay->worker, MESSAGE_PREPARED, NULL, 0, NULL, 0));
+        break;
+    case MESSAGE_HAND_OVER:
+        succession_leave(relay);
+    case MESSAGE_REGISTER_AGAIN:
+        succession_forget_registrations(relay);
+        break;
+    default:
+        break;
+    }
 }
 
 int relay_main(int channel_fd)
@@ -394,6 +450,7 @@ int relay_main(int channel_fd)
         .descriptors = on_descriptors,
         .go = on_go,
         .stop = on_stop,
+        .message = on_message,
         .orphaned = on_orphaned,
         .after_batch = after_batch,
     };

@@ -5,6 +5,7 @@
  *   relay_session.c  life of a session: open, connect, states, end
  *   relay_flow.c     the data path, written once for both directions
  *   relay_memory.c   buffer memory, and what happens when it runs short
+ *   relay_succession.c  leaving sessions to a successor, and taking them from a predecessor
  *   upstreams.c      which server; health
  *
  * A session's durable state is its slot (session/slot.h); what can be found again from the kernel
@@ -35,23 +36,25 @@ struct relay_session {
                                0: it holds none */
     uint8_t readable;       /* bit per side: reading may succeed */
     uint8_t writable;
-    uint8_t hung_up;  /* end of stream is there or on its way: read until it is seen */
-    uint8_t broken;   /* bit per side: its connection broke, which a write learnt of; no orderly end
-                         can follow */
-    bool queued : 1;  /* in the ready list */
-    bool waiting : 1; /* in the list of those that wait for memory */
+    uint8_t hung_up;    /* end of stream is there or on its way: read until it is seen */
+    uint8_t registered; /* bit per side: the supervisor has a duplicate */
+    bool queued : 1;    /* in the ready list */
+    bool waiting : 1;   /* in the list of those that wait for memory */
     bool in_use : 1;
-    uint8_t discard;  /* bit per flow: the sink is broken, what still comes is thrown away */
-    bool linger : 1;  /* closing: waiting for the client's end of stream */
-    bool settled : 1; /* it has lasted: upstreams_settle() was called */
-    bool counted : 1; /* the session is counted at its server */
+    bool linger : 1;                /* closing: waiting for the client's end of stream */
+    bool settled : 1;               /* it has lasted: upstreams_settle() was called */
+    bool counted : 1;               /* the session is counted at its server */
     uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
     uint8_t tries;
-    uint8_t end;                        /* enum session_end, once known */
     uint8_t reason;                     /* enum leg_reason: what was wrong with a leg's records */
     uint8_t alert_sent, alert_received; /* fatal ones; ALERT_NONE */
     uint32_t tried[2]; /* servers already tried (numbers within the upstream, modulo 64) */
     struct timer timer;
+};
+
+struct released {
+    uint32_t slot;
+    uint64_t serial;
 };
 
 struct relay {
@@ -76,8 +79,30 @@ struct relay {
     bool stopping;
     uint64_t stop_deadline_ns;
     uint32_t waiting_first, waiting_last; /* sessions waiting for buffer memory */
-    bool memory_returned; /* some was given back since the last session had to wait */
+    bool memory_returned;      /* some was given back since the last session had to wait */
+    struct released *released; /* sessions that the supervisor is still to hear of */
+    uint32_t released_count;
+    struct inherited *inherited; /* by slot, while a predecessor's sessions are taken over */
+    bool secrets_unlocked;       /* to be warned about */
 };
+
+/* Both sockets are watched once, for the life of the session, whoever serves it. */
+#define SIDE_EVENTS (LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE)
+static inline uint64_t side_tag(uint64_t serial, uint32_t index, enum relay_side side)
+{
+    return (serial & 0x7fffff) << 25 | (uint64_t)side << 24 | index;
+}
+
+/* The session being worked on, for a successor to know: one that kills its relay must not kill
+ * every successor, too. */
+static inline void hand_take(struct relay *relay, uint32_t index)
+{
+    __atomic_store_n(&relay->arena.header->in_hand, index, __ATOMIC_RELAXED);
+}
+static inline void hand_empty(struct relay *relay)
+{
+    hand_take(relay, SLOT_NONE);
+}
 
 /* ---- relay_session.c ---- */
 
@@ -100,8 +125,13 @@ void session_set_state(struct relay *relay, uint32_t index, enum session_state s
 /* The upstream connection failed: the next server, or the end. */
 void session_retry(struct relay *relay, uint32_t index, const char *why);
 uint64_t session_id(const struct relay *relay, uint32_t index);
-/* Once a second: sessions that have lasted get what short ones do without. */
-void sessions_settle(struct relay *relay);
+/* A session that has lasted (or is to, by `now`) gets what short ones do without. */
+void session_settle(struct relay *relay, uint32_t index, bool now);
+/* Goes on with a predecessor's session, whose runs are claimed; owns the descriptors. */
+void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT],
+                   const struct slot_rest *rest);
+/* The event and the counters of a session's end. */
+void session_report_end(struct relay *relay, uint32_t index, enum session_end end);
 /* Puts the session into the list of those with work left over. */
 void session_queue(struct relay *relay, uint32_t index);
 
@@ -121,6 +151,12 @@ bool flow_preload_output(struct relay *relay, uint32_t index, unsigned direction
 /* Writes what stands in the output run; false when it must wait or failed (see `ret_failed`). While
  * the session is still connecting the run is kept: the next server needs the preamble, too. */
 bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *ret_failed);
+/* Does a leg have something to say by itself? */
+bool flow_owes(struct relay *relay, uint32_t index);
+/* An open session in which nothing is under way and nothing held. */
+bool flow_idle(struct relay *relay, uint32_t index);
+/* Ends our direction of a socket (FIN), for a closing session. */
+void flow_end_sink(struct relay *relay, uint32_t index, unsigned direction);
 /* Releases the runs of both directions. */
 void flow_drop(struct relay *relay, uint32_t index);
 
@@ -147,3 +183,21 @@ void memory_note(struct relay *relay, uint32_t index);
 /* Once a second: where little memory is left, ends the sessions that have held theirs longest
  * without giving any back. */
 void memory_relieve(struct relay *relay);
+
+/* ---- relay_succession.c ---- */
+
+/* In regular ticks: sessions that have lasted are registered with the supervisor. */
+void succession_protect(struct relay *relay);
+/* The supervisor lost some: all are registered again. */
+void succession_forget_registrations(struct relay *relay);
+/* The session ends: duplicates elsewhere are to be closed. */
+void succession_release(struct relay *relay, uint32_t index);
+/* Tells the supervisor of those; false when it must be tried again. */
+bool succession_flush(struct relay *relay);
+/* Leaves every session to the successor and ends the process. */
+NORETURN void succession_leave(struct relay *relay);
+/* MESSAGE_REGISTER and MESSAGE_RELEASE towards a successor. */
+void succession_inherit(struct relay *relay, struct message *message);
+void succession_disinherit(struct relay *relay, const struct message *message);
+/* With GO: every slot goes on or ends. False when out of memory. */
+MUST_CHECK bool succession_take_over(struct relay *relay, enum predecessor predecessor);

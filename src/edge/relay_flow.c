@@ -31,6 +31,7 @@ struct turn {
     struct leg upstream; /* valid when upstream_tls */
     bool upstream_tls;
     bool dirty;
+    enum flow_discard broken; /* what a write that failed means for the rest */
     uint64_t moved;
 };
 
@@ -56,6 +57,7 @@ static void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, u
     if (turn->upstream_tls)
         turn->upstream = relay->arena.upstream_secrets[index].leg[turn->slot->current & 1];
     turn->dirty = false;
+    turn->broken = DISCARD_NOTHING;
     turn->moved = 0;
 }
 
@@ -125,6 +127,29 @@ static void release_output(struct turn *turn, unsigned direction)
 
 enum write_result { WRITE_DONE, WRITE_WAIT, WRITE_BROKEN };
 
+/* A Unix socket has no counters in the kernel: ours are open while a call is under way. */
+static bool count_by_hand(const struct turn *turn, enum relay_side side)
+{
+    return side == SIDE_UPSTREAM && turn->slot->upstream_unix;
+}
+
+static void count_begin(struct turn *turn, enum relay_side side)
+{
+    if (count_by_hand(turn, side))
+        __atomic_store_n(&turn->slot->upstream_busy, 1, __ATOMIC_SEQ_CST);
+}
+
+static void count_end(struct turn *turn, enum relay_side side, ssize_t received, ssize_t sent)
+{
+    struct slot_stream *stream = &turn->slot->streams[side];
+
+    if (!count_by_hand(turn, side))
+        return;
+    stream->received += received > 0 ? (uint32_t)received : 0;
+    stream->sent += sent > 0 ? (uint32_t)sent : 0;
+    __atomic_store_n(&turn->slot->upstream_busy, 0, __ATOMIC_SEQ_CST);
+}
+
 static void count_written(struct turn *turn, unsigned direction, size_t size)
 {
     worker_count(&turn->relay->worker,
@@ -165,7 +190,7 @@ static enum write_result write_run(struct turn *turn, unsigned direction)
     struct flow *flow = &turn->next.flows[direction];
     enum relay_side sink = sink_side(direction);
 
-    if ((session->discard & (1u << direction)) != 0)
+    if (flow->discard != DISCARD_NOTHING)
         session->written[direction] = flow->output_size;
     while (session->written[direction] < flow->output_size) {
         if ((session->writable & (1u << sink)) == 0)
@@ -173,12 +198,13 @@ static enum write_result write_run(struct turn *turn, unsigned direction)
         const uint8_t *from =
             block_memory(&turn->relay->arena, flow->output) + session->written[direction];
         size_t size = flow->output_size - session->written[direction];
+        count_begin(turn, sink);
         ssize_t sent = send(session->fds[sink], from, size, MSG_NOSIGNAL);
+        count_end(turn, sink, 0, sent);
         if (sent < 0 && errno == EINTR)
             continue;
-        if (sent < 0 && errno != EAGAIN) {
-            if (errno != EPIPE) /* which leaves the other direction whole */
-                session->broken |= (uint8_t)(1u << sink);
+        if (sent < 0 && errno != EAGAIN) { /* EPIPE leaves the other direction whole */
+            turn->broken = errno == EPIPE ? DISCARD_REST : DISCARD_BROKEN;
             return WRITE_BROKEN;
         }
         if (sent > 0) {
@@ -263,7 +289,7 @@ static enum write_result pass_end(struct turn *turn)
             return result;
     }
     flow->sink_ended = 1;
-    turn_commit(turn);
+    turn_commit(turn); /* first: what is sent cannot be counted after a FIN */
     if (!turn->next.flows[direction ^ 1]
              .sink_ended) /* else the session ends at once, and its descriptors with it */
         ignore(shutdown(turn->session->fds[sink], SHUT_WR));
@@ -569,9 +595,11 @@ static enum read_result read_input(struct turn *turn)
         room = room < likely ? room : likely;
     }
     ssize_t got;
+    count_begin(turn, source);
     do {
         got = recv(session->fds[source], place, room, 0);
     } while (got < 0 && errno == EINTR);
+    count_end(turn, source, got, 0);
     if (got < 0 && errno == EAGAIN) {
         session->readable &= (uint8_t) ~(1u << source);
         return READ_NOTHING;
@@ -613,7 +641,7 @@ static enum flow_status source_finished(struct turn *turn)
     struct leg *leg = leg_of(turn, side);
     struct flow *flow = &turn->next.flows[turn->direction];
 
-    if ((turn->session->broken & (1u << side)) != 0)
+    if (turn->next.flows[turn->direction ^ 1].discard == DISCARD_BROKEN)
         return source_broken(turn);
     turn->session->readable &= (uint8_t) ~(1u << side);
     if (leg != NULL && !leg->close_received) {
@@ -639,13 +667,14 @@ static enum flow_status sink_broken(struct turn *turn)
     struct relay *relay = turn->relay;
     enum relay_side sink = sink_side(turn->direction);
 
-    turn_commit(turn);
     if (sink == SIDE_CLIENT) {
+        turn_commit(turn);
         session_end(relay, turn->index, SESSION_END_CLIENT_RESET, true);
         return FLOW_DEAD;
     }
     /* The server takes no more, but what it has said may still be on its way to the client. */
-    turn->session->discard |= (uint8_t)(1u << turn->direction);
+    turn->next.flows[turn->direction].discard = (uint8_t)turn->broken;
+    turn_commit(turn);
     session_queue(relay, turn->index);
     return FLOW_BUSY;
 }
@@ -710,7 +739,7 @@ static enum flow_status flow_step(struct turn *turn)
     if (flow->source_ended) {
         if (flow->sink_ended)
             return turn_over(turn, FLOW_WAITING);
-        if ((session->discard & (1u << turn->direction)) == 0) {
+        if (flow->discard == DISCARD_NOTHING) {
             enum write_result result = pass_end(turn);
             if (result == WRITE_BROKEN)
                 return sink_broken(turn);
@@ -753,6 +782,44 @@ enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned directio
 }
 
 /* ---- for the session's life ---- */
+
+bool flow_owes(struct relay *relay, uint32_t index)
+{
+    struct turn turn;
+
+    turn_begin(&turn, relay, index, FLOW_UP);
+    for (enum relay_side side = 0; side < SIDE_COUNT; side++) {
+        const struct leg *leg = leg_of(&turn, side);
+        if (leg != NULL && leg_owes(leg))
+            return true;
+    }
+    return false;
+}
+
+bool flow_idle(struct relay *relay, uint32_t index)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    const struct slot_hot *hot = slot_hot(slot);
+
+    if (slot->state != SESSION_OPEN)
+        return false;
+    for (unsigned i = 0; i < FLOW_COUNT; i++) {
+        if (hot->flows[i].input != BLOCK_NONE || hot->flows[i].output != BLOCK_NONE ||
+            hot->flows[i].source_ended)
+            return false;
+    }
+    return !flow_owes(relay, index);
+}
+
+void flow_end_sink(struct relay *relay, uint32_t index, unsigned direction)
+{
+    struct turn turn;
+
+    turn_begin(&turn, relay, index, direction);
+    turn.next.flows[direction].sink_ended = 1;
+    turn_commit(&turn); /* first: what is sent cannot be counted after a FIN */
+    ignore(shutdown(turn.session->fds[sink_side(direction)], SHUT_WR));
+}
 
 bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *ret_failed)
 {

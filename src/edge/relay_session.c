@@ -12,11 +12,6 @@
 #define LINGER_NS                                                                                  \
     (2 * NS_PER_S) /* how long a closing session waits for the client to take its last bytes */
 
-static uint64_t side_tag(const struct relay *relay, uint32_t index, enum relay_side side)
-{
-    return (relay->arena.slots[index].serial & 0x7fffff) << 25 | (uint64_t)side << 24 | index;
-}
-
 uint64_t session_id(const struct relay *relay, uint32_t index)
 {
     return SESSION_ID(relay->worker.setup.index, relay->arena.slots[index].serial);
@@ -86,14 +81,10 @@ static void arm_timeouts(struct relay *relay, uint32_t index)
 /* Timers carry the session only; its relay is the process's one. */
 static struct relay *the_relay;
 
-static void on_session_timer(void *context)
+static void time_out(struct relay *relay, uint32_t index)
 {
-    struct relay_session *session = context;
-    struct relay *relay = the_relay;
-    uint32_t index = (uint32_t)(session - relay->sessions);
     enum session_end end;
 
-    relay->now_ns = loop_now(relay->worker.loop);
     switch ((enum session_state)relay->arena.slots[index].state) {
     case SESSION_FREE:
     case SESSION_STATE_COUNT:
@@ -105,7 +96,7 @@ static void on_session_timer(void *context)
         session_retry(relay, index, "time-out of the TLS handshake");
         return;
     case SESSION_CLOSING:
-        session_end(relay, index, (enum session_end)session->end, false);
+        session_end(relay, index, (enum session_end)relay->arena.slots[index].end, false);
         return;
     case SESSION_OPEN:
     case SESSION_HALF_CLOSED: {
@@ -119,6 +110,18 @@ static void on_session_timer(void *context)
         return;
     }
     }
+}
+
+static void on_session_timer(void *context)
+{
+    struct relay_session *session = context;
+    struct relay *relay = the_relay;
+    uint32_t index = (uint32_t)(session - relay->sessions);
+
+    relay->now_ns = loop_now(relay->worker.loop);
+    hand_take(relay, index);
+    time_out(relay, index);
+    hand_empty(relay);
 }
 
 /* ---- states ---- */
@@ -184,7 +187,7 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     /* While a duplicate lives, close() alone sends nothing and epoll keeps reporting. Short
      * sessions have none for longer than a handshaker takes to close its own; they are spared the
      * calls (a stale event is known by its tag). */
-    bool shared = session->settled;
+    bool shared = (session->registered >> side & 1) != 0;
     if (shared)
         loop_unwatch(relay->worker.loop, fd);
     if (reset) {
@@ -198,9 +201,8 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
 
 static bool side_watch(struct relay *relay, uint32_t index, enum relay_side side)
 {
-    return loop_watch(relay->worker.loop, relay->sessions[index].fds[side],
-                      LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE, relay->side_handler,
-                      side_tag(relay, index, side));
+    return loop_watch(relay->worker.loop, relay->sessions[index].fds[side], SIDE_EVENTS,
+                      relay->side_handler, side_tag(relay->arena.slots[index].serial, index, side));
 }
 
 /* ---- upstream ---- */
@@ -260,6 +262,8 @@ static void connect_next(struct relay *relay, uint32_t index)
             continue;
         }
         session->fds[SIDE_UPSTREAM] = fd;
+        slot->upstream_unix = address.any.sa_family == AF_UNIX;
+        slot->streams[SIDE_UPSTREAM] = (struct slot_stream){0, 0};
         address_bytes(slot->upstream_address, &address);
         slot->upstream_port = address_port(&address);
         session->counted = true;
@@ -336,6 +340,7 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     if (!session->in_use || slot->serial != body->serial || slot->state != SESSION_ENCRYPTING ||
         slot->server != body->server)
         return; /* it ended or went to another server meanwhile */
+    hand_take(relay, body->slot);
     if (body->result != 0) {
         char why[sizeof body->detail + 1] = "";
         ignore(string_copy(why, sizeof why, body->detail));
@@ -344,8 +349,8 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     }
     struct slot_upstream_secrets *secrets = &relay->arena.upstream_secrets[body->slot];
     secrets->keys = body->keys;
-    secrets->leg[0] = secrets->leg[1] = body->leg;
     slot->flags |= SLOT_UPSTREAM_TLS;
+    slot_commit_upstream(slot, slot_hot(slot), secrets, &body->leg);
     session->writable |= 1u << SIDE_UPSTREAM;
     session->readable |= 1u << SIDE_UPSTREAM;
     if (!flow_preload_input(relay, body->slot, FLOW_DOWN, surplus, body->surplus_size) ||
@@ -381,12 +386,13 @@ static void upstream_connected(struct relay *relay, uint32_t index, bool broken)
 static void fill_slot(struct relay *relay, uint32_t index, const struct session_offer *offer)
 {
     struct slot *slot = &relay->arena.slots[index];
+    struct slot_hot hot = {.client = offer->leg};
 
     memset(slot, 0, sizeof *slot);
-    slot->hot[0].client = offer->leg;
     for (unsigned i = 0; i < FLOW_COUNT; i++)
-        slot->hot[0].flows[i].input = slot->hot[0].flows[i].output = BLOCK_NONE;
-    slot->hot[1] = slot->hot[0];
+        hot.flows[i].input = hot.flows[i].output = BLOCK_NONE;
+    slot->serial = relay->arena.header->next_serial++;
+    slot_commit(slot, &hot);
     slot->flags = offer->flags;
     slot->key_type = offer->key_type;
     slot->listener = offer->listener;
@@ -401,8 +407,25 @@ static void fill_slot(struct relay *relay, uint32_t index, const struct session_
     slot->group = offer->group;
     memcpy(slot->server_name, offer->server_name, sizeof slot->server_name);
     memcpy(slot->alpn, offer->alpn, sizeof slot->alpn);
-    slot->serial = relay->arena.header->next_serial++;
     relay->arena.secrets[index].client = offer->keys;
+}
+
+/* The session is this process's from now on, and is counted. */
+static void take_in(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT])
+{
+    struct relay_session *session = &relay->sessions[index];
+    unsigned listener = relay->arena.slots[index].listener;
+
+    the_relay = relay;
+    memset(session, 0, sizeof *session);
+    memcpy(session->fds, fds, sizeof session->fds);
+    session->in_use = true;
+    session->alert_sent = session->alert_received = ALERT_NONE;
+    session->writable = 1u << SIDE_CLIENT; /* what can be read will be announced */
+    timer_init(&session->timer, on_session_timer, session);
+    relay->arena.header->used++;
+    relay->worker.self->sessions++;
+    relay->worker.board->listeners[listener].connections[relay->worker.setup.index]++;
 }
 
 void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
@@ -414,24 +437,13 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
         return;
     }
     uint32_t index = relay->free_slots[--relay->free_count];
-    struct relay_session *session = &relay->sessions[index];
     struct slot *slot = &relay->arena.slots[index];
 
-    the_relay = relay;
-    memset(session, 0, sizeof *session);
-    session->fds[SIDE_CLIENT] = client_fd;
-    session->fds[SIDE_UPSTREAM] = -1;
-    session->in_use = true;
-    session->alert_sent = session->alert_received = ALERT_NONE;
-    session->writable = 1u << SIDE_CLIENT; /* what can be read will be announced */
-    timer_init(&session->timer, on_session_timer, session);
+    hand_take(relay, index);
     fill_slot(relay, index, offer);
-    struct arena_header *header = relay->arena.header;
-    header->used++;
-    if (index >= header->high_water)
-        header->high_water = index + 1;
-    relay->worker.self->sessions++;
-    relay->worker.board->listeners[slot->listener].connections[relay->worker.setup.index]++;
+    take_in(relay, index, (const int[SIDE_COUNT]){client_fd, -1});
+    if (index >= relay->arena.header->high_water)
+        relay->arena.header->high_water = index + 1;
     worker_count(&relay->worker, COUNTER_SESSIONS_OPENED, 1);
     uint32_t limit = listener_of(relay, index)->max_connections_per_source;
     if (limit != 0) {
@@ -457,19 +469,81 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     connect_next(relay, index);
 }
 
-void sessions_settle(struct relay *relay)
+void session_settle(struct relay *relay, uint32_t index, bool now)
 {
-    for (uint32_t i = 0; i < relay->arena.header->high_water; i++) {
-        struct relay_session *session = &relay->sessions[i];
-        if (!session->in_use || session->settled || session->fds[SIDE_UPSTREAM] < 0 ||
-            relay->now_ns - relay->arena.slots[i].open_ns < NS_PER_S)
-            continue;
-        session->settled = true;
-        relay->arena.slots[i].client_cookie = socket_cookie(session->fds[SIDE_CLIENT]);
-        relay->arena.slots[i].upstream_cookie = socket_cookie(session->fds[SIDE_UPSTREAM]);
-        upstreams_settle(relay->upstreams, relay->arena.slots[i].upstream,
-                         session->fds[SIDE_UPSTREAM]);
+    struct relay_session *session = &relay->sessions[index];
+    const struct slot *slot = &relay->arena.slots[index];
+
+    if (session->settled || session->fds[SIDE_UPSTREAM] < 0 ||
+        (!now && relay->now_ns - slot->open_ns < NS_PER_S))
+        return;
+    session->settled = true;
+    upstreams_settle(relay->upstreams, slot->upstream, session->fds[SIDE_UPSTREAM]);
+}
+
+/* ---- from a predecessor ---- */
+
+static void adopt_descriptors(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+    const struct slot *slot = &relay->arena.slots[index];
+
+    session->registered = (uint8_t)(1u | (session->fds[SIDE_UPSTREAM] >= 0 ? 2u : 0u));
+    session->settled = true;
+    session->writable = 3; /* what can be read was announced when it was watched */
+    /* A closing session has no use for its server any more, and one that was still connecting
+     * begins to anew. */
+    if (slot->state == SESSION_CLOSING || slot->state == SESSION_CONNECTING)
+        side_close(relay, index, SIDE_UPSTREAM, true);
+    if (slot->state == SESSION_ENCRYPTING) { /* a handshaker has it for now */
+        loop_unwatch(relay->worker.loop, session->fds[SIDE_UPSTREAM]);
+        session->writable = 1u << SIDE_CLIENT;
     }
+    /* What these two have will not be what the supervisor has. */
+    if (slot->state == SESSION_ENCRYPTING || slot->state == SESSION_CONNECTING)
+        succession_release(relay, index);
+}
+
+static void adopt_state(struct relay *relay, uint32_t index)
+{
+    struct relay_session *session = &relay->sessions[index];
+    struct slot *slot = &relay->arena.slots[index];
+    enum session_state state = (enum session_state)slot->state;
+
+    slot->state = SESSION_FREE; /* so that its time-out is armed */
+    if (state == SESSION_CONNECTING) {
+        session->written[FLOW_UP] = 0; /* the preamble goes to the next server from its beginning */
+        connect_next(relay, index);
+        return;
+    }
+    session_set_state(relay, index, state);
+    if (state == SESSION_CLOSING)
+        return;
+    session->counted = true;
+    upstreams_count(relay->upstreams, slot->upstream, slot->server, 1);
+}
+
+void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT],
+                   const struct slot_rest *rest)
+{
+    struct relay_session *session = &relay->sessions[index];
+    const struct slot_hot *hot = slot_hot(&relay->arena.slots[index]);
+    bool busy = false;
+
+    take_in(relay, index, fds);
+    for (unsigned i = 0; i < FLOW_COUNT; i++) {
+        session->input_size[i] = rest->input_size[i];
+        session->written[i] = rest->written[i];
+        busy = busy || hot->flows[i].input != BLOCK_NONE || hot->flows[i].output != BLOCK_NONE ||
+               hot->flows[i].source_ended;
+    }
+    adopt_descriptors(relay, index);
+    adopt_state(relay, index);
+    if (!session->in_use)
+        return;
+    memory_note(relay, index);
+    if (busy || relay->arena.slots[index].state == SESSION_CLOSING || flow_owes(relay, index))
+        session_queue(relay, index);
 }
 
 /* ---- events ---- */
@@ -505,22 +579,21 @@ static bool run_flows(struct relay *relay, uint32_t index)
 
 void session_run(struct relay *relay, uint32_t index)
 {
-    const struct slot *slot = &relay->arena.slots[index];
+    struct slot *slot = &relay->arena.slots[index];
 
-    relay->arena.header->in_hand = index;
     if (run_flows(relay, index)) {
         const struct slot_hot *hot = slot_hot(slot);
+        slot->killed = 0; /* it did no harm */
         bool up = hot->flows[FLOW_UP].sink_ended, down = hot->flows[FLOW_DOWN].sink_ended;
         bool up_source = hot->flows[FLOW_UP].source_ended;
         if (up && down)
             session_end(relay, index, SESSION_END_BOTH_CLOSED, false);
-        else if (down && !up_source && (relay->sessions[index].discard & (1u << FLOW_UP)) != 0)
+        else if (down && !up_source && hot->flows[FLOW_UP].discard != DISCARD_NOTHING)
             session_close(relay, index, SESSION_END_BOTH_CLOSED, ALERT_NONE);
         else if ((up || down) && slot->state == SESSION_OPEN)
             session_set_state(relay, index, SESSION_HALF_CLOSED);
         memory_note(relay, index);
     }
-    relay->arena.header->in_hand = UINT32_MAX;
 }
 
 /* Writes what is left for the client, then the alert if that found no room before. */
@@ -541,14 +614,15 @@ static bool flush_closing(struct relay *relay, uint32_t index, bool *ret_failed)
 static void run_closing(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
+    enum session_end end = (enum session_end)relay->arena.slots[index].end;
     uint8_t nowhere[4096];
     bool failed = false;
 
     if (!session->linger && flush_closing(relay, index, &failed)) {
-        ignore(shutdown(session->fds[SIDE_CLIENT], SHUT_WR));
+        flow_end_sink(relay, index, FLOW_DOWN);
         session->linger = true;
     } else if (failed) {
-        session_end(relay, index, (enum session_end)session->end, false);
+        session_end(relay, index, end, false);
         return;
     }
     for (unsigned i = 0; i < 16; i++) {
@@ -558,7 +632,7 @@ static void run_closing(struct relay *relay, uint32_t index)
         if (got < 0 && errno == EAGAIN)
             return;
         if (got <= 0) {
-            session_end(relay, index, (enum session_end)session->end, false);
+            session_end(relay, index, end, false);
             return;
         }
     }
@@ -575,6 +649,8 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
         session->writable |= (uint8_t)(1u << side);
     if ((events & (LOOP_HANGUP | LOOP_ERROR)) != 0)
         session->hung_up |= (uint8_t)(1u << side);
+    else if (session->readable == 0 && events == LOOP_WRITE && flow_idle(relay, index))
+        return; /* there is room, for nothing */
     switch ((enum session_state)relay->arena.slots[index].state) {
     case SESSION_FREE:
     case SESSION_STATE_COUNT:
@@ -602,7 +678,7 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
 
 /* ---- end ---- */
 
-static void report_end(struct relay *relay, uint32_t index, enum session_end end)
+void session_report_end(struct relay *relay, uint32_t index, enum session_end end)
 {
     static const bool failures[] = {
 #define X(symbol, name, failure) [symbol] = failure,
@@ -659,14 +735,17 @@ void session_close(struct relay *relay, uint32_t index, enum session_end end, en
     uncount(relay, index);
     side_close(relay, index, SIDE_UPSTREAM,
                end != SESSION_END_BOTH_CLOSED && alert != ALERT_CLOSE_NOTIFY);
-    session->end = (uint8_t)end;
+    slot->end = (uint8_t)end;
     if (next.client.suite != 0 && alert != ALERT_NONE) {
         leg_alert(&next.client, alert);
         session->alert_sent = alert == ALERT_CLOSE_NOTIFY ? ALERT_NONE : (uint8_t)alert;
-        if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)
-            relay->arena.upstream_secrets[index].leg[(slot->current ^ 1) & 1] =
-                relay->arena.upstream_secrets[index].leg[slot->current & 1];
-        slot_commit(slot, &next);
+        if (next.upstream_tls) {
+            struct slot_upstream_secrets *secrets = &relay->arena.upstream_secrets[index];
+            struct leg upstream = secrets->leg[slot->current & 1];
+            slot_commit_upstream(slot, &next, secrets, &upstream);
+        } else {
+            slot_commit(slot, &next);
+        }
         flow_send_owed(relay, index, SIDE_CLIENT);
     }
     session_set_state(relay, index, SESSION_CLOSING);
@@ -680,10 +759,11 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
 
     if (!session->in_use)
         return;
-    report_end(relay, index, end);
+    session_report_end(relay, index, end);
     uncount(relay, index);
     side_close(relay, index, SIDE_CLIENT, reset);
     side_close(relay, index, SIDE_UPSTREAM, reset);
+    succession_release(relay, index);
     session_set_state(relay, index, SESSION_FREE);
     if ((slot->flags & SLOT_SOURCE_COUNTED) != 0)
         board_source_release(relay->worker.board, slot->listener, slot->client_address);

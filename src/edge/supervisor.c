@@ -14,13 +14,14 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "edge/supervisor_internal.h"
+#include "ipc/memory.h"
 
-#define BACKOFF_FIRST_NS (100 * NS_PER_MS)
+#define BACKOFF_FIRST_NS (100 * NS_PER_MS) /* before the second restart; the first is at once */
 #define BACKOFF_MAX_NS   (10 * NS_PER_S)
 #define HEALTHY_AFTER_NS                                                                           \
-    (10 * NS_PER_S) /* a process that lived this long starts with the first back-off again */
+    (10 * NS_PER_S) /* a process that lived this long is restarted at once again */
 #define HUNG_AFTER_NS (15 * NS_PER_S) /* without a heartbeat */
-#define STOP_GRACE_NS (5 * NS_PER_S)  /* beyond the deadline, before what is left is killed */
+#define TAG_ROLES     4
 
 /* ---- telling ---- */
 
@@ -45,9 +46,7 @@ void supervisor_event(struct supervisor *supervisor, enum event_type type, const
     va_end(arguments);
 }
 
-/* An event whose subject is another process. */
-static PRINTF_LIKE(3, 4) void process_event(struct process *process, enum event_type type,
-                                            const char *format, ...)
+void process_event(struct process *process, enum event_type type, const char *format, ...)
 {
     va_list arguments;
 
@@ -75,32 +74,95 @@ void supervisor_notify(const char *state)
     ignore(close(fd));
 }
 
-static void kill_process(const struct process *process)
+void life_kill(const struct house_life *life)
 {
-    if (process->pid > 0)
-        ignore(kill(process->pid, SIGKILL));
+    if (life->pid > 0)
+        ignore(kill(life->pid, SIGKILL));
+}
+
+struct process *supervisor_process(struct supervisor *supervisor, enum process_kind kind,
+                                   unsigned index)
+{
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        struct process *process = &supervisor->processes[i];
+        if (process->kind == kind && process->index == index)
+            return process;
+    }
+    return NULL;
 }
 
 /* ---- starting ---- */
 
-static void start_process(struct process *process)
+void life_watch(struct process *process, enum life_role role)
 {
     struct supervisor *supervisor = process->supervisor;
-    struct error error = {0};
-    uint64_t tag = (uint64_t)(process - supervisor->processes);
+    const struct house_life *life = life_of(process, role);
+    uint64_t tag = (uint64_t)(process - supervisor->processes) * TAG_ROLES + (uint64_t)role;
 
-    if (spawn_process(process, &error) < 0) {
+    if (!loop_watch(supervisor->loop, life->channel, LOOP_READ, supervisor->channel_handler, tag))
+        life_kill(life);
+}
+
+/* The board shows the current life. */
+static void show_life(const struct process *process)
+{
+    struct board_process *board = &process->supervisor->board->processes[process->number];
+    const struct house_life *life = life_of(process, LIFE_CURRENT);
+
+    board->started_ns = life->started_ns;
+    board->heartbeat_ns = clock_monotonic_ns();
+    board->pid = (uint32_t)life->pid;
+    board->starts++;
+}
+
+void life_start(struct process *process)
+{
+    struct supervisor *supervisor = process->supervisor;
+    struct house_life *life = life_of(process, LIFE_CURRENT);
+    struct message_go body = {.predecessor = PREDECESSOR_NONE};
+    struct error error = {0};
+
+    if (spawn_process(process, LIFE_CURRENT, &error) < 0 ||
+        !spawn_tell(life, MESSAGE_GO, &body, sizeof body, NULL, 0)) {
         process_event(process, EVENT_WARNING, "cannot start: %s", error.message);
-        if (process->pid > 0)
-            kill_process(process); /* its death is noticed as any other */
+        if (life->pid > 0)
+            life_kill(life); /* its death is noticed as any other */
         else
             timer_set(supervisor->loop, &process->restart, clock_monotonic_ns() + BACKOFF_MAX_NS);
         return;
     }
-    if (!loop_watch(supervisor->loop, process->channel, LOOP_READ, supervisor->channel_handler,
-                    tag))
-        kill_process(process);
-    process_event(process, EVENT_PROCESS_STARTED, "pid %d", (int)process->pid);
+    show_life(process);
+    life_watch(process, LIFE_CURRENT);
+    process_event(process, EVENT_PROCESS_STARTED, "pid %d", (int)life->pid);
+    if (process->kind != PROCESS_CONTROL &&
+        supervisor->board->processes[process->number].starts > 1)
+        spawn_announce(process);
+}
+
+/* A successor became the current life. */
+void life_promoted(struct process *process)
+{
+    show_life(process);
+    process_event(process, EVENT_PROCESS_STARTED, "pid %d",
+                  (int)life_of(process, LIFE_CURRENT)->pid);
+    spawn_announce(process);
+}
+
+void life_begin_again(struct process *process)
+{
+    struct error error = {0};
+
+    if (process->kind != PROCESS_RELAY || process->durable->predecessor == PREDECESSOR_NONE) {
+        life_start(process);
+        return;
+    }
+    /* Its sessions wait for it. */
+    process->go_pending = true;
+    if (succession_begin(process, &error) < 0) {
+        process_event(process, EVENT_WARNING, "cannot start: %s", error.message);
+        timer_set(process->supervisor->loop, &process->restart,
+                  clock_monotonic_ns() + BACKOFF_MAX_NS);
+    }
 }
 
 static void on_restart(void *context)
@@ -108,13 +170,13 @@ static void on_restart(void *context)
     struct process *process = context;
 
     if (process->supervisor->stop < STOP_HANDSHAKERS)
-        start_process(process);
+        life_begin_again(process);
 }
 
 static bool all_ready(const struct supervisor *supervisor)
 {
     for (unsigned i = 0; i < supervisor->process_count; i++) {
-        if (supervisor->processes[i].stage != PROCESS_RUNNING)
+        if (life_of(&supervisor->processes[i], LIFE_CURRENT)->stage != LIFE_RUNNING)
             return false;
     }
     return true;
@@ -123,139 +185,25 @@ static bool all_ready(const struct supervisor *supervisor)
 static void process_ready(struct process *process)
 {
     struct supervisor *supervisor = process->supervisor;
+    struct house_life *life = life_of(process, LIFE_CURRENT);
 
-    if (process->stage == PROCESS_STARTING)
-        process->stage = PROCESS_RUNNING;
-    if (supervisor->ready || !all_ready(supervisor))
+    if (life->stage == LIFE_STARTING)
+        life->stage = LIFE_RUNNING;
+    process->durable->predecessor = PREDECESSOR_NONE; /* what it left was dealt with */
+    upgrade_advance(supervisor);
+    if (supervisor->house->ready || !all_ready(supervisor))
         return;
-    supervisor->ready = true;
+    supervisor->house->ready = true;
     supervisor_event(supervisor, EVENT_READY, "holdfast " HOLDFAST_VERSION ": capacity %u sessions",
-                     supervisor->slot_capacity * supervisor->conf->workers);
+                     supervisor->house->slot_capacity * supervisor->house->workers);
     supervisor_notify("READY=1");
-}
-
-/* ---- stopping ---- */
-
-static bool any_alive(const struct supervisor *supervisor, enum process_kind kind)
-{
-    for (unsigned i = 0; i < supervisor->process_count; i++) {
-        if (supervisor->processes[i].kind == kind && supervisor->processes[i].pid > 0)
-            return true;
-    }
-    return false;
-}
-
-static void stop_kind(struct supervisor *supervisor, enum process_kind kind)
-{
-    struct message_stop body = {.deadline_ns = supervisor->stop_deadline_ns};
-
-    for (unsigned i = 0; i < supervisor->process_count; i++) {
-        struct process *process = &supervisor->processes[i];
-        if (process->kind != kind)
-            continue;
-        timer_cancel(supervisor->loop, &process->restart);
-        if (process->pid <= 0)
-            continue;
-        process->stage = PROCESS_STOPPING;
-        if (channel_send(process->channel, MESSAGE_STOP, &body, sizeof body, NULL, 0) !=
-            CHANNEL_DONE)
-            kill_process(process);
-    }
-}
-
-/* Goes on to the next phase of stopping when nobody of this one is left. */
-static void stop_advance(struct supervisor *supervisor)
-{
-    if (supervisor->stop == STOP_HANDSHAKERS && !any_alive(supervisor, PROCESS_HANDSHAKER)) {
-        supervisor->stop = STOP_RELAYS;
-        stop_kind(supervisor, PROCESS_RELAY);
-    }
-    if (supervisor->stop == STOP_RELAYS && !any_alive(supervisor, PROCESS_RELAY)) {
-        supervisor->stop = STOP_CONTROL;
-        event_flush(&supervisor->events);
-        stop_kind(supervisor, PROCESS_CONTROL);
-    }
-    if (supervisor->stop == STOP_CONTROL && !any_alive(supervisor, PROCESS_CONTROL))
-        loop_stop(supervisor->loop, supervisor->exit_code);
-}
-
-static void stop_listening(struct supervisor *supervisor)
-{
-    supervisor->stop = STOP_HANDSHAKERS;
-    for (size_t i = 0; i < supervisor->listening_count; i++) {
-        ignore(close(supervisor->listening[i]));
-    }
-    supervisor->listening_count = 0;
-    stop_kind(supervisor, PROCESS_HANDSHAKER);
-    timer_set(supervisor->loop, &supervisor->stop_timer,
-              supervisor->stop_deadline_ns + STOP_GRACE_NS);
-    stop_advance(supervisor);
-}
-
-static void on_stop_timer(void *context)
-{
-    struct supervisor *supervisor = context;
-
-    if (supervisor->stop == STOP_NOTICE) {
-        stop_listening(supervisor);
-        return;
-    }
-    for (unsigned i = 0; i < supervisor->process_count; i++) {
-        struct process *process = &supervisor->processes[i];
-        if (process->pid > 0 &&
-            (process->kind != PROCESS_CONTROL || supervisor->stop == STOP_CONTROL))
-            kill_process(process);
-    }
-    timer_set(supervisor->loop, &supervisor->stop_timer,
-              loop_now(supervisor->loop) + STOP_GRACE_NS);
-}
-
-static void stop_begin(struct supervisor *supervisor, int exit_code)
-{
-    uint64_t now = loop_now(supervisor->loop);
-
-    supervisor->stop = STOP_NOTICE;
-    supervisor->exit_code = exit_code;
-    supervisor->stop_deadline_ns =
-        now + (supervisor->conf->drain_notice + supervisor->conf->drain_timeout) * NS_PER_MS;
-    __atomic_store_n(&supervisor->board->draining, 1, __ATOMIC_RELAXED);
-    supervisor_event(supervisor, EVENT_STOPPING, "sessions may finish within %llu s",
-                     (unsigned long long)(supervisor->conf->drain_timeout / 1000));
-    supervisor_notify("STOPPING=1");
-    timer_set(supervisor->loop, &supervisor->stop_timer,
-              now + supervisor->conf->drain_notice * NS_PER_MS);
-}
-
-/* The first signal drains; another one means now. */
-static void on_stop_signal(void *context, int signal_number)
-{
-    struct supervisor *supervisor = context;
-    (void)signal_number;
-
-    if (supervisor->stop == STOP_NONE) {
-        stop_begin(supervisor, 0);
-        return;
-    }
-    supervisor->stop_deadline_ns = loop_now(supervisor->loop);
-    if (supervisor->stop == STOP_NOTICE) {
-        timer_set(supervisor->loop, &supervisor->stop_timer, supervisor->stop_deadline_ns);
-        return;
-    }
-    if (supervisor->stop == STOP_HANDSHAKERS) {
-        for (unsigned i = 0; i < supervisor->process_count; i++) {
-            if (supervisor->processes[i].kind == PROCESS_HANDSHAKER)
-                kill_process(&supervisor->processes[i]);
-        }
-    }
-    if (supervisor->stop == STOP_RELAYS)
-        stop_kind(supervisor, PROCESS_RELAY);
 }
 
 /* ---- deaths ---- */
 
-static void describe_death(const struct process *process, int status, char *text, size_t size)
+static void describe_death(const struct house_life *life, int status, char *text, size_t size)
 {
-    if (process->hung)
+    if (life->hung)
         ignore(snprintf(text, size, "killed: it hung (no heartbeat)"));
     else if (WIFSIGNALED(status))
         ignore(snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(status),
@@ -264,60 +212,131 @@ static void describe_death(const struct process *process, int status, char *text
         ignore(snprintf(text, size, "exited with code %d", WEXITSTATUS(status)));
 }
 
-static uint64_t backoff(struct process *process, uint64_t now)
+static enum predecessor predecessor_of(const struct house_life *life, int status)
 {
-    if (now - process->started_ns >= HEALTHY_AFTER_NS)
-        process->failures = 0;
-    uint64_t delay = BACKOFF_FIRST_NS << (process->failures < 7 ? process->failures : 7);
-    process->failures++;
+    return !life->hung && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? PREDECESSOR_KILLED
+                                                                             : PREDECESSOR_CRASHED;
+}
+
+static uint64_t backoff(struct process *process, const struct house_life *life, uint64_t now)
+{
+    if (now - life->started_ns >= HEALTHY_AFTER_NS)
+        process->durable->failures = 0;
+    uint32_t failures = process->durable->failures++;
+    if (failures == 0)
+        return 0;
+    uint64_t delay = BACKOFF_FIRST_NS << (failures < 8 ? failures - 1 : 7);
     return delay < BACKOFF_MAX_NS ? delay : BACKOFF_MAX_NS;
 }
 
-static void process_died(struct process *process, int status)
+/* What is left of a life: nothing but what it did. */
+static struct house_life bury(struct process *process, enum life_role role)
+{
+    struct house_life *life = life_of(process, role), dead = *life;
+
+    if (life->channel >= 0) {
+        loop_unwatch(process->supervisor->loop, life->channel);
+        ignore(close(life->channel));
+    }
+    *life = (struct house_life){.channel = -1};
+    return dead;
+}
+
+static void start_failed(struct process *process, const char *why)
+{
+    struct supervisor *supervisor = process->supervisor;
+
+    ignore(fprintf(stderr, "holdfast: %s %u could not start: %s\n",
+                   process_kind_name(process->kind), process->index, why));
+    if (supervisor->stop == STOP_NONE)
+        stop_begin(supervisor, 70);
+    stop_listening(supervisor);
+}
+
+/* Nobody expected this death: what it held is taken up by the next. */
+static void current_died(struct process *process, const struct house_life *dead, int status)
 {
     struct supervisor *supervisor = process->supervisor;
     struct board_process *board = &supervisor->board->processes[process->number];
-    uint64_t now = loop_now(supervisor->loop);
-    bool expected = process->stage == PROCESS_STOPPING;
-    bool started = process->stage == PROCESS_RUNNING;
+    uint64_t now = loop_now(supervisor->loop), delay = 0;
     char why[96];
 
-    describe_death(process, status, why, sizeof why);
-    if (process->channel >= 0) {
-        loop_unwatch(supervisor->loop, process->channel);
-        ignore(close(process->channel));
-        process->channel = -1;
-    }
-    process->pid = 0;
-    process->stage = PROCESS_ABSENT;
-    board->pid = 0;
-    if (expected) {
-        process_event(process, EVENT_PROCESS_ENDED, "stopped");
-        stop_advance(supervisor);
+    describe_death(dead, status, why, sizeof why);
+    if (dead->stage != LIFE_RUNNING && !supervisor->house->ready) {
+        start_failed(process, why);
         return;
     }
-    if (!started && !supervisor->ready) {
-        ignore(fprintf(stderr, "holdfast: %s %u could not start: %s\n",
-                       process_kind_name(process->kind), process->index, why));
-        if (supervisor->stop == STOP_NONE)
-            stop_begin(supervisor, 70);
-        stop_listening(supervisor);
-        return;
-    }
-    uint64_t delay = backoff(process, now);
     board_add(&supervisor->board->processes[0].counters[COUNTER_PROCESS_RESTARTS], 1);
+    if ((supervisor->stop >= STOP_HANDSHAKERS && process->kind == PROCESS_HANDSHAKER) ||
+        (supervisor->stop >= STOP_RELAYS && process->kind == PROCESS_RELAY)) {
+        process_event(process, EVENT_PROCESS_ENDED, "%s", why);
+        return;
+    }
+    if (process->kind != PROCESS_CONTROL &&
+        succession_after_death(process, predecessor_of(dead, status))) {
+        process_event(process, EVENT_PROCESS_ENDED, "%s; its successor is there already", why);
+        return;
+    }
+    delay = backoff(process, dead, now);
     if (process->kind == PROCESS_RELAY && board->sessions != 0)
         process_event(process, EVENT_PROCESS_ENDED,
-                      "%s; %u sessions went with it; restarting in %llu ms", why, board->sessions,
-                      (unsigned long long)(delay / NS_PER_MS));
+                      "%s; %u sessions wait for its successor, starting in %llu ms", why,
+                      board->sessions, (unsigned long long)(delay / NS_PER_MS));
     else
         process_event(process, EVENT_PROCESS_ENDED, "%s; restarting in %llu ms", why,
                       (unsigned long long)(delay / NS_PER_MS));
-    board->sessions = 0;
-    if (supervisor->stop >= STOP_HANDSHAKERS && process->kind != PROCESS_CONTROL)
-        stop_advance(supervisor);
+    if (delay == 0)
+        life_begin_again(process);
     else
         timer_set(supervisor->loop, &process->restart, now + delay);
+}
+
+static void process_died(struct process *process, enum life_role role, int status)
+{
+    struct supervisor *supervisor = process->supervisor;
+    struct house_life dead = bury(process, role);
+    bool fault = predecessor_of(&dead, status) == PREDECESSOR_CRASHED;
+    char why[96];
+
+    describe_death(&dead, status, why, sizeof why);
+    if (role == LIFE_CURRENT)
+        supervisor->board->processes[process->number].pid = 0;
+    if (dead.stage == LIFE_STOPPING) {
+        process_event(process, EVENT_PROCESS_ENDED, "stopped");
+    } else if (role == LIFE_RETIRING || dead.stage == LIFE_LOCKED) {
+        process_event(process, EVENT_PROCESS_ENDED, "replaced");
+        if (role == LIFE_CURRENT && life_of(process, LIFE_SUCCESSOR)->pid <= 0)
+            life_begin_again(process); /* its successor had ended before it */
+    } else if (process->kind == PROCESS_CONTROL && dead.stage == LIFE_HANDING_OVER) {
+        process_event(process, EVENT_PROCESS_ENDED, "replaced");
+        life_start(process);
+    } else if (role == LIFE_SUCCESSOR) {
+        process_event(process, EVENT_WARNING, "its successor %s", why);
+        succession_abandoned(process);
+    } else {
+        current_died(process, &dead, status);
+    }
+    if (fault && dead.binary == supervisor->house->binary_generation &&
+        dead.stage != LIFE_STOPPING && dead.stage != LIFE_LOCKED)
+        upgrade_failed(supervisor, "%s %u of the new binary %s", process_kind_name(process->kind),
+                       process->index, why);
+    else
+        upgrade_advance(supervisor);
+    stop_advance(supervisor);
+}
+
+static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
+{
+    if (upgrade_child_ended(supervisor, pid, status))
+        return;
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
+            if (life_of(&supervisor->processes[i], role)->pid == pid) {
+                process_died(&supervisor->processes[i], role, status);
+                return;
+            }
+        }
+    }
 }
 
 static void on_child(void *context, int signal_number)
@@ -327,12 +346,8 @@ static void on_child(void *context, int signal_number)
     pid_t pid;
     (void)signal_number;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (unsigned i = 0; i < supervisor->process_count; i++) {
-            if (supervisor->processes[i].pid == pid)
-                process_died(&supervisor->processes[i], status);
-        }
-    }
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        child_ended(supervisor, pid, status);
 }
 
 static void on_watchdog(void *context)
@@ -341,13 +356,15 @@ static void on_watchdog(void *context)
     uint64_t now = loop_now(supervisor->loop);
 
     __atomic_store_n(&supervisor->board->processes[0].heartbeat_ns, now, __ATOMIC_RELAXED);
+    upgrade_alive(supervisor);
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         struct process *process = &supervisor->processes[i];
+        struct house_life *life = life_of(process, LIFE_CURRENT);
         uint64_t beat = __atomic_load_n(&supervisor->board->processes[process->number].heartbeat_ns,
                                         __ATOMIC_RELAXED);
-        if (process->pid > 0 && now > beat && now - beat > HUNG_AFTER_NS && !process->hung) {
-            process->hung = true;
-            kill_process(process);
+        if (life->pid > 0 && now > beat && now - beat > HUNG_AFTER_NS && !life->hung) {
+            life->hung = true;
+            life_kill(life);
         }
     }
     timer_set(supervisor->loop, &supervisor->watchdog, now + NS_PER_S);
@@ -355,21 +372,44 @@ static void on_watchdog(void *context)
 
 /* ---- messages ---- */
 
-static void on_message(struct process *process, const struct message *message)
+static void on_control_message(struct process *process, const struct message *message)
+{
+    if (message->type == MESSAGE_OPEN && message->size == sizeof(struct message_open)) {
+        files_open(process, (const void *)message->body);
+    } else if (message->type == MESSAGE_WATCH && message->size == sizeof(struct message_open)) {
+        files_watch(process, (const void *)message->body);
+    } else if (message->type == MESSAGE_UPGRADE &&
+               message->size == sizeof(struct message_upgrade)) {
+        const struct message_upgrade *body = (const void *)message->body;
+        if (memchr(body->path, 0, sizeof body->path) != NULL)
+            upgrade_begin(process->supervisor, body->serial, body->path);
+    }
+}
+
+static void on_message(struct process *process, enum life_role role, struct message *message)
 {
     switch (message->type) {
     case MESSAGE_READY:
         process_ready(process);
         break;
-    case MESSAGE_OPEN:
-        if (process->kind == PROCESS_CONTROL && message->size == sizeof(struct message_open))
-            files_open(process, (const void *)message->body);
+    case MESSAGE_PREPARED:
+        succession_prepared(process);
         break;
-    case MESSAGE_WATCH:
-        if (process->kind == PROCESS_CONTROL && message->size == sizeof(struct message_open))
-            files_watch(process, (const void *)message->body);
+    case MESSAGE_REGISTER:
+        registry_add(process, role, message);
+        break;
+    case MESSAGE_RELEASE:
+        registry_remove(process, message);
+        break;
+    case MESSAGE_HANDED_OVER:
+        succession_handed_over(process);
+        break;
+    case MESSAGE_RETIRED:
+        succession_retired(process);
         break;
     default:
+        if (process->kind == PROCESS_CONTROL)
+            on_control_message(process, message);
         break;
     }
 }
@@ -377,20 +417,30 @@ static void on_message(struct process *process, const struct message *message)
 static void on_channel(void *context, uint64_t tag, unsigned events)
 {
     struct supervisor *supervisor = context;
-    struct process *process = &supervisor->processes[tag];
+    struct process *process = &supervisor->processes[tag / TAG_ROLES];
+    enum life_role role = (enum life_role)(tag % TAG_ROLES);
+    int channel = life_of(process, role)->channel;
     (void)events;
 
-    while (process->channel >= 0) {
-        enum channel_result result = channel_receive(process->channel, supervisor->message);
-        if (result == CHANNEL_FULL)
+    /* A message may change who has this role. */
+    while (channel >= 0 && life_of(process, role)->channel == channel) {
+        switch (channel_receive(channel, supervisor->message)) {
+        case CHANNEL_DONE:
+            on_message(process, role, supervisor->message);
+            message_fini(supervisor->message);
+            break;
+        case CHANNEL_BAD: /* as when descriptors have run out */
+            process_event(process, EVENT_WARNING, "a message from it came incomplete");
+            if (process->kind == PROCESS_RELAY)
+                ignore(
+                    spawn_tell(life_of(process, role), MESSAGE_REGISTER_AGAIN, NULL, 0, NULL, 0));
+            break;
+        case CHANNEL_FULL:
             return;
-        if (result != CHANNEL_DONE) {
-            loop_unwatch(supervisor->loop,
-                         process->channel); /* its death will be reported by the system */
+        case CHANNEL_CLOSED:
+            loop_unwatch(supervisor->loop, channel); /* its death will be reported by the system */
             return;
         }
-        on_message(process, supervisor->message);
-        message_fini(supervisor->message);
     }
 }
 
@@ -409,31 +459,70 @@ static void add_process(struct supervisor *supervisor, enum process_kind kind, u
     process->kind = kind;
     process->index = index;
     process->number = board_worker_number(kind, index);
-    process->channel = -1;
+    process->durable = &supervisor->house->processes[process->number];
     timer_init(&process->restart, on_restart, process);
+    succession_init(process);
 }
 
-static int prepare(struct supervisor *supervisor, struct error *error)
+static void add_processes(struct supervisor *supervisor)
 {
-    int result;
+    unsigned workers = supervisor->house->workers;
 
-    supervisor->loop = loop_new();
-    supervisor->message = malloc(sizeof *supervisor->message);
-    if (supervisor->loop == NULL || supervisor->message == NULL)
-        return error_set(error, ERROR_MEMORY, "out of memory");
-    if ((result = spawn_prepare(supervisor, error)) < 0 ||
-        (result = resources_create(supervisor, error)) < 0 ||
-        (result = spawn_restrict(supervisor, error)) < 0)
-        return result;
+    for (unsigned i = 0; i < workers; i++)
+        add_process(supervisor, PROCESS_RELAY, i);
+    add_process(supervisor, PROCESS_CONTROL, 0);
+    for (unsigned i = 0; i < workers; i++)
+        add_process(supervisor, PROCESS_HANDSHAKER, i);
+}
+
+static void on_upgrade_signal(void *context, int signal_number)
+{
+    struct supervisor *supervisor = context;
+    (void)signal_number;
+
+    upgrade_begin(supervisor, supervisor->board->upgrade.serial + 1, "");
+}
+
+/* The loop and what it drives, once the house stands. */
+static int begin(struct supervisor *supervisor, struct error *error)
+{
     supervisor->channel_handler = loop_handler(supervisor->loop, on_channel, supervisor);
     loop_after_batch(supervisor->loop, after_batch, supervisor);
-    timer_init(&supervisor->stop_timer, on_stop_timer, supervisor);
+    timer_init(&supervisor->stop_timer, stop_timer_fired, supervisor);
     timer_init(&supervisor->watchdog, on_watchdog, supervisor);
+    upgrade_init(supervisor);
     if (!loop_signal(supervisor->loop, SIGCHLD, on_child, supervisor) ||
-        !loop_signal(supervisor->loop, SIGTERM, on_stop_signal, supervisor) ||
-        !loop_signal(supervisor->loop, SIGINT, on_stop_signal, supervisor))
+        !loop_signal(supervisor->loop, SIGTERM, stop_signalled, supervisor) ||
+        !loop_signal(supervisor->loop, SIGINT, stop_signalled, supervisor) ||
+        !loop_signal(supervisor->loop, SIGUSR2, on_upgrade_signal, supervisor))
         return error_set(error, ERROR_IO, "cannot take signals: %s", strerror(errno));
+    add_processes(supervisor);
     return 0;
+}
+
+static int allocate(struct supervisor *supervisor, struct error *error)
+{
+    secret_harden_process();
+    ignore(signal(SIGPIPE, SIG_IGN) == SIG_ERR);
+    supervisor->loop = loop_new();
+    supervisor->message = malloc(sizeof *supervisor->message);
+    return supervisor->loop != NULL && supervisor->message != NULL
+               ? 0
+               : error_set(error, ERROR_MEMORY, "out of memory");
+}
+
+static int live(struct supervisor *supervisor)
+{
+    on_watchdog(supervisor);
+    int code = loop_run(supervisor->loop);
+    resources_release(supervisor);
+    return code;
+}
+
+static int fail(const struct error *error)
+{
+    ignore(fprintf(stderr, "holdfast: %s\n", error->message));
+    return error_exit_code(error);
 }
 
 int supervisor_run(const struct conf *conf)
@@ -442,21 +531,61 @@ int supervisor_run(const struct conf *conf)
     struct error error = {0};
 
     supervisor.conf = conf;
-    secret_harden_process();
-    ignore(signal(SIGPIPE, SIG_IGN) == SIG_ERR);
-    if (prepare(&supervisor, &error) < 0) {
-        ignore(fprintf(stderr, "holdfast: %s\n", error.message));
-        return error_exit_code(&error);
-    }
-    for (unsigned i = 0; i < conf->workers; i++)
-        add_process(&supervisor, PROCESS_RELAY, i);
-    add_process(&supervisor, PROCESS_CONTROL, 0);
-    for (unsigned i = 0; i < conf->workers; i++)
-        add_process(&supervisor, PROCESS_HANDSHAKER, i);
+    supervisor.house = house_new(&supervisor.house_fd);
+    if (supervisor.house == NULL)
+        return fail(&(struct error){.code = ERROR_IO, .message = "cannot create shared memory"});
+    if (allocate(&supervisor, &error) < 0 || spawn_prepare(&supervisor, &error) < 0 ||
+        resources_create(&supervisor, &error) < 0 || spawn_restrict(&supervisor, &error) < 0 ||
+        begin(&supervisor, &error) < 0)
+        return fail(&error);
+    if (!supervisor.house->counters)
+        supervisor_event(&supervisor, EVENT_WARNING,
+                         "this kernel's TCP counters do not behave: sessions survive upgrades, but "
+                         "not the crash of their relay");
     for (unsigned i = 0; i < supervisor.process_count; i++)
-        start_process(&supervisor.processes[i]);
-    on_watchdog(&supervisor);
-    int code = loop_run(supervisor.loop);
-    resources_release(&supervisor);
+        life_start(&supervisor.processes[i]);
+    return live(&supervisor);
+}
+
+/* The configuration in force, as the image before read it. */
+static int read_conf(struct supervisor *supervisor, struct conf **ret_conf, struct error *error)
+{
+    size_t size;
+    char *text =
+        memory_document_read(supervisor->house->descriptors[HOUSE_CONFIG], CONF_TEXT_MAX, &size);
+
+    if (text == NULL)
+        return error_set(error, ERROR_IO, "cannot read the configuration passed on");
+    int result = conf_parse(ret_conf, supervisor->house->config_path, text, NULL, NULL, error);
+    free(text);
+    return result;
+}
+
+int supervisor_resume(int house_fd, const char *returned)
+{
+    static struct supervisor supervisor;
+    struct conf *conf = NULL;
+    struct error error = {0};
+
+    supervisor.house_fd = house_fd;
+    supervisor.house = house_map(house_fd, &error);
+    if (supervisor.house == NULL)
+        return fail(&error);
+    upgrade_guard(&supervisor, returned);
+    if (allocate(&supervisor, &error) < 0 || read_conf(&supervisor, &conf, &error) < 0)
+        upgrade_give_up(&supervisor, error.message);
+    supervisor.conf = conf;
+    if (resources_map(&supervisor, &error) < 0 || spawn_restrict(&supervisor, &error) < 0 ||
+        begin(&supervisor, &error) < 0)
+        upgrade_give_up(&supervisor, error.message);
+    for (unsigned i = 0; i < supervisor.process_count; i++) {
+        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
+            if (life_of(&supervisor.processes[i], role)->channel >= 0)
+                life_watch(&supervisor.processes[i], role);
+        }
+    }
+    upgrade_resume(&supervisor);
+    int code = live(&supervisor);
+    conf_free(conf);
     return code;
 }

@@ -8,3 +8,8 @@
 /* Runs until stopped by SIGTERM or SIGINT (or until starting fails); returns the exit code. `conf`
  * stays the caller's. */
 int supervisor_run(const struct conf *conf);
+
+/* The same in an image that another one has executed in its place: everything it needs is in the
+ * house (edge/house.h) at this descriptor. `returned`: why the image that was to replace this one
+ * was left again; NULL when this one replaces another. */
+int supervisor_resume(int house_fd, const char *returned);

@@ -57,8 +57,8 @@ void files_open(struct process *control, const struct message_open *body)
                                   (body->folder != 0 ? O_DIRECTORY : 0));
         answer.result = fd < 0 ? -errno : 0;
     }
-    ignore((long)channel_send(control->channel, MESSAGE_OPENED, &answer, sizeof answer, &fd,
-                              fd >= 0 ? 1 : 0));
+    ignore((long)channel_send(life_of(control, LIFE_CURRENT)->channel, MESSAGE_OPENED, &answer,
+                              sizeof answer, &fd, fd >= 0 ? 1 : 0));
     if (fd >= 0)
         ignore(close(fd));
 }
@@ -113,12 +113,13 @@ static int watch_along(int inotify, const char *path, unsigned links)
 void files_watch(struct process *control, const struct message_open *body)
 {
     struct message_opened answer = {.request = body->request, .result = -EACCES};
-    int inotify = control->supervisor->inotify;
+    int inotify = control->supervisor->house->descriptors[HOUSE_INOTIFY];
 
     if (allowed(control->supervisor, body->path) && body->path[0] == '/') {
         answer.result = watch_along(inotify, body->path, 0);
         if (body->folder != 0)
             answer.result = watch_folder(inotify, body->path);
     }
-    ignore((long)channel_send(control->channel, MESSAGE_WATCHED, &answer, sizeof answer, NULL, 0));
+    ignore((long)channel_send(life_of(control, LIFE_CURRENT)->channel, MESSAGE_WATCHED, &answer,
+                              sizeof answer, NULL, 0));
 }

@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/string.h"
 #include "edge/supervisor_internal.h"
 #include "edge/worker.h"
 
-#define PROGRAM_FD    (WORKER_CHANNEL_FD + 1)
 #define CHANNEL_QUEUE (1u << 20)
 
 /* ---- privileges ---- */
@@ -33,15 +33,15 @@ int spawn_prepare(struct supervisor *supervisor, struct error *error)
     if (user == NULL)
         return error_set(error, ERROR_CONFIG, "there is no user '%s'; create it or set `user`",
                          supervisor->conf->user);
-    supervisor->uid = user->pw_uid;
-    supervisor->gid = user->pw_gid;
-    supervisor->drops_privileges = user->pw_uid != 0;
+    supervisor->house->uid = user->pw_uid;
+    supervisor->house->gid = user->pw_gid;
+    supervisor->house->drops_privileges = user->pw_uid != 0;
     return 0;
 }
 
 int spawn_restrict(const struct supervisor *supervisor, struct error *error)
 {
-    if (!supervisor->drops_privileges)
+    if (!supervisor->house->drops_privileges)
         return 0;
     static const unsigned kept[] = {CAP_NET_BIND_SERVICE, CAP_SETUID,       CAP_SETGID, CAP_KILL,
                                     CAP_DAC_READ_SEARCH,  CAP_SYS_RESOURCE, CAP_SETPCAP};
@@ -66,12 +66,14 @@ int spawn_restrict(const struct supervisor *supervisor, struct error *error)
 /* In the child. Returns the step that failed, or NULL. */
 static const char *drop_privileges(const struct supervisor *supervisor)
 {
-    if (supervisor->drops_privileges) {
+    const struct house *house = supervisor->house;
+
+    if (house->drops_privileges) {
         if (setgroups(0, NULL) != 0)
             return "setgroups";
-        if (setresgid(supervisor->gid, supervisor->gid, supervisor->gid) != 0)
+        if (setresgid(house->gid, house->gid, house->gid) != 0)
             return "setresgid";
-        if (setresuid(supervisor->uid, supervisor->uid, supervisor->uid) != 0)
+        if (setresuid(house->uid, house->uid, house->uid) != 0)
             return "setresuid";
     }
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? "no_new_privs" : NULL;
@@ -79,102 +81,127 @@ static const char *drop_privileges(const struct supervisor *supervisor)
 
 /* ---- child ---- */
 
-static NORETURN void become(const struct process *process, int channel)
+void spawn_execute(const struct supervisor *supervisor, int program, char *const *arguments,
+                   const int *fds, size_t count)
 {
-    const struct supervisor *supervisor = process->supervisor;
-    char kind[32];
-    char program[] = "holdfast", verb[] = "worker";
-    char *arguments[] = {program, verb, kind, NULL};
+    const char *name = arguments[2];
     sigset_t none;
+    int moved[CHANNEL_FDS_MAX + 1];
 
-    ignore(snprintf(kind, sizeof kind, "%s", process_kind_name(process->kind)));
     ignore(sigemptyset(&none));
     ignore(sigprocmask(SIG_SETMASK, &none, NULL));
-    /* Both numbers could be taken by the other: first out of the way. */
-    int program_fd = fcntl(supervisor->program, F_DUPFD, 16);
-    int channel_fd = fcntl(channel, F_DUPFD, 16);
-    if (program_fd < 0 || channel_fd < 0 || dup2(channel_fd, WORKER_CHANNEL_FD) < 0 ||
-        dup3(program_fd, PROGRAM_FD, O_CLOEXEC) < 0)
+    /* Any number could be taken by another: first all out of the way. */
+    for (size_t i = 0; i <= count; i++) {
+        moved[i] = fcntl(i < count ? fds[i] : program, F_DUPFD, CHANNEL_FDS_MAX + 16);
+        if (moved[i] < 0)
+            _exit(70);
+    }
+    int program_fd = WORKER_CHANNEL_FD + (int)count;
+    for (size_t i = 0; i < count; i++) {
+        if (dup2(moved[i], WORKER_CHANNEL_FD + (int)i) < 0)
+            _exit(70);
+    }
+    if (dup3(moved[count], program_fd, O_CLOEXEC) < 0)
         _exit(70);
-    ignore(close_range(PROGRAM_FD + 1, ~0u, 0));
-    if (process->kind == PROCESS_HANDSHAKER)
-        ignore(setpriority(PRIO_PROCESS, 0, supervisor->conf->handshaker_nice));
+    ignore(close_range((unsigned)program_fd + 1, ~0u, 0));
     const char *failed = drop_privileges(supervisor);
     if (failed != NULL) {
-        dprintf(STDERR_FILENO, "holdfast: %s: cannot drop privileges (%s): %s\n", kind, failed,
+        dprintf(STDERR_FILENO, "holdfast: %s: cannot drop privileges (%s): %s\n", name, failed,
                 strerror(errno));
         _exit(70);
     }
-    ignore(fexecve(PROGRAM_FD, arguments, environ));
-    dprintf(STDERR_FILENO, "holdfast: %s: cannot execute our own program: %s\n", kind,
-            strerror(errno));
+    ignore(fexecve(program_fd, arguments, environ));
+    dprintf(STDERR_FILENO, "holdfast: %s: cannot execute the program: %s\n", name, strerror(errno));
     _exit(70);
+}
+
+static NORETURN void become(const struct process *process, int channel)
+{
+    const struct supervisor *supervisor = process->supervisor;
+    char kind[32], program[] = "holdfast", verb[] = "worker";
+    char *arguments[] = {program, verb, kind, NULL};
+
+    ignore(snprintf(kind, sizeof kind, "%s", process_kind_name(process->kind)));
+    if (process->kind == PROCESS_HANDSHAKER)
+        ignore(setpriority(PRIO_PROCESS, 0, supervisor->conf->handshaker_nice));
+    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel,
+                  1);
 }
 
 /* ---- what each kind is sent ---- */
 
-static bool tell(const struct process *process, uint32_t type, const void *body, size_t size,
-                 const int *fds, size_t count)
+bool spawn_tell(const struct house_life *life, uint32_t type, const void *body, size_t size,
+                const int *fds, size_t count)
 {
-    return channel_send(process->channel, type, body, size, fds, count) == CHANNEL_DONE;
+    return channel_send(life->channel, type, body, size, fds, count) == CHANNEL_DONE;
 }
 
-static bool send_descriptors(const struct process *process, enum descriptors_role role,
+static bool send_descriptors(const struct house_life *life, enum descriptors_role role,
                              unsigned first, const int *fds, size_t count)
 {
     for (size_t at = 0; at < count; at += CHANNEL_FDS_MAX) {
         struct message_descriptors body = {.role = role, .first = first + (unsigned)at};
         size_t some = count - at < CHANNEL_FDS_MAX ? count - at : CHANNEL_FDS_MAX;
-        if (!tell(process, MESSAGE_DESCRIPTORS, &body, sizeof body, fds + at, some))
+        if (!spawn_tell(life, MESSAGE_DESCRIPTORS, &body, sizeof body, fds + at, some))
             return false;
     }
     return true;
 }
 
-static bool send_setup(const struct process *process)
+static void choose_descriptors(const struct process *process, int fds[SETUP_DESCRIPTOR_COUNT])
 {
-    const struct supervisor *supervisor = process->supervisor;
+    const struct house *house = process->supervisor->house;
+    const struct house_arena *arena = &house->arenas[process->index];
+    const int32_t *all = house->descriptors;
+
+    for (unsigned i = 0; i < SETUP_DESCRIPTOR_COUNT; i++)
+        fds[i] = -1;
+    fds[SETUP_CONFIG] = all[HOUSE_CONFIG];
+    fds[SETUP_BOARD] = all[HOUSE_BOARD];
+    fds[SETUP_EVENTS] = all[HOUSE_EVENTS];
+    fds[SETUP_NOTIFY] = all[HOUSE_NOTIFY];
+    if (process->kind == PROCESS_RELAY) {
+        fds[SETUP_METADATA] = arena->metadata;
+        fds[SETUP_SECRETS] = arena->secrets;
+        fds[SETUP_BLOCKS] = arena->blocks;
+    } else if (process->kind == PROCESS_HANDSHAKER) {
+        fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS];
+    } else {
+        fds[SETUP_INOTIFY] = all[HOUSE_INOTIFY];
+        fds[SETUP_CONTROL_SOCKET] = all[HOUSE_CONTROL_SOCKET];
+        fds[SETUP_STATE_FOLDER] = all[HOUSE_STATE_FOLDER];
+    }
+}
+
+static bool send_setup(const struct process *process, enum life_role role)
+{
+    const struct house *house = process->supervisor->house;
     struct worker_setup setup = {.version = MESSAGES_VERSION,
                                  .kind = process->kind,
                                  .index = process->index,
-                                 .workers = supervisor->conf->workers,
-                                 .config_generation = 1,
-                                 .binary_generation = 1,
-                                 .slot_capacity = supervisor->slot_capacity,
-                                 .block_count = supervisor->block_count};
-    int all[SETUP_DESCRIPTOR_COUNT];
-    int fds[SETUP_DESCRIPTOR_COUNT];
+                                 .workers = house->workers,
+                                 .config_generation = house->config_generation,
+                                 .binary_generation = house->binary_generation,
+                                 .slot_capacity = house->slot_capacity,
+                                 .block_count = house->block_count,
+                                 .predecessor_lives = role == LIFE_SUCCESSOR &&
+                                                      life_of(process, LIFE_CURRENT)->pid > 0};
+    int all[SETUP_DESCRIPTOR_COUNT], fds[SETUP_DESCRIPTOR_COUNT];
     size_t count = 0;
 
-    for (unsigned i = 0; i < SETUP_DESCRIPTOR_COUNT; i++)
-        all[i] = -1;
-    all[SETUP_CONFIG] = supervisor->config_document;
-    all[SETUP_BOARD] = supervisor->board_memory;
-    all[SETUP_EVENTS] = supervisor->events_file;
-    all[SETUP_NOTIFY] = supervisor->notify;
-    if (process->kind == PROCESS_RELAY) {
-        all[SETUP_METADATA] = supervisor->arenas[process->index].metadata;
-        all[SETUP_SECRETS] = supervisor->arenas[process->index].secrets;
-        all[SETUP_BLOCKS] = supervisor->arenas[process->index].blocks;
-    } else if (process->kind == PROCESS_HANDSHAKER) {
-        all[SETUP_TICKET_KEYS] = supervisor->ticket_keys;
-    } else {
-        all[SETUP_INOTIFY] = supervisor->inotify;
-        all[SETUP_CONTROL_SOCKET] = supervisor->control_socket;
-        all[SETUP_STATE_FOLDER] = supervisor->state_folder;
-    }
+    choose_descriptors(process, all);
     for (unsigned i = 0; i < SETUP_DESCRIPTOR_COUNT; i++) {
         if (all[i] >= 0) {
             setup.present |= 1u << i;
             fds[count++] = all[i];
         }
     }
-    ignore(snprintf(setup.config_path, sizeof setup.config_path, "%s", supervisor->conf->path));
-    return tell(process, MESSAGE_SETUP, &setup, sizeof setup, fds, count);
+    ignore(string_copy(setup.config_path, sizeof setup.config_path, house->config_path));
+    return spawn_tell(life_of(process, role), MESSAGE_SETUP, &setup, sizeof setup, fds, count);
 }
 
 /* Trust store and client certificate of each TLS upstream, opened now. */
-static bool send_upstream_material(const struct process *process)
+static bool send_upstream_material(const struct process *process, const struct house_life *life)
 {
     const struct conf *conf = process->supervisor->conf;
 
@@ -200,7 +227,7 @@ static bool send_upstream_material(const struct process *process)
             if (fd >= 0)
                 fds[count++] = fd;
         }
-        sent = tell(process, MESSAGE_DESCRIPTORS, &body, sizeof body, fds, count);
+        sent = spawn_tell(life, MESSAGE_DESCRIPTORS, &body, sizeof body, fds, count);
         for (size_t j = 0; j < count; j++)
             ignore(close(fds[j]));
         if (!sent)
@@ -209,97 +236,101 @@ static bool send_upstream_material(const struct process *process)
     return true;
 }
 
-static bool send_handshaker(const struct process *process)
+static bool send_listening(const struct house *house, const struct house_life *life)
 {
-    const struct supervisor *supervisor = process->supervisor;
-    unsigned workers = supervisor->conf->workers;
+    int fds[CONF_ADDRESSES_MAX];
 
-    for (unsigned i = 0; i < workers; i++) {
-        if (!send_descriptors(process, DESCRIPTORS_RELAY, i,
-                              &supervisor->pairs[process->index * workers + i][0], 1))
-            return false;
-    }
-    return send_upstream_material(process) &&
-           send_descriptors(process, DESCRIPTORS_LISTENING, 0, supervisor->listening,
-                            supervisor->listening_count) &&
-           send_descriptors(process, DESCRIPTORS_CONTROL, 0,
-                            &supervisor->handshaker_control[process->index][0], 1);
+    for (uint32_t i = 0; i < house->listening_count; i++)
+        fds[i] = house->listening[i].fd;
+    return send_descriptors(life, DESCRIPTORS_LISTENING, 0, fds, house->listening_count);
 }
 
-static bool send_relay(const struct process *process)
+static bool send_handshaker(const struct process *process, const struct house_life *life)
 {
-    const struct supervisor *supervisor = process->supervisor;
-    unsigned workers = supervisor->conf->workers;
+    const struct house *house = process->supervisor->house;
+    unsigned index = process->index;
 
-    for (unsigned i = 0; i < workers; i++) {
-        if (!send_descriptors(process, DESCRIPTORS_HANDSHAKER, i,
-                              &supervisor->pairs[i * workers + process->index][1], 1))
+    for (unsigned i = 0; i < house->workers; i++) {
+        if (!send_descriptors(life, DESCRIPTORS_RELAY, i,
+                              &house->pairs[index * house->workers + i][0], 1))
             return false;
     }
-    return send_descriptors(process, DESCRIPTORS_CONTROL, 0,
-                            &supervisor->relay_control[process->index][0], 1);
+    return send_upstream_material(process, life) && send_listening(house, life) &&
+           send_descriptors(life, DESCRIPTORS_CONTROL, 0, &house->handshaker_control[index][0], 1);
 }
 
-static bool send_control(const struct process *process)
+static bool send_relay(const struct process *process, const struct house_life *life)
 {
-    const struct supervisor *supervisor = process->supervisor;
+    const struct house *house = process->supervisor->house;
+    unsigned index = process->index;
 
-    for (unsigned i = 0; i < supervisor->conf->workers; i++) {
-        if (!send_descriptors(process, DESCRIPTORS_ARENA, i, &supervisor->arenas[i].metadata, 1) ||
-            !send_descriptors(process, DESCRIPTORS_HANDSHAKER, i,
-                              &supervisor->handshaker_control[i][1], 1) ||
-            !send_descriptors(process, DESCRIPTORS_RELAY, i, &supervisor->relay_control[i][1], 1))
+    for (unsigned i = 0; i < house->workers; i++) {
+        if (!send_descriptors(life, DESCRIPTORS_HANDSHAKER, i,
+                              &house->pairs[i * house->workers + index][1], 1))
             return false;
     }
-    return send_descriptors(process, DESCRIPTORS_ADMIN, 0, supervisor->admin,
-                            supervisor->conf->admin.bind.count);
+    return send_descriptors(life, DESCRIPTORS_CONTROL, 0, &house->relay_control[index][0], 1);
 }
 
-/* Control is told of a handshaker or relay that was started again by being sent its channel once
- * more. */
-static void announce(const struct process *process)
+static bool send_control(const struct house *house, const struct house_life *life)
+{
+    for (unsigned i = 0; i < house->workers; i++) {
+        if (!send_descriptors(life, DESCRIPTORS_ARENA, i, &house->arenas[i].metadata, 1) ||
+            !send_descriptors(life, DESCRIPTORS_HANDSHAKER, i, &house->handshaker_control[i][1],
+                              1) ||
+            !send_descriptors(life, DESCRIPTORS_RELAY, i, &house->relay_control[i][1], 1))
+            return false;
+    }
+    for (unsigned i = 0; i < house->admin_count; i++) {
+        if (!send_descriptors(life, DESCRIPTORS_ADMIN, i, &house->admin[i].fd, 1))
+            return false;
+    }
+    return true;
+}
+
+void spawn_announce(const struct process *process)
 {
     struct supervisor *supervisor = process->supervisor;
+    const struct house *house = supervisor->house;
+    const struct house_life *control =
+        life_of(supervisor_process(supervisor, PROCESS_CONTROL, 0), LIFE_CURRENT);
     bool handshaker = process->kind == PROCESS_HANDSHAKER;
 
-    for (unsigned i = 0; i < supervisor->process_count; i++) {
-        const struct process *control = &supervisor->processes[i];
-        if (control->kind == PROCESS_CONTROL && control->channel >= 0 &&
-            !send_descriptors(control, handshaker ? DESCRIPTORS_HANDSHAKER : DESCRIPTORS_RELAY,
-                              process->index,
-                              handshaker ? &supervisor->handshaker_control[process->index][1]
-                                         : &supervisor->relay_control[process->index][1],
-                              1))
-            supervisor_event(supervisor, EVENT_WARNING,
-                             "control could not be told of a restarted process");
-    }
+    if (control->channel >= 0 &&
+        !send_descriptors(control, handshaker ? DESCRIPTORS_HANDSHAKER : DESCRIPTORS_RELAY,
+                          process->index,
+                          handshaker ? &house->handshaker_control[process->index][1]
+                                     : &house->relay_control[process->index][1],
+                          1))
+        supervisor_event(supervisor, EVENT_WARNING,
+                         "control could not be told of a restarted process");
 }
 
-static bool send_everything(const struct process *process)
+static bool send_everything(const struct process *process, enum life_role role)
 {
-    bool sent = send_setup(process);
+    const struct house_life *life = life_of(process, role);
 
+    if (!send_setup(process, role))
+        return false;
     switch (process->kind) {
     case PROCESS_HANDSHAKER:
-        sent = sent && send_handshaker(process);
-        break;
+        return send_handshaker(process, life);
     case PROCESS_RELAY:
-        sent = sent && send_relay(process);
-        break;
+        return send_relay(process, life);
     case PROCESS_CONTROL:
-        sent = sent && send_control(process);
-        break;
+        return send_control(process->supervisor->house, life);
     case PROCESS_SUPERVISOR:
+    case PROCESS_RETIRING_HANDSHAKER:
     case PROCESS_KIND_COUNT:
-        return false;
+        break;
     }
-    return sent && tell(process, MESSAGE_GO, NULL, 0, NULL, 0);
+    return false;
 }
 
-int spawn_process(struct process *process, struct error *error)
+int spawn_process(struct process *process, enum life_role role, struct error *error)
 {
-    struct supervisor *supervisor = process->supervisor;
-    struct board_process *board = &supervisor->board->processes[process->number];
+    struct house *house = process->supervisor->house;
+    struct house_life *life = life_of(process, role);
     int ends[2];
 
     if (!channel_pair(ends, CHANNEL_QUEUE))
@@ -312,18 +343,12 @@ int spawn_process(struct process *process, struct error *error)
         ignore(close(ends[0]));
         return error_set(error, ERROR_IO, "cannot fork: %s", strerror(errno));
     }
-    process->pid = pid;
-    process->channel = ends[0];
-    process->stage = PROCESS_STARTING;
-    process->hung = false;
-    process->started_ns = clock_monotonic_ns();
-    board->started_ns = process->started_ns;
-    board->heartbeat_ns = process->started_ns;
-    board->pid = (uint32_t)pid;
-    board->starts++;
-    if (!send_everything(process))
+    *life = (struct house_life){.pid = pid,
+                                .channel = ends[0],
+                                .stage = LIFE_STARTING,
+                                .binary = house->binary_generation,
+                                .started_ns = clock_monotonic_ns()};
+    if (!send_everything(process, role))
         return error_set(error, ERROR_IO, "cannot send the set-up: %s", strerror(errno));
-    if (process->kind != PROCESS_CONTROL && board->starts > 1)
-        announce(process);
     return 0;
 }

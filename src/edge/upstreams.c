@@ -307,6 +307,7 @@ static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned
 {
     struct worker *worker = upstreams->worker;
     struct server *server = &upstreams->servers[number];
+    uint32_t resolved;
 
     server->upstream = &worker->conf->upstreams[upstream];
     server->conf = &server->upstream->servers[index];
@@ -317,6 +318,8 @@ static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned
     server->probe_fd = -1;
     if (server->conf->host == NULL)
         server->address = server->conf->address;
+    else if (board_address_get(worker->board, number, &server->address.any, &resolved))
+        server->address.size = resolved;
     timer_init(&server->timer, on_probe_timer, server);
     if (server->upstream->check_interval != 0) {
         /* Relays take turns: relay i begins i intervals later. */

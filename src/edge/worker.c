@@ -67,21 +67,28 @@ static int take_setup(struct worker *worker, struct error *error)
 static int map_shared(struct worker *worker, struct error *error)
 {
     size_t size;
-    unsigned number = board_worker_number(worker->role->kind, worker->setup.index);
 
     worker->board = memory_map(worker->descriptors[SETUP_BOARD], sizeof *worker->board, true);
     worker->events_memory = memory_map(worker->descriptors[SETUP_EVENTS], events_size(), true);
     if (worker->board == NULL || worker->events_memory == NULL)
         return error_set(error, ERROR_IO, "cannot map shared memory: %s", strerror(errno));
-    worker->self = &worker->board->processes[number];
-    event_writer_init(&worker->events, worker->events_memory, number,
-                      worker->descriptors[SETUP_NOTIFY], worker->board);
+    worker_take_place(worker, worker->role->kind);
+    worker->events.muted = worker->setup.predecessor_lives;
     char *text = memory_document_read(worker->descriptors[SETUP_CONFIG], CONF_TEXT_MAX, &size);
     if (text == NULL)
         return error_set(error, ERROR_IO, "cannot read the configuration passed on");
     int result = conf_parse(&worker->conf, worker->setup.config_path, text, NULL, NULL, error);
     free(text);
     return result;
+}
+
+void worker_take_place(struct worker *worker, enum process_kind kind)
+{
+    unsigned number = board_worker_number(kind, worker->setup.index);
+
+    worker->self = &worker->board->processes[number];
+    event_writer_init(&worker->events, worker->events_memory, number,
+                      worker->descriptors[SETUP_NOTIFY], worker->board);
 }
 
 static void beat(void *context)
@@ -91,6 +98,20 @@ static void beat(void *context)
 
     __atomic_store_n(&worker->self->heartbeat_ns, now, __ATOMIC_RELAXED);
     timer_set(worker->loop, &worker->heartbeat, now + NS_PER_S);
+}
+
+/* The place is ours. */
+static void go(struct worker *worker, const struct message *message)
+{
+    const struct message_go *body = (const void *)message->body;
+
+    worker->begun = true;
+    worker->events.muted = false;
+    __atomic_store_n(&worker->self->config, worker->setup.config_generation, __ATOMIC_RELAXED);
+    beat(worker);
+    worker->role->go(worker->context, message->size == sizeof *body
+                                          ? (enum predecessor)body->predecessor
+                                          : PREDECESSOR_CRASHED);
 }
 
 static void dispatch(struct worker *worker)
@@ -104,13 +125,11 @@ static void dispatch(struct worker *worker)
                                       message->fd_count);
         break;
     case MESSAGE_GO:
-        worker->role->go(worker->context);
+        go(worker, message);
         break;
     case MESSAGE_STOP:
         if (message->size == sizeof(struct message_stop))
-            worker->role->stop(
-                worker->context,
-                ((const struct message_stop *)(const void *)message->body)->deadline_ns);
+            worker->role->stop(worker->context, (const void *)message->body);
         break;
     default:
         if (worker->role->message != NULL)
@@ -182,14 +201,30 @@ int worker_init(struct worker *worker, int channel_fd, const struct worker_role 
                          strerror(errno));
     loop_after_batch(worker->loop, on_batch_end, worker);
     timer_init(&worker->heartbeat, beat, worker);
-    __atomic_store_n(&worker->self->config, worker->setup.config_generation, __ATOMIC_RELAXED);
-    beat(worker);
     return 0;
+}
+
+/* Before GO only the supervisor is listened to: whatever else is ready may be another's still. */
+static bool await_go(struct worker *worker)
+{
+    struct error error = {0};
+
+    while (!worker->begun) {
+        if (receive_blocking(worker, &error) < 0) {
+            ignore(fprintf(stderr, "holdfast: %s: %s\n", process_kind_name(worker->role->kind),
+                           error.message));
+            return false;
+        }
+        if (worker->message->type == MESSAGE_STOP)
+            return false; /* nothing was begun */
+        dispatch(worker);
+    }
+    return true;
 }
 
 int worker_run(struct worker *worker)
 {
-    return loop_run(worker->loop);
+    return await_go(worker) ? loop_run(worker->loop) : 3;
 }
 
 void worker_fini(struct worker *worker)
@@ -219,13 +254,17 @@ bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t 
 
 void worker_warn(struct worker *worker, const char *format, ...)
 {
-    struct event *event = event_begin(&worker->events, EVENT_WARNING);
+    char text[sizeof((struct event *)NULL)->detail];
     va_list arguments;
 
+    va_start(arguments, format);
+    ignore(vsnprintf(text, sizeof text, format, arguments));
+    va_end(arguments);
+    if (worker->events.muted)
+        ignore(fprintf(stderr, "holdfast: %s: %s\n", process_kind_name(worker->role->kind), text));
+    struct event *event = event_begin(&worker->events, EVENT_WARNING);
     if (event == NULL)
         return;
-    va_start(arguments, format);
-    ignore(vsnprintf(event->detail, sizeof event->detail, format, arguments));
-    va_end(arguments);
+    memcpy(event->detail, text, sizeof text);
     event_end(&worker->events, EVENT_WARNING);
 }

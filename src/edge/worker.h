@@ -3,7 +3,8 @@
  * the supervisor is gone.
  *
  * Start: MESSAGE_SETUP, any number of MESSAGE_DESCRIPTORS, MESSAGE_GO; the process answers
- * MESSAGE_READY when it serves. */
+ * MESSAGE_READY when it serves. Until GO another process may have the same place on the board and
+ * the same event rings, sockets and channels: nothing of that is touched before. */
 #pragma once
 
 #include <sys/types.h>
@@ -22,12 +23,13 @@ struct worker_role {
      */
     void (*descriptors)(void *context, const struct message_descriptors *body, int *fds,
                         size_t count);
-    void (*go)(void *context); /* everything is there; call worker_ready() once serving */
-    void (*stop)(void *context, uint64_t deadline_ns);
-    void (*message)(void *context,
-                    struct message *message); /* any other message of the supervisor; may be NULL */
-    void (*orphaned)(void *context);          /* the supervisor is gone; must lead to loop_stop() */
-    void (*after_batch)(void *context);       /* may be NULL */
+    /* Everything is there; call worker_ready() once serving. */
+    void (*go)(void *context, enum predecessor predecessor);
+    void (*stop)(void *context, const struct message_stop *body);
+    /* Any other message of the supervisor, also before GO; may be NULL. */
+    void (*message)(void *context, struct message *message);
+    void (*orphaned)(void *context);    /* the supervisor is gone; must lead to loop_stop() */
+    void (*after_batch)(void *context); /* may be NULL */
 };
 
 struct worker {
@@ -45,13 +47,14 @@ struct worker {
     struct timer heartbeat;
     struct message *message; /* receive buffer; shared by all channels of the process */
     pid_t supervisor_pid;
+    bool begun; /* MESSAGE_GO came */
 };
 
-/* Receives the set-up (blocking), maps what it names, parses the configuration, arms the heartbeat.
- */
+/* Receives the set-up (blocking), maps what it names, parses the configuration. */
 MUST_CHECK int worker_init(struct worker *worker, int channel_fd, const struct worker_role *role,
                            void *context, struct error *error);
-int worker_run(struct worker *worker); /* returns the exit code */
+/* Waits for GO, then runs the loop; returns the exit code. */
+int worker_run(struct worker *worker);
 void worker_fini(struct worker *worker);
 
 void worker_ready(struct worker *worker);
@@ -61,7 +64,10 @@ void worker_ready(struct worker *worker);
 bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size,
                  const int *fds, size_t fd_count);
 
-/* One-line warning as an event. */
+/* From now on the process has this place on the board, and its rings. */
+void worker_take_place(struct worker *worker, enum process_kind kind);
+
+/* One-line warning as an event; before GO on standard error. */
 void worker_warn(struct worker *worker, const char *format, ...) PRINTF_LIKE(2, 3);
 
 static inline void worker_count(struct worker *worker, enum counter counter, uint64_t value)

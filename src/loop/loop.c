@@ -224,10 +224,10 @@ static void run_batch(struct loop *loop)
 
 int loop_run(struct loop *loop)
 {
-    loop->stopped = false;
     loop->now_ns = clock_monotonic_ns();
     while (!loop->stopped)
         run_batch(loop);
+    loop->stopped = false;
     return loop->stop_code;
 }
 

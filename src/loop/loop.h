@@ -67,6 +67,6 @@ void loop_again(struct loop *loop);
 /* CLOCK_MONOTONIC as read when the current batch began. */
 uint64_t loop_now(const struct loop *loop);
 
-/* Runs until loop_stop(); returns the code given there. */
+/* Runs until loop_stop(), which may have been called before; returns the code given there. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop, int code);

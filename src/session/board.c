@@ -30,6 +30,7 @@ const char *process_kind_name(enum process_kind kind)
         [PROCESS_CONTROL] = "control",
         [PROCESS_HANDSHAKER] = "handshaker",
         [PROCESS_RELAY] = "relay",
+        [PROCESS_RETIRING_HANDSHAKER] = "retiring-handshaker",
     };
     return (unsigned)kind < PROCESS_KIND_COUNT ? names[kind] : "unknown";
 }
@@ -45,6 +46,8 @@ unsigned board_worker_number(enum process_kind kind, unsigned index)
         return 2 + index;
     case PROCESS_RELAY:
         return 2 + BOARD_WORKERS_MAX + index;
+    case PROCESS_RETIRING_HANDSHAKER:
+        return 2 + 2 * BOARD_WORKERS_MAX + index;
     case PROCESS_KIND_COUNT:
         break;
     }
@@ -98,6 +101,38 @@ uint32_t board_listener_connections(const struct board *board, unsigned listener
     return listener < BOARD_LISTENERS_MAX ? sum_workers(board->listeners[listener].connections) : 0;
 }
 
+void board_address_set(struct board *board, unsigned server, const void *bytes, uint32_t size)
+{
+    struct board_address *address = &board->addresses[server];
+
+    if (server >= BOARD_SERVERS_MAX || size > sizeof address->bytes)
+        return;
+    __atomic_store_n(&address->size, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    memcpy(address->bytes, bytes, size);
+    __atomic_store_n(&address->size, size, __ATOMIC_RELEASE);
+}
+
+bool board_address_get(const struct board *board, unsigned server, void *ret_bytes,
+                       uint32_t *ret_size)
+{
+    const struct board_address *address = &board->addresses[server];
+    uint8_t bytes[sizeof address->bytes];
+
+    if (server >= BOARD_SERVERS_MAX)
+        return false;
+    uint32_t size = __atomic_load_n(&address->size, __ATOMIC_ACQUIRE);
+    if (size == 0 || size > sizeof bytes)
+        return false;
+    memcpy(bytes, address->bytes, sizeof bytes);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (__atomic_load_n(&address->size, __ATOMIC_RELAXED) != size)
+        return false; /* it changes just now: a message will tell */
+    memcpy(ret_bytes, bytes, size);
+    *ret_size = size;
+    return true;
+}
+
 /* Each process has a rare ring and a bulk ring, one behind the other, both on cache lines of their
  * own. */
 static size_t rounded_ring_size(uint32_t capacity)
@@ -144,6 +179,8 @@ void event_writer_init(struct event_writer *writer, void *events, unsigned worke
 
 struct event *event_begin(struct event_writer *writer, enum event_type type)
 {
+    if (writer->muted)
+        return NULL;
     struct event *event = ring_claim(event_is_rare(type) ? writer->rare : writer->bulk);
 
     if (event == NULL) {

@@ -11,19 +11,21 @@
 #include "base/attributes.h"
 #include "session/event.h"
 
-#define BOARD_VERSION       1
+#define BOARD_VERSION       2
 #define BOARD_WORKERS_MAX   64 /* handshakers and relays each */
-#define BOARD_PROCESSES     (2 * BOARD_WORKERS_MAX + 2)
+#define BOARD_PROCESSES     (3 * BOARD_WORKERS_MAX + 2)
 #define BOARD_SERVERS_MAX   1024
 #define BOARD_LISTENERS_MAX 256
 #define BOARD_SOURCES       16384 /* sources with sessions at listeners that limit them */
 
-/* Worker numbers: 0 supervisor, 1 control, then handshakers, then relays. */
+/* Worker numbers: 0 supervisor, 1 control, then handshakers, then relays, then handshakers that
+ * retire: while one finishes what it has begun, its successor has its number already. */
 enum process_kind {
     PROCESS_SUPERVISOR,
     PROCESS_CONTROL,
     PROCESS_HANDSHAKER,
     PROCESS_RELAY,
+    PROCESS_RETIRING_HANDSHAKER,
     PROCESS_KIND_COUNT
 };
 const char *process_kind_name(enum process_kind kind);
@@ -84,7 +86,12 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
       "Certificate versions put in service")                                                       \
     X(COUNTER_CERTIFICATES_REFUSED, "certificates_refused_total",                                  \
       "Certificates refused by the pre-flight")                                                    \
-    X(COUNTER_PROCESS_RESTARTS, "process_restarts_total", "Worker processes restarted")
+    X(COUNTER_PROCESS_RESTARTS, "process_restarts_total", "Worker processes restarted")            \
+    X(COUNTER_SESSIONS_ADOPTED, "sessions_adopted_total",                                          \
+      "Sessions that a relay took over from its predecessor")                                      \
+    X(COUNTER_SESSIONS_LOST, "sessions_lost_total", "Sessions that ended with their relay")        \
+    X(COUNTER_UPGRADES, "upgrades_total", "Upgrades that went through")                            \
+    X(COUNTER_UPGRADES_FAILED, "upgrades_failed_total", "Upgrades refused or rolled back")
 
 enum counter {
 #define X(symbol, name, help) symbol,
@@ -128,8 +135,9 @@ struct board_process {
     uint32_t starts;   /* by the supervisor */
     uint32_t sessions; /* relay: sessions held; handshaker: handshakes under way */
     uint32_t config;   /* generation in force */
-    uint64_t credits[BOARD_WORKERS_MAX]; /* relay: sessions granted to handshaker i so far;
-                                            handshaker: sent to relay i so far */
+    uint64_t credits[BOARD_WORKERS_MAX];  /* relay: sessions granted to handshaker i so far;
+                                             handshaker: sent to relay i so far */
+    uint64_t received[BOARD_WORKERS_MAX]; /* relay: sessions taken from handshaker i so far */
     uint64_t counters[COUNTER_COUNT];
     struct board_histogram histograms[HISTOGRAM_COUNT];
 };
@@ -158,6 +166,29 @@ struct board_trace {
     char server_name[96]; /* "": any */
 };
 
+/* The address of a server that is configured by name, for relays that start later. Written by
+ * control; `size` 0 while it changes, and as long as the name was never resolved. */
+struct board_address {
+    uint32_t size;
+    uint8_t bytes[28];
+};
+
+enum upgrade_stage {
+    UPGRADE_NONE,
+    UPGRADE_REHEARSING, /* a child of the new binary tries whether it can read everything */
+    UPGRADE_SUCCEEDING, /* the new binary runs; processes are replaced one after the other */
+    UPGRADE_DONE,
+    UPGRADE_REFUSED,    /* nothing was changed */
+    UPGRADE_ROLLED_BACK /* the new binary ran and was left again */
+};
+
+/* The last upgrade. Written by the supervisor, `serial` by control when it asks for one. */
+struct board_upgrade {
+    uint32_t serial;
+    uint32_t stage;
+    char detail[256];
+};
+
 /* A connection by which control looks at our own listener: it ends after the handshake and is no
  * client of anybody. */
 struct board_dial {
@@ -171,7 +202,12 @@ struct board {
     uint32_t workers;
     uint32_t draining; /* by the supervisor: health says 503 */
     uint32_t relay_capacity;
+    uint32_t binary_generation;
+    uint32_t
+        crash_survival; /* sessions survive their relay's crash: the kernel's counters behave */
     uint64_t started_wall_ns;
+    struct board_upgrade upgrade;
+    struct board_address addresses[BOARD_SERVERS_MAX];
     struct board_trace trace;             /* by control */
     struct board_dial dials[BOARD_DIALS]; /* by control */
     struct board_process processes[BOARD_PROCESSES];
@@ -191,6 +227,11 @@ void board_observe(struct board_histogram *histogram, uint64_t duration_us);
 uint64_t board_sum(const struct board *board, enum counter counter);
 uint32_t board_server_sessions(const struct board *board, unsigned server);
 uint32_t board_listener_connections(const struct board *board, unsigned listener);
+
+/* The address last resolved for a server; false when there is none. */
+void board_address_set(struct board *board, unsigned server, const void *bytes, uint32_t size);
+bool board_address_get(const struct board *board, unsigned server, void *ret_bytes,
+                       uint32_t *ret_size);
 
 /* Control announces its dials by their local address; the handshaker asks whether a client is one.
  */
@@ -222,6 +263,7 @@ struct event_writer {
     uint16_t worker;
     uint64_t *dropped; /* this process's COUNTER_EVENTS_DROPPED */
     bool pending;
+    bool muted; /* the ring is another's for now */
 };
 void event_writer_init(struct event_writer *writer, void *events, unsigned worker, int notify_fd,
                        struct board *board);

@@ -10,6 +10,11 @@
 #define EVENT_LIST(X)                                                                              \
     X(EVENT_PROCESS_STARTED, "process-started", true)                                              \
     X(EVENT_PROCESS_ENDED, "process-ended", true)                                                  \
+    X(EVENT_SESSIONS_ADOPTED, "sessions-adopted", true)                                            \
+    X(EVENT_UPGRADE_BEGUN, "upgrade-begun", true)                                                  \
+    X(EVENT_UPGRADED, "upgraded", true)                                                            \
+    X(EVENT_UPGRADE_REFUSED, "upgrade-refused", true)                                              \
+    X(EVENT_UPGRADE_ROLLED_BACK, "upgrade-rolled-back", true)                                      \
     X(EVENT_READY, "ready", true)                                                                  \
     X(EVENT_STOPPING, "stopping", true)                                                            \
     X(EVENT_HANDSHAKE_DONE, "handshake-done", false)                                               \

@@ -7,7 +7,7 @@
 #include "session/board.h"
 #include "session/slot.h"
 
-#define MESSAGES_VERSION 1
+#define MESSAGES_VERSION 2
 #define MESSAGE_PATH_MAX 1024
 
 enum message_type {
@@ -18,7 +18,7 @@ enum message_type {
      * channels to peers. Control is sent the channel of a handshaker or relay anew when that was
      * started again. */
     MESSAGE_DESCRIPTORS,
-    /* supervisor → process: everything was sent, begin */
+    /* supervisor → process: everything was sent, begin (struct message_go) */
     MESSAGE_GO,
     /* process → supervisor: serving (no body) */
     MESSAGE_READY,
@@ -61,6 +61,64 @@ enum message_type {
     MESSAGE_ENCRYPT,
     /* handshaker → relay: it is done (struct message_encrypted, descriptor returned) */
     MESSAGE_ENCRYPTED,
+
+    /* ---- succession (doc/internals.md) ---- */
+
+    /* relay → supervisor: keep duplicates of these sessions' descriptors; supervisor → successor:
+     * they are yours once you GO (struct message_sessions, the descriptors of all sides in order)
+     */
+    MESSAGE_REGISTER,
+    /* relay → supervisor, and on to a successor: these have ended (struct message_sessions) */
+    MESSAGE_RELEASE,
+    /* supervisor → relay: a registration came incomplete: register everything again */
+    MESSAGE_REGISTER_AGAIN,
+    /* supervisor → successor: those registered so far were sent; answer MESSAGE_PREPARED when all
+     * that can be done beforehand is done */
+    MESSAGE_PREPARE,
+    MESSAGE_PREPARED,
+    /* supervisor → relay: register what is not registered yet, commit, take your hands off; answer
+     * MESSAGE_HANDED_OVER when you can do nothing any more but end */
+    MESSAGE_HAND_OVER,
+    MESSAGE_HANDED_OVER,
+    /* supervisor → handshaker: finish what you have begun, until a deadline (struct message_stop),
+     * accept and receive nothing more; answer MESSAGE_RETIRED at once */
+    MESSAGE_RETIRE,
+    MESSAGE_RETIRED,
+
+    /* control → supervisor: execute another binary in place (struct message_upgrade); how it goes
+     * on stands on the board */
+    MESSAGE_UPGRADE,
+};
+
+/* How the process before ended. */
+enum predecessor {
+    PREDECESSOR_NONE,        /* there was none */
+    PREDECESSOR_HANDED_OVER, /* in order: what it left is exact */
+    PREDECESSOR_KILLED,      /* from outside: at any instant */
+    PREDECESSOR_CRASHED      /* by its own fault: what it had in hand may be the cause */
+};
+
+struct message_go {
+    uint32_t predecessor;
+};
+
+/* One session towards the supervisor or a successor; descriptors come for each bit of `sides`. */
+struct session_reference {
+    uint32_t slot;
+    uint32_t sides; /* bit per side */
+    uint64_t serial;
+    uint64_t cookies[2];
+};
+#define MESSAGE_SESSIONS_MAX 32
+struct message_sessions {
+    uint32_t count;
+    uint32_t reserved;
+    struct session_reference sessions[MESSAGE_SESSIONS_MAX];
+};
+
+struct message_upgrade {
+    uint32_t serial;             /* on the board, where its outcome will stand */
+    char path[MESSAGE_PATH_MAX]; /* "": the program's own path */
 };
 
 /* Descriptors of MESSAGE_SETUP in this order; a kind takes what its need says (-1 entries are not
@@ -87,7 +145,8 @@ struct worker_setup {
     uint32_t workers; /* handshakers and relays each */
     uint32_t config_generation, binary_generation;
     uint32_t slot_capacity, block_count; /* of each relay's arena */
-    uint32_t present;                    /* bit per setup_descriptor that was sent, in order */
+    uint32_t predecessor_lives; /* the place on the board and the rings are another's until GO */
+    uint32_t present;           /* bit per setup_descriptor that was sent, in order */
     char config_path[MESSAGE_PATH_MAX];
 };
 
@@ -109,6 +168,8 @@ struct message_descriptors {
 
 struct message_stop {
     uint64_t deadline_ns; /* CLOCK_MONOTONIC: sessions may finish until then */
+    uint32_t replaced;    /* another process takes this place: leave everything as it is */
+    uint32_t reserved;
 };
 
 struct message_open {

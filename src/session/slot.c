@@ -5,6 +5,7 @@
 
 #include "base/attributes.h"
 #include "base/hash.h"
+#include "base/secret.h"
 
 _Static_assert(sizeof(struct arena_header) == 4096, "slots begin on a page");
 _Static_assert(sizeof(struct slot) <= 512,
@@ -130,4 +131,39 @@ bool slot_intact(const struct slot *slot, const struct slot_upstream_secrets *se
 
     return hot->upstream_tls <= 1 && slot->current <= 1 &&
            hot->checksum == checksum(slot, hot, upstream);
+}
+
+/* ---- leaving in order ---- */
+
+#define REST_MAGIC 0x7265737420686f6cull
+
+_Static_assert(sizeof(struct slot_rest) <= sizeof(struct slot_hot), "it lies in a copy");
+
+void slot_leave_rest(struct slot *slot, const struct slot_rest *rest)
+{
+    struct slot_rest left = *rest;
+
+    left.magic = REST_MAGIC;
+    left.serial = slot->serial;
+    left.checksum = mix_words(REST_MAGIC, &left, offsetof(struct slot_rest, checksum));
+    memcpy(&slot->hot[(slot->current ^ 1) & 1], &left, sizeof left);
+}
+
+bool slot_rest(const struct slot *slot, struct slot_rest *ret_rest)
+{
+    struct slot_rest left;
+
+    memcpy(&left, &slot->hot[(slot->current ^ 1) & 1], sizeof left);
+    if (left.magic != REST_MAGIC || left.serial != slot->serial ||
+        left.checksum != mix_words(REST_MAGIC, &left, offsetof(struct slot_rest, checksum)))
+        return false;
+    *ret_rest = left;
+    return true;
+}
+
+void slot_wipe(struct arena *arena, uint32_t index)
+{
+    memset(&arena->slots[index], 0, sizeof arena->slots[index]);
+    secret_wipe(&arena->secrets[index], sizeof arena->secrets[index]);
+    secret_wipe(&arena->upstream_secrets[index], sizeof arena->upstream_secrets[index]);
 }

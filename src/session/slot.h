@@ -40,8 +40,15 @@ struct flow {
     uint8_t output_order;
     uint8_t source_ended; /* end of stream (close_notify or FIN) was taken from the source */
     uint8_t sink_ended;   /* … and passed on to the sink */
-    uint8_t discard;      /* the sink takes nothing more: what still comes is thrown away */
+    uint8_t discard;      /* enum flow_discard */
     uint8_t reserved[3];
+};
+
+/* The sink takes nothing more: what still comes for it is thrown away. */
+enum flow_discard {
+    DISCARD_NOTHING,
+    DISCARD_REST,
+    DISCARD_BROKEN /* … because its connection broke: no orderly end can come from there either */
 };
 
 enum { FLOW_UP, FLOW_DOWN, FLOW_COUNT }; /* client → upstream, upstream → client */
@@ -159,6 +166,21 @@ void slot_commit(struct slot *slot, const struct slot_hot *next);
 /* The same together with the upstream leg of a TLS upstream. */
 void slot_commit_upstream(struct slot *slot, const struct slot_hot *next,
                           struct slot_upstream_secrets *secrets, const struct leg *upstream);
+/* What a worker that leaves in order tells its successor of a session besides: how far runs are
+ * filled and written. It lies in the copy of the hot part that is not valid, until the next commit.
+ */
+struct slot_rest {
+    uint64_t magic, serial;
+    uint32_t input_size[FLOW_COUNT], written[FLOW_COUNT];
+    uint64_t checksum;
+};
+void slot_leave_rest(struct slot *slot, const struct slot_rest *rest);
+/* False when nothing of the kind was left. */
+MUST_CHECK bool slot_rest(const struct slot *slot, struct slot_rest *ret_rest);
+
+/* Everything about the session is gone. */
+void slot_wipe(struct arena *arena, uint32_t index);
+
 /* The valid copy is, with the upstream's leg if it has one, what was committed. Else nothing in it
  * may be believed: a sequence number is never guessed. */
 bool slot_intact(const struct slot *slot, const struct slot_upstream_secrets *secrets);

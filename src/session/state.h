@@ -41,7 +41,10 @@ extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
     X(SESSION_END_ADMIN, "closed-by-operator", false)                                              \
     X(SESSION_END_BUFFER_MEMORY, "out-of-buffer-memory", true)                                     \
     X(SESSION_END_INTERNAL, "internal-error", true)                                                \
-    X(SESSION_END_LIMIT, "connection-limit", false)
+    X(SESSION_END_LIMIT, "connection-limit", false)                                                \
+    X(SESSION_END_CRASHED_RELAY, "crashed-its-relay", true)                                        \
+    X(SESSION_END_CORRUPT, "corrupt-slot", true)                                                   \
+    X(SESSION_END_LOST, "lost-with-its-relay", true)
 
 enum session_end {
 #define X(symbol, name, failure) symbol,

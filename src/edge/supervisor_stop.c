@@ -1,0 +1,139 @@
+/* Stopping the house: notice → handshakers → relays → control, each phase when the one before has
+ * nobody left. */
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "edge/supervisor_internal.h"
+
+#define STOP_GRACE_NS (5 * NS_PER_S) /* beyond the deadline, before what is left is killed */
+
+static bool any_alive(const struct supervisor *supervisor, enum process_kind kind)
+{
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        const struct process *process = &supervisor->processes[i];
+        for (enum life_role role = 0; role < LIFE_COUNT && process->kind == kind; role++) {
+            if (life_of(process, role)->pid > 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static void stop_life(struct house_life *life, const struct message_stop *body)
+{
+    if (life->pid <= 0)
+        return;
+    life->stage = LIFE_STOPPING;
+    if (!spawn_tell(life, MESSAGE_STOP, body, sizeof *body, NULL, 0))
+        life_kill(life);
+}
+
+static void stop_kind(struct supervisor *supervisor, enum process_kind kind)
+{
+    struct message_stop body = {.deadline_ns = supervisor->stop_deadline_ns};
+
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        struct process *process = &supervisor->processes[i];
+        if (process->kind != kind)
+            continue;
+        timer_cancel(supervisor->loop, &process->restart);
+        life_kill(life_of(process, LIFE_SUCCESSOR)); /* it has nothing yet */
+        stop_life(life_of(process, LIFE_RETIRING), &body);
+        stop_life(life_of(process, LIFE_CURRENT), &body);
+    }
+}
+
+void stop_advance(struct supervisor *supervisor)
+{
+    if (supervisor->stop == STOP_HANDSHAKERS && !any_alive(supervisor, PROCESS_HANDSHAKER)) {
+        supervisor->stop = STOP_RELAYS;
+        stop_kind(supervisor, PROCESS_RELAY);
+    }
+    if (supervisor->stop == STOP_RELAYS && !any_alive(supervisor, PROCESS_RELAY)) {
+        supervisor->stop = STOP_CONTROL;
+        event_flush(&supervisor->events);
+        stop_kind(supervisor, PROCESS_CONTROL);
+    }
+    if (supervisor->stop == STOP_CONTROL && !any_alive(supervisor, PROCESS_CONTROL))
+        loop_stop(supervisor->loop, supervisor->exit_code);
+}
+
+void stop_listening(struct supervisor *supervisor)
+{
+    struct house *house = supervisor->house;
+
+    supervisor->stop = STOP_HANDSHAKERS;
+    resources_release(supervisor);
+    for (uint32_t i = 0; i < house->listening_count; i++) {
+        ignore(close(house->listening[i].fd));
+        house->listening[i].fd = -1;
+    }
+    house->listening_count = 0;
+    stop_kind(supervisor, PROCESS_HANDSHAKER);
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              supervisor->stop_deadline_ns + STOP_GRACE_NS);
+    stop_advance(supervisor);
+}
+
+void stop_timer_fired(void *context)
+{
+    struct supervisor *supervisor = context;
+
+    if (supervisor->stop == STOP_NOTICE) {
+        stop_listening(supervisor);
+        return;
+    }
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        struct process *process = &supervisor->processes[i];
+        if (process->kind == PROCESS_CONTROL && supervisor->stop != STOP_CONTROL)
+            continue;
+        for (enum life_role role = 0; role < LIFE_COUNT; role++)
+            life_kill(life_of(process, role));
+    }
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              loop_now(supervisor->loop) + STOP_GRACE_NS);
+}
+
+void stop_begin(struct supervisor *supervisor, int exit_code)
+{
+    uint64_t now = loop_now(supervisor->loop);
+
+    supervisor->stop = STOP_NOTICE;
+    supervisor->exit_code = exit_code;
+    supervisor->stop_deadline_ns =
+        now + (supervisor->conf->drain_notice + supervisor->conf->drain_timeout) * NS_PER_MS;
+    __atomic_store_n(&supervisor->board->draining, 1, __ATOMIC_RELAXED);
+    supervisor_event(supervisor, EVENT_STOPPING, "sessions may finish within %llu s",
+                     (unsigned long long)(supervisor->conf->drain_timeout / 1000));
+    supervisor_notify("STOPPING=1");
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              now + supervisor->conf->drain_notice * NS_PER_MS);
+}
+
+/* The first signal drains; another one means now. */
+void stop_signalled(void *context, int signal_number)
+{
+    struct supervisor *supervisor = context;
+    (void)signal_number;
+
+    if (supervisor->stop == STOP_NONE) {
+        stop_begin(supervisor, 0);
+        return;
+    }
+    supervisor->stop_deadline_ns = loop_now(supervisor->loop);
+    if (supervisor->stop == STOP_NOTICE) {
+        timer_set(supervisor->loop, &supervisor->stop_timer, supervisor->stop_deadline_ns);
+        return;
+    }
+    for (unsigned i = 0; supervisor->stop == STOP_HANDSHAKERS && i < supervisor->process_count;
+         i++) {
+        struct process *process = &supervisor->processes[i];
+        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
+            if (process->kind == PROCESS_HANDSHAKER)
+                life_kill(life_of(process, role));
+        }
+    }
+    if (supervisor->stop == STOP_RELAYS)
+        stop_kind(supervisor, PROCESS_RELAY);
+}
