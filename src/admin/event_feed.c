@@ -26,6 +26,7 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_PROCESS_ENDED:
     case EVENT_SESSIONS_ADOPTED:
     case EVENT_UPGRADE_BEGUN:
+    case EVENT_UPGRADE_REHEARSED:
     case EVENT_UPGRADED:
     case EVENT_UPGRADE_REFUSED:
     case EVENT_UPGRADE_ROLLED_BACK:

@@ -382,7 +382,7 @@ static void on_control_message(struct process *process, const struct message *me
                message->size == sizeof(struct message_upgrade)) {
         const struct message_upgrade *body = (const void *)message->body;
         if (memchr(body->path, 0, sizeof body->path) != NULL)
-            upgrade_begin(process->supervisor, body->serial, body->path);
+            upgrade_begin(process->supervisor, body);
     }
 }
 
@@ -478,9 +478,10 @@ static void add_processes(struct supervisor *supervisor)
 static void on_upgrade_signal(void *context, int signal_number)
 {
     struct supervisor *supervisor = context;
+    struct message_upgrade order = {.serial = supervisor->board->upgrade.serial + 1};
     (void)signal_number;
 
-    upgrade_begin(supervisor, supervisor->board->upgrade.serial + 1, "");
+    upgrade_begin(supervisor, &order);
 }
 
 /* The loop and what it drives, once the house stands. */

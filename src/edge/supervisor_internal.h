@@ -49,6 +49,7 @@ struct upgrade {
     size_t said_size;
     char said[200]; /* by the rehearsal */
     unsigned next;  /* the process that is being replaced */
+    bool rehearse_only;
     bool returning; /* this image is the old one again */
     struct timer timer;
 };
@@ -137,7 +138,7 @@ void stop_timer_fired(void *context);
 void stop_signalled(void *context, int signal_number);
 
 /* ---- supervisor_upgrade.c ---- */
-void upgrade_begin(struct supervisor *supervisor, uint32_t serial, const char *path);
+void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *order);
 /* A process came to run, was prepared, or ended: the upgrade may go on, or must go back. */
 void upgrade_advance(struct supervisor *supervisor);
 void upgrade_failed(struct supervisor *supervisor, const char *format, ...) PRINTF_LIKE(2, 3);

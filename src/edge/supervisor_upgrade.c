@@ -257,7 +257,7 @@ static bool start_rehearsal(struct supervisor *supervisor)
     return false;
 }
 
-void upgrade_begin(struct supervisor *supervisor, uint32_t serial, const char *path)
+void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *order)
 {
     struct upgrade *upgrade = &supervisor->upgrade;
     struct board_upgrade *board = &supervisor->board->upgrade;
@@ -266,14 +266,15 @@ void upgrade_begin(struct supervisor *supervisor, uint32_t serial, const char *p
         supervisor_event(supervisor, EVENT_WARNING, "an upgrade is under way already");
         return; /* whose outcome the second one will see, too */
     }
-    upgrade->serial = board->serial = serial;
+    upgrade->serial = board->serial = order->serial;
+    upgrade->rehearse_only = order->rehearse_only != 0;
     upgrade->program = -1;
     if (supervisor->stop != STOP_NONE || !supervisor->house->ready) {
         refuse(supervisor, "the daemon is %s",
                supervisor->stop != STOP_NONE ? "stopping" : "not ready yet");
         return;
     }
-    upgrade->program = open_program(supervisor, path);
+    upgrade->program = open_program(supervisor, order->path);
     if (upgrade->program < 0)
         return;
     if (!start_rehearsal(supervisor)) {
@@ -281,7 +282,7 @@ void upgrade_begin(struct supervisor *supervisor, uint32_t serial, const char *p
         return;
     }
     tell(supervisor, UPGRADE_REHEARSING, EVENT_UPGRADE_BEGUN,
-         path[0] != '\0' ? path : "the program at its own path");
+         order->path[0] != '\0' ? order->path : "the program at its own path");
     timer_set(supervisor->loop, &upgrade->timer, loop_now(supervisor->loop) + REHEARSAL_NS);
 }
 
@@ -302,6 +303,25 @@ static void execute_new(struct supervisor *supervisor)
     refuse(supervisor, "cannot execute it: %s", strerror(errno));
 }
 
+static void end_rehearsal(struct supervisor *supervisor)
+{
+    struct upgrade *upgrade = &supervisor->upgrade;
+    uint64_t sessions = 0;
+    char text[160];
+
+    for (unsigned i = 0; i < supervisor->house->workers; i++)
+        sessions += supervisor->board->processes[board_worker_number(PROCESS_RELAY, i)].sessions;
+    ignore(close(upgrade->program));
+    upgrade->program = -1;
+    ignore(
+        snprintf(text, sizeof text,
+                 "it can read everything; %llu sessions would move to it, none would be drained, "
+                 "and resumption would go on",
+                 (unsigned long long)sessions));
+    tell(supervisor, UPGRADE_REHEARSED, EVENT_UPGRADE_REHEARSED, text);
+    upgrade->stage = UPGRADE_NONE;
+}
+
 bool upgrade_child_ended(struct supervisor *supervisor, pid_t pid, int status)
 {
     static const char good[] = "ok\n";
@@ -316,7 +336,10 @@ bool upgrade_child_ended(struct supervisor *supervisor, pid_t pid, int status)
     ignore(close(upgrade->rehearsal_output));
     timer_cancel(supervisor->loop, &upgrade->timer);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strcmp(upgrade->said, good) == 0) {
-        execute_new(supervisor);
+        if (upgrade->rehearse_only)
+            end_rehearsal(supervisor);
+        else
+            execute_new(supervisor);
         return true;
     }
     char shown[sizeof upgrade->said + 1];

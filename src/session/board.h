@@ -176,6 +176,7 @@ struct board_address {
 enum upgrade_stage {
     UPGRADE_NONE,
     UPGRADE_REHEARSING, /* a child of the new binary tries whether it can read everything */
+    UPGRADE_REHEARSED,  /* it can; nothing more was asked for */
     UPGRADE_SUCCEEDING, /* the new binary runs; processes are replaced one after the other */
     UPGRADE_DONE,
     UPGRADE_REFUSED,    /* nothing was changed */

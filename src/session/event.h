@@ -12,6 +12,7 @@
     X(EVENT_PROCESS_ENDED, "process-ended", true)                                                  \
     X(EVENT_SESSIONS_ADOPTED, "sessions-adopted", true)                                            \
     X(EVENT_UPGRADE_BEGUN, "upgrade-begun", true)                                                  \
+    X(EVENT_UPGRADE_REHEARSED, "upgrade-rehearsed", true)                                          \
     X(EVENT_UPGRADED, "upgraded", true)                                                            \
     X(EVENT_UPGRADE_REFUSED, "upgrade-refused", true)                                              \
     X(EVENT_UPGRADE_ROLLED_BACK, "upgrade-rolled-back", true)                                      \

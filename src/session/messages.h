@@ -117,7 +117,8 @@ struct message_sessions {
 };
 
 struct message_upgrade {
-    uint32_t serial;             /* on the board, where its outcome will stand */
+    uint32_t serial; /* on the board, where its outcome will stand */
+    uint32_t rehearse_only;
     char path[MESSAGE_PATH_MAX]; /* "": the program's own path */
 };
 

@@ -159,7 +159,7 @@ class Holdfast:
             return
         self.stop()
         unexpected = [event for event in self.events_named("process-ended")
-                      if event["_seen"] < self._stopping_at() and not self.tolerated]
+                      if event["_seen"] < self._stopping_at() and event["detail"] != "replaced" and not self.tolerated]
         assert not unexpected, unexpected
 
     def _stopping_at(self):
