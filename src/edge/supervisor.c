@@ -18,6 +18,7 @@
 
 #define BACKOFF_FIRST_NS (100 * NS_PER_MS) /* before the second restart; the first is at once */
 #define BACKOFF_MAX_NS   (10 * NS_PER_S)
+#define BACKOFF_RELAY_NS (NS_PER_S)
 #define HEALTHY_AFTER_NS                                                                           \
     (10 * NS_PER_S) /* a process that lived this long is restarted at once again */
 #define HUNG_AFTER_NS (15 * NS_PER_S) /* without a heartbeat */
@@ -218,15 +219,22 @@ static enum predecessor predecessor_of(const struct house_life *life, int status
                                                                              : PREDECESSOR_CRASHED;
 }
 
-static uint64_t backoff(struct process *process, const struct house_life *life, uint64_t now)
+/* Who was shot can go on at once; who fails by itself, again and again, waits longer and longer.
+ * Relays not as long as others: sessions wait with them. */
+static uint64_t backoff(struct process *process, const struct house_life *life, int status,
+                        uint64_t now)
 {
+    uint64_t longest = process->kind == PROCESS_RELAY ? BACKOFF_RELAY_NS : BACKOFF_MAX_NS;
+
     if (now - life->started_ns >= HEALTHY_AFTER_NS)
         process->durable->failures = 0;
+    if (life->stage == LIFE_RUNNING && predecessor_of(life, status) == PREDECESSOR_KILLED)
+        return 0;
     uint32_t failures = process->durable->failures++;
     if (failures == 0)
         return 0;
     uint64_t delay = BACKOFF_FIRST_NS << (failures < 8 ? failures - 1 : 7);
-    return delay < BACKOFF_MAX_NS ? delay : BACKOFF_MAX_NS;
+    return delay < longest ? delay : longest;
 }
 
 /* What is left of a life: nothing but what it did. */
@@ -277,7 +285,7 @@ static void current_died(struct process *process, const struct house_life *dead,
         process_event(process, EVENT_PROCESS_ENDED, "%s; its successor is there already", why);
         return;
     }
-    delay = backoff(process, dead, now);
+    delay = backoff(process, dead, status, now);
     if (process->kind == PROCESS_RELAY && board->sessions != 0)
         process_event(process, EVENT_PROCESS_ENDED,
                       "%s; %u sessions wait for its successor, starting in %llu ms", why,
