@@ -18,6 +18,7 @@ static const struct verb {
     {"certs", cmd_certs, "the certificates in service"},
     {"cert", cmd_cert, "install or renew a certificate"},
     {"upstream", cmd_upstream, "list servers; drain, weight, ready"},
+    {"drain", cmd_drain, "end the sessions of a listener or of all, spread over a time"},
     {"trace", cmd_trace, "follow one client live"},
     {"worker", cmd_worker, NULL},
 };

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "admin/drain.h"
 #include "base/clock.h"
 #include "vault/vault.h"
 
@@ -146,17 +147,23 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
         {"listener_handshakes", "gauge", "Handshakes under way at the listener"},
         {"listener_accepted_total", "counter", "Connections accepted by the listener"},
         {"listener_refused_total", "counter", "Connections refused by the listener"},
+        {"listener_draining", "gauge",
+         "Whether the listener is being drained, by itself or with the house"},
+        {"listener_drain_left", "gauge", "Sessions that a drain of the listener has still to end"},
     };
 
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
         head(output, rows[row].name, rows[row].type, rows[row].help);
         for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
             const struct board_listener *listener = &view->board->listeners[i];
+            bool draining = drain_of_listener(view, i);
             uint64_t values[ARRAY_SIZE(rows)] = {
                 board_listener_connections(view->board, i),
                 listener_handshakes(listener),
                 load(&listener->accepted),
                 load(&listener->refused),
+                draining,
+                draining ? board_listener_connections(view->board, i) : 0,
             };
             buffer_printf(output, "holdfast_%s", rows[row].name);
             label(output, "{", "listener", view->conf->listeners[i].name);
@@ -234,7 +241,7 @@ static void write_gauges(const struct admin_view *view, struct buffer *output)
     buffer_printf(output, "holdfast_start_time_seconds %.3f\n",
                   (double)board->started_wall_ns / 1e9);
     head(output, "draining", "gauge", "Whether the daemon is being drained");
-    buffer_printf(output, "holdfast_draining %u\n", load32(&board->draining));
+    buffer_printf(output, "holdfast_draining %u\n", drain_of_house(view) ? 1u : 0u);
     head(output, "session_capacity", "gauge", "Sessions that fit");
     buffer_printf(output, "holdfast_session_capacity %" PRIu64 "\n",
                   (uint64_t)load32(&board->relay_capacity) * view->workers);

@@ -57,5 +57,5 @@ static const struct control_verb verb_trace = {
 
 const struct control_verb *const control_verbs[] = {
     &verb_status,     &verb_sessions, &verb_session_close, &verb_certs, &verb_cert_install,
-    &verb_cert_renew, &verb_upstream, &verb_trace,         NULL,
+    &verb_cert_renew, &verb_upstream, &verb_drain,         &verb_trace, NULL,
 };

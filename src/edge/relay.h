@@ -5,6 +5,7 @@
  *   relay_session.c  life of a session: open, connect, states, end
  *   relay_flow.c     the data path, written once for both directions
  *   relay_memory.c   buffer memory, and what happens when it runs short
+ *   relay_drain.c    sessions that a drain on the board ends
  *   upstreams.c      which server; health
  *
  * A session's durable state is its slot (session/slot.h); what can be found again from the kernel
@@ -71,13 +72,20 @@ struct relay {
     uint64_t turn_bytes;                  /* what a session may move in one turn */
     int handshakers[BOARD_WORKERS_MAX];   /* channels; -1: none yet */
     uint64_t received[BOARD_WORKERS_MAX]; /* sessions taken from each */
-    struct timer housekeeping;
+    struct timer housekeeping, drain;
     uint64_t now_ns;
     bool stopping;
     uint64_t stop_deadline_ns;
     uint32_t waiting_first, waiting_last; /* sessions waiting for buffer memory */
     bool memory_returned; /* some was given back since the last session had to wait */
 };
+
+/* ---- relay_drain.c ---- */
+
+void relay_drain_init(struct relay *relay);
+/* Looks at the board and ends the sessions whose time has come; while there is a drain it comes
+ * back by itself, else call it once a second. */
+void relay_drain(struct relay *relay);
 
 /* ---- relay_session.c ---- */
 

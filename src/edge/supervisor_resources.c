@@ -78,6 +78,9 @@ static int create_board(struct supervisor *supervisor, struct error *error)
     supervisor->board->workers = supervisor->conf->workers;
     supervisor->board->relay_capacity = supervisor->slot_capacity;
     supervisor->board->started_wall_ns = clock_wall_ns();
+    supervisor->board->config_generation = 1;
+    supervisor->board->binary_generation = 1;
+    supervisor->board->ticket_key_generation = 1;
     for (unsigned i = 0; i < BOARD_SERVERS_MAX; i++)
         supervisor->board->servers[i].healthy = 1;
     events_init(supervisor->events_memory);

@@ -138,8 +138,8 @@ static bool send_setup(const struct process *process)
                                  .kind = process->kind,
                                  .index = process->index,
                                  .workers = supervisor->conf->workers,
-                                 .config_generation = 1,
-                                 .binary_generation = 1,
+                                 .config_generation = supervisor->board->config_generation,
+                                 .binary_generation = supervisor->board->binary_generation,
                                  .slot_capacity = supervisor->slot_capacity,
                                  .block_count = supervisor->block_count};
     int all[SETUP_DESCRIPTOR_COUNT];

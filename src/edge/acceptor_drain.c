@@ -1,0 +1,118 @@
+/* Listening sockets in a drain. All processes share the open sockets: the first handshaker that
+ * looks shuts one, and clients are refused at once instead of waiting in its queue; the first one
+ * that looks after the drain has it listen again. Whoever comes second changes nothing.
+ *
+ * A Unix socket that was shut can never listen again: there, clients are accepted and closed. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "edge/handshaker.h"
+
+#define LOOK_NS     NS_PER_S
+#define REPAIR_NS   (100 * NS_PER_MS)
+#define QUEUE_TURNS 128u /* of accepting what is queued, before the rest is refused */
+
+static bool is_unix(int fd)
+{
+    int domain = AF_UNSPEC;
+    socklen_t size = sizeof domain;
+
+    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+}
+
+/* Those who are in the queue came before the drain. */
+static void accept_queued(struct handshaker *handshaker, unsigned number)
+{
+    const uint64_t *accepted = &handshaker->worker.self->counters[COUNTER_ACCEPTED];
+    uint64_t before;
+
+    for (unsigned i = 0; i < QUEUE_TURNS && handshaker->sockets[number].watched; i++) {
+        before = *accepted;
+        acceptor_event(handshaker, number);
+        if (*accepted == before)
+            return;
+    }
+}
+
+static void shut(struct handshaker *handshaker, unsigned number)
+{
+    struct acceptor_socket *it = &handshaker->sockets[number];
+
+    if (it->shut)
+        return;
+    accept_queued(handshaker, number);
+    it->shut = true;
+    acceptor_update(handshaker); /* unwatched first: a shut socket reports itself without end */
+    ignore(shutdown(it->fd, SHUT_RDWR));
+}
+
+static void reopen(struct handshaker *handshaker, unsigned number)
+{
+    struct acceptor_socket *it = &handshaker->sockets[number];
+    const struct conf_listener *listener = &handshaker->worker.conf->listeners[it->listener];
+
+    if (!it->shut)
+        return;
+    if (listen(it->fd, listener->backlog) == 0)
+        it->shut = false;
+    else
+        worker_warn(&handshaker->worker,
+                    "listener %s cannot listen again: %s (is its port in use by another program?)",
+                    listener->name, strerror(errno));
+}
+
+/* Accepting ends without a further message when the notice of a drain is over. */
+static uint64_t next_look(const struct handshaker *handshaker)
+{
+    uint64_t next = handshaker->now_ns + LOOK_NS;
+    struct drain drain;
+
+    if (board_drain_read(&handshaker->worker.board->drain, &drain) &&
+        drain.accept_until_ns > handshaker->now_ns && drain.accept_until_ns < next)
+        next = drain.accept_until_ns;
+    return next;
+}
+
+void acceptor_drain_look(struct handshaker *handshaker)
+{
+    if (handshaker->stopping)
+        return;
+    handshaker->now_ns = loop_now(handshaker->worker.loop);
+    for (unsigned i = 0; i < handshaker->socket_count; i++) {
+        const struct acceptor_socket *it = &handshaker->sockets[i];
+        if (it->fd < 0 || is_unix(it->fd))
+            continue;
+        if (board_accepts(handshaker->worker.board, it->listener, handshaker->now_ns))
+            reopen(handshaker, i);
+        else
+            shut(handshaker, i);
+    }
+    acceptor_update(handshaker);
+    timer_set(handshaker->worker.loop, &handshaker->drain, next_look(handshaker));
+}
+
+static void on_timer(void *context)
+{
+    acceptor_drain_look(context);
+}
+
+void acceptor_drain_init(struct handshaker *handshaker)
+{
+    timer_init(&handshaker->drain, on_timer, handshaker);
+}
+
+void acceptor_drain_shut(struct handshaker *handshaker, unsigned number)
+{
+    handshaker->sockets[number].shut = true;
+    acceptor_update(handshaker);
+    timer_set(handshaker->worker.loop, &handshaker->drain, handshaker->now_ns + REPAIR_NS);
+}
+
+bool acceptor_drain_refuses(const struct handshaker *handshaker, unsigned listener,
+                            const struct address *client)
+{
+    return client->any.sa_family == AF_UNIX &&
+           !board_accepts(handshaker->worker.board, listener, handshaker->now_ns);
+}
