@@ -1,10 +1,10 @@
 /* holdfast drain: bringing the sessions of the house or of a listener to an end. */
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "admin/control_client.h"
 #include "cmd/cmd.h"
+#include "cmd/drain_line.h"
 
 static const char usage[] =
     "Usage: holdfast drain [--listener NAME] [--over TIME] [--no-wait] [-c FILE | --socket PATH] "
@@ -74,22 +74,10 @@ struct progress {
 static void print_progress(void *context, json_t *line)
 {
     struct progress *progress = context;
-    const char *state = client_text(line, "state"), *listener = client_text(line, "listener");
 
     if (progress->open)
         fputs("\r\033[K", stdout);
-    printf("%s%s: ", listener[0] != '\0' ? "listener " : "all listeners", listener);
-    if (strcmp(state, "none") == 0)
-        printf("%s, %" PRIu64 " sessions",
-               client_flag(line, "accepting") ? "accepting" : "still drained with the house",
-               client_number(line, "sessions"));
-    else if (strcmp(state, "drained") == 0)
-        fputs("drained, nobody is left", stdout);
-    else
-        printf("%s, %" PRIu64 " sessions and %" PRIu64 " handshakes left, until %s",
-               strcmp(state, "notice") == 0 ? "still accepting" : "draining",
-               client_number(line, "sessions"), client_number(line, "handshakes"),
-               client_text(line, "deadline"));
+    drain_print(line);
     progress->open = progress->terminal;
     if (!progress->open)
         putchar('\n');

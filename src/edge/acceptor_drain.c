@@ -1,6 +1,8 @@
 /* Listening sockets in a drain. All processes share the open sockets: the first handshaker that
  * looks shuts one, and clients are refused at once instead of waiting in its queue; the first one
- * that looks after the drain has it listen again. Whoever comes second changes nothing.
+ * that looks after the drain has it listen again. Whoever comes second changes nothing: therefore
+ * connect(AF_UNSPEC) and not shutdown(), which marks a socket that does not listen any more, and
+ * with it every connection accepted later, as ended.
  *
  * A Unix socket that was shut can never listen again: there, clients are accepted and closed. */
 #include <errno.h>
@@ -9,6 +11,7 @@
 
 #include "base/clock.h"
 #include "edge/handshaker.h"
+#include "edge/sandbox.h"
 
 #define LOOK_NS     NS_PER_S
 #define REPAIR_NS   (100 * NS_PER_MS)
@@ -38,6 +41,7 @@ static void accept_queued(struct handshaker *handshaker, unsigned number)
 
 static void shut(struct handshaker *handshaker, unsigned number)
 {
+    static const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
     struct acceptor_socket *it = &handshaker->sockets[number];
 
     if (it->shut)
@@ -45,7 +49,7 @@ static void shut(struct handshaker *handshaker, unsigned number)
     accept_queued(handshaker, number);
     it->shut = true;
     acceptor_update(handshaker); /* unwatched first: a shut socket reports itself without end */
-    ignore(shutdown(it->fd, SHUT_RDWR));
+    ignore(connect(it->fd, &nowhere, SANDBOX_CONNECT_SIZE));
 }
 
 static void reopen(struct handshaker *handshaker, unsigned number)
