@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "admin/drain.h"
+#include "admin/ledger.h"
 #include "base/clock.h"
 #include "vault/vault.h"
 
@@ -231,6 +232,34 @@ static int certificate_row(void *context, const struct vault_entry *entry)
     return output->failed;
 }
 
+static void write_superseded(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
+{
+    static const struct {
+        const char *name, *help;
+    } rows[] = {
+        {"sessions_superseded", "Sessions that still hang on something that was replaced"},
+        {"sessions_superseded_oldest_seconds", "Age of the oldest of them; 0: there is none"},
+    };
+    struct ledger ledger;
+
+    ledger_take(view, now_ns, &ledger);
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+        head(output, rows[row].name, "gauge", rows[row].help);
+        for (unsigned kind = 0; kind < SUPERSEDED_COUNT; kind++) {
+            if (!ledger_knows(view, (enum superseded)kind))
+                continue;
+            for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
+                const struct ledger_entry *entry = &ledger.entries[kind][i];
+                buffer_printf(output, "holdfast_%s", rows[row].name);
+                label(output, "{", "kind", superseded_name((enum superseded)kind));
+                label(output, ",", "listener", view->conf->listeners[i].name);
+                buffer_printf(output, "} %.15g\n",
+                              row == 0 ? (double)entry->sessions : (double)entry->oldest_ns / 1e9);
+            }
+        }
+    }
+}
+
 static void write_gauges(const struct admin_view *view, struct buffer *output)
 {
     const struct board *board = view->board;
@@ -252,6 +281,7 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     write_gauges(view, output);
     write_processes(view, now_ns, output);
     write_listeners(view, output);
+    write_superseded(view, now_ns, output);
     write_servers(view, output);
     head(output, "certificate_not_after_seconds", "gauge",
          "End of the certificate in service, in Unix seconds");

@@ -3,6 +3,7 @@
 #include "admin/certificates.h"
 #include "admin/drain.h"
 #include "admin/json.h"
+#include "admin/ledger.h"
 #include "base/clock.h"
 
 static uint32_t load(const uint32_t *place)
@@ -160,6 +161,23 @@ static void set_counts(json_t *object, const struct board *board)
     ignore(json_object_set_new(object, "counters", counters));
 }
 
+static void set_superseded(json_t *object, const struct admin_view *view, uint64_t now_ns)
+{
+    json_t *kinds = json_object();
+    struct ledger ledger;
+
+    ledger_take(view, now_ns, &ledger);
+    for (unsigned kind = 0; kind < SUPERSEDED_COUNT; kind++) {
+        if (!ledger_knows(view, (enum superseded)kind))
+            continue;
+        json_t *entry = json_object();
+        json_set_number(entry, "sessions", ledger.sums[kind].sessions);
+        json_set_number(entry, "oldest_ms", ledger.sums[kind].oldest_ns / NS_PER_MS);
+        ignore(json_object_set_new(kinds, superseded_name((enum superseded)kind), entry));
+    }
+    ignore(json_object_set_new(object, "superseded", kinds));
+}
+
 json_t *status_to_json(const struct admin_view *view, const char *config_path, uint64_t now_ns)
 {
     const struct board *board = view->board;
@@ -178,6 +196,7 @@ json_t *status_to_json(const struct admin_view *view, const char *config_path, u
     json_set_flag(object, "draining", drain_of_house(view));
     json_set_number(object, "sessions", sessions);
     json_set_number(object, "capacity", (uint64_t)load(&board->relay_capacity) * view->workers);
+    set_superseded(object, view, now_ns);
     set_lists(object, view, now_ns, (int64_t)(wall / NS_PER_S));
     set_counts(object, board);
     return object;

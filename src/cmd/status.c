@@ -18,6 +18,25 @@ static const char usage[] = "Usage: holdfast status [-c FILE | --socket PATH] [-
                             "\n"
                             "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
+/* "superseded: certificate 12 (oldest 3h)"; nothing when nobody is. */
+static void print_superseded(const json_t *status)
+{
+    const char *kind, *separator = "superseded: ";
+    json_t *entry, *kinds = json_object_get(status, "superseded");
+    char age[32];
+
+    json_object_foreach(kinds, kind, entry)
+    {
+        if (client_number(entry, "sessions") == 0)
+            continue;
+        printf("%s%s %" PRIu64 " (oldest %s)", separator, kind, client_number(entry, "sessions"),
+               string_duration(age, sizeof age, client_number(entry, "oldest_ms")));
+        separator = ", ";
+    }
+    if (separator[0] == ',')
+        putchar('\n');
+}
+
 static void print_drains(const json_t *status)
 {
     const json_t *drains = json_object_get(status, "drains");
@@ -49,6 +68,7 @@ static void print_head(const json_t *status)
         printf("dropped: %" PRIu64 " events, %" PRIu64 " log lines\n",
                client_number(counters, "events_dropped"),
                client_number(counters, "log_lines_dropped"));
+    print_superseded(status);
     print_drains(status);
 }
 
