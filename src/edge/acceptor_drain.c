@@ -17,12 +17,12 @@
 #define REPAIR_NS   (100 * NS_PER_MS)
 #define QUEUE_TURNS 128u /* of accepting what is queued, before the rest is refused */
 
-static bool is_unix(int fd)
+static int option_of(int fd, int option)
 {
-    int domain = AF_UNSPEC;
-    socklen_t size = sizeof domain;
+    int value = 0;
+    socklen_t size = sizeof value;
 
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX;
+    return getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
 }
 
 /* Those who are in the queue came before the drain. */
@@ -44,7 +44,7 @@ static void shut(struct handshaker *handshaker, unsigned number)
     static const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
     struct acceptor_socket *it = &handshaker->sockets[number];
 
-    if (it->shut)
+    if (it->shut && option_of(it->fd, SO_ACCEPTCONN) == 0)
         return;
     accept_queued(handshaker, number);
     it->shut = true;
@@ -57,14 +57,14 @@ static void reopen(struct handshaker *handshaker, unsigned number)
     struct acceptor_socket *it = &handshaker->sockets[number];
     const struct conf_listener *listener = &handshaker->worker.conf->listeners[it->listener];
 
-    if (!it->shut)
+    if (!it->shut && option_of(it->fd, SO_ACCEPTCONN) != 0)
         return;
-    if (listen(it->fd, listener->backlog) == 0)
-        it->shut = false;
-    else
+    it->shut = listen(it->fd, listener->backlog) != 0;
+    if (it->shut && !it->shut_told)
         worker_warn(&handshaker->worker,
                     "listener %s cannot listen again: %s (is its port in use by another program?)",
                     listener->name, strerror(errno));
+    it->shut_told = it->shut;
 }
 
 /* Accepting ends without a further message when the notice of a drain is over. */
@@ -86,7 +86,7 @@ void acceptor_drain_look(struct handshaker *handshaker)
     handshaker->now_ns = loop_now(handshaker->worker.loop);
     for (unsigned i = 0; i < handshaker->socket_count; i++) {
         const struct acceptor_socket *it = &handshaker->sockets[i];
-        if (it->fd < 0 || is_unix(it->fd))
+        if (it->fd < 0 || option_of(it->fd, SO_DOMAIN) == AF_UNIX)
             continue;
         if (board_accepts(handshaker->worker.board, it->listener, handshaker->now_ns))
             reopen(handshaker, i);

@@ -22,7 +22,8 @@ struct acceptor_socket {
     int fd; /* -1: not there (yet) */
     uint16_t listener;
     bool watched;
-    bool shut; /* it does not listen: a drain */
+    bool shut;      /* it does not listen: a drain */
+    bool shut_told; /* it could not listen again, which was told */
 };
 
 struct relay_channel {
