@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 
 import pytest
@@ -224,6 +225,42 @@ def test_handshake_under_way_is_waited_for(two, authority):
             assert late.alert() == "close_notify"
             assert drain.end()[0] == 0
     assert edge.events_named("session-closed", reason="drained")
+
+
+def test_clients_that_keep_coming(two, authority):
+    """Back and forth under load: whoever comes is served or refused, and nobody hangs in a queue."""
+    edge, ports = two(extra="drain-timeout = 100ms")
+    stop = threading.Event()
+    hung, served, turned_away = [], [0] * 4, [0] * 4
+
+    def churn(number):
+        tls = clients.context(authority.root_path, "1.2" if number % 2 else "1.3")
+        while not stop.is_set():
+            try:
+                with clients.Client(ports["shop"], tls=tls, timeout=15) as client:
+                    client.exchange()
+                    served[number] += 1
+            except TimeoutError as error:
+                hung.append(error)
+            except (OSError, ssl.SSLError, EOFError):
+                turned_away[number] += 1
+
+    threads = [threading.Thread(target=churn, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(8):
+            before = list(served)
+            wait_until(lambda: all(now > then for now, then in zip(served, before)), 20, "not served again")
+            before = list(turned_away)
+            assert edge.run("drain").returncode == 0
+            wait_until(lambda: all(now > then for now, then in zip(turned_away, before)), 20, "not refused")
+            edge.run("drain", "--cancel")
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not hung
 
 
 # ---- notice ----
