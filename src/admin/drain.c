@@ -59,9 +59,12 @@ static json_t *listeners_to_json(const struct admin_view *view)
     json_t *list = json_array();
 
     for (uint32_t i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
+        const char *name = view_listener_name(view->conf, i);
+        if (name == NULL)
+            continue;
         struct drain_rest rest = rest_of_listener(view, i);
         json_t *object = json_object();
-        json_set_text(object, "listener", view->conf->listeners[i].name);
+        json_set_text(object, "listener", name);
         json_set_number(object, "sessions", rest.sessions);
         json_set_number(object, "handshakes", rest.handshakes);
         ignore(json_array_append_new(list, object));

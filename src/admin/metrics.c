@@ -250,9 +250,12 @@ static void write_superseded(const struct admin_view *view, uint64_t now_ns, str
                 continue;
             for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
                 const struct ledger_entry *entry = &ledger.entries[kind][i];
+                const char *listener = view_listener_name(view->conf, i);
+                if (listener == NULL)
+                    continue;
                 buffer_printf(output, "holdfast_%s", rows[row].name);
                 label(output, "{", "kind", superseded_name((enum superseded)kind));
-                label(output, ",", "listener", view->conf->listeners[i].name);
+                label(output, ",", "listener", listener);
                 buffer_printf(output, "} %.15g\n",
                               row == 0 ? (double)entry->sessions : (double)entry->oldest_ns / 1e9);
             }

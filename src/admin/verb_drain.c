@@ -34,12 +34,13 @@ static int find_listener(const struct conf *conf, const char *name, uint32_t *re
     *ret_listener = conf_find_listener(conf, name);
     if (*ret_listener != CONF_NONE && *ret_listener < BOARD_LISTENERS_MAX)
         return 0;
-    for (size_t i = 0; i < conf->listener_count; i++) {
-        unsigned distance = string_distance(name, conf->listeners[i].name);
+    for (uint32_t i = 0; i < conf->listener_count; i++) {
+        const char *known = view_listener_name(conf, i);
+        unsigned distance = known != NULL ? string_distance(name, known) : UINT32_MAX;
         if (distance >= least)
             continue;
         least = distance;
-        ignore(snprintf(hint, sizeof hint, "; the nearest is \"%s\"", conf->listeners[i].name));
+        ignore(snprintf(hint, sizeof hint, "; the nearest is \"%s\"", known));
     }
     return error_set(error, ERROR_NOT_FOUND,
                      "there is no listener \"%s\" in the configuration in force%s",
