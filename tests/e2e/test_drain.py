@@ -145,7 +145,7 @@ def test_sessions_are_closed_over_the_time(two, authority):
             assert first["drain"] == "house" and first["state"] == "draining" and first["sessions"] == 60
             assert not first["accepting"] and first["deadline"]
             assert {one["listener"]: one["sessions"] for one in first["listeners"]} == {"shop": 60, "mail": 0}
-            assert refused(ports["shop"]) and refused(ports["mail"])
+            wait_until(lambda: refused(ports["shop"]) and refused(ports["mail"]))
             assert [client.alert() for client in held] == ["close_notify"] * 60
             code, lines, _ = drain.end()
         assert code == 0 and lines[-1]["state"] == "drained" and lines[-1]["sessions"] == 0
@@ -172,7 +172,7 @@ def test_one_listener_leaves_the_other_alone(two, authority):
         code, lines, _ = Drain(edge, "--listener", "shop", "--over", "500ms").end()
         assert code == 0 and lines[0]["listener"] == "shop" and lines[-1]["state"] == "drained"
         assert [client.alert() for client in shop] == ["close_notify"] * 4
-        assert refused(ports["shop"])
+        wait_until(lambda: refused(ports["shop"]))
         exchange(mail)
         with clients.Client(ports["mail"], authority.root_path) as client:
             client.exchange()
@@ -305,7 +305,7 @@ def test_cancel_brings_everything_back(two, authority):
         with Drain(edge, "--over", "1h") as drain:
             assert drain.line()["sessions"] == 4
             edge.run("drain", "--no-wait", "--listener", "mail", "--over", "1h")
-            assert refused(ports["shop"])
+            wait_until(lambda: refused(ports["shop"]))
             line, = edge.lines("drain", "--cancel")
             assert line["state"] == "none" and line["accepting"]
             code, _, errors = drain.end()
@@ -327,7 +327,7 @@ def test_cancel_one_of_a_drained_house(two):
     edge.run("drain", "--no-wait")
     result = edge.run("drain", "--cancel", "--listener", "shop", check=False)
     assert result.returncode == 2 and "whole house" in result.stderr
-    assert refused(ports["shop"])
+    wait_until(lambda: refused(ports["shop"]))
 
 
 def test_again_with_another_time(two, authority):
@@ -419,7 +419,8 @@ def test_restart_of_a_process(two, authority, kind):
         wait_until(lambda: starts(edge, kind) == (2 if kind == "control" else 4), 20)
         for _ in range(5):
             assert refused(ports["shop"])
-        assert edge.json("status")["drains"][0]["state"] == ("drained" if kind == "relay" else "draining")
+        state = "drained" if kind == "relay" else "draining"
+        wait_until(lambda: edge.json("status")["drains"][0]["state"] == state)
         if kind != "relay":
             for client in held:
                 exchange(client)
