@@ -19,6 +19,7 @@ static const struct verb {
     {"cert", cmd_cert, "install or renew a certificate"},
     {"upstream", cmd_upstream, "list servers; drain, weight, ready"},
     {"upgrade", cmd_upgrade, "another binary in place; every session goes on"},
+    {"drain", cmd_drain, "end the sessions of a listener or of all, spread over a time"},
     {"trace", cmd_trace, "follow one client live"},
     {"worker", cmd_worker, NULL},
 };

@@ -250,6 +250,7 @@ static int control_init(struct control *control, struct error *error)
     trace_init(&control->trace, worker->board, &control->feed);
     peers_init(&control->peers, worker->loop, worker->message, on_peer_message, on_peer_ended,
                control);
+    control_drain_init(control);
     control->http = http_new(worker->loop, &control->view);
     if (control->http == NULL ||
         !resolver_init(&control->resolver, worker->loop, worker->conf, &resolver_host))

@@ -2,6 +2,7 @@
  *
  *   control.c           start, messages of supervisor and workers, stop
  *   control_vault.c     what the vault needs from its host
+ *   control_drain.c     drains: begin, cancel, the end
  *   verb_*.c            the verbs of the control socket */
 #pragma once
 
@@ -26,17 +27,27 @@ struct control {
     struct resolver resolver;
     struct http *http;
     struct control_server *server;
-    size_t arena_size; /* of each relay's metadata mapping */
-    bool serving;      /* MESSAGE_GO came */
-    bool events_left;  /* the rings may hold more */
+    struct timer drain_watch; /* while somebody is left */
+    size_t arena_size;        /* of each relay's metadata mapping */
+    bool serving;             /* MESSAGE_GO came */
+    bool events_left;         /* the rings may hold more */
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */
 extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install,
-    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status;
+    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* What the vault needs of its process. */
 void control_vault_host(struct control *control, struct vault_host *ret_host);
 /* Watches SETUP_INOTIFY for the vault. */
 MUST_CHECK bool control_vault_watch(struct control *control);
+
+/* Takes up the drains that stand on the board. */
+void control_drain_init(struct control *control);
+/* Begins the drain of a listener or of the house (CONF_NONE), or changes its time. */
+MUST_CHECK int control_drain_begin(struct control *control, uint32_t listener, uint64_t over_ms,
+                                   struct error *error);
+/* Ends it; the house's with those of all listeners. */
+MUST_CHECK int control_drain_cancel(struct control *control, uint32_t listener,
+                                    struct error *error);

@@ -44,6 +44,9 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_UPSTREAM_UP:
     case EVENT_UPSTREAM_FAILED:
     case EVENT_UPSTREAM_CHANGED:
+    case EVENT_DRAIN_BEGUN:
+    case EVENT_DRAIN_ENDED:
+    case EVENT_DRAIN_CANCELLED:
     case EVENT_NAME_RESOLVED:
     case EVENT_WARNING:
         return true;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <microhttpd.h>
 
+#include "admin/drain.h"
 #include "admin/metrics.h"
 #include "base/clock.h"
 
@@ -32,7 +33,7 @@ unsigned http_health(const struct admin_view *view, uint64_t now_ns, const char 
 {
     unsigned status = MHD_HTTP_SERVICE_UNAVAILABLE;
 
-    if (__atomic_load_n(&view->board->draining, __ATOMIC_RELAXED) != 0) {
+    if (drain_of_house(view)) {
         *ret_text = "draining\n";
     } else if (view_alive(view, PROCESS_HANDSHAKER, now_ns) == 0) {
         *ret_text = "no handshaker is alive\n";

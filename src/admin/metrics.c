@@ -3,6 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "admin/drain.h"
+#include "admin/ledger.h"
 #include "base/clock.h"
 #include "vault/vault.h"
 
@@ -146,17 +148,23 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
         {"listener_handshakes", "gauge", "Handshakes under way at the listener"},
         {"listener_accepted_total", "counter", "Connections accepted by the listener"},
         {"listener_refused_total", "counter", "Connections refused by the listener"},
+        {"listener_draining", "gauge",
+         "Whether the listener is being drained, by itself or with the house"},
+        {"listener_drain_left", "gauge", "Sessions that a drain of the listener has still to end"},
     };
 
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
         head(output, rows[row].name, rows[row].type, rows[row].help);
         for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
             const struct board_listener *listener = &view->board->listeners[i];
+            bool draining = drain_of_listener(view, i);
             uint64_t values[ARRAY_SIZE(rows)] = {
                 board_listener_connections(view->board, i),
                 listener_handshakes(listener),
                 load(&listener->accepted),
                 load(&listener->refused),
+                draining,
+                draining ? board_listener_connections(view->board, i) : 0,
             };
             buffer_printf(output, "holdfast_%s", rows[row].name);
             label(output, "{", "listener", view->conf->listeners[i].name);
@@ -224,6 +232,37 @@ static int certificate_row(void *context, const struct vault_entry *entry)
     return output->failed;
 }
 
+static void write_superseded(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
+{
+    static const struct {
+        const char *name, *help;
+    } rows[] = {
+        {"sessions_superseded", "Sessions that still hang on something that was replaced"},
+        {"sessions_superseded_oldest_seconds", "Age of the oldest of them; 0: there is none"},
+    };
+    struct ledger ledger;
+
+    ledger_take(view, now_ns, &ledger);
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+        head(output, rows[row].name, "gauge", rows[row].help);
+        for (unsigned kind = 0; kind < SUPERSEDED_COUNT; kind++) {
+            if (!ledger_knows(view, (enum superseded)kind))
+                continue;
+            for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
+                const struct ledger_entry *entry = &ledger.entries[kind][i];
+                const char *listener = view_listener_name(view->conf, i);
+                if (listener == NULL)
+                    continue;
+                buffer_printf(output, "holdfast_%s", rows[row].name);
+                label(output, "{", "kind", superseded_name((enum superseded)kind));
+                label(output, ",", "listener", listener);
+                buffer_printf(output, "} %.15g\n",
+                              row == 0 ? (double)entry->sessions : (double)entry->oldest_ns / 1e9);
+            }
+        }
+    }
+}
+
 static void write_gauges(const struct admin_view *view, struct buffer *output)
 {
     const struct board *board = view->board;
@@ -234,7 +273,7 @@ static void write_gauges(const struct admin_view *view, struct buffer *output)
     buffer_printf(output, "holdfast_start_time_seconds %.3f\n",
                   (double)board->started_wall_ns / 1e9);
     head(output, "draining", "gauge", "Whether the daemon is being drained");
-    buffer_printf(output, "holdfast_draining %u\n", load32(&board->draining));
+    buffer_printf(output, "holdfast_draining %u\n", drain_of_house(view) ? 1u : 0u);
     head(output, "session_capacity", "gauge", "Sessions that fit");
     buffer_printf(output, "holdfast_session_capacity %" PRIu64 "\n",
                   (uint64_t)load32(&board->relay_capacity) * view->workers);
@@ -245,6 +284,7 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     write_gauges(view, output);
     write_processes(view, now_ns, output);
     write_listeners(view, output);
+    write_superseded(view, now_ns, output);
     write_servers(view, output);
     head(output, "certificate_not_after_seconds", "gauge",
          "End of the certificate in service, in Unix seconds");

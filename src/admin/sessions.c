@@ -7,6 +7,7 @@
 
 #include "admin/event_json.h"
 #include "admin/json.h"
+#include "admin/ledger.h"
 #include "base/clock.h"
 #include "base/string.h"
 #include "tls/certificate.h"
@@ -34,6 +35,22 @@ static int parse_objects(struct session_filter *filter, const char *listener,
             return unknown(error, "certificate", certificate);
     }
     return 0;
+}
+
+/* true: of any kind; a name: of this one. */
+static int parse_superseded(uint32_t *ret_kinds, const json_t *value, struct error *error)
+{
+    const char *name = json_string_value(value);
+
+    if (value == NULL || json_is_false(value)) {
+        *ret_kinds = 0;
+        return 0;
+    }
+    *ret_kinds = json_is_true(value) ? SUPERSEDED_ANY : name != NULL ? superseded_bit(name) : 0;
+    return *ret_kinds != 0 ? 0
+                           : error_set(error, ERROR_USAGE,
+                                       "what sessions can be superseded in is certificate, config, "
+                                       "binary, ticket-key or traffic-key");
 }
 
 int session_filter_parse(struct session_filter *ret_filter, const json_t *request,
@@ -69,6 +86,9 @@ int session_filter_parse(struct session_filter *ret_filter, const json_t *reques
         filter.by_client = true;
     }
     int result = parse_objects(&filter, listener, certificate, conf, error);
+    if (result == 0)
+        result =
+            parse_superseded(&filter.superseded, json_object_get(request, "superseded"), error);
     if (result == 0)
         *ret_filter = filter;
     return result;
@@ -158,8 +178,19 @@ static void set_generations(json_t *object, const struct slot *slot)
     ignore(json_object_set_new(object, "generations", generations));
 }
 
+static void set_superseded(json_t *object, uint32_t kinds)
+{
+    json_t *list = json_array();
+
+    for (unsigned kind = 0; kind < SUPERSEDED_COUNT; kind++) {
+        if ((kinds >> kind & 1) != 0)
+            ignore(json_array_append_new(list, json_name(superseded_name((enum superseded)kind))));
+    }
+    ignore(json_object_set_new(object, "superseded", list));
+}
+
 static json_t *to_json(const struct admin_view *view, unsigned relay, const struct slot *slot,
-                       uint64_t now_ns)
+                       uint32_t superseded, uint64_t now_ns)
 {
     char id[SESSION_ID_TEXT_MAX];
     json_t *object = json_object();
@@ -189,11 +220,12 @@ static json_t *to_json(const struct admin_view *view, unsigned relay, const stru
             json_set_text(object, "key_type", key_type_name((enum key_type)slot->key_type));
     }
     set_generations(object, slot);
+    set_superseded(object, superseded);
     return object;
 }
 
 /* The relay writes the header; the size of the mapping is what the supervisor said. */
-static uint32_t slots_in_use(const struct admin_view *view, unsigned relay)
+uint32_t session_slots(const struct admin_view *view, unsigned relay)
 {
     const struct arena *arena = &view->arenas[relay];
 
@@ -212,7 +244,7 @@ json_t *session_next(const struct admin_view *view, const struct session_filter 
     *ret_end = false;
     while (cursor->relay < view->workers && (filter->limit == 0 || cursor->given < filter->limit)) {
         const struct arena *arena = &view->arenas[cursor->relay];
-        if (cursor->slot >= slots_in_use(view, cursor->relay)) {
+        if (cursor->slot >= session_slots(view, cursor->relay)) {
             cursor->relay++;
             cursor->slot = 0;
             continue;
@@ -220,10 +252,13 @@ json_t *session_next(const struct admin_view *view, const struct session_filter 
         if (maximum-- == 0)
             return NULL;
         uint32_t index = cursor->slot++;
-        if (session_read(arena, index, &slot) && passes(filter, &slot, now_ns)) {
-            cursor->given++;
-            return to_json(view, cursor->relay, &slot, now_ns);
-        }
+        if (!session_read(arena, index, &slot) || !passes(filter, &slot, now_ns))
+            continue;
+        uint32_t superseded = ledger_judge(view, &slot);
+        if (filter->superseded != 0 && (filter->superseded & superseded) == 0)
+            continue;
+        cursor->given++;
+        return to_json(view, cursor->relay, &slot, superseded, now_ns);
     }
     *ret_end = true;
     return NULL;
@@ -241,7 +276,7 @@ int session_find(const struct admin_view *view, const char *id, unsigned *ret_re
         strcmp(session_id_text(again, (unsigned)relay, serial), id) != 0)
         return error_set(error, ERROR_USAGE,
                          "a session is named RELAY-SERIAL, as `holdfast sessions` shows it");
-    for (uint32_t i = 0; relay < view->workers && i < slots_in_use(view, (unsigned)relay); i++) {
+    for (uint32_t i = 0; relay < view->workers && i < session_slots(view, (unsigned)relay); i++) {
         if (session_read(&view->arenas[relay], i, &slot) && slot.serial == serial) {
             *ret_relay = (unsigned)relay;
             *ret_slot = i;

@@ -16,6 +16,7 @@ struct session_filter {
     bool by_client;
     struct network client;
     char server_name[SLOT_NAME_MAX]; /* "": any; "*.example.org" takes one label */
+    uint32_t superseded;             /* in one of these (ledger.h); 0: any session */
     uint64_t limit;                  /* 0: none */
 };
 
@@ -26,9 +27,12 @@ struct session_cursor {
 };
 
 /* Reads {"listener", "certificate", "certificate_version", "older_ms", "younger_ms", "client",
- * "sni", "limit"} of a request. */
+ * "sni", "superseded", "limit"} of a request. */
 MUST_CHECK int session_filter_parse(struct session_filter *ret_filter, const json_t *request,
                                     const struct conf *conf, struct error *error);
+
+/* Slots 0 … n-1 of this relay may hold sessions. */
+uint32_t session_slots(const struct admin_view *view, unsigned relay);
 
 /* Copies slot `index` when it holds a session. */
 bool session_read(const struct arena *arena, uint32_t index, struct slot *ret_slot);

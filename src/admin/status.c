@@ -1,7 +1,9 @@
 #include "admin/status.h"
 
 #include "admin/certificates.h"
+#include "admin/drain.h"
 #include "admin/json.h"
+#include "admin/ledger.h"
 #include "base/clock.h"
 
 static uint32_t load(const uint32_t *place)
@@ -94,11 +96,27 @@ static json_t *listener_to_json(const struct admin_view *view, uint32_t listener
     uint64_t under_way = 0;
     for (unsigned i = 0; i < view->workers; i++)
         under_way += load(&shared->handshakes[i]);
+    json_set_flag(object, "draining", drain_of_listener(view, listener));
     json_set_number(object, "sessions", board_listener_connections(view->board, listener));
     json_set_number(object, "handshakes_under_way", under_way);
     json_set_number(object, "accepted", __atomic_load_n(&shared->accepted, __ATOMIC_RELAXED));
     json_set_number(object, "refused", __atomic_load_n(&shared->refused, __ATOMIC_RELAXED));
     return object;
+}
+
+/* One entry per drain that stands, as `drain` shows it. */
+static json_t *drains_to_json(const struct admin_view *view, uint64_t now_ns, int64_t wall_s)
+{
+    json_t *list = json_array();
+    struct drain drain;
+
+    if (board_drain_read(&view->board->drain, &drain))
+        ignore(json_array_append_new(list, drain_to_json(view, CONF_NONE, now_ns, wall_s)));
+    for (uint32_t i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
+        if (board_drain_read(&view->board->listeners[i].drain, &drain))
+            ignore(json_array_append_new(list, drain_to_json(view, i, now_ns, wall_s)));
+    }
+    return list;
 }
 
 static void set_lists(json_t *object, const struct admin_view *view, uint64_t now_ns,
@@ -112,6 +130,7 @@ static void set_lists(json_t *object, const struct admin_view *view, uint64_t no
         for (uint32_t s = 0; s < view->conf->upstreams[u].server_count; s++)
             ignore(json_array_append_new(servers, status_server_to_json(view, u, s)));
     }
+    ignore(json_object_set_new(object, "drains", drains_to_json(view, now_ns, wall_s)));
     ignore(json_object_set_new(object, "processes", processes_to_json(view, now_ns)));
     ignore(json_object_set_new(object, "listeners", listeners));
     ignore(json_object_set_new(object, "servers", servers));
@@ -142,6 +161,23 @@ static void set_counts(json_t *object, const struct board *board)
     ignore(json_object_set_new(object, "counters", counters));
 }
 
+static void set_superseded(json_t *object, const struct admin_view *view, uint64_t now_ns)
+{
+    json_t *kinds = json_object();
+    struct ledger ledger;
+
+    ledger_take(view, now_ns, &ledger);
+    for (unsigned kind = 0; kind < SUPERSEDED_COUNT; kind++) {
+        if (!ledger_knows(view, (enum superseded)kind))
+            continue;
+        json_t *entry = json_object();
+        json_set_number(entry, "sessions", ledger.sums[kind].sessions);
+        json_set_number(entry, "oldest_ms", ledger.sums[kind].oldest_ns / NS_PER_MS);
+        ignore(json_object_set_new(kinds, superseded_name((enum superseded)kind), entry));
+    }
+    ignore(json_object_set_new(object, "superseded", kinds));
+}
+
 json_t *status_to_json(const struct admin_view *view, const char *config_path, uint64_t now_ns)
 {
     const struct board *board = view->board;
@@ -157,9 +193,10 @@ json_t *status_to_json(const struct admin_view *view, const char *config_path, u
     json_set_text(object, "config", config_path);
     json_set_number(object, "config_generation",
                     load(&board->processes[board_worker_number(PROCESS_CONTROL, 0)].config));
-    json_set_flag(object, "draining", load(&board->draining) != 0);
+    json_set_flag(object, "draining", drain_of_house(view));
     json_set_number(object, "sessions", sessions);
     json_set_number(object, "capacity", (uint64_t)load(&board->relay_capacity) * view->workers);
+    set_superseded(object, view, now_ns);
     set_lists(object, view, now_ns, (int64_t)(wall / NS_PER_S));
     set_counts(object, board);
     return object;

@@ -65,6 +65,7 @@ const struct control_verb *const control_verbs[] = {
     &verb_upstream,
     &verb_upgrade,
     &verb_upgrade_status,
+    &verb_drain,
     &verb_trace,
     NULL,
 };

@@ -1,6 +1,7 @@
 /* What the admin modules look at: the configuration in force, the board, and the metadata of every
  * relay's arena. They read; the few fields of the board that belong to control (trace,
- * administrative state of servers) are written by control_verbs.c alone. */
+ * administrative state of servers, drains) are written by trace.c, verb_upstream.c and
+ * control_drain.c alone. */
 #pragma once
 
 #include "conf/conf.h"

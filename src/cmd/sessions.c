@@ -19,6 +19,8 @@ static const char usage[] =
     "      --older AGE, --younger AGE  age, such as 90s, 15min, 1h, 3d\n"
     "      --client ADDRESS|NETWORK    from there, such as 192.0.2.1 or 10.0.0.0/8\n"
     "      --sni NAME                  asked for this name; *.example.org matches one label\n"
+    "      --superseded [KIND]         hangs on something that was replaced: certificate, config,\n"
+    "                                  binary, ticket-key or traffic-key (default: any of them)\n"
     "      --limit N                   at most N\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
@@ -30,6 +32,7 @@ enum {
     OPTION_YOUNGER,
     OPTION_CLIENT,
     OPTION_SNI,
+    OPTION_SUPERSEDED,
     OPTION_LIMIT
 };
 
@@ -41,6 +44,7 @@ static const struct option long_options[] = {
     {"younger", required_argument, NULL, OPTION_YOUNGER},
     {"client", required_argument, NULL, OPTION_CLIENT},
     {"sni", required_argument, NULL, OPTION_SNI},
+    {"superseded", optional_argument, NULL, OPTION_SUPERSEDED},
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {0}};
 
@@ -72,6 +76,18 @@ static int set_certificate(json_t *request, const char *text, struct error *erro
     return result;
 }
 
+/* The kind may stand in a word of its own: the next one, unless that is an option. */
+static int set_superseded(json_t *request, int argc, char **argv, struct error *error)
+{
+    const char *kind = optarg;
+
+    if (kind == NULL && optind < argc && argv[optind][0] != '-')
+        kind = argv[optind++];
+    if (kind != NULL)
+        return set_text(request, "superseded", kind, strlen(kind), error);
+    return json_object_set_new(request, "superseded", json_true());
+}
+
 /* 0: taken, negative: wrong, 1: not a filter. */
 static int take_filter(json_t *request, int option, struct error *error)
 {
@@ -99,6 +115,18 @@ static int take_filter(json_t *request, int option, struct error *error)
     default:
         return 1;
     }
+}
+
+/* "certificate, config" */
+static void superseded_cell(struct table *table, const json_t *kinds)
+{
+    char text[96] = "";
+    size_t used = 0;
+
+    for (size_t i = 0; i < json_array_size(kinds) && used < sizeof text; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", i == 0 ? "" : ", ",
+                                 json_string_value(json_array_get(kinds, i)));
+    table_cell(table, CELL_PLAIN, "%s", text[0] != '\0' ? text : "-");
 }
 
 static void session_row(void *context, json_t *session)
@@ -131,13 +159,14 @@ static void session_row(void *context, json_t *session)
                    client_number(session, "certificate_version"));
     else
         table_cell(table, CELL_PLAIN, "-");
+    superseded_cell(table, json_object_get(session, "superseded"));
 }
 
 static int list(const struct client_options *options, json_t *request)
 {
     static const char *const headings[] = {
-        "SESSION", "AGE",    "IDLE",     "LISTENER", "CLIENT",      "SNI", "TLS",
-        "STATE",   "SERVER", "RECEIVED", "SENT",     "CERTIFICATE", NULL};
+        "SESSION", "AGE",    "IDLE",     "LISTENER", "CLIENT",      "SNI",        "TLS",
+        "STATE",   "SERVER", "RECEIVED", "SENT",     "CERTIFICATE", "SUPERSEDED", NULL};
     struct table table;
 
     json_object_set_new(request, "verb", json_string("sessions"));
@@ -175,7 +204,8 @@ int cmd_sessions(int argc, char **argv)
 
     while (code < 0 &&
            (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
-        int result = take_filter(request, option, &error);
+        int result = option == OPTION_SUPERSEDED ? set_superseded(request, argc, argv, &error)
+                                                 : take_filter(request, option, &error);
         if (result > 0)
             code = client_option(&options, option, usage);
         else if (result < 0)

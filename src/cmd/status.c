@@ -6,6 +6,7 @@
 #include "admin/table.h"
 #include "base/string.h"
 #include "cmd/cmd.h"
+#include "cmd/drain_line.h"
 #include "cmd/server_row.h"
 
 #define DAYS_SOON 14
@@ -16,6 +17,35 @@ static const char usage[] = "Usage: holdfast status [-c FILE | --socket PATH] [-
                             "was counted since the start.\n"
                             "\n"
                             "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+
+/* "superseded: certificate 12 (oldest 3h)"; nothing when nobody is. */
+static void print_superseded(const json_t *status)
+{
+    const char *kind, *separator = "superseded: ";
+    json_t *entry, *kinds = json_object_get(status, "superseded");
+    char age[32];
+
+    json_object_foreach(kinds, kind, entry)
+    {
+        if (client_number(entry, "sessions") == 0)
+            continue;
+        printf("%s%s %" PRIu64 " (oldest %s)", separator, kind, client_number(entry, "sessions"),
+               string_duration(age, sizeof age, client_number(entry, "oldest_ms")));
+        separator = ", ";
+    }
+    if (separator[0] == ',')
+        putchar('\n');
+}
+
+static void print_drains(const json_t *status)
+{
+    const json_t *drains = json_object_get(status, "drains");
+
+    for (size_t i = 0; i < json_array_size(drains); i++) {
+        drain_print(json_array_get(drains, i));
+        putchar('\n');
+    }
+}
 
 static void print_head(const json_t *status)
 {
@@ -38,6 +68,8 @@ static void print_head(const json_t *status)
         printf("dropped: %" PRIu64 " events, %" PRIu64 " log lines\n",
                client_number(counters, "events_dropped"),
                client_number(counters, "log_lines_dropped"));
+    print_superseded(status);
+    print_drains(status);
 }
 
 typedef void row_fn(struct table *table, const json_t *item);

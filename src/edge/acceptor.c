@@ -61,7 +61,7 @@ void acceptor_update(struct handshaker *handshaker)
                   !handshaker->paused;
 
     for (unsigned i = 0; i < handshaker->socket_count; i++)
-        watch(handshaker, i, wanted);
+        watch(handshaker, i, wanted && !handshaker->sockets[i].shut);
 }
 
 static void pause_accepting(struct handshaker *handshaker, uint64_t delay_ns, const char *why)
@@ -137,6 +137,11 @@ static void accept_one(struct handshaker *handshaker, unsigned listener, int fd,
 
     worker_count(&handshaker->worker, COUNTER_ACCEPTED, 1);
     board_add(&handshaker->worker.board->listeners[listener].accepted, 1);
+    if (acceptor_drain_refuses(handshaker, listener, client)) {
+        board_add(&handshaker->worker.board->listeners[listener].refused, 1);
+        ignore(close(fd));
+        return;
+    }
     address_bytes(bytes, client);
     bool behind_proxy =
         network_list_contains(conf->proxy_from.items, conf->proxy_from.count, bytes);
@@ -164,6 +169,8 @@ void acceptor_event(struct handshaker *handshaker, unsigned number)
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
+        if (errno == EINVAL)
+            acceptor_drain_shut(handshaker, number);
         if (errno != EINTR && errno != ECONNABORTED)
             return;
     }

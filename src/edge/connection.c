@@ -391,6 +391,9 @@ static void detach(struct connection *connection)
         return;
     }
     offer.generation.certificate_version = connection->choice.versions[facts.key_type];
+    if (conf_of(connection)->tickets != 0) /* else it has nothing that a ticket key opens */
+        offer.generation.ticket_key =
+            __atomic_load_n(&handshaker->worker.board->ticket_key_generation, __ATOMIC_RELAXED);
     offer.key_type = (uint8_t)facts.key_type;
     offer.flags =
         (uint8_t)((facts.resumed ? SLOT_RESUMED : 0) | (facts.hello_retry ? SLOT_HELLO_RETRY : 0));

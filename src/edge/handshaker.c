@@ -128,6 +128,8 @@ static void on_control_message(struct handshaker *handshaker, struct message *me
         handshaker->certificates_complete = true;
         acceptor_update(handshaker);
         worker_ready(&handshaker->worker);
+    } else if (message->type == MESSAGE_DRAIN) {
+        acceptor_drain_look(handshaker);
     }
 }
 
@@ -214,7 +216,7 @@ static void on_go(void *context, enum predecessor predecessor)
     handshaker->worker.self->sessions = 0;
 
     handshaker->go = true;
-    acceptor_update(handshaker);
+    acceptor_drain_look(handshaker);
     if (handshaker->certificates_complete)
         worker_ready(&handshaker->worker);
 }
@@ -290,6 +292,7 @@ static bool handshaker_init(struct handshaker *handshaker)
     handshaker->control_handler = loop_handler(loop, on_control, handshaker);
     timer_init(&handshaker->resume, on_resume, handshaker);
     timer_init(&handshaker->stop, on_stop_deadline, handshaker);
+    acceptor_drain_init(handshaker);
     handshaker->crypto = record_crypto_new();
     handshaker->certificates = certificates_new(&handshaker->worker, want_certificate, handshaker);
     handshaker->encryptor = encryptor_new(handshaker);

@@ -3,6 +3,7 @@
  *
  *   handshaker.c   the process: set-up, messages of control, stop
  *   acceptor.c     listening sockets, limits, pausing
+ *   acceptor_drain.c  the same in a drain: refusing, and accepting again
  *   connection.c   one client connection from accept to hand-over
  *   dispatch.c     hand-over to relays: credits, batches
  *   encryptor.c    client handshakes for relays with TLS upstreams
@@ -21,6 +22,8 @@ struct acceptor_socket {
     int fd; /* -1: not there (yet) */
     uint16_t listener;
     bool watched;
+    bool shut;      /* it does not listen: a drain */
+    bool shut_told; /* it could not listen again, which was told */
 };
 
 struct relay_channel {
@@ -44,7 +47,7 @@ struct handshaker {
     struct connection *graveyard;   /* closed in this batch */
     uint32_t under_way;
     bool certificates_complete, go, stopping, retiring, paused;
-    struct timer resume, stop;
+    struct timer resume, stop, drain;
     uint64_t pause_reported_ns;
     bool report_resume;
     struct encryptor *encryptor;
@@ -61,6 +64,16 @@ void acceptor_update(struct handshaker *handshaker);
 void acceptor_event(struct handshaker *handshaker, unsigned number);
 /* Is this source allowed and below the limits of the listener? Counts a refusal. */
 bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uint8_t client[16]);
+
+/* ---- acceptor_drain.c ---- */
+void acceptor_drain_init(struct handshaker *handshaker);
+/* Looks at the board: sockets are shut or listen again, as drains say. Comes back by itself. */
+void acceptor_drain_look(struct handshaker *handshaker);
+/* accept() says that the socket does not listen: another process was quicker. */
+void acceptor_drain_shut(struct handshaker *handshaker, unsigned number);
+/* Unix sockets cannot be shut for a while: is this client to be turned away? */
+bool acceptor_drain_refuses(const struct handshaker *handshaker, unsigned listener,
+                            const struct address *client);
 
 /* ---- connection.c ---- */
 void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,

@@ -217,6 +217,8 @@ static void on_control(void *context, uint64_t tag, unsigned events)
         }
         if (message->type == MESSAGE_ADDRESS && message->size == sizeof(struct message_address)) {
             upstreams_address(relay->upstreams, (const void *)message->body);
+        } else if (message->type == MESSAGE_DRAIN) {
+            relay_drain(relay);
         } else if (message->type == MESSAGE_CLOSE_SESSION &&
                    message->size == sizeof(struct message_session)) {
             const struct message_session *body = (const void *)message->body;
@@ -286,6 +288,7 @@ static void housekeeping(void *context)
                 UINT64_MAX; /* the rest ends by the time-out of closing sessions */
         }
     }
+    relay_drain(relay);
     memory_relieve(relay);
     succession_protect(relay);
     if (relay->ready_first == UINT32_MAX)
@@ -370,6 +373,7 @@ static bool relay_init(struct relay *relay)
     relay->channel_handler = loop_handler(relay->worker.loop, on_channel, relay);
     relay->control_handler = loop_handler(relay->worker.loop, on_control, relay);
     timer_init(&relay->housekeeping, housekeeping, relay);
+    relay_drain_init(relay);
     return true;
 }
 

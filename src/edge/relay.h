@@ -6,6 +6,7 @@
  *   relay_flow.c     the data path, written once for both directions
  *   relay_memory.c   buffer memory, and what happens when it runs short
  *   relay_succession.c  leaving sessions to a successor, and taking them from a predecessor
+ *   relay_drain.c    sessions that a drain on the board ends
  *   upstreams.c      which server; health
  *
  * A session's durable state is its slot (session/slot.h); what can be found again from the kernel
@@ -74,7 +75,7 @@ struct relay {
     uint64_t turn_bytes;                  /* what a session may move in one turn */
     int handshakers[BOARD_WORKERS_MAX];   /* channels; -1: none yet */
     uint64_t received[BOARD_WORKERS_MAX]; /* sessions taken from each */
-    struct timer housekeeping;
+    struct timer housekeeping, drain;
     uint64_t now_ns;
     bool stopping;
     uint64_t stop_deadline_ns;
@@ -103,6 +104,12 @@ static inline void hand_empty(struct relay *relay)
 {
     hand_take(relay, SLOT_NONE);
 }
+/* ---- relay_drain.c ---- */
+
+void relay_drain_init(struct relay *relay);
+/* Looks at the board and ends the sessions whose time has come; while there is a drain it comes
+ * back by itself, else call it once a second. */
+void relay_drain(struct relay *relay);
 
 /* ---- relay_session.c ---- */
 

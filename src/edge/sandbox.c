@@ -19,8 +19,8 @@
         "timerfd_settime", "dup", "getrusage", "sched_getaffinity"
 
 static const char *const relay_calls[] = {SHARED_CALLS, "socket", "connect", "bind"};
-static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4",  "open",      "openat",
-                                               "access",     "readlink", "getdents64"};
+static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4", "listen",   "open",
+                                               "openat",     "access",  "readlink", "getdents64"};
 
 int sandbox_enter(enum sandbox_kind kind, struct error *error)
 {
@@ -40,6 +40,9 @@ int sandbox_enter(enum sandbox_kind kind, struct error *error)
         if (call != __NR_SCMP_ERROR)
             result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0);
     }
+    if (result == 0 && kind == SANDBOX_HANDSHAKER)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 1,
+                                  SCMP_A2(SCMP_CMP_EQ, SANDBOX_CONNECT_SIZE));
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

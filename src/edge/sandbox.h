@@ -3,9 +3,15 @@
  * libraries with wide needs; it holds no session keys. */
 #pragma once
 
+#include <sys/socket.h>
+
 #include "base/error.h"
 
 enum sandbox_kind { SANDBOX_RELAY, SANDBOX_HANDSHAKER };
+
+/* A handshaker may take a socket back with connect() to AF_UNSPEC, but connect none: the kernel
+ * takes an address of this size, the family alone, for nothing else. */
+#define SANDBOX_CONNECT_SIZE sizeof(sa_family_t)
 
 /* Irrevocable. Any other system call fails with EPERM from then on. */
 MUST_CHECK int sandbox_enter(enum sandbox_kind kind, struct error *error);

@@ -90,7 +90,9 @@ static void init_board(struct supervisor *supervisor)
     board->version = BOARD_VERSION;
     board->workers = supervisor->house->workers;
     board->relay_capacity = supervisor->house->slot_capacity;
+    board->config_generation = supervisor->house->config_generation;
     board->binary_generation = supervisor->house->binary_generation;
+    board->ticket_key_generation = 1;
     board->crash_survival = supervisor->house->counters;
     board->started_wall_ns = clock_wall_ns();
     for (unsigned i = 0; i < BOARD_SERVERS_MAX; i++)

@@ -153,7 +153,23 @@ struct board_server {
     uint64_t connects, connect_failures;  /* all relays (atomic add) */
 };
 
+/* A time in which sessions are brought to an end (CLOCK_MONOTONIC). */
+struct drain {
+    uint64_t begin_ns;        /* 0: there is none */
+    uint64_t accept_until_ns; /* new connections are taken until then; sessions end from then on */
+    uint64_t end_ns;          /* who is left then is closed */
+};
+
+/* The drain of the house or of one listener; by control, read and written by the functions below.
+ * It stands until it is cancelled, also when nobody is left. */
+struct board_drain {
+    struct drain copies[2];
+    uint32_t current; /* which copy is valid: changed last */
+    uint32_t over;    /* nobody is left, and that was told */
+};
+
 struct board_listener {
+    struct board_drain drain;
     uint32_t connections[BOARD_WORKERS_MAX]; /* sessions of relay i */
     uint32_t handshakes[BOARD_WORKERS_MAX];  /* under way in handshaker i */
     uint64_t accepted, refused;              /* atomic add */
@@ -201,14 +217,17 @@ struct board_dial {
 struct board {
     uint32_t version;
     uint32_t workers;
-    uint32_t draining; /* by the supervisor: health says 503 */
+    uint32_t draining; /* by the supervisor, when it stops: health says 503 */
     uint32_t relay_capacity;
-    uint32_t binary_generation;
     uint32_t
         crash_survival; /* sessions survive their relay's crash: the kernel's counters behave */
     uint64_t started_wall_ns;
     struct board_upgrade upgrade;
     struct board_address addresses[BOARD_SERVERS_MAX];
+    /* What new sessions are made with; by the supervisor. Sessions made with less are superseded.
+     */
+    uint32_t config_generation, binary_generation, ticket_key_generation;
+    struct board_drain drain;             /* of the house; by control */
     struct board_trace trace;             /* by control */
     struct board_dial dials[BOARD_DIALS]; /* by control */
     struct board_process processes[BOARD_PROCESSES];
@@ -233,6 +252,15 @@ uint32_t board_listener_connections(const struct board *board, unsigned listener
 void board_address_set(struct board *board, unsigned server, const void *bytes, uint32_t size);
 bool board_address_get(const struct board *board, unsigned server, void *ret_bytes,
                        uint32_t *ret_size);
+/* The drain that stands there; false: none. A writer does not disturb. */
+bool board_drain_read(const struct board_drain *place, struct drain *ret_drain);
+/* Puts one there, or changes its times; NULL: none any more. */
+void board_drain_write(struct board_drain *place, const struct drain *drain);
+/* Does the listener take new connections, as far as drains are concerned? */
+bool board_accepts(const struct board *board, unsigned listener, uint64_t now_ns);
+/* When a drain closes a session (SESSION_ID) that is open since `open_ns`: spread evenly over its
+ * time by a hash, so that clients do not come back as one wave; anew when the times change. */
+uint64_t drain_due(const struct drain *drain, uint64_t session, uint64_t open_ns);
 
 /* Control announces its dials by their local address; the handshaker asks whether a client is one.
  */

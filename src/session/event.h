@@ -32,6 +32,9 @@
     X(EVENT_UPSTREAM_UP, "upstream-up", true)                                                      \
     X(EVENT_UPSTREAM_FAILED, "upstream-failed", false)                                             \
     X(EVENT_UPSTREAM_CHANGED, "upstream-changed", true)                                            \
+    X(EVENT_DRAIN_BEGUN, "drain-begun", true)                                                      \
+    X(EVENT_DRAIN_ENDED, "drain-ended", true)                                                      \
+    X(EVENT_DRAIN_CANCELLED, "drain-cancelled", true)                                              \
     X(EVENT_NAME_RESOLVED, "name-resolved", true)                                                  \
     X(EVENT_WARNING, "warning", true)                                                              \
     X(EVENT_TRACE, "trace", false)

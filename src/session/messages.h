@@ -52,6 +52,8 @@ enum message_type {
     MESSAGE_ADDRESS,
     /* control → relay: end one session (struct message_session) */
     MESSAGE_CLOSE_SESSION,
+    /* control → relay and handshaker: a drain on the board has changed, look there (no body) */
+    MESSAGE_DRAIN,
 
     /* handshaker → relay: up to MESSAGE_OFFERS_MAX sessions (struct session_offer each, with its
        data), one descriptor each */

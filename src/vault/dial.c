@@ -443,6 +443,9 @@ static const char *begin(struct dial *dial, enum vault_check_result *ret_result)
     char text[256];
 
     *ret_result = VAULT_CHECK_SKIPPED;
+    if (dialler->board != NULL &&
+        !board_accepts(dialler->board, dial->order.check.listener, loop_now(dialler->loop)))
+        return "the listener is being drained";
     if ((reason = choose_address(listener, dial->order.check.bind, &address)) != NULL ||
         (reason = choose_name(dialler->conf, listener, dial->order.certificate, text, &name)) !=
             NULL)

@@ -408,6 +408,41 @@ void folder_fini(struct lineage *lineage)
     lineage->folder = NULL;
 }
 
+/* ---- which versions are in service ---- */
+
+static bool host_serves(const struct folder_index *index, const char *host, uint32_t version)
+{
+    const struct folder_entry *entry = folder_index_find(index, host);
+    const struct folder_host *used = entry != NULL ? folder_entry_used(index, entry) : NULL;
+
+    return used != NULL && used->version == version;
+}
+
+static bool any_host_serves(const struct folder_index *index, uint32_t version)
+{
+    for (size_t i = 0; i < index->count; i++) {
+        const struct folder_host *used = folder_entry_used(index, &index->entries[i]);
+        if (used != NULL && used->version == version)
+            return true;
+    }
+    return false;
+}
+
+bool folder_serves(const struct lineage *lineage, uint32_t version, const char *server_name)
+{
+    const struct folder *folder = lineage->folder;
+    const char *dot = strchr(server_name, '.');
+    char wildcard[HOST_MAX];
+
+    if (folder == NULL || version == 0)
+        return false;
+    if (strlen(server_name) >= SLOT_NAME_MAX - 1)
+        return any_host_serves(&folder->index, version);
+    return host_serves(&folder->index, server_name, version) ||
+           (dot != NULL && snprintf(wildcard, sizeof wildcard, "*%s", dot) < (int)sizeof wildcard &&
+            host_serves(&folder->index, wildcard, version));
+}
+
 /* ---- what `certs` shows ---- */
 
 static int each_host(const struct folder *folder, const struct folder_entry *at, vault_entry_fn *fn,

@@ -187,6 +187,7 @@ void folder_renew(struct lineage *lineage, struct command *command);
 /* `event` NULL: the folder itself may be another one now. */
 void folder_event(struct lineage *lineage, const struct inotify_event *event);
 bool folder_watches(const struct lineage *lineage, int watch);
+bool folder_serves(const struct lineage *lineage, uint32_t version, const char *server_name);
 int folder_each(const struct lineage *lineage, vault_entry_fn *fn, void *context);
 void folder_fini(struct lineage *lineage);
 

@@ -460,6 +460,35 @@ void vault_inotify_event(struct vault *vault, const struct inotify_event *event)
         event_anywhere(vault);
 }
 
+/* ---- which sessions hang on what is no longer in service ---- */
+
+bool vault_complete(const struct vault *vault)
+{
+    return vault->complete;
+}
+
+static bool lineage_serves(const struct lineage *lineage, enum key_type type, uint32_t version)
+{
+    if (rollout_active(lineage) && lineage->rollout.version == version)
+        return true; /* some handshakers have it already */
+    for (unsigned i = 0; i < lineage->track_count; i++) {
+        const struct track *track = &lineage->tracks[i];
+        if (track->live != NULL && keypair_type(track->live) == type && track->version == version)
+            return true;
+    }
+    return false;
+}
+
+bool vault_serves(const struct vault *vault, uint32_t certificate, enum key_type type,
+                  uint32_t version, const char *server_name)
+{
+    if (certificate >= vault->lineage_count)
+        return false;
+    const struct lineage *lineage = &vault->lineages[certificate];
+    return lineage->conf->folder != NULL ? folder_serves(lineage, version, server_name)
+                                         : lineage_serves(lineage, type, version);
+}
+
 /* ---- what `certs` shows ---- */
 
 static void describe_pair(const struct track *track, struct vault_entry *entry)

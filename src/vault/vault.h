@@ -110,6 +110,16 @@ void vault_renew(struct vault *vault, const char *name, vault_done_fn *done, voi
  * on. */
 void vault_abandon(struct vault *vault, void *context);
 
+/* ---- which sessions hang on what is no longer in service ---- */
+
+/* Everything was read once; before that nothing can be said. */
+bool vault_complete(const struct vault *vault);
+/* Is this version, of this key type, in service or on its way there? For a folder it is the version
+ * of the file that answers `server_name`, its own or the wildcard's; a name of `SLOT_NAME_MAX - 1`
+ * bytes may be cut short, then any file counts. A certificate that is not there has none. */
+bool vault_serves(const struct vault *vault, uint32_t certificate, enum key_type type,
+                  uint32_t version, const char *server_name);
+
 /* ---- what `certs` shows ---- */
 
 enum vault_state {

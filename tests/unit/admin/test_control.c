@@ -20,10 +20,12 @@
 #include "admin/control.h"
 #include "admin/control_client.h"
 #include "base/clock.h"
+#include "conf/conf.h"
 #include "ipc/channel.h"
 #include "ipc/memory.h"
 #include "loop/socket.h"
 #include "session/messages.h"
+#include "tls/certificate.h"
 
 #define SLOTS 16
 
@@ -342,6 +344,127 @@ static void waiting_for_a_drain_ends_with_the_last_session(void **state)
     client_close(&client);
 }
 
+static size_t count_superseded(const char *kind)
+{
+    struct error error;
+    json_t *lines = ask(json_pack("{s:s,s:s}", "verb", "sessions", "superseded", kind), &error);
+    size_t count = json_array_size(lines);
+
+    assert_int_equal(error.code, ERROR_NONE);
+    json_decref(lines);
+    return count;
+}
+
+static bool certificates_are_known(void)
+{
+    struct error error;
+    json_t *lines = ask(json_pack("{s:s}", "verb", "status"), &error);
+    const json_t *superseded = json_object_get(json_array_get(lines, 0), "superseded");
+    bool known = json_object_get(superseded, "certificate") != NULL;
+
+    json_decref(lines);
+    return known;
+}
+
+/* The vault has version 1 of certificate 0 in service. */
+static void sessions_of_a_certificate_that_is_gone(void **state)
+{
+    struct slot *slot = &control.arena.slots[4];
+    (void)state;
+
+    slot->certificate = 0;
+    slot->generation.certificate_version = 1;
+    make_session(4, 78);
+    while (!certificates_are_known())
+        usleep(1000);
+    assert_int_equal(count_superseded("certificate"), 0);
+    slot->generation.certificate_version = 9;
+    assert_int_equal(count_superseded("certificate"), 1);
+    slot->generation.certificate_version = 1;
+    slot->key_type = KEY_TYPE_RSA; /* of which there is none */
+    assert_int_equal(count_superseded("certificate"), 1);
+    slot->key_type = KEY_TYPE_ECDSA;
+    slot->certificate = 7; /* no longer configured */
+    assert_int_equal(count_superseded("certificate"), 1);
+    slot->certificate = CONF_NONE; /* pass-through */
+    assert_int_equal(count_superseded("certificate"), 0);
+    slot->state = SESSION_FREE;
+}
+
+static void wrong_drains_are_refused(void **state)
+{
+    static const char *const requests[] = {
+        "{\"verb\":\"drain\",\"listener\":\"nowhere\"}",
+        "{\"verb\":\"drain\",\"listener\":5}",
+        "{\"verb\":\"drain\",\"over_ms\":0}",
+        "{\"verb\":\"drain\",\"over_ms\":-1}",
+        "{\"verb\":\"drain\",\"over_ms\":\"10m\"}",
+        "{\"verb\":\"drain\",\"over_ms\":604800001}",
+        "{\"verb\":\"drain\",\"wait\":1}",
+        "{\"verb\":\"drain\",\"cancel\":true}",
+        "{\"verb\":\"drain\",\"cancel\":true,\"over_ms\":5}",
+        "{\"verb\":\"drain\",\"cancel\":true,\"listener\":\"shop\"}",
+    };
+    struct error error;
+    struct drain drain;
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(requests); i++) {
+        json_decref(ask(json_loads(requests[i], 0, NULL), &error));
+        assert_int_equal(error_exit_code(&error), 2);
+    }
+    control.board->draining = 1;
+    json_decref(ask(json_pack("{s:s}", "verb", "drain"), &error));
+    assert_int_equal(error.code, ERROR_BUSY);
+    control.board->draining = 0;
+    assert_false(board_drain_read(&control.board->drain, &drain));
+}
+
+static void a_drain_stands_on_the_board_and_is_told(void **state)
+{
+    uint32_t *sessions = &control.board->listeners[0].connections[0];
+    struct client_options options = {.socket_path = socket_path};
+    struct error error;
+    struct client client;
+    struct drain drain;
+    json_t *line;
+    (void)state;
+
+    *sessions = 2;
+    assert_int_equal(client_open(&client, &options,
+                                 json_pack("{s:s,s:s,s:i,s:b}", "verb", "drain", "listener", "shop",
+                                           "over_ms", 60000, "wait", 1),
+                                 NULL, 0, &error),
+                     0);
+    expect_message(control.relay, MESSAGE_DRAIN);
+    message_fini(&message);
+    assert_true(board_drain_read(&control.board->listeners[0].drain, &drain));
+    assert_int_equal(drain.end_ns - drain.begin_ns, 60 * NS_PER_S);
+    assert_false(board_drain_read(&control.board->drain, &drain));
+    json_decref(next_logged("drain-begun"));
+    for (uint32_t left = 2;; left--) {
+        assert_int_equal(client_next(&client, &line, &error), 1);
+        assert_int_equal(client_number(line, "sessions"), left);
+        assert_string_equal(client_text(line, "state"), left != 0 ? "draining" : "drained");
+        json_decref(line);
+        if (left == 0)
+            break;
+        __atomic_store_n(sessions, left - 1, __ATOMIC_RELAXED);
+    }
+    assert_int_equal(client_next(&client, &line, &error), 0);
+    client_close(&client);
+    json_t *event = next_logged("drain-ended");
+    assert_string_equal(client_text(event, "listener"), "shop");
+    json_decref(event);
+
+    json_decref(ask(json_pack("{s:s,s:b}", "verb", "drain", "cancel", 1), &error));
+    assert_int_equal(error.code, ERROR_NONE);
+    expect_message(control.relay, MESSAGE_DRAIN);
+    message_fini(&message);
+    assert_false(board_drain_read(&control.board->listeners[0].drain, &drain));
+    json_decref(next_logged("drain-cancelled"));
+}
+
 static void happen(enum event_type type, uint8_t last)
 {
     struct event *event = event_begin(&control.writer, type);
@@ -398,6 +521,9 @@ int main(void)
         cmocka_unit_test(a_session_is_listed_and_closed),
         cmocka_unit_test(upstream_servers_change),
         cmocka_unit_test(waiting_for_a_drain_ends_with_the_last_session),
+        cmocka_unit_test(sessions_of_a_certificate_that_is_gone),
+        cmocka_unit_test(wrong_drains_are_refused),
+        cmocka_unit_test(a_drain_stands_on_the_board_and_is_told),
         cmocka_unit_test(a_trace_follows_its_client_only),
         cmocka_unit_test(events_are_logged),
     };

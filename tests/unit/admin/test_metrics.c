@@ -156,6 +156,34 @@ static void counters_are_summed_by_kind(void **state)
     free(text);
 }
 
+static void superseded_and_drained_by_listener(void **state)
+{
+    const struct drain drain = {
+        .begin_ns = WORLD_NOW, .accept_until_ns = WORLD_NOW, .end_ns = WORLD_NOW + 1};
+    (void)state;
+
+    world.board->config_generation = 2;
+    world_session(&world, 0, 3, 10);
+    world_session(&world, 1, 4, 11)->listener = 1;
+    world_session(&world, 1, 5, 12)->generation.config = 2;
+    world.board->listeners[1].connections[1] = 1;
+    board_drain_write(&world.board->listeners[1].drain, &drain);
+    char *text = text_of_metrics();
+    check_format(text);
+    assert_true(
+        contains(text, "holdfast_sessions_superseded{kind=\"config\",listener=\"shop\"} 1\n"));
+    assert_true(contains(text, "holdfast_sessions_superseded_oldest_seconds{kind=\"config\","
+                               "listener=\"mail\"} 60\n"));
+    assert_true(
+        contains(text, "holdfast_sessions_superseded{kind=\"binary\",listener=\"mail\"} 0\n"));
+    assert_false(contains(text, "kind=\"certificate\"")); /* without a vault: not known */
+    assert_true(contains(text, "holdfast_listener_draining{listener=\"mail\"} 1\n"));
+    assert_true(contains(text, "holdfast_listener_draining{listener=\"shop\"} 0\n"));
+    assert_true(contains(text, "holdfast_listener_drain_left{listener=\"mail\"} 1\n"));
+    assert_true(contains(text, "holdfast_draining 0\n"));
+    free(text);
+}
+
 static void health_needs_a_live_process_of_each_kind(void **state)
 {
     struct board_process *handshaker =
@@ -178,6 +206,15 @@ static void health_needs_a_live_process_of_each_kind(void **state)
     world.board->draining = 1;
     assert_int_equal(http_health(&world.view, WORLD_NOW, &text), 503);
     assert_string_equal(text, "draining\n");
+    world.board->draining = 0;
+    const struct drain drain = {.begin_ns = 1, .accept_until_ns = UINT64_MAX, .end_ns = UINT64_MAX};
+    board_drain_write(&world.board->listeners[0].drain, &drain); /* one listener is not the house */
+    assert_int_equal(http_health(&world.view, WORLD_NOW, &text), 200);
+    board_drain_write(&world.board->drain, &drain); /* still accepting: health says so first */
+    assert_int_equal(http_health(&world.view, WORLD_NOW, &text), 503);
+    assert_string_equal(text, "draining\n");
+    board_drain_write(&world.board->drain, NULL);
+    assert_int_equal(http_health(&world.view, WORLD_NOW, &text), 200);
 }
 
 int main(void)
@@ -187,6 +224,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile_names_are_escaped, set_up, tear_down),
         cmocka_unit_test_setup_teardown(extreme_numbers_are_well_formed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counters_are_summed_by_kind, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(superseded_and_drained_by_listener, set_up, tear_down),
         cmocka_unit_test_setup_teardown(health_needs_a_live_process_of_each_kind, set_up,
                                         tear_down),
     };

@@ -1,6 +1,7 @@
 /* admin/sessions.h: filters, the cursor, and slots that change or lie. */
 #include "world.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <jansson.h>
 
@@ -61,6 +62,10 @@ static void wrong_filters_are_refused(void **state)
         "{\"client\": \"not an address\"}",
         "{\"client\": []}",
         "{\"certificate_version\": 4294967296}",
+        "{\"superseded\": \"\"}",
+        "{\"superseded\": \"certificates\"}",
+        "{\"superseded\": 1}",
+        "{\"superseded\": [\"config\"]}",
         "{\"sni\": "
         "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}",
     };
@@ -97,6 +102,35 @@ static void filters_choose(void **state)
     assert_int_equal(count_matching("{\"sni\": \"WWW.shop.example\"}"), 1);
     assert_int_equal(count_matching("{\"sni\": \"*.shop.example\"}"), 1);
     assert_int_equal(count_matching("{\"sni\": \"*.mail.example\"}"), 0);
+}
+
+static void superseded_ones_are_chosen_and_named(void **state)
+{
+    struct session_filter filter = {
+        .listener = CONF_NONE, .certificate = CONF_NONE, .superseded = ~0u};
+    struct session_cursor cursor = {.relay = 0};
+    bool end;
+    (void)state;
+
+    world.board->config_generation = 2;
+    world.board->ticket_key_generation = 2;
+    world_session(&world, 0, 3, 10)->generation.ticket_key = 1;
+    struct slot *mail = world_session(&world, 1, 4, 11);
+    mail->listener = 1;
+    mail->generation.config = 2;
+    mail->generation.ticket_key = 2;
+    assert_int_equal(count_matching("{}"), 2);
+    assert_int_equal(count_matching("{\"superseded\": false}"), 2);
+    assert_int_equal(count_matching("{\"superseded\": true}"), 1);
+    assert_int_equal(count_matching("{\"superseded\": \"ticket-key\"}"), 1);
+    assert_int_equal(count_matching("{\"superseded\": \"binary\"}"), 0);
+    assert_int_equal(count_matching("{\"superseded\": true, \"listener\": \"mail\"}"), 0);
+    assert_int_equal(count_matching("{\"superseded\": true, \"older_ms\": 3600000}"), 0);
+    json_t *session = session_next(&world.view, &filter, &cursor, WORLD_NOW, 100, &end);
+    char *kinds = json_dumps(json_object_get(session, "superseded"), JSON_COMPACT);
+    assert_string_equal(kinds, "[\"config\",\"ticket-key\"]");
+    free(kinds);
+    json_decref(session);
 }
 
 static void a_session_shows_the_committed_copy(void **state)
@@ -169,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(wrong_filters_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(filters_choose, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(superseded_ones_are_chosen_and_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_session_shows_the_committed_copy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lying_header_leads_nowhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sessions_are_found_by_name, set_up, tear_down),

@@ -212,6 +212,52 @@ static void test_changes(void **state)
     fake_fini(&fake);
 }
 
+static bool serves(const struct fake *fake, uint32_t version, const char *name)
+{
+    return vault_serves(fake->vault, 0, KEY_TYPE_ECDSA, version, name);
+}
+
+/* A version is in service while the file that answers for the name, its own or the wildcard's, has
+ * it. */
+static void test_serves(void **state)
+{
+    struct fake fake;
+    struct keypair *shop = make_pair("shop.example", KEY_TYPE_ECDSA, DAY),
+                   *other = make_pair("*.many.example", KEY_TYPE_ECDSA, DAY),
+                   *newer = make_pair("shop.example", KEY_TYPE_ECDSA, 2 * DAY);
+    char cut[SLOT_NAME_MAX];
+    (void)state;
+
+    fake_init(&fake, FOLDER);
+    put_file(&fake, "files/shop.example.pem", shop, PEM_ALL);
+    put_file(&fake, "files/_wildcard.many.example.pem", other, PEM_ALL);
+    fake_start(&fake);
+    assert_false(serves(&fake, 1, "shop.example")); /* never asked for */
+    assert_false(serves(&fake, 0, "shop.example"));
+    want(&fake, "shop.example");
+    want(&fake, "x.many.example");
+    assert_true(serves(&fake, 1, "shop.example"));
+    assert_false(serves(&fake, 2, "shop.example"));
+    assert_true(serves(&fake, 2, "x.many.example"));
+    assert_false(serves(&fake, 2, "many.example"));
+    assert_false(serves(&fake, 1, ""));
+    memset(cut, 'a', sizeof cut - 1); /* a name that a session could not remember whole */
+    cut[sizeof cut - 1] = '\0';
+    assert_true(serves(&fake, 2, cut));
+    assert_false(serves(&fake, 3, cut));
+    put_file(&fake, "files/shop.example.pem", newer, PEM_ALL);
+    fake_until(&fake, second_handshaker_has_one);
+    assert_false(serves(&fake, 1, "shop.example"));
+    assert_true(serves(&fake, 3, "shop.example"));
+    assert_int_equal(unlink(fake_path(&fake, "files/shop.example.pem")), 0);
+    fake_until(&fake, taken_back);
+    assert_false(serves(&fake, 3, "shop.example"));
+    keypair_unref(shop);
+    keypair_unref(other);
+    keypair_unref(newer);
+    fake_fini(&fake);
+}
+
 /* Written in two steps: nothing is refused, the whole file is taken. */
 static void test_settles(void **state)
 {
@@ -320,10 +366,11 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),     cmocka_unit_test(test_bad_message),
-        cmocka_unit_test(test_wanted),    cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_settles),   cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_no_folder), cmocka_unit_test(test_many),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_bad_message),
+        cmocka_unit_test(test_wanted),  cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_serves),  cmocka_unit_test(test_settles),
+        cmocka_unit_test(test_restart), cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,8 +67,14 @@ static void test_install(void **state)
     assert_int_equal(fake.outcome.version, 1);
     assert_string_equal(fake.outcome.check, "1 of 1 addresses serve it");
     assert_true(same_leaf(handshaker(&fake)->pairs[KEY_TYPE_ECDSA], first));
+    assert_true(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 1, ""));
+    assert_false(vault_serves(fake.vault, 0, KEY_TYPE_RSA, 1, ""));
+    assert_false(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 2, ""));
+    assert_false(vault_serves(fake.vault, 5, KEY_TYPE_ECDSA, 1, ""));
     install(&fake, second, PEM_ALL, 0);
     assert_int_equal(fake.outcome.version, 2);
+    assert_false(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 1, ""));
+    assert_true(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 2, ""));
     install(&fake, rsa, PEM_CHAIN, 0);
     assert_int_equal(fake.outcome.version, 3);
     assert_int_equal(fake.outcome.key_type, KEY_TYPE_RSA);
@@ -80,6 +86,10 @@ static void test_install(void **state)
     fake_restart(&fake);
     assert_int_equal(handshaker(&fake)->versions[KEY_TYPE_ECDSA], 2);
     assert_int_equal(handshaker(&fake)->versions[KEY_TYPE_RSA], 3);
+    assert_true(vault_complete(fake.vault));
+    assert_true(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 2, ""));
+    assert_true(vault_serves(fake.vault, 0, KEY_TYPE_RSA, 3, ""));
+    assert_false(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 1, ""));
     assert_null(fake_event(&fake, EVENT_WARNING));
     keypair_unref(first);
     keypair_unref(second);
@@ -231,6 +241,8 @@ static void test_rolled_back(void **state)
     fake_show(&fake, &shown);
     assert_int_equal(shown.entries[0].state, VAULT_ROLLED_BACK);
     assert_int_equal(shown.entries[0].version, 1);
+    assert_true(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 1, ""));
+    assert_false(vault_serves(fake.vault, 0, KEY_TYPE_ECDSA, 2, ""));
     assert_false(exists(&fake, "state/managed/shop/2.pem"));
     assert_int_equal(handshaker(&fake)->received, 3);
     fake.stale = false;
