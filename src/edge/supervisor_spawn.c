@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "edge/scheduling.h"
 #include "edge/supervisor_internal.h"
 #include "edge/worker.h"
 
@@ -97,8 +97,7 @@ static NORETURN void become(const struct process *process, int channel)
         dup3(program_fd, PROGRAM_FD, O_CLOEXEC) < 0)
         _exit(70);
     ignore(close_range(PROGRAM_FD + 1, ~0u, 0));
-    if (process->kind == PROCESS_HANDSHAKER)
-        ignore(setpriority(PRIO_PROCESS, 0, supervisor->conf->handshaker_nice));
+    scheduling_apply(process->kind, supervisor->conf->handshaker_nice);
     const char *failed = drop_privileges(supervisor);
     if (failed != NULL) {
         dprintf(STDERR_FILENO, "holdfast: %s: cannot drop privileges (%s): %s\n", kind, failed,
