@@ -3,12 +3,14 @@
  *
  *   handshaker.c   the process: set-up, messages of control, stop
  *   acceptor.c     listening sockets, limits, pausing
+ *   admission.c    refusing what waited too long
  *   connection.c   one client connection from accept to hand-over
  *   dispatch.c     hand-over to relays: credits, batches
  *   encryptor.c    client handshakes for relays with TLS upstreams
  */
 #pragma once
 
+#include "edge/admission.h"
 #include "edge/certificates.h"
 #include "edge/offer.h"
 #include "edge/worker.h"
@@ -21,6 +23,7 @@ struct acceptor_socket {
     int fd; /* -1: not there (yet) */
     uint16_t listener;
     bool watched;
+    bool ready; /* connections wait: accept after this batch */
 };
 
 struct relay_channel {
@@ -48,6 +51,7 @@ struct handshaker {
     struct timer resume, stop;
     uint64_t pause_reported_ns;
     bool report_resume;
+    struct admission admission;
     struct encryptor *encryptor;
     struct client_hello hello; /* scratch: it is large */
     uint64_t now_ns;
@@ -60,6 +64,9 @@ void acceptor_take_socket(struct handshaker *handshaker, unsigned number, int fd
 /* Watches or unwatches the listening sockets as state, credits and stop demand. */
 void acceptor_update(struct handshaker *handshaker);
 void acceptor_event(struct handshaker *handshaker, unsigned number);
+/* After each batch of events: handshakes under way go before new ones, so that what was admitted is
+ * finished. */
+void acceptor_run(struct handshaker *handshaker);
 /* Is this source allowed and below the limits of the listener? Counts a refusal. */
 bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uint8_t client[16]);
 
