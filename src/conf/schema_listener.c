@@ -282,6 +282,8 @@ static const char *listener_refuses(const void *object, const struct schema_opti
     }
     if (strcmp(option->name, "proxy-timeout") == 0 && listener->proxy_from.count == 0)
         return "found it without proxy-from; expected the networks that send PROXY headers";
+    if (strcmp(option->name, "overload-action") == 0 && listener->queue_timeout == 0)
+        return "found it with queue-timeout = none, which refuses nobody; expected a duration";
     return NULL;
 }
 

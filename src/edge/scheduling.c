@@ -5,8 +5,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SHORTEST_SLICE_NS (100 * 1000)        /* what the kernel takes: 0.1 ms … */
-#define LONGEST_SLICE_NS  (100 * 1000 * 1000) /* … to 100 ms */
+#define RELAY_SLICE_NS (100 * 1000) /* the shortest that the kernel takes */
+/* Longer than the default of any machine (at most 2.8 ms), so that the kernel's network threads go
+ * first, too; not much longer, because a kernel before 6.18 lets it run to its end once it runs. */
+#define HANDSHAKER_SLICE_NS (6 * 1000 * 1000)
 
 /* struct sched_attr of sched_setattr(2), which the C library does not know. */
 struct attributes {
@@ -20,20 +22,20 @@ struct attributes {
     uint64_t period_ns;
 };
 
-static void set(uint32_t policy, int nice_value, uint64_t slice_ns)
-{
-    const struct attributes attributes = {
-        .size = sizeof attributes, .policy = policy, .nice = nice_value, .slice_ns = slice_ns};
-
-    ignore(syscall(SYS_sched_setattr, 0, &attributes, 0));
-}
-
 void scheduling_apply(enum process_kind kind, int handshaker_nice)
 {
-    int inherited = getpriority(PRIO_PROCESS, 0);
+    struct attributes attributes = {.size = sizeof attributes};
 
-    if (kind == PROCESS_RELAY)
-        set(SCHED_OTHER, inherited, SHORTEST_SLICE_NS);
-    else if (kind == PROCESS_HANDSHAKER)
-        set(SCHED_BATCH, handshaker_nice, LONGEST_SLICE_NS);
+    if (kind == PROCESS_HANDSHAKER) {
+        ignore(setpriority(PRIO_PROCESS, 0, handshaker_nice));
+        attributes.policy = SCHED_BATCH; /* does not preempt when it wakes */
+        attributes.slice_ns = HANDSHAKER_SLICE_NS;
+    } else if (kind == PROCESS_RELAY) {
+        attributes.policy = SCHED_OTHER;
+        attributes.slice_ns = RELAY_SLICE_NS;
+    } else {
+        return;
+    }
+    attributes.nice = getpriority(PRIO_PROCESS, 0);
+    ignore(syscall(SYS_sched_setattr, 0, &attributes, 0));
 }
