@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "edge/handshaker.h"
 
-#define ACCEPTS_PER_EVENT  8
+#define ACCEPTS_PER_EVENT  2  /* few, so that relays get sessions one by one and not in bursts */
 #define REFUSALS_PER_EVENT 64 /* about as long as two handshakes */
 #define RETRY_CREDITS_NS   (5 * NS_PER_MS)
 #define RETRY_FDS_NS       (100 * NS_PER_MS)
