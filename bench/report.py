@@ -17,6 +17,8 @@ class Row:
     digits: int
     target: float    # None: none was set
     absolute: bool = False  # the target is a figure, not a ratio to the best peer
+    at_least: bool = False  # more is better
+    unit: str = ""          # of an absolute target
 
 
 ROWS = [
@@ -24,25 +26,28 @@ ROWS = [
     Row("resumed", "value", "CPU µs per resumed handshake + small request", 0, 0.9),
     Row("keepalive", "value", "CPU µs per keep-alive request of 100 bytes", 1, 0.75),
     Row("bulk", "value", "CPU s per GB, 10 MB responses", 2, 0.55),
-    Row("idle", "value", "user memory per idle session, KiB", 1, 1.0, absolute=True),
+    Row("idle", "value", "user memory per idle session, KiB", 1, 1.0, absolute=True, unit=" KiB"),
     Row("storm", "p50", "latency in a handshake storm, p50, µs", 0, 0.5),
     Row("storm", "p90", "latency in a handshake storm, p90, µs", 0, 0.5),
     Row("storm", "p99", "latency in a handshake storm, p99, µs", 0, None),
+    Row("overload", "value", "3 × more clients than can be served: handshakes, share of the own peak", 2, 0.9, absolute=True,
+        at_least=True),
+    Row("overload", "slowdown", "the same: p99 of a live session, × its p99 when idle", 1, 2.0, absolute=True),
 ]
 
 
-def best_peer(figures, contestants):
+def best_peer(figures, contestants, at_least=False):
     """The best peer in TCP mode: what is compared carries bytes and does not know HTTP."""
     peers = [contestant.name for contestant in contestants
              if contestant.tcp_mode and not contestant.ours and contestant.name in figures]
-    return min(peers, key=figures.get) if peers else None
+    return (max if at_least else min)(peers, key=figures.get) if peers else None
 
 
 def verdict(row, own, ratio):
     judged = own if row.absolute else ratio
     if row.target is None or judged is None:
         return ""
-    return "met" if judged <= row.target else "missed"
+    return "met" if (judged >= row.target if row.at_least else judged <= row.target) else "missed"
 
 
 def table_cells(table, contestants):
@@ -54,9 +59,10 @@ def table_cells(table, contestants):
         if not table.get(row.measure):
             continue
         figures = {name: values[row.figure] for name, values in table[row.measure].items()}
-        own, best = figures.get(OURS), best_peer(figures, contestants)
+        own, best = figures.get(OURS), best_peer(figures, contestants, row.at_least)
         ratio = own / figures[best] if own is not None and best else None
-        target = "" if row.target is None else (f"≤ {row.target:g} KiB" if row.absolute else f"≤ {row.target:g} ×")
+        relation = "≥" if row.at_least else "≤"
+        target = "" if row.target is None else f"{relation} {row.target:g}{row.unit if row.absolute else ' ×'}"
         cells = [row.title]
         cells += [f"{figures[contestant.name]:.{row.digits}f}" if contestant.name in figures else "–"
                   for contestant in contestants]
@@ -88,6 +94,15 @@ def notes(table):
         texts.append(f"The same session before the storm, p50/p90/p99 µs: {quiet}.")
         if not all(figures["realtime"] for figures in storm.values()):
             texts.append("The client had no real-time priority: its own waiting is in the latencies.")
+    overload = table.get("overload", {})
+    if overload:
+        paces = ", ".join(f"{name} {figures['rate']:.0f} of {figures['peak']:.0f} ({figures['refused']:.0f} refused, "
+                          f"{figures['given_up']:.0f} given up; served after {figures['waited']:.0f} ms)"
+                          for name, figures in overload.items())
+        texts.append(f"Overload, handshakes completed per second of those at the peak: {paces}.")
+        lived = ", ".join(f"{name} {figures['quiet_p99']:.0f} → {figures['p50']:.0f}/{figures['p90']:.0f}/{figures['p99']:.0f}"
+                          for name, figures in overload.items())
+        texts.append(f"A live session meanwhile, µs, p99 when idle → p50/p90/p99: {lived}.")
     disturbed = sum(figures["disturbed"] for by_name in table.values() for figures in by_name.values())
     samples = sum(figures["samples"] for by_name in table.values() for figures in by_name.values())
     if disturbed:
@@ -100,7 +115,7 @@ def spread_lines(table, contestants):
              "|---" * (len(contestants) + 1) + "|"]
     for row in ROWS:
         figures = table.get(row.measure)
-        if not figures or row.figure in ("p90", "p99"):
+        if not figures or row.figure in ("p90", "p99", "slowdown"):
             continue
         cells = [f"{figures[contestant.name]['low']:.{row.digits}f} – {figures[contestant.name]['high']:.{row.digits}f}"
                  if contestant.name in figures else "–" for contestant in contestants]
@@ -162,6 +177,9 @@ def write_results(path, table, contestants, versions, arguments, suite):
   afterwards.
 * Latency is that of a request of 100 bytes every 3 ms on one established session, client and upstream at real-time
   priority, while others open {arguments.rate} connections a second with full handshakes, in open loop with exponential gaps.
+* Overload: the peak is that of 64 connections at a time, each a full handshake, one request and a clean end. Then three times as
+  many arrive as that, in open loop, from 16 addresses; a client gives up after 5 s. What counts begins 6 s later and lasts 6 s.
+  The live session is the same as above.
 
 ## Lowest and highest sample
 

@@ -50,6 +50,7 @@ enum conf_unknown_name {
     CONF_UNKNOWN_NAME_REFUSE
 }; /* strict-sni = true → REFUSE */
 enum conf_proxy_out { CONF_PROXY_OUT_NONE, CONF_PROXY_OUT_V1, CONF_PROXY_OUT_V2 };
+enum conf_overload { CONF_OVERLOAD_RESET, CONF_OVERLOAD_ALERT };
 enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
 
 /* `route "name" = upstream` inside a listener: SNI → upstream (both modes). */
@@ -87,6 +88,8 @@ struct conf_listener {
     uint32_t max_connections;    /* of this listener; 0: none */
     uint32_t max_connections_per_source;
     int backlog;
+    uint64_t queue_timeout;             /* ms that a connection may wait to be accepted; 0: none */
+    enum conf_overload overload_action; /* how one is refused that has waited longer */
 };
 
 enum conf_balance {

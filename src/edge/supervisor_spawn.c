@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/string.h"
+#include "edge/scheduling.h"
 #include "edge/supervisor_internal.h"
 #include "edge/worker.h"
 
@@ -122,8 +122,7 @@ static NORETURN void become(const struct process *process, int channel)
     char *arguments[] = {program, verb, kind, NULL};
 
     ignore(snprintf(kind, sizeof kind, "%s", process_kind_name(process->kind)));
-    if (process->kind == PROCESS_HANDSHAKER)
-        ignore(setpriority(PRIO_PROCESS, 0, supervisor->conf->handshaker_nice));
+    scheduling_apply(process->kind, supervisor->conf->handshaker_nice);
     spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel,
                   1);
 }
