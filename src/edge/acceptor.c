@@ -161,8 +161,9 @@ void acceptor_event(struct handshaker *handshaker, unsigned number)
     handshaker->sockets[number].ready = true;
 }
 
-static void accept_some(struct handshaker *handshaker, const struct acceptor_socket *it)
+static void accept_some(struct handshaker *handshaker, unsigned number)
 {
+    const struct acceptor_socket *it = &handshaker->sockets[number];
     unsigned excess = admission_excess(handshaker, it->listener, it->fd);
     unsigned admitted = 0, refused = 0;
 
@@ -191,11 +192,11 @@ static void accept_some(struct handshaker *handshaker, const struct acceptor_soc
 
 void acceptor_run(struct handshaker *handshaker)
 {
-    for (size_t i = 0; i < handshaker->socket_count; i++) {
+    for (unsigned i = 0; i < handshaker->socket_count; i++) {
         struct acceptor_socket *it = &handshaker->sockets[i];
         bool wanted = it->ready && it->watched;
         it->ready = false;
         if (wanted)
-            accept_some(handshaker, it);
+            accept_some(handshaker, i);
     }
 }
