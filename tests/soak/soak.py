@@ -45,7 +45,7 @@ class Kind:
     def missing(self):
         if self.program:
             return None if shutil.which(self.program) else f"{self.program} is not installed"
-        return None if (TOOLS / f"soak-{self.name}").exists() else f"{TOOLS}/soak-{self.name} was not built"
+        return None if (TOOLS / f"soak-{self.name}").exists() else f"{TOOLS}/soak-{self.name} was not built (is its library there? meson setup --reconfigure)"
 
     def command(self, folder):
         if self.name == "node":
