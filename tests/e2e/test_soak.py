@@ -3,7 +3,6 @@ The long version is `make soak`; the seed that a failure prints repeats its orde
 
 import os
 import random
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -103,7 +102,7 @@ def test_client_counts_lost_sessions(shop, server, folder, kind):
 @pytest.mark.timeout(400)
 def test_storm(arrange):
     """All at once: killed and crashed relays, handshakers, control, reloads, upgrades, certificates."""
-    with arrange(STORM_SESSIONS) as run:
+    with arrange(STORM_SESSIONS, pace=200) as run:
         memory = run.quiet_memory()
         soak.storm(run, STORM_SECONDS * (10 if FULL else 1))
         tell(run, run.finish(memory))
@@ -130,14 +129,20 @@ def test_stopped_relay_writes_no_more(arrange):
         tell(run, run.finish())
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(300)
 def test_relay_stopped_during_an_upgrade(arrange):
-    """It answers nothing and must be killed, not waited for."""
+    """It answers nothing and must be killed, not waited for; when it can go on before that, it must not write."""
     with arrange(60, kinds=("openssl", "gnutls")) as run:
-        victim = run.pids("relay")[0]
-        os.kill(victim, signal.SIGSTOP)
-        run.do("upgrade")
-        assert victim not in run.pids("relay")
+        for _ in range(30 if FULL else 3):
+            run.do("upgrade-with-stopped-relay")
+        tell(run, run.finish())
+
+
+@pytest.mark.timeout(300)
+def test_everything_at_once(arrange):
+    with arrange(60, kinds=("openssl", "gnutls")) as run:
+        for _ in range(100 if FULL else 6):
+            run.do("all-at-once")
         tell(run, run.finish())
 
 

@@ -412,6 +412,41 @@ class Soak:
         self.edge.wait_event("upgraded", since=mark, timeout=PATIENCE)
         wait_until(self.whole, PATIENCE)
 
+    def refused_upgrade(self, _):
+        """A program that is no Holdfast changes nothing."""
+        assert self.edge.run("upgrade", "/bin/false", check=False, timeout=PATIENCE).returncode != 0
+        wait_until(self.whole, PATIENCE)
+
+    def start_verb(self, *arguments):
+        return subprocess.Popen([daemon.BINARY, *arguments, "-c", self.edge.config_path], stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+
+    def upgrade_with_stopped_relay(self, _):
+        """The old relay is stopped at some instant of the upgrade, and goes on when it is over: it has nothing more to say."""
+        victim = self.dice.choice(self.pids("relay"))
+        with self.start_verb("upgrade") as order:
+            time.sleep(self.dice.uniform(0, 0.4))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGSTOP)
+            assert order.wait(PATIENCE) == 0
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGCONT)
+        wait_until(lambda: self.whole() and victim not in self.pids("relay"), PATIENCE)
+
+    def all_at_once(self, _):
+        """An upgrade, a reload and a death in any order. Any of the orders may be refused or taken back; no session pays for it."""
+        victim = self.dice.choice([process["pid"] for process in self.status()["processes"] if process["kind"] != "supervisor"])
+        steps = [lambda: self.start_verb("upgrade"), lambda: self.start_verb("reload"), lambda: os.kill(victim, signal.SIGKILL)]
+        self.dice.shuffle(steps)
+        orders = []
+        for step in steps:
+            with contextlib.suppress(ProcessLookupError):
+                orders.append(step())
+            time.sleep(self.dice.uniform(0, 0.3))
+        for order in filter(None, orders):
+            order.wait(PATIENCE)
+        wait_until(self.whole, PATIENCE)
+
 
 ACTIONS = {
     "kill-relay": lambda soak, mark: soak.kill("relay", mark),
@@ -424,10 +459,13 @@ ACTIONS = {
     "refused-reload": Soak.refused_reload,
     "upgrade": Soak.upgrade,
     "upgrade-by-signal": Soak.upgrade_by_signal,
+    "refused-upgrade": Soak.refused_upgrade,
+    "upgrade-with-stopped-relay": Soak.upgrade_with_stopped_relay,
+    "all-at-once": Soak.all_at_once,
 }
-# How often what comes in a storm; what takes long (a stopped relay is given time to go on) comes once at most.
+# How often what comes in a storm. A stopped relay is left out: the watchdog gives it long to go on.
 STORM = {"kill-relay": 8, "crash-relay": 3, "kill-handshaker": 3, "kill-control": 2, "certificate": 2, "reload": 4,
-         "refused-reload": 1, "upgrade": 3, "upgrade-by-signal": 1}
+         "refused-reload": 1, "upgrade": 3, "upgrade-by-signal": 1, "refused-upgrade": 1, "all-at-once": 3}
 
 
 def session_members(session):
