@@ -102,12 +102,6 @@ def go_on(client, times=2):
         assert client.receive_exactly(len(text)) == text
 
 
-def sample(offsets):
-    """All offsets; under sanitizers, where a session costs more, every fourth and the last."""
-    offsets = list(offsets)
-    return offsets[:-1:4] + offsets[-1:] if daemon.SANITIZED else offsets
-
-
 # ---- upwards ----
 
 def record_sessions(edge, before, message, offsets=None):
@@ -117,7 +111,7 @@ def record_sessions(edge, before, message, offsets=None):
         client = begin(edge.wire(suite))
         size = len(client.seal(before) if before else b"") + len(client.seal(message))
         client.close()  # it only served to measure
-        places = sample(range(size + 1) if offsets is None else [*offsets, size - 1, size])
+        places = range(size + 1) if offsets is None else [*offsets, size - 1, size]
         for offset in places:
             client = begin(edge.wire(suite))
             made.append((client, offset))
@@ -188,7 +182,7 @@ def test_every_offset_downwards(handover, how):
     sessions = []
     for suite in SUITES:
         size = len(begin(edge.wire(suite)).seal(MESSAGE))
-        sessions += [(begin(edge.wire(suite)), offset) for offset in sample(range(size + 1))]
+        sessions += [(begin(edge.wire(suite)), offset) for offset in range(size + 1)]
     edge.wait_kept()
     for client, offset in sessions:
         client.send(MESSAGE)
@@ -277,7 +271,7 @@ def test_every_offset_of_a_key_update(handover, how, request_answer):
     edge = handover()
     sessions = []
     for suite in TLS13[:2]:
-        for offset in sample(range(28)):
+        for offset in range(28):
             client = edge.forger(suite)
             client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"begin"))
             assert client.read_until(forge.APPLICATION_DATA) == b"begin"
@@ -448,7 +442,7 @@ class WireServer:
 def test_every_offset_of_a_record_from_the_server(handover, server, authority, folder, how, version):
     peer = WireServer(*authority.issue("app.test").write(folder, "app"), version)
     edge = handover(server(peer), upstream_options=f'tls = yes\ntls-trust = "{authority.root_path}"\ntls-name = "app.test"')
-    sessions = [(begin(edge.wire(TLS13[0])), offset) for offset in sample(range(36))]
+    sessions = [(begin(edge.wire(TLS13[0])), offset) for offset in range(36)]
     edge.wait_kept()
     for client, offset in sessions:
         client.send(b"%d" % offset)
