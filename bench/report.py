@@ -6,7 +6,8 @@ import subprocess
 from dataclasses import dataclass
 
 OURS = "holdfast"
-ANALYSIS = "## Where the time goes"  # written by hand: kept when the rest is written anew
+HANDOVER = "## Hand-over"             # a measure of its own: kept when only the others are written anew
+ANALYSIS = "## Where the time goes"  # written by hand: kept always
 
 
 @dataclass
@@ -71,12 +72,15 @@ def table_cells(table, contestants):
     return header, lines
 
 
-def print_table(table, contestants):
-    header, lines = table_cells(table, contestants)
+def print_cells(header, lines):
     widths = [max(len(cells[column]) for cells in [header] + lines) for column in range(len(header))]
     for cells in [header] + lines:
         padded = [cells[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:])]
         print("  ".join(padded).rstrip())
+
+
+def print_table(table, contestants):
+    print_cells(*table_cells(table, contestants))
     for note in notes(table):
         print(note)
 
@@ -136,26 +140,53 @@ def machine():
     return f"{known.get('CPU(s)', '?')} × {known.get('Model name', 'unknown processor')}{virtual}, Linux {kernel}"
 
 
-def analysis_of(path):
+def sections(path):
+    """(what stands before, {heading: text}) of the sections that the other measures do not write."""
     try:
         with open(path, encoding="utf-8") as file:
-            _, found, text = file.read().partition(ANALYSIS)
+            rest = file.read()
     except FileNotFoundError:
-        return ""
-    return "\n" + found + text if found else ""
+        return "", {}
+    found = {}
+    for heading in (ANALYSIS, HANDOVER):  # from the last one up
+        rest, mark, text = rest.partition(heading)
+        if mark:
+            found[heading] = heading + text
+    return rest, found
+
+
+def join_sections(found):
+    return "".join("\n" + found[heading].rstrip() + "\n" for heading in (HANDOVER, ANALYSIS) if heading in found)
+
+
+def markdown_table(header, lines):
+    markdown = ["| " + " | ".join(cells) + " |" for cells in [header] + lines]
+    markdown.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
+    return "\n".join(markdown)
+
+
+def origin(versions):
+    """Date, machine and versions."""
+    openssl = subprocess.run(["openssl", "version"], capture_output=True, text=True, timeout=10, check=False)
+    return (f"{datetime.date.today().isoformat()} · {machine()} · {' '.join(openssl.stdout.split()[:2])} ·\n"
+            + ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def write_handover(path, header, lines, versions, conditions):
+    """Puts the section of the hand-over into the results, in place of the one before."""
+    before, found = sections(path)
+    found[HANDOVER] = f"{HANDOVER}\n\n{origin(versions)}\n\n{markdown_table(header, lines)}\n\n{conditions}\n"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before.rstrip() + "\n" + join_sections(found))
 
 
 def write_results(path, table, contestants, versions, arguments, suite):
     header, lines = table_cells(table, contestants)
-    markdown = ["| " + " | ".join(cells) + " |" for cells in [header] + lines]
-    markdown.insert(1, "|---" + "|---:" * (len(header) - 1) + "|")
-    openssl = subprocess.run(["openssl", "version"], capture_output=True, text=True, timeout=10, check=False)
     text = f"""# Results of `make bench`
 
-{datetime.date.today().isoformat()} · {machine()} · {" ".join(openssl.stdout.split()[:2])} ·
-{", ".join(f"{name} {version}" for name, version in versions.items())}
+{origin(versions)}
 
-{chr(10).join(markdown)}
+{markdown_table(header, lines)}
 
 {chr(10).join(notes(table))}
 
@@ -184,6 +215,6 @@ def write_results(path, table, contestants, versions, arguments, suite):
 ## Lowest and highest sample
 
 {chr(10).join(spread_lines(table, contestants))}
-{analysis_of(path)}"""
+{join_sections(sections(path)[1])}"""
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
