@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import clients
 import daemon
 from daemon import wait_until
 
