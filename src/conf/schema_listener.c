@@ -217,6 +217,9 @@ static const struct schema_word strict_words[] = {{"no", CONF_UNKNOWN_NAME_DEFAU
 static const struct schema_word version_words[] = {
     {"1.2", CONF_TLS_1_2}, {"1.3", CONF_TLS_1_3}, {NULL, 0}};
 
+static const struct schema_word removal_words[] = {
+    {"keep", CONF_ON_REMOVAL_KEEP}, {"drain", CONF_ON_REMOVAL_DRAIN}, {NULL, 0}};
+
 static const struct schema_option listener_options[] = {
     {OPTION("bind", schema_addresses, bind)},
     {OPTION("mode", schema_choice, mode), .fallback = "tcp", .words = mode_words},
@@ -257,6 +260,9 @@ static const struct schema_option listener_options[] = {
      .fallback = "none", .minimum = 1, .maximum = CONNECTIONS_MAX, .none = true},
     {OPTION("backlog", schema_integer, backlog), .fallback = "4096", .minimum = 1,
      .maximum = 65535},
+    {OPTION("on-removal", schema_choice, on_removal), .fallback = "keep", .words = removal_words},
+    {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
+    {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
     {.name = NULL},
 };
 
