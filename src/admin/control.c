@@ -158,7 +158,7 @@ static void on_descriptors(void *context, const struct message_descriptors *body
             map_arena(control, index, fds[i]);
             break;
         case DESCRIPTORS_ADMIN:
-            if (!http_listen(control->http, fds[i]))
+            if (http_listen(control->http, fds[i]) < 0)
                 worker_warn(&control->worker, "cannot serve admin HTTP on address %u", index);
             fds[i] = -1;
             break;

@@ -139,7 +139,7 @@ static int create_ticket_keys(struct supervisor *supervisor, struct error *error
 static int create_config(struct supervisor *supervisor, struct error *error)
 {
     int32_t *fd = &supervisor->house->descriptors[HOUSE_CONFIG];
-    char *text = conf_show(supervisor->conf);
+    char *text = conf_show_internal(supervisor->conf);
 
     if (text == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
