@@ -120,8 +120,8 @@ static void move_session(struct relay *relay, uint32_t index, const struct conf 
     const struct conf *conf = relay->worker.conf;
 
     if (slot->state == SESSION_CONNECTING || slot->state == SESSION_ENCRYPTING) {
-        uint64_t began = timer->deadline_ns -
-                         before->upstreams[slot->upstream].connect_timeout * NS_PER_MS;
+        uint64_t began =
+            timer->deadline_ns - before->upstreams[slot->upstream].connect_timeout * NS_PER_MS;
         timer_set(relay->worker.loop, timer,
                   began + conf->upstreams[slot->upstream].connect_timeout * NS_PER_MS);
     }

@@ -74,13 +74,13 @@ static bool usable(const struct server *server, uint64_t tried, bool desperate)
                 server->conf->max_connections);
 }
 
-/* The server of this index if a new session may go there, else NULL. The servers of an upstream that was removed are still there for
- * its last handshakes; a server that was removed from an upstream is for nobody. */
+/* The server of this index if a new session may go there, else NULL. The servers of an upstream
+ * that was removed are still there for its last handshakes; a server that was removed from an
+ * upstream is for nobody. */
 static struct server *candidate(const struct upstreams *upstreams, unsigned upstream, size_t index,
                                 uint64_t tried, bool desperate)
 {
-    const struct conf_server *conf =
-        &upstreams->worker->conf->upstreams[upstream].servers[index];
+    const struct conf_server *conf = &upstreams->worker->conf->upstreams[upstream].servers[index];
     struct server *server = &upstreams->servers[conf->number];
 
     return conf_server_in_force(conf) && usable(server, tried, desperate) ? server : NULL;
@@ -135,10 +135,10 @@ static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t 
         if (conf->balance == CONF_BALANCE_SOURCE_HASH)
             score = hash_score(server, client);
         else /* least sessions per weight: the higher the score the fewer */
-            score = UINT64_MAX -
-                    ((uint64_t)board_server_sessions(upstreams->worker->board, server->number)
-                     << 20) /
-                        weight_of(server);
+            score =
+                UINT64_MAX -
+                ((uint64_t)board_server_sessions(upstreams->worker->board, server->number) << 20) /
+                    weight_of(server);
         if (best < 0 || score > best_score) {
             best = (int)i;
             best_score = score;
@@ -166,8 +166,7 @@ int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned s
 
     for (size_t i = 0; i < conf->source_addresses.count && source == NULL; i++) {
         const struct address *next =
-            &conf->source_addresses
-                 .items[upstreams->next_source++ % conf->source_addresses.count];
+            &conf->source_addresses.items[upstreams->next_source++ % conf->source_addresses.count];
         if (next->any.sa_family == address->any.sa_family)
             source = next;
     }

@@ -19,9 +19,8 @@ bool worker_take_config(struct worker *worker, struct message *message)
         return false;
     char *text = memory_document_read(message->fds[0], DOCUMENT_MAX, &size);
     struct conf *conf = NULL;
-    int result = text == NULL
-                     ? error_set(&error, ERROR_IO, "cannot read the document")
-                     : conf_parse_internal(&conf, worker->setup.config_path, text, &error);
+    int result = text == NULL ? error_set(&error, ERROR_IO, "cannot read the document")
+                              : conf_parse_internal(&conf, worker->setup.config_path, text, &error);
     free(text);
     if (result < 0) {
         worker_warn(worker, "configuration %u not taken: %s", body->generation, error.message);

@@ -192,8 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(hostile_text_stays_one_printable_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wild_numbers_are_left_out, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_object_that_was_removed_has_no_name, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_object_that_was_removed_has_no_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_closed_session_says_everything, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_policy_chooses_what_is_logged, set_up, tear_down),
     };
