@@ -412,7 +412,7 @@ void fake_start(struct fake *fake)
     };
 
     fake->completed = 0;
-    fake->vault = vault_new(fake->conf, &host);
+    fake->vault = vault_new(fake->conf, 1, &host);
     assert_non_null(fake->vault);
     for (unsigned i = 0; i < FAKE_HANDSHAKERS; i++)
         vault_peer_started(fake->vault, i);
