@@ -38,38 +38,6 @@ static int fail(const struct error *error)
     return error_exit_code(error);
 }
 
-/* ---- the configured files ---- */
-
-struct path_check {
-    const char *config;
-    unsigned failures;
-};
-
-/* Why the file or folder cannot be used, or NULL. */
-static const char *path_fault(const char *path, bool folder)
-{
-    struct stat status;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (folder ? O_DIRECTORY : 0));
-
-    if (fd < 0)
-        return strerror(errno);
-    bool usable = folder || (fstat(fd, &status) == 0 && S_ISREG(status.st_mode));
-    close(fd);
-    return usable ? NULL : "it is no regular file";
-}
-
-static int check_path(void *context, const char *path, const char *role, bool folder)
-{
-    struct path_check *check = context;
-    const char *fault = path_fault(path, folder);
-
-    if (fault != NULL) {
-        fprintf(stderr, "%s: %s: cannot open %s: %s\n", check->config, role, path, fault);
-        check->failures++;
-    }
-    return 0;
-}
-
 /* ---- the state folder ---- */
 
 /* Whether the user, with all its groups, may write into the folder; asked in a child that becomes
@@ -176,21 +144,24 @@ static void print_summary(const struct conf *conf, const struct passwd *user)
 
 static int config_test(const struct conf *conf)
 {
-    struct path_check check = {.config = conf->path};
     const struct passwd *user = NULL;
+    struct config_files files;
     struct error error = {0};
 
     if (check_user(conf, &user, &error) != 0)
         return fail(&error);
-    ignore(conf_each_path(conf, check_path, &check));
+    config_files_open(&files, conf, stderr);
+    int code = 0;
     if (check_state_folder(conf, user, &error) != 0)
-        return fail(&error);
-    if (check.failures != 0)
-        return error_exit_code(&(struct error){.code = ERROR_IO});
-    if (config_check_pairs(conf) != 0)
-        return error_exit_code(&(struct error){.code = ERROR_CERTIFICATE_UNPARSABLE});
-    print_summary(conf, user);
-    return 0;
+        code = fail(&error);
+    else if (files.failures != 0)
+        code = error_exit_code(&(struct error){.code = ERROR_IO});
+    else if (config_check_pairs(conf, NULL, &files, stderr) != 0)
+        code = error_exit_code(&(struct error){.code = ERROR_CERTIFICATE_UNPARSABLE});
+    else
+        print_summary(conf, user);
+    config_files_close(&files);
+    return code;
 }
 
 static int config_show(const struct conf *conf)

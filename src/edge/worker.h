@@ -15,6 +15,9 @@
 #include "session/messages.h"
 
 #define WORKER_CHANNEL_FD 3 /* where a new process finds its channel to the supervisor */
+/* Where the process that checks a configuration (cmd/worker_check.h) finds its documents. */
+#define WORKER_CHECK_NEXT_FD    5
+#define WORKER_CHECK_CURRENT_FD 6
 
 /* What a kind of process does with what the supervisor sends. Callbacks get worker->context. */
 struct worker_role {
