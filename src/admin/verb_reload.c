@@ -169,8 +169,9 @@ static void make_lines(struct control *control, struct reload_request *state,
     bool dry = state->body.dry_run != 0;
 
     state->lines = json_array();
-    if (state->answer.result != 0) {
-        add_texts(state->lines, "finding", state->text);
+    if (state->answer.result != 0) { /* the first line is the error itself */
+        const char *rest = state->text == NULL ? NULL : strchr(state->text, '\n');
+        add_texts(state->lines, "finding", rest == NULL ? NULL : rest + 1);
         return;
     }
     if (state->body.action == RELOAD_HISTORY) {

@@ -12,20 +12,30 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "admin/control_client.h"
 #include "cmd/cmd.h"
+#include "cmd/config_history.h"
 #include "cmd/config_pairs.h"
 #include "conf/conf.h"
 
 static const char usage[] =
     "Usage: holdfast config test -c FILE\n"
     "       holdfast config show -c FILE\n"
+    "       holdfast config history [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast config rollback [N] [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast config confirm [-c FILE | --socket PATH] [--json]\n"
     "\n"
     "  test  Checks the configuration whole, that the daemon could open every file that it names,\n"
     "        and that certificates from files would pass the pre-flight.\n"
     "  show  Prints the effective configuration, with all defaults, in the syntax of the file.\n"
+    "  history   Lists the last ten configurations that the running daemon accepted.\n"
+    "  rollback  Puts one of them in force again: number N, or the one before.\n"
+    "  confirm   Keeps a configuration that was loaded with `holdfast reload --confirm`.\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE  the configuration\n"
+    "      --socket PATH  control socket of the daemon (history, rollback, confirm)\n"
+    "      --json         machine-readable output (the same)\n"
     "  -h, --help         this text\n"
     "\n"
     "Errors and warnings go to standard error as FILE:LINE: text.\n"
@@ -214,28 +224,31 @@ static int fail_usage(const char *what)
 
 int cmd_config(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *path = NULL;
+    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
+    struct client_options options = {.json = false};
     int option;
 
     optind = 1;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
         if (option == 'h') {
             fputs(usage, stdout);
             return 0;
         }
-        if (option != 'c')
+        if (option == '?')
             return fail_usage(NULL); /* getopt has said what is wrong */
-        path = optarg;
+        ignore(client_option(&options, option, usage));
     }
+    if (optind < argc && config_history_knows(argv[optind]))
+        return config_history(argc - optind, argv + optind, &options);
+    if (options.json || options.socket_path != NULL)
+        return fail_usage("--json and --socket go with history, rollback and confirm");
+    const char *path = options.config_path;
     if (optind + 1 != argc)
-        return fail_usage(optind == argc ? "expected test or show"
+        return fail_usage(optind == argc ? "expected test, show, history, rollback or confirm"
                                          : "expected one of test and show, and nothing behind it");
     bool test = strcmp(argv[optind], "test") == 0;
     if (!test && strcmp(argv[optind], "show") != 0)
-        return fail_usage("expected test or show, found another word");
+        return fail_usage("expected test, show, history, rollback or confirm, found another word");
     if (path == NULL)
         return fail_usage("expected -c FILE");
     return run(path, test);

@@ -16,8 +16,8 @@
 
 #define WORKER_CHANNEL_FD 3 /* where a new process finds its channel to the supervisor */
 /* Where the process that checks a configuration (cmd/worker_check.h) finds its documents. */
-#define WORKER_CHECK_NEXT_FD    5
-#define WORKER_CHECK_CURRENT_FD 6
+#define WORKER_CHECK_NEXT_FD    4
+#define WORKER_CHECK_CURRENT_FD 5
 
 /* What a kind of process does with what the supervisor sends. Callbacks get worker->context. */
 struct worker_role {
