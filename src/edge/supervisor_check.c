@@ -124,8 +124,7 @@ int check_begin(struct reload *reload, struct error *error)
     if (pid == 0)
         become_check(reload, fds);
     ignore(close(ends[1]));
-    if (pid < 0 ||
-        !loop_watch(supervisor->loop, ends[0], LOOP_READ, reload->check_handler, 0)) {
+    if (pid < 0 || !loop_watch(supervisor->loop, ends[0], LOOP_READ, reload->check_handler, 0)) {
         int code = error_set(error, ERROR_IO, "cannot start a process: %s", strerror(errno));
         ignore(close(ends[0]));
         return code;

@@ -1,5 +1,5 @@
-/* A configuration that must be confirmed goes back by itself: when nobody confirms it in time, or at
- * once when handshakes fail more often than before.
+/* A configuration that must be confirmed goes back by itself: when nobody confirms it in time, or
+ * at once when handshakes fail more often than before.
  *
  * The rule: of the handshakes since the reload at least CONFIRM_ATTEMPTS have ended, and the share
  * of failures among them is more than twice the share of the five minutes before, plus ten in a
@@ -109,9 +109,8 @@ void confirm_begin(struct reload *reload, uint64_t duration_ms, uint32_t before)
     confirm->duration_ms = duration_ms;
     confirm->why[0] = '\0';
     confirm->begun = sample_now(reload);
-    confirm->baseline = reload->sample_count == 0
-                            ? 0
-                            : share(&reload->samples[0], &confirm->begun, &attempts);
+    confirm->baseline =
+        reload->sample_count == 0 ? 0 : share(&reload->samples[0], &confirm->begun, &attempts);
     timer_set(reload->supervisor->loop, &confirm->timer,
               loop_now(reload->supervisor->loop) + duration_ms * NS_PER_MS);
 }

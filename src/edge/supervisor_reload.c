@@ -193,8 +193,7 @@ static bool send_new(const struct house_life *life, enum descriptors_role role,
     for (uint32_t i = 0; i < sockets->count; i++) {
         struct message_descriptors body = {.role = role, .first = i};
         int fd = sockets->items[i].fd;
-        if (sockets->fresh[i] &&
-            !spawn_tell(life, MESSAGE_DESCRIPTORS, &body, sizeof body, &fd, 1))
+        if (sockets->fresh[i] && !spawn_tell(life, MESSAGE_DESCRIPTORS, &body, sizeof body, &fd, 1))
             return false;
     }
     return true;
@@ -211,7 +210,7 @@ static bool send_config(struct reload *reload, struct process *process, enum lif
     if (!spawn_tell(life, MESSAGE_CONFIG, &body, sizeof body, &document, 1))
         return false;
     if (process->kind == PROCESS_HANDSHAKER &&
-        (!spawn_upstream_material(process, role) ||
+        (!spawn_upstream_material(process, life) ||
          !send_new(life, DESCRIPTORS_LISTENING, &reload->listening)))
         return false;
     if (process->kind == PROCESS_CONTROL && !send_new(life, DESCRIPTORS_ADMIN, &reload->admin))
@@ -490,9 +489,9 @@ static int read_file(struct reload *reload, struct error *error)
 static int read_history(struct reload *reload, struct error *error)
 {
     const struct history *history = &reload->history;
-    uint32_t number = reload->request.entry != 0      ? reload->request.entry
-                      : reload->confirm.waiting ? reload->confirm.entry
-                                                : history->previous;
+    uint32_t number = reload->request.entry != 0 ? reload->request.entry
+                      : reload->confirm.waiting  ? reload->confirm.entry
+                                                 : history->previous;
     const struct history_entry *entry = history_find(history, number);
     char when[40];
 
@@ -504,9 +503,8 @@ static int read_history(struct reload *reload, struct error *error)
                                number);
     if (number == history->current)
         return error_set(error, ERROR_USAGE, "entry %u is in force already", number);
-    ignore(snprintf(reload->next_source, sizeof reload->next_source,
-                    "entry %u of the history (%s)", number,
-                    clock_rfc3339(when, sizeof when, (uint64_t)entry->at * NS_PER_S)));
+    ignore(snprintf(reload->next_source, sizeof reload->next_source, "entry %u of the history (%s)",
+                    number, clock_rfc3339(when, sizeof when, (uint64_t)entry->at * NS_PER_S)));
     reload->text = strdup(entry->text);
     return reload->text == NULL ? error_set(error, ERROR_MEMORY, "out of memory") : 0;
 }
@@ -598,9 +596,9 @@ static void answer_history(struct reload *reload, const struct message_reload *r
 
     for (size_t i = 0; i < history->count; i++) {
         const struct history_entry *entry = &history->entries[i];
-        used += (size_t)snprintf(text + used, sizeof text - used, "%u\t%lld\t%zu\t%u\n",
-                                 entry->number, (long long)entry->at, entry->size,
-                                 entry->number == history->current);
+        used +=
+            (size_t)snprintf(text + used, sizeof text - used, "%u\t%lld\t%zu\t%u\n", entry->number,
+                             (long long)entry->at, entry->size, entry->number == history->current);
     }
     answer(&asked, text, ERROR_NONE);
 }

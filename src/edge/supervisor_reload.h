@@ -1,5 +1,5 @@
-/* Reload, from the supervisor's side: another configuration is read, checked whole, and put in force
- * in every process, step by step; or refused, and nothing is changed.
+/* Reload, from the supervisor's side: another configuration is read, checked whole, and put in
+ * force in every process, step by step; or refused, and nothing is changed.
  *
  *   read and merge (conf/merge.h)                          at once
  *   → a process of its own opens and examines the files    supervisor_check.c

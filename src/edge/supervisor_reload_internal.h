@@ -66,11 +66,11 @@ struct reload {
     struct message_reload request;
     char why[128]; /* of a return */
     char source[CONFIG_SOURCE_MAX], next_source[CONFIG_SOURCE_MAX];
-    char *text;         /* as written */
-    struct conf *next;  /* merged */
-    struct conf *owned; /* the one in force, when a reload made it */
-    int document;       /* of `next`; -1 */
-    unsigned fixed;     /* CONF_FIXED_* */
+    char *text;          /* as written */
+    struct conf *next;   /* merged */
+    struct conf *owned;  /* the one in force, when a reload made it */
+    int document;        /* of `next`; -1 */
+    unsigned fixed;      /* CONF_FIXED_* */
     struct buffer notes; /* warnings and findings, one a line */
     struct reload_check check;
     uint8_t check_handler;

@@ -64,21 +64,32 @@ class House:
     def write(self, text=None):
         self.edge.write_config(self.text() if text is None else text)
 
+    # Not by the configuration, which may be broken.
+    def run(self, *arguments, **options):
+        return daemon.holdfast(*arguments, "--socket", self.edge.state_folder / "control.sock", **options)
+
+    def lines(self, *arguments):
+        return [json.loads(line) for line in self.run(*arguments, "--json").stdout.splitlines()]
+
+    def json(self, *arguments):
+        made, = self.lines(*arguments)
+        return made
+
     def reload(self, *options, write=True, check=True):
         if write:
             self.write()
-        result = self.edge.run("reload", "--json", *options, check=check)
+        result = self.run("reload", "--json", *options, check=check)
         return [json.loads(line) for line in result.stdout.splitlines()] if check else result
 
     def refused(self, *options, write=True, code=None, says=""):
         """The reload is refused with this text, on the terminal and in the log, and nothing has changed."""
-        before, mark = self.edge.json("status"), self.edge.mark()
+        before, mark = self.json("status"), self.edge.mark()
         result = self.reload(*options, write=write, check=False)
         assert result.returncode != 0 if code is None else result.returncode == code, result
         assert says in result.stderr, result.stderr
         event = self.edge.wait_event("config-refused", since=mark)
         assert says in event["detail"] or len(event["detail"]) >= 134
-        after = self.edge.json("status")
+        after = self.json("status")
         assert after["config_generation"] == before["config_generation"]
         for key in ("config", "config_source", "listeners", "servers"):
             assert _without_counts(after[key]) == _without_counts(before[key])
@@ -90,11 +101,11 @@ class House:
         return clients.Client(self.ports[listener], self.root, **options)
 
     def generations(self):
-        return {process["config_generation"] for process in self.edge.json("status")["processes"]
+        return {process["config_generation"] for process in self.json("status")["processes"]
                 if process["kind"] != "supervisor"}
 
     def pids(self):
-        return {process["pid"] for process in self.edge.json("status")["processes"]}
+        return {process["pid"] for process in self.json("status")["processes"]}
 
 
 def _without_counts(value):
@@ -127,19 +138,19 @@ def test_unknown_option(house):
 
 def test_file_vanishes(house):
     house.edge.config_path.rename(house.folder / "gone.conf")
-    before, mark = house.edge.json, house.edge.mark()
-    result = daemon.holdfast("reload", "--socket", house.edge.state_folder / "control.sock", check=False)
+    mark = house.edge.mark()
+    result = house.run("reload", check=False)
     assert result.returncode == 3 and "No such file" in result.stderr
     assert "No such file" in house.edge.wait_event("config-refused", since=mark)["detail"]
     (house.folder / "gone.conf").rename(house.edge.config_path)
-    assert before("status")["config_generation"] == 1
+    assert house.json("status")["config_generation"] == 1
 
 
 def test_file_is_a_pipe(house):
     """Nobody waits for what never comes."""
     house.edge.config_path.unlink()
     os.mkfifo(house.edge.config_path)
-    result = daemon.holdfast("reload", "--socket", house.edge.state_folder / "control.sock", check=False)
+    result = house.run("reload", check=False)
     assert result.returncode == 3 and "no regular file" in result.stderr
     with house.client() as client:
         client.exchange()
@@ -265,13 +276,13 @@ def test_listener_added_and_removed(house):
             house.reload()
             kept.exchange()
             moved.exchange()
-        sessions = {session["listener"]: session for session in house.edge.lines("sessions")}
+        sessions = {session["listener"]: session for session in house.lines("sessions")}
         assert sessions["second"]["generations"]["config"] == 2
         assert sessions["shop"]["generations"]["config"] == house.generations().pop()
-    wait_until(lambda: not house.edge.lines("sessions"), 10)
+    wait_until(lambda: not house.lines("sessions"), 10)
     house.reload()
     house.reload()
-    assert [listener["listener"] for listener in house.edge.json("status")["listeners"]] == ["shop"]
+    assert [listener["listener"] for listener in house.json("status")["listeners"]] == ["shop"]
 
 
 def test_listener_removed_with_drain(house):
@@ -307,7 +318,7 @@ def test_port_moves_from_one_listener_to_another(house):
         before.exchange()
         with house.client("new") as client:
             client.exchange()
-            assert {session["listener"] for session in house.edge.lines("sessions")} == {"shop", "new"}
+            assert {session["listener"] for session in house.lines("sessions")} == {"shop", "new"}
 
 
 def test_upstream_switched(house, server):
@@ -323,9 +334,9 @@ def test_upstream_switched(house, server):
         house.reload()
         with house.client() as client:
             assert b"new" in client.read_line()
-        session, = [session for session in house.edge.lines("sessions") if session["upstream"] == "app"]
+        session, = [session for session in house.lines("sessions") if session["upstream"] == "app"]
         assert session["server"] == old.address
-        removed, = [line for line in house.edge.json("status")["servers"] if line["upstream"] == "app"]
+        removed, = [line for line in house.json("status")["servers"] if line["upstream"] == "app"]
         assert removed["state"] == "removed" and removed["sessions"] == 1
 
 
@@ -361,10 +372,10 @@ def test_certificate_added(house):
         assert client.fingerprint() == house.certificates["other.test"].fingerprint
     with house.client() as client:
         assert client.fingerprint() == house.certificates[clients.NAME].fingerprint
-    wait_until(lambda: {check["result"] for line in house.edge.lines("certs") for check in line["served"]} == {"served"})
+    wait_until(lambda: {check["result"] for line in house.lines("certs") for check in line["served"]} == {"served"})
     del house.certificates["other.test"]
     house.reload()
-    assert [line["name"] for line in house.edge.lines("certs")] == [clients.NAME]
+    assert [line["name"] for line in house.lines("certs")] == [clients.NAME]
 
 
 def test_unchanged_certificate_keeps_its_version_and_resumption(house):
@@ -377,7 +388,7 @@ def test_unchanged_certificate_keeps_its_version_and_resumption(house):
     with house.client(tls=tls, session=session) as client:
         client.exchange()
         assert client.socket.session_reused
-    assert house.edge.lines("certs")[0]["version"] == 1
+    assert house.lines("certs")[0]["version"] == 1
 
 
 def test_policy_change_ends_resumption_and_says_so(house):
@@ -401,7 +412,7 @@ def test_handshakes_under_way_go_on(house):
     silent = [socket.create_connection(("127.0.0.1", house.ports[name])) for name in ("shop", "second")]
     for sock in begun:
         sock.sendall(b"\x16\x03\x01")
-    wait_until(lambda: sum(listener["handshakes_under_way"] for listener in house.edge.json("status")["listeners"]) >= 2)
+    wait_until(lambda: sum(listener["handshakes_under_way"] for listener in house.json("status")["listeners"]) >= 2)
     for sock in begun:
         sock.close()
     halves = []
@@ -414,7 +425,7 @@ def test_handshakes_under_way_go_on(house):
         sock = socket.create_connection(("127.0.0.1", house.ports[name]), 10)
         sock.sendall(hello[:100])
         halves.append((sock, tls, incoming, outgoing, hello[100:]))
-    wait_until(lambda: sum(listener["handshakes_under_way"] for listener in house.edge.json("status")["listeners"]) >= 2)
+    wait_until(lambda: sum(listener["handshakes_under_way"] for listener in house.json("status")["listeners"]) >= 2)
     del house.ports["second"]
     house.reload()
     for sock, tls, incoming, outgoing, rest in halves:
@@ -494,13 +505,13 @@ def test_dry_run_changes_nothing(house):
     assert house.generations() == {1}
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", house.ports["second"]), 2)
-    text = house.edge.run("reload", "--dry-run").stdout
+    text = house.run("reload", "--dry-run").stdout
     assert "listener second: added" in text and "nothing was changed" in text
 
 
 def test_dry_run_of_a_broken_file(house):
     house.write("nonsense = 1")
-    result = house.edge.run("reload", "--dry-run", check=False)
+    result = house.run("reload", "--dry-run", check=False)
     assert result.returncode == 2 and "nonsense" in result.stderr
 
 
@@ -512,10 +523,10 @@ def test_confirmed(house):
     house.reload("--confirm", "1h")
     result = house.reload(check=False)
     assert result.returncode == 3 and "holdfast config confirm" in result.stderr
-    house.edge.run("config", "confirm")
+    house.run("config", "confirm")
     house.edge.wait_event("config-confirmed")
     house.reload()
-    assert house.edge.run("config", "confirm", check=False).returncode == 2
+    assert house.run("config", "confirm", check=False).returncode == 2
 
 
 def test_not_confirmed_goes_back(house):
@@ -526,7 +537,7 @@ def test_not_confirmed_goes_back(house):
         event = house.edge.wait_event("config-returned", timeout=20)
         assert "nobody confirmed" in event["detail"]
         held.exchange()
-        assert house.edge.json("status")["config_generation"] == 3
+        assert house.json("status")["config_generation"] == 3
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", house.ports["second"]), 2)
     with house.client() as client:
@@ -554,17 +565,17 @@ def test_history_and_rollback(house):
     for minutes in range(1, 13):
         house.listener_options["shop"] = f"idle-timeout = {minutes}m"
         house.reload()
-    entries = house.edge.lines("config", "history")
+    entries = house.lines("config", "history")
     assert len(entries) == 10 and [entry["entry"] for entry in entries if entry["in_force"]] == [13]
-    house.edge.run("config", "rollback")
-    assert "entry 12" in house.edge.json("status")["config_source"]
-    house.edge.run("config", "rollback", "5")
-    assert "entry 5" in house.edge.json("status")["config_source"]
-    result = house.edge.run("config", "rollback", "1", check=False)
+    house.run("config", "rollback")
+    assert "entry 12" in house.json("status")["config_source"]
+    house.run("config", "rollback", "5")
+    assert "entry 5" in house.json("status")["config_source"]
+    result = house.run("config", "rollback", "1", check=False)
     assert result.returncode == 2 and "no entry 1" in result.stderr
     assert house.edge.config_path.read_text() != original
-    assert len(house.edge.lines("config", "history")) == 10
-    text = house.edge.run("config", "history").stdout
+    assert len(house.lines("config", "history")) == 10
+    text = house.run("config", "history").stdout
     assert "in force" in text
 
 
@@ -573,9 +584,9 @@ def test_history_outlives_the_daemon(house, start):
     house.reload()
     house.edge.stop()
     house.edge.start()
-    assert [entry["entry"] for entry in house.edge.lines("config", "history")] == [1, 2]
-    house.edge.run("config", "rollback")
-    assert house.edge.lines("config", "history")[0]["in_force"]
+    assert [entry["entry"] for entry in house.lines("config", "history")] == [1, 2]
+    house.run("config", "rollback")
+    assert house.lines("config", "history")[0]["in_force"]
 
 
 def test_history_that_cannot_be_trusted_is_kept_in_memory(start, folder, authority, server):
@@ -588,7 +599,7 @@ def test_history_that_cannot_be_trusted_is_kept_in_memory(start, folder, authori
     house.edge.wait_event("warning", detail=lambda text: "history" in text)
     house.listener_options["shop"] = "idle-timeout = 5m"
     house.reload()
-    house.edge.run("config", "rollback")
+    house.run("config", "rollback")
     assert not list((folder / "state" / "history").iterdir())
 
 
@@ -606,7 +617,7 @@ def test_reload_during_reload(house):
     """Whoever comes second is told so, or gets his turn; nothing breaks."""
     import concurrent.futures
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: house.edge.run("reload", check=False), range(8)))
+        results = list(pool.map(lambda _: house.run("reload", check=False), range(8)))
     assert {result.returncode for result in results} <= {0, 3}
     assert any(result.returncode == 0 for result in results)
     assert all("under way" in result.stderr for result in results if result.returncode == 3)
@@ -644,7 +655,7 @@ def test_process_stopped_during_reload(house):
     os.kill(victim, signal.SIGSTOP)
     house.edge.process.send_signal(signal.SIGHUP)
     try:
-        wait_until(lambda: len([process for process in house.edge.json("status")["processes"]
+        wait_until(lambda: len([process for process in house.json("status")["processes"]
                                 if process["kind"] == "relay" and process["config_generation"] == 2]) == 1, 20)
     finally:
         os.kill(victim, signal.SIGCONT)
@@ -673,5 +684,5 @@ def test_many_reloads_with_live_sessions(house):
             client.exchange()
         assert house.edge.pss() <= memory * 1.05 + 1024
         assert sum(house.edge.descriptors().values()) <= descriptors + 4
-        assert len(house.edge.lines("sessions")) == count
+        assert len(house.lines("sessions")) == count
     assert not house.edge.events_named("process-ended")
