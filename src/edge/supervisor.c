@@ -35,6 +35,7 @@ static PRINTF_LIKE(4, 0) void report(struct supervisor *supervisor, enum event_t
     if (event == NULL)
         return;
     event->worker = (uint16_t)subject;
+    event->config = supervisor->house->config_generation;
     ignore(vsnprintf(event->detail, sizeof event->detail, format, arguments));
     event_end(&supervisor->events, type);
 }

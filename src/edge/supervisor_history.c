@@ -193,8 +193,6 @@ void history_init(struct history *history, int folder)
             insert(history, &entry);
     }
     closedir(directory);
-    if (history->count > 0) /* until the configuration of this start is noted */
-        history->current = history->entries[history->count - 1].number;
 }
 
 void history_fini(struct history *history)
@@ -212,11 +210,16 @@ static const struct history_entry *find_text(const struct history *history, cons
     return NULL;
 }
 
+/* At start nobody knows any more what was in force before: the newest other one will do. */
 static void set_current(struct history *history, uint32_t number)
 {
     if (history->current == number)
         return;
     history->previous = history->current;
+    for (size_t i = 0; history->current == 0 && i < history->count; i++) {
+        if (history->entries[i].number != number)
+            history->previous = history->entries[i].number;
+    }
     history->current = number;
 }
 

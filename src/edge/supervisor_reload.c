@@ -414,15 +414,25 @@ static void commit(struct reload *reload)
     enter(reload, RELOAD_PREPARING);
 }
 
+/* The first finding is the reason, all of them follow when there are more. */
+static void refuse_findings(struct reload *reload, enum error_code code)
+{
+    const char *notes = buffer_text(&reload->notes);
+    size_t size = strcspn(notes, "\n");
+    char first[900];
+
+    ignore(snprintf(first, sizeof first, "%.*s", (int)size, notes));
+    if (notes[size] == '\0' || notes[size + 1] == '\0')
+        reload->notes.size = 0;
+    reload_refuse(reload, code, "nothing was changed: %s", first);
+}
+
 void reload_checked(struct reload *reload, enum error_code code)
 {
     struct error error = {0};
 
     if (code != ERROR_NONE) {
-        char first[900];
-        const char *notes = buffer_text(&reload->notes);
-        ignore(snprintf(first, sizeof first, "%.*s", (int)strcspn(notes, "\n"), notes));
-        reload_refuse(reload, code, "nothing was changed: %s", first);
+        refuse_findings(reload, code);
         return;
     }
     if (reload->supervisor->stop != STOP_NONE) {

@@ -108,6 +108,7 @@ static void it_is_there_after_a_restart(void **context)
     assert_int_equal(history_find(&history, 2)->at, 1700000000);
     note(&history, "two");
     assert_int_equal(history.current, 2);
+    assert_int_equal(history.previous, 1);
     assert_int_equal(history.count, 2);
     history_fini(&history);
     close(fd);
