@@ -40,9 +40,6 @@ struct control {
     size_t arena_size;        /* of each relay's metadata mapping */
     bool serving;             /* MESSAGE_GO came */
     bool events_left;         /* the rings may hold more */
-    size_t arena_size; /* of each relay's metadata mapping */
-    bool serving;      /* MESSAGE_GO came */
-    bool events_left;  /* the rings may hold more */
     struct admin_socket admin[HTTP_SOCKETS_MAX];
     size_t admin_count;
     int next_admin[HTTP_SOCKETS_MAX]; /* new ones of a configuration to come; -1: none */
@@ -53,9 +50,8 @@ struct control {
 
 /* The verbs of the control socket; requests carry the struct control as context. */
 extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install,
-    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain;
-    verb_cert_renew, verb_upstream, verb_reload, verb_config_rollback, verb_config_confirm,
-    verb_config_history;
+    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain, verb_reload,
+    verb_config_rollback, verb_config_confirm, verb_config_history;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* What the vault needs of its process. */

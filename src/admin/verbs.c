@@ -69,7 +69,6 @@ const struct control_verb *const control_verbs[] = {
     &verb_upgrade_status,
     &verb_drain,
     &verb_trace,
-    &verb_trace,
     &verb_reload,
     &verb_config_rollback,
     &verb_config_confirm,

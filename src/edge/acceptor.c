@@ -186,19 +186,20 @@ static void accept_one(struct handshaker *handshaker, unsigned listener, int fd,
     connection_begin(handshaker, listener, fd, client);
 }
 
-/* Accepts one connection; false when there is none, or none can be taken for now. */
-static bool accept_next(struct handshaker *handshaker, const struct acceptor_socket *it)
+/* Accepts one connection; 0, or why there is none (an errno). */
+static int accept_next(struct handshaker *handshaker, const struct acceptor_socket *it)
 {
     struct address client = {.size = sizeof client.un};
 
     int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
         accept_one(handshaker, it->listener, fd, &client);
-        return true;
+        return 0;
     }
-    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+    int failure = errno;
+    if (failure == EMFILE || failure == ENFILE || failure == ENOBUFS || failure == ENOMEM)
         pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
-    return errno == EINTR || errno == ECONNABORTED;
+    return failure == EINTR || failure == ECONNABORTED ? 0 : failure;
 }
 
 void acceptor_event(struct handshaker *handshaker, unsigned number)
@@ -210,17 +211,10 @@ void acceptor_event(struct handshaker *handshaker, unsigned number)
             pause_accepting(handshaker, RETRY_CREDITS_NS, "the relays have no free session slots");
             return;
         }
-        int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) {
-            accept_one(handshaker, it->listener, fd, &client);
-            continue;
-        }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
-        if (errno == EINVAL)
+        int failure = accept_next(handshaker, &handshaker->sockets[number]);
+        if (failure == EINVAL)
             acceptor_drain_shut(handshaker, number);
-        if (errno != EINTR && errno != ECONNABORTED)
-        if (!accept_next(handshaker, &handshaker->sockets[number]))
+        if (failure != 0)
             return;
     }
 }
@@ -233,6 +227,8 @@ static void keep_socket(struct acceptor_socket *before, size_t count, struct acc
     for (size_t i = 0; i < count && next->fd < 0; i++) {
         if (before[i].fd >= 0 && address_equal(&before[i].address, &next->address)) {
             next->fd = before[i].fd;
+            next->shut = before[i].shut;
+            next->shut_told = before[i].shut_told;
             before[i].fd = -1;
         }
     }
@@ -244,7 +240,7 @@ static void end_socket(struct handshaker *handshaker, struct acceptor_socket *it
     const struct conf_listener *listener = &handshaker->worker.conf->listeners[it->listener];
 
     for (int i = 0; i < listener->backlog && dispatch_credits(handshaker) > 0; i++) {
-        if (!accept_next(handshaker, it))
+        if (accept_next(handshaker, it) != 0)
             break;
     }
     ignore(close(it->fd));

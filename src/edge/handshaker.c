@@ -152,14 +152,10 @@ static void on_control_message(struct handshaker *handshaker, struct message *me
         certificates_refuse(handshaker->certificates, body);
         connections_resume(handshaker, body->name);
     } else if (message->type == MESSAGE_CERTIFICATES_COMPLETE &&
-               !handshaker->certificates_complete) {
-        handshaker->certificates_complete = true;
-        acceptor_update(handshaker);
-        worker_ready(&handshaker->worker);
-    } else if (message->type == MESSAGE_DRAIN) {
-        acceptor_drain_look(handshaker);
                message->size == sizeof(struct message_complete)) {
         certificates_are_complete(handshaker, (const void *)message->body);
+    } else if (message->type == MESSAGE_DRAIN) {
+        acceptor_drain_look(handshaker);
     }
 }
 

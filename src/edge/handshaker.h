@@ -50,9 +50,8 @@ struct handshaker {
     struct connection *graveyard;   /* closed in this batch */
     uint32_t under_way;
     bool certificates_complete, go, stopping, retiring, paused;
-    struct timer resume, stop, drain;
     bool prepared; /* worker.next_conf is ready to come into force */
-    struct timer resume, stop;
+    struct timer resume, stop, drain;
     uint64_t pause_reported_ns;
     bool report_resume;
     struct encryptor *encryptor;

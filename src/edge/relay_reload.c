@@ -81,7 +81,9 @@ static bool drain_one(struct relay *relay, uint32_t index)
         return false;
     if (relay->now_ns < leaving_ns(relay, index, removed))
         return true;
+    hand_take(relay, index);
     session_close(relay, index, SESSION_END_DRAINED, ALERT_CLOSE_NOTIFY);
+    hand_empty(relay);
     return false;
 }
 

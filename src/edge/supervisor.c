@@ -396,7 +396,6 @@ static void on_control_message(struct process *process, const struct message *me
         const struct message_upgrade *body = (const void *)message->body;
         if (memchr(body->path, 0, sizeof body->path) != NULL)
             upgrade_begin(process->supervisor, body);
-            upgrade_begin(process->supervisor, body->serial, body->path);
     } else if (message->type == MESSAGE_RELOAD && message->size == sizeof(struct message_reload)) {
         reload_requested(process->supervisor->reload, (const void *)message->body);
     }

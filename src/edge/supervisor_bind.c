@@ -125,8 +125,13 @@ void bind_commit(struct reload *reload)
         const struct conf_listener *listener = &conf->listeners[house->listening[i].listener];
         struct socket_options options = {.keepalive_s = listener->keepalive,
                                          .user_timeout_ms = listener->user_timeout};
+        int listens = 0;
+        socklen_t size = sizeof listens;
         socket_tune(house->listening[i].fd, &options);
-        ignore(listen(house->listening[i].fd, listener->backlog));
+        /* One that a drain has shut stays so. */
+        if (getsockopt(house->listening[i].fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+            listens != 0)
+            ignore(listen(house->listening[i].fd, listener->backlog));
     }
 }
 

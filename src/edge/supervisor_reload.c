@@ -120,6 +120,8 @@ static void finish(struct reload *reload)
     char fixed[96];
 
     bind_close_leaving(reload);
+    /* Sessions were moved before: what is older now hangs on a configuration that was superseded. */
+    __atomic_store_n(&supervisor->board->config_generation, body.generation, __ATOMIC_RELAXED);
     if (control->channel >= 0)
         ignore(spawn_tell(control, MESSAGE_CONFIG_SETTLED, &body, sizeof body, NULL, 0));
     supervisor_event(supervisor,
@@ -335,6 +337,7 @@ static void reset_board(struct board *board, const struct conf *before, const st
             continue;
         __atomic_store_n(&board->listeners[i].accepted, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&board->listeners[i].refused, 0, __ATOMIC_RELAXED);
+        board_drain_write(&board->listeners[i].drain, &(struct drain){.begin_ns = 0});
     }
     for (size_t i = 0; i < after->upstream_count; i++) {
         const struct conf_upstream *upstream = &after->upstreams[i];

@@ -275,13 +275,12 @@ void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *
                supervisor->stop != STOP_NONE ? "stopping" : "not ready yet");
         return;
     }
-    upgrade->program = open_program(supervisor, order->path);
     const char *busy = reload_busy(supervisor->reload);
     if (busy != NULL) {
         refuse(supervisor, "%s: finish that first", busy);
         return;
     }
-    upgrade->program = open_program(supervisor, path);
+    upgrade->program = open_program(supervisor, order->path);
     if (upgrade->program < 0)
         return;
     if (!start_rehearsal(supervisor)) {

@@ -679,9 +679,9 @@ static bool lineage_serves(const struct lineage *lineage, enum key_type type, ui
 bool vault_serves(const struct vault *vault, uint32_t certificate, enum key_type type,
                   uint32_t version, const char *server_name)
 {
-    if (certificate >= vault->lineage_count)
+    if (certificate >= vault->lineage_count || vault->lineages[certificate] == NULL)
         return false;
-    const struct lineage *lineage = &vault->lineages[certificate];
+    const struct lineage *lineage = vault->lineages[certificate];
     return lineage->conf->folder != NULL ? folder_serves(lineage, version, server_name)
                                          : lineage_serves(lineage, type, version);
 }
