@@ -4,12 +4,14 @@ BUILD = build
 BUILD_ASAN = build-asan
 BUILD_FUZZ = build-fuzz
 FUZZ_SECONDS = 60
+SOAK_SECONDS = 900
+SOAK_OPTIONS =
 DEMO_OPTIONS =
 BENCH_OPTIONS = --write
 SOURCES = $(shell git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
-.PHONY: all deps demo test bench fuzz lint install clean help deps-build
+.PHONY: all deps demo test soak bench fuzz lint install clean help deps-build
 
 all: deps-build ## Build the program: build/holdfast (default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
@@ -30,6 +32,9 @@ test: deps ## Unit and end-to-end tests, plain and under ASan + UBSan
 	@ninja -C $(BUILD)
 	@ninja -C $(BUILD_ASAN)
 	@tests/run $(BUILD) $(BUILD_ASAN)
+
+soak: deps all ## Mixed clients through kills, reloads and upgrades, for SOAK_SECONDS
+	@HOLDFAST=$(BUILD)/holdfast tests/soak/run --seconds $(SOAK_SECONDS) $(SOAK_OPTIONS)
 
 bench: all ## Measure beside nginx, HAProxy, hitch and stunnel
 	@packaging/deps bench

@@ -19,6 +19,7 @@ class Setup:
     key: str
     combined: str       # chain and key in one file
     holdfast: str       # the program
+    workers: int = 1
 
     def write(self, name, text):
         path = os.path.join(self.folder, name)
@@ -36,7 +37,7 @@ def nginx_frame(setup, blocks):
 {modules}
 {user}
 daemon off;
-worker_processes 1;
+worker_processes {setup.workers};
 worker_rlimit_nofile 20000;
 pid {setup.folder}/nginx.pid;
 error_log {setup.folder}/error.log warn;
@@ -95,7 +96,7 @@ http {{
 def haproxy(setup):
     path = setup.write("haproxy.cfg", f"""
 global
-    nbthread 1
+    nbthread {setup.workers}
     maxconn 8000
     ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
@@ -148,7 +149,7 @@ TIMEOUTclose = 1
 def holdfast(setup):
     path = setup.write("holdfast.conf", f"""
 state-folder = "{setup.folder}/state"
-workers = 1
+workers = {setup.workers}
 drain-timeout = 1s
 log-sessions = no
 

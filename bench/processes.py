@@ -30,10 +30,10 @@ def stat_fields(pid):
 
 
 class Program:
-    """One started program on one core, with everything it starts."""
+    """One started program on one core (None: wherever there is room), with everything it starts."""
 
     def __init__(self, arguments, core, log, realtime=False, **popen):
-        prefix = ["taskset", "-c", str(core)]
+        prefix = [] if core is None else ["taskset", "-c", str(core)]
         if realtime:
             prefix = ["chrt", "-f", "1"] + prefix
         with open(log, "ab") as log_file:
@@ -67,7 +67,7 @@ class Program:
     def pin(self):
         """Puts every thread on its core again: hitch's workers choose one by themselves. Returns how many had strayed."""
         strayed = 0
-        for pid in self.processes():
+        for pid in self.processes() if self.core is not None else []:
             try:
                 for thread in map(int, os.listdir(f"/proc/{pid}/task")):
                     if os.sched_getaffinity(thread) != {self.core}:

@@ -2,16 +2,15 @@
  * clean end, whatever the server's pace (open loop), while one established session is asked every 3
  * ms and its answers are timed.
  *
- * The probed session is OpenSSL's, in a thread at real-time priority; the storm comes from quick.c,
- * because a client as dear as the server could not press it. Dialogue with whoever runs it as in
- * load.c; "storm" is printed when the quiet before it is over. */
+ * The probed session is that of probe.c; the storm comes from quick.c, because a client as dear as
+ * the server could not press it. Dialogue with whoever runs it as in load.c; "storm" is printed
+ * when the quiet before it is over. */
 #include "client.h"
+#include "probe.h"
 #include "quick.h"
 
 #include <errno.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PLACES     512u /* open at once at most; arrivals beyond are counted as not sent */
-#define WARM_UP    200u /* arrivals */
-#define EVENTS     256
-#define SECOND     1000000000u
-#define PROBE_GAP  3000000u /* ns between two requests of the probed session */
-#define PROBES_MAX 100000u
+#define PLACES  512u /* open at once at most; arrivals beyond are counted as not sent */
+#define WARM_UP 200u /* arrivals */
+#define EVENTS  256
+#define SECOND  1000000000u
 
 struct connection {
     int fd; /* -1: free */
@@ -34,11 +31,6 @@ struct connection {
     struct quick quick;
     struct answer answer;
     uint8_t in[QUICK_IN_MAX];
-};
-
-struct latencies {
-    double *items; /* µs */
-    size_t count;
 };
 
 static struct {
@@ -54,12 +46,8 @@ static unsigned free_places[PLACES], free_count;
 static unsigned finished, failed, not_sent;
 static const char *first_failure = "";
 
-static struct {
-    SSL *ssl;
-    bool realtime;
-    uint64_t storm_from, end;
-    struct latencies quiet, storm;
-} probe;
+static bool realtime;
+static struct latencies quiet, storm;
 
 /* ---- one connection of the storm ---- */
 
@@ -168,61 +156,6 @@ static void connection_advance(struct connection *connection)
     }
 }
 
-/* ---- the session that lives through it ---- */
-
-static bool probe_once(void)
-{
-    static struct answer answer;
-    char bytes[4096];
-    int fed;
-
-    answer_start(&answer);
-    if (SSL_write(probe.ssl, request, sizeof(request) - 1) <= 0)
-        return false;
-    do {
-        int n = SSL_read(probe.ssl, bytes, sizeof(bytes));
-        fed = n > 0 ? answer_feed(&answer, bytes, (size_t)n) : -1;
-    } while (fed == 0);
-    return fed == 1;
-}
-
-static void *probe_run(void *unused)
-{
-    const struct sched_param priority = {.sched_priority = 2};
-
-    probe.realtime = pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority) == 0;
-    for (uint64_t next = client_now(); next < probe.end; next += PROBE_GAP) {
-        struct timespec time = {.tv_sec = (time_t)(next / SECOND),
-                                .tv_nsec = (long)(next % SECOND)};
-        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
-        uint64_t start = client_now();
-        if (!probe_once())
-            client_die("the established session was lost in the storm");
-        struct latencies *latencies = start < probe.storm_from ? &probe.quiet : &probe.storm;
-        if (latencies->count < PROBES_MAX)
-            latencies->items[latencies->count++] = (double)(client_now() - start) / 1e3;
-    }
-    return unused;
-}
-
-static void probe_connect(void)
-{
-    int fd = client_dial(options.port, false);
-
-    if (fd < 0)
-        client_die("connect");
-    probe.ssl = SSL_new(client_context(options.suite, false));
-    SSL_set_fd(probe.ssl, fd);
-    SSL_set_tlsext_host_name(probe.ssl, "localhost");
-    if (SSL_connect(probe.ssl) != 1 || client_negotiation_fault(probe.ssl, options.suite, false) ||
-        !probe_once())
-        client_die("session to be probed");
-    probe.quiet.items = calloc(PROBES_MAX, sizeof(double));
-    probe.storm.items = calloc(PROBES_MAX, sizeof(double));
-    if (!probe.quiet.items || !probe.storm.items)
-        client_die("memory");
-}
-
 /* ---- the storm ---- */
 
 /* Arrivals do not know of each other: exponential gaps, in ns, the same row of them for every
@@ -283,45 +216,21 @@ static void warm_up(void)
 
 static void run_storm(void)
 {
-    pthread_t thread;
+    uint64_t from = client_now() + options.seconds * (uint64_t)SECOND / 2;
 
-    probe.storm_from = client_now() + options.seconds * (uint64_t)SECOND / 2;
-    probe.end = probe.storm_from + options.seconds * (uint64_t)SECOND;
-    if (pthread_create(&thread, NULL, probe_run, NULL) != 0)
-        client_die("thread");
-    while (client_now() < probe.storm_from)
-        wait_events(probe.storm_from);
+    probe_into(&quiet);
+    realtime = probe_start();
+    while (client_now() < from)
+        wait_events(from);
+    probe_into(&storm);
     puts("storm");
     fflush(stdout);
     finished = failed = not_sent = 0;
-    rage(probe.storm_from, probe.end);
-    pthread_join(thread, NULL);
+    rage(from, from + options.seconds * (uint64_t)SECOND);
+    probe_stop();
 }
 
 /* ---- results and set-up ---- */
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double *left = a, *right = b;
-
-    return (*left > *right) - (*left < *right);
-}
-
-static void print_latencies(const char *name, struct latencies *latencies)
-{
-    static const struct {
-        const char *name;
-        double part;
-    } parts[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}};
-
-    qsort(latencies->items, latencies->count, sizeof(double), compare_doubles);
-    printf(", \"%s\": {\"count\": %zu", name, latencies->count);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        size_t at = (size_t)((double)(latencies->count - 1) * parts[i].part);
-        printf(", \"%s\": %.1f", parts[i].name, latencies->count ? latencies->items[at] : 0.0);
-    }
-    fputs("}", stdout);
-}
 
 int main(int argc, char **argv)
 {
@@ -347,16 +256,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "storm: before the window: %s\n", first_failure);
         return 1;
     }
-    probe_connect();
+    probe_connect(options.port, options.suite);
     puts("ready");
     client_wait_line();
     run_storm();
     printf("{\"finished\": %u, \"failed\": %u, \"not_sent\": %u, \"seconds\": %u, "
            "\"first_failure\": \"%s\", \"realtime\": %s",
-           finished, failed, not_sent, options.seconds, first_failure,
-           probe.realtime ? "true" : "false");
-    print_latencies("quiet", &probe.quiet);
-    print_latencies("storm", &probe.storm);
+           finished, failed, not_sent, options.seconds, first_failure, realtime ? "true" : "false");
+    latencies_print("quiet", &quiet);
+    latencies_print("storm", &storm);
     puts("}");
     client_wait_line();
     return 0;

@@ -39,6 +39,8 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_CERTIFICATE_ROLLED_BACK:
     case EVENT_ACCEPT_PAUSED:
     case EVENT_ACCEPT_RESUMED:
+    case EVENT_OVERLOAD_BEGAN:
+    case EVENT_OVERLOAD_ENDED:
     case EVENT_CONNECTION_REFUSED:
     case EVENT_UPSTREAM_DOWN:
     case EVENT_UPSTREAM_UP:

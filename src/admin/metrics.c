@@ -108,6 +108,7 @@ static void write_processes(const struct admin_view *view, uint64_t now_ns, stru
         {"process_starts_total", "counter", "Times the process was started"},
         {"process_heartbeat_age_seconds", "gauge", "Time since the last heartbeat"},
         {"process_sessions", "gauge", "Sessions held (relay) or handshakes under way (handshaker)"},
+        {"process_overloaded", "gauge", "Whether it refuses connections that waited too long"},
     };
 
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
@@ -123,6 +124,7 @@ static void write_processes(const struct admin_view *view, uint64_t now_ns, stru
                     load32(&process->starts),
                     beat != 0 && beat < now_ns ? (double)(now_ns - beat) / 1e9 : 0,
                     load32(&process->sessions),
+                    load32(&process->overloaded),
                 };
                 process_row(output, rows[row].name, kind, i, values[row]);
             }

@@ -65,6 +65,8 @@ static json_t *process_to_json(const struct admin_view *view, enum process_kind 
         json_set_number(object, "uptime_s", (now_ns - started) / NS_PER_S);
     json_set_number(object, "sessions", load(&process->sessions));
     json_set_number(object, "config_generation", load(&process->config));
+    if (kind == PROCESS_HANDSHAKER)
+        json_set_flag(object, "overloaded", load(&process->overloaded) != 0);
     return object;
 }
 
@@ -152,6 +154,7 @@ static void set_counts(json_t *object, const struct board *board)
         enum counter counter;
     } counts[] = {
         {"accepted", COUNTER_ACCEPTED},
+        {"refused_overload", COUNTER_REFUSED_OVERLOAD},
         {"handshakes", COUNTER_HANDSHAKES},
         {"handshakes_resumed", COUNTER_HANDSHAKES_RESUMED},
         {"handshake_failures", COUNTER_HANDSHAKE_FAILURES},

@@ -62,10 +62,11 @@ static int status_begin(struct control_request *request, const json_t *object, s
     json_t *line = json_object();
     (void)object, (void)error;
 
+    uint32_t serial = __atomic_load_n(&upgrade->serial, __ATOMIC_ACQUIRE); /* first */
     uint32_t stage = __atomic_load_n(&upgrade->stage, __ATOMIC_ACQUIRE);
     memcpy(detail, upgrade->detail, sizeof detail);
     detail[sizeof detail - 1] = '\0';
-    json_set_number(line, "upgrade", upgrade->serial);
+    json_set_number(line, "upgrade", serial);
     json_set_text(line, "stage", stage_name(stage));
     json_set_flag(line, "under_way", under_way(stage));
     json_set_text(line, "detail", detail);

@@ -63,6 +63,8 @@ static void print_head(const json_t *status)
     printf("handshakes %" PRIu64 " (%" PRIu64 " resumed), failed %" PRIu64 "\n",
            client_number(counters, "handshakes"), client_number(counters, "handshakes_resumed"),
            client_number(counters, "handshake_failures"));
+    if (client_number(counters, "refused_overload") > 0)
+        printf("refused for overload %" PRIu64 "\n", client_number(counters, "refused_overload"));
     if (client_number(counters, "events_dropped") > 0 ||
         client_number(counters, "log_lines_dropped") > 0)
         printf("dropped: %" PRIu64 " events, %" PRIu64 " log lines\n",
@@ -92,12 +94,15 @@ static void print_list(const json_t *status, const char *key, const char *const 
 static void process_row(struct table *table, const json_t *process)
 {
     char text[32];
-    bool alive = client_flag(process, "alive");
+    bool alive = client_flag(process, "alive"), overloaded = client_flag(process, "overloaded");
 
     table_cell(table, CELL_PLAIN, "%s/%" PRIu64, client_text(process, "kind"),
                client_number(process, "index"));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(process, "pid"));
-    table_cell(table, alive ? CELL_GOOD : CELL_BAD, "%s", alive ? "alive" : "not alive");
+    table_cell(table, alive && !overloaded ? CELL_GOOD : CELL_BAD, "%s",
+               !alive       ? "not alive"
+               : overloaded ? "overloaded"
+                            : "alive");
     table_cell(table, CELL_PLAIN, "%s",
                string_duration(text, sizeof text, client_number(process, "uptime_s") * 1000));
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(process, "starts"));

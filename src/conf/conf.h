@@ -56,6 +56,7 @@ enum conf_unknown_name {
     CONF_UNKNOWN_NAME_REFUSE
 }; /* strict-sni = true → REFUSE */
 enum conf_proxy_out { CONF_PROXY_OUT_NONE, CONF_PROXY_OUT_V1, CONF_PROXY_OUT_V2 };
+enum conf_overload { CONF_OVERLOAD_RESET, CONF_OVERLOAD_ALERT };
 enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_on_removal { CONF_ON_REMOVAL_KEEP, CONF_ON_REMOVAL_DRAIN };
 
@@ -98,6 +99,8 @@ struct conf_listener {
     int backlog;
     enum conf_on_removal on_removal; /* what becomes of sessions whose listener, upstream or server
                                         was removed by a reload */
+    uint64_t queue_timeout;             /* ms that a connection may wait to be accepted; 0: none */
+    enum conf_overload overload_action; /* how one is refused that has waited longer */
 };
 
 enum conf_balance {

@@ -219,6 +219,8 @@ static const struct schema_word version_words[] = {
 
 static const struct schema_word removal_words[] = {
     {"keep", CONF_ON_REMOVAL_KEEP}, {"drain", CONF_ON_REMOVAL_DRAIN}, {NULL, 0}};
+static const struct schema_word overload_words[] = {
+    {"reset", CONF_OVERLOAD_RESET}, {"alert", CONF_OVERLOAD_ALERT}, {NULL, 0}};
 
 static const struct schema_option listener_options[] = {
     {OPTION("bind", schema_addresses, bind)},
@@ -260,6 +262,10 @@ static const struct schema_option listener_options[] = {
      .fallback = "none", .minimum = 1, .maximum = CONNECTIONS_MAX, .none = true},
     {OPTION("backlog", schema_integer, backlog), .fallback = "4096", .minimum = 1,
      .maximum = 65535},
+    {OPTION("queue-timeout", schema_duration, queue_timeout), .fallback = "2s", .minimum = 100,
+     .maximum = 10 * MINUTE, .none = true},
+    {OPTION("overload-action", schema_choice, overload_action), .fallback = "reset",
+     .words = overload_words},
     {OPTION("on-removal", schema_choice, on_removal), .fallback = "keep", .words = removal_words},
     {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
     {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
@@ -281,6 +287,8 @@ static const char *listener_refuses(const void *object, const struct schema_opti
     }
     if (strcmp(option->name, "proxy-timeout") == 0 && listener->proxy_from.count == 0)
         return "found it without proxy-from; expected the networks that send PROXY headers";
+    if (strcmp(option->name, "overload-action") == 0 && listener->queue_timeout == 0)
+        return "found it with queue-timeout = none, which refuses nobody; expected a duration";
     return NULL;
 }
 

@@ -9,10 +9,11 @@
 #include "base/clock.h"
 #include "edge/handshaker.h"
 
-#define ACCEPTS_PER_EVENT 8
-#define RETRY_CREDITS_NS  (5 * NS_PER_MS)
-#define RETRY_FDS_NS      (100 * NS_PER_MS)
-#define REPORT_EVERY_NS   NS_PER_S
+#define ACCEPTS_PER_EVENT  2  /* few, so that relays get sessions one by one and not in bursts */
+#define REFUSALS_PER_EVENT 64 /* about as long as two handshakes */
+#define RETRY_CREDITS_NS   (5 * NS_PER_MS)
+#define RETRY_FDS_NS       (100 * NS_PER_MS)
+#define REPORT_EVERY_NS    NS_PER_S
 
 /* ---- which sockets ---- */
 
@@ -163,8 +164,9 @@ bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uin
     return true;
 }
 
-static void accept_one(struct handshaker *handshaker, unsigned listener, int fd,
-                       const struct address *client)
+/* False when it was refused because it, or too many, waited too long. */
+static bool accept_one(struct handshaker *handshaker, unsigned listener, int fd,
+                       const struct address *client, bool excess)
 {
     const struct conf_listener *conf = &handshaker->worker.conf->listeners[listener];
     uint8_t bytes[16];
@@ -174,48 +176,64 @@ static void accept_one(struct handshaker *handshaker, unsigned listener, int fd,
     if (acceptor_drain_refuses(handshaker, listener, client)) {
         board_add(&handshaker->worker.board->listeners[listener].refused, 1);
         ignore(close(fd));
-        return;
+        return true;
     }
+    if (admission_check(handshaker, listener, fd, client, excess) != ADMISSION_GRANTED)
+        return false;
     address_bytes(bytes, client);
     bool behind_proxy =
         network_list_contains(conf->proxy_from.items, conf->proxy_from.count, bytes);
-    if (!behind_proxy && !acceptor_admits(handshaker, listener, bytes)) {
+    if (!behind_proxy && !acceptor_admits(handshaker, listener, bytes))
         ignore(close(fd));
-        return;
-    }
-    connection_begin(handshaker, listener, fd, client);
-}
-
-/* Accepts one connection; 0, or why there is none (an errno). */
-static int accept_next(struct handshaker *handshaker, const struct acceptor_socket *it)
-{
-    struct address client = {.size = sizeof client.un};
-
-    int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        accept_one(handshaker, it->listener, fd, &client);
-        return 0;
-    }
-    int failure = errno;
-    if (failure == EMFILE || failure == ENFILE || failure == ENOBUFS || failure == ENOMEM)
-        pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
-    return failure == EINTR || failure == ECONNABORTED ? 0 : failure;
+    else
+        connection_begin(handshaker, listener, fd, client);
+    return true;
 }
 
 void acceptor_event(struct handshaker *handshaker, unsigned number)
 {
     if (number >= handshaker->socket_count || handshaker->sockets[number].fd < 0)
         return; /* removed earlier in this batch */
-    for (unsigned i = 0; i < ACCEPTS_PER_EVENT; i++) {
+    handshaker->sockets[number].ready = true;
+}
+
+static void accept_some(struct handshaker *handshaker, unsigned number)
+{
+    const struct acceptor_socket *it = &handshaker->sockets[number];
+    unsigned excess = admission_excess(handshaker, it->listener, it->fd);
+    unsigned admitted = 0, refused = 0;
+
+    while (admitted < ACCEPTS_PER_EVENT && refused < REFUSALS_PER_EVENT) {
+        struct address client = {.size = sizeof client.un};
         if (dispatch_credits(handshaker) <= 0) {
             pause_accepting(handshaker, RETRY_CREDITS_NS, "the relays have no free session slots");
             return;
         }
-        int failure = accept_next(handshaker, &handshaker->sockets[number]);
-        if (failure == EINVAL)
+        int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            if (accept_one(handshaker, it->listener, fd, &client, refused < excess))
+                admitted++;
+            else
+                refused++;
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+            pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
+        if (errno == EINVAL)
             acceptor_drain_shut(handshaker, number);
-        if (failure != 0)
+        if (errno != EINTR && errno != ECONNABORTED)
             return;
+    }
+}
+
+void acceptor_run(struct handshaker *handshaker)
+{
+    for (unsigned i = 0; i < handshaker->socket_count; i++) {
+        struct acceptor_socket *it = &handshaker->sockets[i];
+        bool wanted = it->ready && it->watched;
+        it->ready = false;
+        if (wanted)
+            accept_some(handshaker, i);
     }
 }
 
@@ -240,7 +258,11 @@ static void end_socket(struct handshaker *handshaker, struct acceptor_socket *it
     const struct conf_listener *listener = &handshaker->worker.conf->listeners[it->listener];
 
     for (int i = 0; i < listener->backlog && dispatch_credits(handshaker) > 0; i++) {
-        if (accept_next(handshaker, it) != 0)
+        struct address client = {.size = sizeof client.un};
+        int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            ignore(accept_one(handshaker, it->listener, fd, &client, false));
+        else if (errno != EINTR && errno != ECONNABORTED)
             break;
     }
     ignore(close(it->fd));

@@ -13,6 +13,8 @@ static uint64_t *sent_to(const struct handshaker *handshaker, unsigned relay)
 
     return &handshaker->worker.board->processes[number].credits[relay];
 }
+/* A burst of new sessions keeps a relay from its live ones: it gets few at a time. */
+#define SESSIONS_PER_MESSAGE 2
 
 static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
 {
@@ -123,6 +125,9 @@ void dispatch_session(struct handshaker *handshaker, const struct session_offer 
 
     if (channel->batch == NULL)
         channel->batch = calloc(1, sizeof *channel->batch);
+    if (channel->batch != NULL && channel->batch->count >= SESSIONS_PER_MESSAGE &&
+        !channel->blocked)
+        ignore(send_batch(handshaker, relay));
     if (channel->fd < 0 || channel->batch == NULL ||
         (!offer_append(channel->batch, offer, preamble, surplus, fd) &&
          (!send_batch(handshaker, relay) ||

@@ -19,7 +19,6 @@ static void on_socket(void *context, uint64_t tag, unsigned events)
     struct handshaker *handshaker = context;
     (void)events;
 
-    handshaker->now_ns = loop_now(handshaker->worker.loop);
     acceptor_event(handshaker, (unsigned)tag);
 }
 
@@ -328,6 +327,8 @@ static void after_batch(void *context)
 {
     struct handshaker *handshaker = context;
 
+    handshaker->now_ns = loop_now(handshaker->worker.loop);
+    acceptor_run(handshaker);
     dispatch_flush(handshaker);
     connections_bury(handshaker);
     if (handshaker->stopping && handshaker->under_way == 0 && encryptor_idle(handshaker->encryptor))
@@ -348,6 +349,7 @@ static bool handshaker_init(struct handshaker *handshaker)
     timer_init(&handshaker->resume, on_resume, handshaker);
     timer_init(&handshaker->stop, on_stop_deadline, handshaker);
     acceptor_drain_init(handshaker);
+    admission_init(handshaker);
     handshaker->crypto = record_crypto_new();
     handshaker->certificates = certificates_new(&handshaker->worker, want_certificate, handshaker);
     handshaker->encryptor = encryptor_new(handshaker);

@@ -4,12 +4,14 @@
  *   handshaker.c   the process: set-up, messages of control, stop
  *   acceptor.c     listening sockets, limits, pausing
  *   acceptor_drain.c  the same in a drain: refusing, and accepting again
+ *   admission.c    refusing what waited too long
  *   connection.c   one client connection from accept to hand-over
  *   dispatch.c     hand-over to relays: credits, batches
  *   encryptor.c    client handshakes for relays with TLS upstreams
  */
 #pragma once
 
+#include "edge/admission.h"
 #include "edge/certificates.h"
 #include "edge/offer.h"
 #include "edge/worker.h"
@@ -25,6 +27,7 @@ struct acceptor_socket {
     bool shut;      /* it does not listen: a drain */
     bool shut_told; /* it could not listen again, which was told */
     struct address address; /* as configured */
+    bool ready;     /* connections wait: accept after this batch */
 };
 
 struct relay_channel {
@@ -54,6 +57,7 @@ struct handshaker {
     struct timer resume, stop, drain;
     uint64_t pause_reported_ns;
     bool report_resume;
+    struct admission admission;
     struct encryptor *encryptor;
     struct client_hello hello; /* scratch: it is large */
     uint64_t now_ns;
@@ -74,6 +78,9 @@ void acceptor_swap(struct handshaker *handshaker);
 /* Watches or unwatches the listening sockets as state, credits and stop demand. */
 void acceptor_update(struct handshaker *handshaker);
 void acceptor_event(struct handshaker *handshaker, unsigned number);
+/* After each batch of events: handshakes under way go before new ones, so that what was admitted is
+ * finished. */
+void acceptor_run(struct handshaker *handshaker);
 /* Is this source allowed and below the limits of the listener? Counts a refusal. */
 bool acceptor_admits(struct handshaker *handshaker, unsigned listener, const uint8_t client[16]);
 

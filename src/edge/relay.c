@@ -16,6 +16,8 @@
 
 #define TURN_BYTES_MAX (BLOCK_SIZE << BLOCK_ORDER_MAX)
 #define TURN_BYTES_MIN 65536u
+/* Level-triggered: the rest comes with the next batch, after the live sessions of this one. */
+#define MESSAGES_PER_EVENT 2
 
 /* ---- credits ---- */
 
@@ -124,7 +126,7 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
 
     relay->now_ns = loop_now(relay->worker.loop);
     uint64_t sent = sent_by(relay, handshaker);
-    for (unsigned i = 0; i < 8; i++) { /* level-triggered: the rest comes with the next batch */
+    for (unsigned i = 0; i < MESSAGES_PER_EVENT; i++) {
         switch (channel_receive(relay->handshakers[handshaker], message)) {
         case CHANNEL_DONE:
             on_handshaker_message(relay, handshaker, message);

@@ -42,7 +42,6 @@ enum supervisor_stop { STOP_NONE, STOP_NOTICE, STOP_HANDSHAKERS, STOP_RELAYS, ST
 
 /* An upgrade under way in this image (supervisor_upgrade.c). */
 struct upgrade {
-    uint32_t serial;
     uint32_t stage; /* enum upgrade_stage; UPGRADE_NONE: none */
     int program;    /* the binary to be rehearsed and executed; -1 */
     pid_t rehearsal;

@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/string.h"
+#include "edge/scheduling.h"
 #include "edge/supervisor_internal.h"
 #include "edge/supervisor_reload.h"
 #include "edge/worker.h"
@@ -123,10 +123,9 @@ static NORETURN void become(const struct process *process, int channel)
     char *arguments[] = {program, verb, kind, NULL};
 
     ignore(snprintf(kind, sizeof kind, "%s", process_kind_name(process->kind)));
-    if (process->kind == PROCESS_HANDSHAKER)
-        ignore(setpriority(PRIO_PROCESS, 0, supervisor->conf->handshaker_nice));
-    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel, 1,
-                  true);
+    scheduling_apply(process->kind, supervisor->conf->handshaker_nice);
+    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel,
+                  1, true);
 }
 
 /* ---- what each kind is sent ---- */

@@ -267,7 +267,9 @@ void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *
         supervisor_event(supervisor, EVENT_WARNING, "an upgrade is under way already");
         return; /* whose outcome the second one will see, too */
     }
-    upgrade->serial = board->serial = order->serial;
+    /* Who follows it knows it by the serial and may look at any moment. */
+    __atomic_store_n(&board->stage, (uint32_t)UPGRADE_REHEARSING, __ATOMIC_RELAXED);
+    __atomic_store_n(&board->serial, order->serial, __ATOMIC_RELEASE);
     upgrade->rehearse_only = order->rehearse_only != 0;
     upgrade->program = -1;
     if (supervisor->stop != STOP_NONE || !supervisor->house->ready) {

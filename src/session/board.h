@@ -36,6 +36,9 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_ACCEPTED, "connections_accepted_total", "Connections accepted")                      \
     X(COUNTER_REFUSED_ACL, "connections_refused_acl_total", "Refused by allow or deny list")       \
     X(COUNTER_REFUSED_LIMIT, "connections_refused_limit_total", "Refused by a connection limit")   \
+    X(COUNTER_REFUSED_OVERLOAD, "connections_refused_overload_total",                              \
+      "Refused because they had waited too long, or too many waited")                              \
+    X(COUNTER_GONE, "connections_gone_total", "Clients that had left before they were accepted")   \
     X(COUNTER_ACCEPT_PAUSES, "accept_pauses_total",                                                \
       "Times accepting paused for want of descriptors or slots")                                   \
     X(COUNTER_HANDSHAKES, "handshakes_total", "Handshakes completed")                              \
@@ -131,10 +134,11 @@ struct board_histogram {
 struct board_process {
     uint64_t heartbeat_ns; /* CLOCK_MONOTONIC, at least every second */
     uint64_t started_ns;
-    uint32_t pid;      /* 0: not running; written by the supervisor */
-    uint32_t starts;   /* by the supervisor */
-    uint32_t sessions; /* relay: sessions held; handshaker: handshakes under way */
-    uint32_t config;   /* generation in force */
+    uint32_t pid;        /* 0: not running; written by the supervisor */
+    uint32_t starts;     /* by the supervisor */
+    uint32_t sessions;   /* relay: sessions held; handshaker: handshakes under way */
+    uint32_t config;     /* generation in force */
+    uint32_t overloaded; /* handshaker: it refuses connections that waited too long */
     uint64_t credits[BOARD_WORKERS_MAX];  /* relay: sessions granted to handshaker i so far;
                                              handshaker: sent to relay i so far */
     uint64_t received[BOARD_WORKERS_MAX]; /* relay: sessions taken from handshaker i so far */

@@ -27,6 +27,8 @@
     X(EVENT_CERTIFICATE_ROLLED_BACK, "certificate-rolled-back", true)                              \
     X(EVENT_ACCEPT_PAUSED, "accept-paused", true)                                                  \
     X(EVENT_ACCEPT_RESUMED, "accept-resumed", true)                                                \
+    X(EVENT_OVERLOAD_BEGAN, "overload-began", true)                                                \
+    X(EVENT_OVERLOAD_ENDED, "overload-ended", true)                                                \
     X(EVENT_CONNECTION_REFUSED, "connection-refused", false)                                       \
     X(EVENT_UPSTREAM_DOWN, "upstream-down", true)                                                  \
     X(EVENT_UPSTREAM_UP, "upstream-up", true)                                                      \

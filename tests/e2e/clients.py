@@ -1,6 +1,7 @@
 """TLS clients: Python's ssl over a socket, the same over memory (for tests that touch the wire), and openssl s_client."""
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import re
@@ -14,7 +15,13 @@ import time
 NAME = "shop.test"
 
 
-def context(root=None, version=None, alpn=None, ciphers=None, keylog=None):
+def set_suites(made, suites):
+    """TLS 1.3 suites, which Python's ssl cannot choose: behind the head of the object lies OpenSSL's SSL_CTX pointer."""
+    pointer = ctypes.c_void_p.from_address(id(made) + object.__basicsize__)
+    assert ctypes.CDLL("libssl.so.3").SSL_CTX_set_ciphersuites(pointer, suites.encode()) == 1
+
+
+def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suites=None):
     """A client context that trusts `root` (None: verifies nothing)."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if root is None:
@@ -28,6 +35,8 @@ def context(root=None, version=None, alpn=None, ciphers=None, keylog=None):
         made.set_alpn_protocols(alpn)
     if ciphers:
         made.set_ciphers(ciphers)
+    if suites:
+        set_suites(made, suites)
     if keylog:
         made.keylog_filename = str(keylog)
     return made
@@ -102,8 +111,13 @@ class Client:
 class WireClient:
     """A TLS client whose records pass through the test: it can hold, repeat, damage or add bytes."""
 
-    def __init__(self, port, root=None, name=NAME, timeout=20, handshake=True, host="127.0.0.1", preamble=b"", **options):
-        self.raw = socket.create_connection((host, port), timeout)
+    def __init__(self, port, root=None, name=NAME, timeout=20, handshake=True, host="127.0.0.1", preamble=b"",
+                 receive_buffer=None, **options):
+        self.raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.raw.settimeout(timeout)
+        if receive_buffer:  # later the window has been promised, and what exceeds the buffer is dropped
+            self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.raw.connect((host, port))
         self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.raw.sendall(preamble)
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -63,6 +63,7 @@ static const char everything[] =
     "    proxy-timeout = 1s handshake-timeout = 1500ms idle-timeout = 1h max-session-age = 30d\n"
     "    half-close-timeout = 10s keep-alive = 45s user-timeout = 2m client-hello-max = 64k\n"
     "    max-connections = 1000 max-connections-per-source = 10 backlog = 128\n"
+    "    queue-timeout = 1s overload-action = alert\n"
     "}\n"
     "listener through { mode = pass-through bind = \"*:8443\" upstream = api idle-timeout = off "
     "keep-alive = 0 }\n"
@@ -127,6 +128,8 @@ static void defaults(void **state)
     assert_int_equal(listener->client_hello_max, 16384);
     assert_int_equal(listener->max_connections, 0);
     assert_int_equal(listener->backlog, 4096);
+    assert_int_equal(listener->queue_timeout, 2000);
+    assert_int_equal(listener->overload_action, CONF_OVERLOAD_RESET);
     assert_int_equal(listener->alpn.count, 0);
 
     assert_int_equal(upstream->balance, CONF_BALANCE_ROUND_ROBIN);
@@ -188,6 +191,8 @@ static void listener_values(void **state)
     assert_int_equal(listener->user_timeout, 120000);
     assert_int_equal(listener->client_hello_max, 65536);
     assert_int_equal(listener->max_connections_per_source, 10);
+    assert_int_equal(listener->queue_timeout, 1000);
+    assert_int_equal(listener->overload_action, CONF_OVERLOAD_ALERT);
     assert_int_equal(conf->listeners[1].mode, CONF_MODE_PASS_THROUGH);
     assert_int_equal(conf->listeners[1].keepalive, 0);
     assert_int_equal(conf_find_listener(conf, "through"), 1);
