@@ -690,3 +690,41 @@ def test_many_reloads_with_live_sessions(house):
         assert sum(house.edge.descriptors().values()) <= descriptors + 4
         assert len(house.lines("sessions")) == count
     assert not house.edge.events_named("process-ended")
+
+
+# ---- with an upgrade ----
+
+
+def test_upgrade_takes_over_what_was_reloaded(house):
+    """Places, removed objects with sessions, and the history are there in the next image."""
+    house.ports["second"] = free_port()
+    house.reload()
+    with house.client("second") as kept, house.client() as moved:
+        kept.exchange()
+        moved.exchange()
+        del house.ports["second"]
+        house.reload()
+        house.run("upgrade")
+        kept.exchange()
+        moved.exchange()
+        house.ports["third"] = free_port()
+        house.reload()
+        kept.exchange()
+        moved.exchange()
+        assert {session["listener"] for session in house.lines("sessions")} == {"shop", "second"}
+        with house.client("third") as client:
+            client.exchange()
+        house.run("config", "rollback")
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", house.ports["third"]), 2)
+        kept.exchange()
+        moved.exchange()
+
+
+def test_no_upgrade_while_a_configuration_is_on_trial(house):
+    house.listener_options["shop"] = "idle-timeout = 5m"
+    house.reload("--confirm", "1h")
+    result = house.run("upgrade", check=False)
+    assert result.returncode != 0 and "waits to be confirmed" in result.stderr + result.stdout
+    house.run("config", "confirm")
+    house.run("upgrade")
