@@ -58,6 +58,44 @@ static int parse_pair(const struct check *check, const char *chain_path, const c
     return result;
 }
 
+/* Would the listener's settings (groups, versions) make a TLS context with this pair? */
+static void check_listener(struct check *check, const struct conf_listener *listener,
+                           const struct conf_certificate *certificate, struct keypair *pair)
+{
+    static const uint16_t versions[] = {
+        [CONF_TLS_1_2] = TLS_VERSION_1_2, [CONF_TLS_1_3] = TLS_VERSION_1_3};
+    struct tls_policy policy = {.min_version = versions[listener->min_version],
+                                .max_version = versions[listener->max_version],
+                                .groups = strcmp(listener->groups, CONF_GROUPS_DEFAULT) == 0
+                                              ? tls_default_groups()
+                                              : listener->groups};
+    struct keypair *pairs[KEY_TYPE_COUNT] = {[0] = NULL};
+    struct tls_server *server = NULL;
+    struct error error = {0};
+
+    pairs[keypair_type(pair)] = pair;
+    if (tls_server_new(&server, &policy, pairs, &error) == 0) {
+        tls_server_unref(server);
+        return;
+    }
+    find(check,
+         check->before != NULL && conf_same_listener(check->before, check->conf, listener->name),
+         "listener '%s' cannot use certificate '%s': %s", listener->name, certificate->name,
+         error.message);
+}
+
+static void check_listeners(struct check *check, const struct conf_certificate *certificate,
+                            struct keypair *pair)
+{
+    for (size_t i = 0; i < check->conf->listener_count; i++) {
+        const struct conf_listener *listener = &check->conf->listeners[i];
+        for (size_t j = 0; listener->name != NULL && j < listener->certificate_count; j++) {
+            if (&check->conf->certificates[listener->certificates[j]] == certificate)
+                check_listener(check, listener, certificate, pair);
+        }
+    }
+}
+
 static void check_pair(struct check *check, const struct conf_certificate *certificate, size_t at)
 {
     const char *key = certificate->key.count > at && certificate->key.items[at][0] != 0
@@ -83,6 +121,7 @@ static void check_pair(struct check *check, const struct conf_certificate *certi
         find(check, known, "certificate '%s': %s: %s: %s", certificate->name,
              certificate->chain.items[at], error_name(report.findings[i].code),
              report.findings[i].text);
+    check_listeners(check, certificate, pair);
     keypair_unref(pair);
 }
 

@@ -1,6 +1,7 @@
 /* Shared by the files of the supervisor's reload:
  *
  *   supervisor_reload.c   requests, the steps, their end
+ *   supervisor_reload_read.c  the text, merged with what is in force
  *   supervisor_check.c    the process that examines the files
  *   supervisor_bind.c     addresses that come and go
  *   supervisor_confirm.c  going back by itself
@@ -100,6 +101,12 @@ void reload_begin(struct reload *reload, enum reload_origin origin,
                   const struct message_reload *request);
 /* The files were examined: `code` ERROR_NONE, or what is wrong; the findings were noted. */
 void reload_checked(struct reload *reload, enum error_code code);
+
+/* ---- supervisor_reload_read.c ---- */
+/* Fills text, source, next, fixed and document, as the request says. */
+MUST_CHECK int reload_read(struct reload *reload, struct error *error);
+/* Places on the board that are given to somebody else begin anew. */
+void reload_reset_board(struct board *board, const struct conf *before, const struct conf *after);
 
 /* ---- supervisor_check.c ---- */
 void check_init(struct reload *reload);

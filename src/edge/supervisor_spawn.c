@@ -124,8 +124,8 @@ static NORETURN void become(const struct process *process, int channel)
 
     ignore(snprintf(kind, sizeof kind, "%s", process_kind_name(process->kind)));
     scheduling_apply(process->kind, supervisor->conf->handshaker_nice);
-    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel,
-                  1, true);
+    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel, 1,
+                  true);
 }
 
 /* ---- what each kind is sent ---- */

@@ -111,6 +111,15 @@ struct vault {
     bool ending; /* callbacks release what they hold and do nothing else */
 };
 
+/* ---- life (vault.c) ---- */
+
+/* Counted as loading until it was started and read. NULL when out of memory. */
+struct lineage *lineage_new(struct vault *vault, const struct conf_certificate *conf,
+                            uint32_t index);
+void lineage_free(struct lineage *lineage); /* accepts NULL */
+/* Begins all lineages that were made and not begun. */
+void vault_start_new(struct vault *vault);
+
 /* ---- what the host does for us ---- */
 
 void vault_report(struct vault *vault, enum event_type type, uint32_t certificate, uint32_t version,

@@ -202,6 +202,11 @@ def test_certificate_for_another_name(house):
     house.refused(code=6, says="name-missing")
 
 
+def test_groups_that_the_library_does_not_know(house):
+    house.listener_options["shop"] = 'groups = "X25519:nonsense"'
+    house.refused(code=6, says="listener 'shop' cannot use certificate")
+
+
 def test_trust_that_is_no_certificate(house):
     (house.folder / "trust.pem").write_text("nothing\n")
     house.upstream_options["app"] = f'tls = yes\ntls-name = "app.test"\ntls-trust = "{house.folder}/trust.pem"'
