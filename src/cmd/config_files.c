@@ -44,6 +44,7 @@ static bool keep(struct config_files *files, const char *path, int fd)
         return false;
     }
     items[files->count++] = (struct config_file){copy, fd};
+    /* cppcheck-suppress memleak; the list has it */
     return true;
 }
 

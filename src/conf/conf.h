@@ -99,7 +99,7 @@ struct conf_listener {
     int backlog;
     enum conf_on_removal on_removal; /* what becomes of sessions whose listener, upstream or server
                                         was removed by a reload */
-    uint64_t queue_timeout;             /* ms that a connection may wait to be accepted; 0: none */
+    uint64_t queue_timeout;          /* ms that a connection may wait to be accepted; 0: none */
     enum conf_overload overload_action; /* how one is refused that has waited longer */
 };
 

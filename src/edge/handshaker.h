@@ -24,10 +24,10 @@ struct acceptor_socket {
     int fd; /* -1: not there (yet) */
     uint16_t listener;
     bool watched;
-    bool shut;      /* it does not listen: a drain */
-    bool shut_told; /* it could not listen again, which was told */
+    bool shut;              /* it does not listen: a drain */
+    bool shut_told;         /* it could not listen again, which was told */
     struct address address; /* as configured */
-    bool ready;     /* connections wait: accept after this batch */
+    bool ready;             /* connections wait: accept after this batch */
 };
 
 struct relay_channel {
