@@ -1,6 +1,5 @@
+/* Not part of the program: see fault.h. */
 #include "base/fault.h"
-
-#ifdef HOLDFAST_FAULTS
 
 #include <poll.h>
 #include <signal.h>
@@ -10,28 +9,30 @@
 
 #include "base/attributes.h"
 
-void fault_point(const char *name)
+bool fault_point(const char *name)
 {
     const char *wanted = getenv("HOLDFAST_FAULT");
     size_t size = strlen(name);
 
     if (wanted == NULL || strncmp(wanted, name, size) != 0 || wanted[size] != ':')
-        return;
+        return false;
     const char *action = wanted + size + 1;
-    if (strcmp(action, "crash") == 0)
+    if (strcmp(action, "crash") == 0) {
         ignore(raise(SIGSEGV));
-    else if (strcmp(action, "abort") == 0)
+    } else if (strcmp(action, "abort") == 0) {
         abort();
-    else if (strcmp(action, "exit") == 0)
+    } else if (strcmp(action, "exit") == 0) {
         _exit(1);
-    else if (strcmp(action, "hang") == 0)
-        for (;;)
-            ignore(poll(NULL, 0, -1));
+    }
+    while (strcmp(action, "hang") == 0)
+        ignore(poll(NULL, 0, -1));
+    return strcmp(action, "yes") == 0;
 }
 
-#else
+void fault_input(const void *bytes, size_t size)
+{
+    const char *poison = getenv("HOLDFAST_FAULT_INPUT");
 
-/* A translation unit may not be empty. */
-extern int fault_points_are_left_out;
-
-#endif
+    if (poison != NULL && memmem(bytes, size, poison, strlen(poison)) != NULL)
+        ignore(raise(SIGSEGV));
+}

@@ -10,7 +10,8 @@
 #include "edge/handshaker.h"
 
 #define ACCEPTS_PER_EVENT  2  /* few, so that relays get sessions one by one and not in bursts */
-#define REFUSALS_PER_EVENT 64 /* about as long as two handshakes */
+#define REFUSALS_PER_EVENT 64 /* of connections that waited too long */
+#define EXCESS_PER_EVENT   4  /* for want of room: a tenth of the cost of who is admitted */
 #define RETRY_CREDITS_NS   (5 * NS_PER_MS)
 #define RETRY_FDS_NS       (100 * NS_PER_MS)
 #define REPORT_EVERY_NS    NS_PER_S
@@ -203,6 +204,8 @@ static void accept_some(struct handshaker *handshaker, unsigned number)
     unsigned excess = admission_excess(handshaker, it->listener, it->fd);
     unsigned admitted = 0, refused = 0;
 
+    if (excess > EXCESS_PER_EVENT)
+        excess = EXCESS_PER_EVENT;
     while (admitted < ACCEPTS_PER_EVENT && refused < REFUSALS_PER_EVENT) {
         struct address client = {.size = sizeof client.un};
         if (dispatch_credits(handshaker) <= 0) {

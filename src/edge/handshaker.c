@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/secret.h"
 #include "edge/sandbox.h"
 #include "ipc/memory.h"
@@ -257,6 +258,7 @@ static void prepared(struct handshaker *handshaker)
 static void on_go(void *context, enum predecessor predecessor)
 {
     struct handshaker *handshaker = context;
+    ignore(fault_point("handshaker-go"));
     (void)predecessor; /* its handshakes went with it, or it finishes them */
 
     for (unsigned i = 0; i < BOARD_LISTENERS_MAX; i++)

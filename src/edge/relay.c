@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/secret.h"
 #include "edge/offer.h"
 #include "edge/sandbox.h"
@@ -406,6 +407,7 @@ static void on_go(void *context, enum predecessor predecessor)
     struct relay *relay = context;
 
     relay->now_ns = clock_monotonic_ns();
+    ignore(fault_point("relay-go"));
     if (relay->secrets_unlocked)
         worker_warn(&relay->worker,
                     "session secrets are not locked in memory: raise RLIMIT_MEMLOCK to %zu KiB or "

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "edge/relay.h"
 
 #define HELD_MAX 65536u /* what a blocked direction may hold */
@@ -398,6 +399,7 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     enum leg_event event = leg_open(relay->crypto, source, keys_of(turn, side), input, size, output,
                                     room, relay->now_ns / NS_PER_S, &opened);
     count_opened(turn, &opened);
+    fault_input(output, opened.produced);
     if (sink == NULL)
         flow->output_size = (uint32_t)opened.produced;
     else if (opened.produced != 0 && !seal_output(turn, sink, output, opened.produced))

@@ -155,7 +155,7 @@ void upgrade_guard(struct supervisor *supervisor, const char *returned)
         ignore(string_copy(execution.reason, sizeof execution.reason, returned));
     }
     house_keep_descriptors(house, supervisor->house_fd, false);
-    fault_point("upgrade-resumed");
+    ignore(fault_point("upgrade-resumed"));
 }
 
 void upgrade_give_up(struct supervisor *supervisor, const char *why)

@@ -15,6 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("HOLDFAST", REPOSITORY / "build" / "holdfast")).resolve()
+FAULTY = BINARY.parent / "tests" / "faulty" / "holdfast-faulty"  # the same with faults on purpose (base/fault.h)
 SANITIZED = BINARY.exists() and b"__asan_init" in BINARY.read_bytes()  # slower, and hungrier for memory
 START_TIMEOUT = 60 if SANITIZED else 20
 _next_port = 0
@@ -65,7 +66,7 @@ def _alive(pid):
 class Holdfast:
     """`with Holdfast(folder, config) as edge:` starts it, waits until it is ready and checks its clean end."""
 
-    def __init__(self, folder, config, environment=None, descriptor_limit=None):
+    def __init__(self, folder, config, environment=None, descriptor_limit=None, binary=BINARY):
         self.folder = Path(folder)
         self.state_folder = self.folder / "state"
         self.config_path = self.folder / "holdfast.conf"
@@ -75,6 +76,7 @@ class Holdfast:
         self._news = threading.Condition()
         self._environment = {**os.environ, **(environment or {})}
         self._descriptor_limit = descriptor_limit
+        self._binary = binary
         self.process = None
         self.write_config(config)
 
@@ -89,7 +91,7 @@ class Holdfast:
     # ---- life ----
 
     def launch(self):
-        command = [str(BINARY), "run", "-c", str(self.config_path)]
+        command = [str(self._binary), "run", "-c", str(self.config_path)]
         if self._descriptor_limit:
             command = ["prlimit", f"--nofile={self._descriptor_limit}:{self._descriptor_limit}", *command]
         with open(self.errors_path, "w", encoding="utf-8") as errors:
