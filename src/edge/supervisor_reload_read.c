@@ -133,7 +133,7 @@ static void reset_server(struct board *board, uint32_t number)
     __atomic_store_n(&server->failures, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&server->connects, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&server->connect_failures, 0, __ATOMIC_RELAXED);
-    board_address_set(board, number, NULL, 0);
+    board_address_set(board, number, "", 0);
 }
 
 void reload_reset_board(struct board *board, const struct conf *before, const struct conf *after)

@@ -691,7 +691,8 @@ def test_many_reloads_with_live_sessions(house):
                     client.exchange()
         for client in held:
             client.exchange()
-        assert house.edge.pss() <= memory * 1.05 + 1024
+        if not daemon.SANITIZED:  # which keeps what was freed
+            assert house.edge.pss() <= memory * 1.05 + 1024
         assert sum(house.edge.descriptors().values()) <= descriptors + 4
         assert len(house.lines("sessions")) == count
     assert not house.edge.events_named("process-ended")
