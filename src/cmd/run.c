@@ -70,8 +70,8 @@ int cmd_run(int argc, char **argv)
         free(text);
         return error_exit_code(&error);
     }
+    int code = supervisor_run(conf, text);
     free(text);
-    int code = supervisor_run(conf);
     conf_free(conf);
     return code;
 }

@@ -24,6 +24,7 @@
 #include "base/fault.h"
 #include "base/string.h"
 #include "edge/supervisor_internal.h"
+#include "edge/supervisor_reload.h"
 
 #define REHEARSAL_NS (10 * NS_PER_S)
 #define STEP_NS      (30 * NS_PER_S) /* for one process to be replaced */
@@ -230,7 +231,7 @@ static NORETURN void become_rehearsal(const struct supervisor *supervisor, int o
     const int fds[] = {output, supervisor->house_fd, house->descriptors[HOUSE_CONFIG],
                        house->arenas[0].metadata};
 
-    spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, ARRAY_SIZE(fds));
+    spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, ARRAY_SIZE(fds), true);
 }
 
 static bool start_rehearsal(struct supervisor *supervisor)
@@ -271,6 +272,11 @@ void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *
     if (supervisor->stop != STOP_NONE || !supervisor->house->ready) {
         refuse(supervisor, "the daemon is %s",
                supervisor->stop != STOP_NONE ? "stopping" : "not ready yet");
+        return;
+    }
+    const char *busy = reload_busy(supervisor->reload);
+    if (busy != NULL) {
+        refuse(supervisor, "%s: finish that first", busy);
         return;
     }
     upgrade->program = open_program(supervisor, order->path);
