@@ -12,6 +12,7 @@ import shutil
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -336,7 +337,7 @@ def measure(bench, quick, progress):
                     result[name][contestant.name] = found
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 progress("")
-                print(f"bench: {contestant.name}, hand-over, {name}: {error}")
+                print(f"bench: {contestant.name}, hand-over, {name}: {error}", file=sys.stderr)
             finally:
                 bench.stop_all()
     progress("")

@@ -252,7 +252,8 @@ class Soak:
             client.wait_line("ready", READY_TIMEOUT)
         wait_until(lambda: not self.edge.lines("sessions", "--younger", "1s"), 30, "sessions that do not grow old")
         self.held = self.session_ids()
-        assert len(self.held) == self.sessions, f"{len(self.held)} of {self.sessions} sessions stand"
+        assert len(self.held) == self.sessions, \
+            f"{len(self.held)} of {self.sessions} sessions stand\n{''.join(client.errors() for client in self.clients)}"
 
     def finish(self, memory_before=None):
         """Ends the sessions; checks what was promised; the summary."""
