@@ -150,6 +150,7 @@ class Soak:
         self.clients, self.skipped, self.done = [], [], {}
         self.protect = os.environ.get("PROTECT","protect-after = 100ms")
         self.crashes = 0  # each may cost the one session that the relay had in hand
+        self.deaths = 0   # each may cost one whose Unix socket was in use that moment: those have no counters to ask
         self.config_number = 0
         self.edge = self.echo = self.churn = None
 
@@ -273,9 +274,11 @@ class Soak:
                    "memory_kib": {"before": memory_before, "after": memory}, "clients": results, "skipped": self.skipped}
         if self.churn:
             summary["short_sessions"] = {"served": self.churn.visits, "failed": self.churn.refused}
-        told = json.dumps(summary) + "\n" + "".join(client.errors() for client in self.clients)
-        assert lost <= self.crashes, told
-        assert len(self.held - left) <= self.crashes, f"sessions were opened again: {sorted(self.held - left)[:10]}\n{told}"
+        errors = "".join(client.errors() for client in self.clients)
+        told = f"{json.dumps(summary)}\n{errors}"
+        lost_unix = len(re.findall(rf"port {self.ports['unix']}\) lost:", errors))
+        assert lost - lost_unix <= self.crashes and lost <= self.crashes + self.deaths, told
+        assert len(self.held - left) <= lost, f"sessions were opened again: {sorted(self.held - left)[:10]}\n{told}"
         wait_until(lambda: not self.edge.lines("sessions"), 20, lambda: f"sessions are left over: {self.edge.lines('sessions')[:5]}")
         self.check_family()
         return summary
@@ -361,6 +364,7 @@ class Soak:
 
     def kill(self, kind, mark, with_signal=signal.SIGKILL):
         victim = self.dice.choice(self.pids(kind))
+        self.deaths += kind == "relay"
         os.kill(victim, with_signal)
         self.edge.wait_event("process-started", since=mark, timeout=PATIENCE,
                              process=lambda name: name is not None and name.startswith(kind))
@@ -372,6 +376,7 @@ class Soak:
 
     def stop_relay(self, mark):
         """The watchdog takes it for hung and kills it; only then may its successor begin."""
+        self.deaths += 1
         victim = self.dice.choice(self.pids("relay"))
         os.kill(victim, signal.SIGSTOP)
         self.edge.wait_event("process-ended", since=mark, timeout=PATIENCE, detail=lambda text: "hung" in (text or ""))
@@ -424,6 +429,7 @@ class Soak:
 
     def upgrade_with_stopped_relay(self, _):
         """The old relay is stopped at some instant of the upgrade, and goes on when it is over: it has nothing more to say."""
+        self.deaths += 1
         victim = self.dice.choice(self.pids("relay"))
         with self.start_verb("upgrade") as order:
             time.sleep(self.dice.uniform(0, 0.4))
@@ -436,6 +442,7 @@ class Soak:
 
     def all_at_once(self, _):
         """An upgrade, a reload and a death in any order. Any of the orders may be refused or taken back; no session pays for it."""
+        self.deaths += 1
         victim = self.dice.choice([process["pid"] for process in self.status()["processes"] if process["kind"] != "supervisor"])
         steps = [lambda: self.start_verb("upgrade"), lambda: self.start_verb("reload"), lambda: os.kill(victim, signal.SIGKILL)]
         self.dice.shuffle(steps)
