@@ -32,6 +32,7 @@ TOOLS = daemon.BINARY.parent / "tests" / "soak"
 READY_TIMEOUT = 120
 PATIENCE = 60  # for one thing that was done to the edge to be over
 MEMORY_GROWTH = 0.05
+CRASH = signal.SIGABRT if daemon.SANITIZED else signal.SIGSEGV  # AddressSanitizer takes SIGSEGV for its own
 KEY_LIMIT = "AES/GCM/NoPadding KeyUpdate 2^20"  # makes Java renew its keys after each MiB
 
 
@@ -372,7 +373,7 @@ class Soak:
 
     def crash_relay(self, mark):
         self.crashes += 1
-        self.kill("relay", mark, signal.SIGSEGV)
+        self.kill("relay", mark, CRASH)
 
     def stop_relay(self, mark):
         """The watchdog takes it for hung and kills it; only then may its successor begin."""
