@@ -70,22 +70,19 @@ static struct execution {
     struct house *house;
     int house_fd;
     char house_text[16], reason[64];
-    char *arguments[10];
+    char *arguments[8];
 } execution;
 
 static void prepare_execution(const struct supervisor *supervisor)
 {
-    static char program[] = "holdfast", verb[] = "run", house[] = "--house",
-                returned[] = "--returned", option[] = "-c";
+    static char program[] = "holdfast", verb[] = "run", option[] = "-c", house[] = "--house";
 
     execution.house = supervisor->house;
     execution.house_fd = supervisor->house_fd;
     ignore(snprintf(execution.house_text, sizeof execution.house_text, "%d", execution.house_fd));
-    char *const arguments[] = {program,  verb,
-                               option,   supervisor->house->config_path,
-                               house,    execution.house_text,
-                               returned, execution.reason,
-                               NULL};
+    char *const arguments[] = {
+        program, verb, option, supervisor->house->config_path, house, execution.house_text,
+        execution.reason, NULL};
     memcpy(execution.arguments, arguments, sizeof arguments);
 }
 
@@ -96,7 +93,7 @@ static void execute(int program, bool returning)
 
     memcpy(arguments, execution.arguments, sizeof arguments);
     if (!returning)
-        arguments[6] = NULL;
+        arguments[6] = NULL; /* no reason */
     house_keep_descriptors(execution.house, execution.house_fd, true);
     ignore(execveat(program, "", arguments, environ, AT_EMPTY_PATH));
     house_keep_descriptors(execution.house, execution.house_fd, false);
