@@ -242,13 +242,14 @@ def table(result):
     return header, rows
 
 
-CONDITIONS = f"""{WORKERS} workers each, on all cores; client and upstream at real-time priority on the same cores; TLS 1.3, plain upstream, loopback.
+CONDITIONS = f"""{WORKERS} workers each, on all cores; client and upstream at real-time priority on the same cores; TLS 1.3, plain
+upstream, loopback.
 
 * Pause: requests of 100 bytes go round all sessions, {RATE:,} a second in open loop. Of each session the slowest answer from the
   order until 2.5 s later counts, less the usual time of an answer; medians of three rounds, the maximum of all. Most sessions
   are silent in the moment itself and notice nothing; how long the pause is for those who are not, the maximum and the line below say.
 * CPU: user and system time of all processes of the family from the order until 1 s after its end, less what idling costs;
   for an upgrade that includes rehearsal and the start of every new process.
-* Reloads: the long sessions are opened in equal parts between the reloads, so that each generation has some of them. Memory is
-  Pss without mapped files, of all processes. nginx: SIGHUP, and SIGUSR2 with SIGQUIT for the upgrade; HAProxy: master-worker mode,
+* Reloads: the long sessions are opened in equal parts between the reloads, so that each generation has some of them; "before"
+  is all of them without a reload. Memory is Pss without mapped files, of all processes. nginx: SIGHUP, and SIGUSR2 with SIGQUIT for the upgrade; HAProxy: master-worker mode,
   SIGUSR2."""
