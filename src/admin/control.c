@@ -158,8 +158,7 @@ static void on_descriptors(void *context, const struct message_descriptors *body
             map_arena(control, index, fds[i]);
             break;
         case DESCRIPTORS_ADMIN:
-            if (!http_listen(control->http, fds[i]))
-                worker_warn(&control->worker, "cannot serve admin HTTP on address %u", index);
+            control_take_admin(control, index, fds[i]);
             fds[i] = -1;
             break;
         case DESCRIPTORS_LISTENING:
@@ -177,7 +176,8 @@ static void on_go(void *context, enum predecessor predecessor)
     (void)predecessor; /* everything is read again */
 
     control_vault_host(control, &host);
-    control->view.vault = vault_new(control->worker.conf, &host);
+    control->view.vault =
+        vault_new(control->worker.conf, control->worker.setup.config_generation, &host);
     if (control->view.vault == NULL) {
         fprintf(stderr, "holdfast: control: out of memory\n");
         loop_stop(control->worker.loop, 3);
@@ -196,6 +196,12 @@ static void on_message(void *context, struct message *message)
     struct control *control = context;
     const struct message_opened *opened = (const void *)message->body;
 
+    if (control_reload_message(control, message))
+        return;
+    if (message->type == MESSAGE_RELOADED) {
+        control_reloaded(control, message);
+        return;
+    }
     if (control->view.vault == NULL || message->size != sizeof *opened)
         return;
     if (message->type == MESSAGE_OPENED) {
@@ -251,6 +257,7 @@ static int control_init(struct control *control, struct error *error)
     peers_init(&control->peers, worker->loop, worker->message, on_peer_message, on_peer_ended,
                control);
     control_drain_init(control);
+    control_reload_init(control);
     control->http = http_new(worker->loop, &control->view);
     if (control->http == NULL ||
         !resolver_init(&control->resolver, worker->loop, worker->conf, &resolver_host))
@@ -273,6 +280,7 @@ static void control_fini(struct control *control)
 {
     if (control->worker.loop != NULL) {
         server_free(control->server);
+        control_reload_fini(control);
         vault_free(control->view.vault);
         control->view.vault = NULL;
         http_free(control->http);

@@ -38,26 +38,47 @@ int client_option(struct client_options *options, int option, const char *usage)
     }
 }
 
+/* The state folder that a text means which cannot be parsed whole: its daemon may well be running,
+ * with what the file said before. */
+static void guess_state_folder(const char *text, char *folder, size_t size)
+{
+    static const char option[] = "state-folder";
+
+    ignore(snprintf(folder, size, "/var/lib/holdfast"));
+    for (const char *line = text; *line != '\0';
+         line += strcspn(line, "\n"), line += *line != '\0') {
+        const char *at = line + strspn(line, " \t");
+        if (strncmp(at, option, sizeof option - 1) != 0)
+            continue;
+        at += sizeof option - 1;
+        at += strspn(at, " \t=\"'");
+        int length = (int)strcspn(at, "\"'#\n \t");
+        if (length > 0 && at[0] == '/')
+            ignore(snprintf(folder, size, "%.*s", length, at));
+    }
+}
+
 static int socket_path(char *path, size_t size, const struct client_options *options,
                        struct error *error)
 {
     const char *file = options->config_path != NULL ? options->config_path : DEFAULT_CONFIG;
     struct conf *conf = NULL;
-    char *text = NULL;
+    char *text = NULL, folder[PATH_TEXT_MAX];
     int length;
 
     if (options->socket_path != NULL) {
         length = snprintf(path, size, "%s", options->socket_path);
     } else {
-        int result = conf_read(&text, file, error);
-        if (result == 0)
-            result = conf_parse(&conf, file, text, NULL, NULL, error);
-        free(text);
-        if (result < 0)
+        if (conf_read(&text, file, error) < 0)
             return error_prepend(error, "cannot find the daemon by its configuration (name it with "
                                         "-c FILE, or its socket with --socket PATH)");
-        length = snprintf(path, size, "%s/" SOCKET_NAME, conf->state_folder);
+        if (conf_parse(&conf, file, text, NULL, NULL, NULL) == 0)
+            ignore(snprintf(folder, sizeof folder, "%s", conf->state_folder));
+        else
+            guess_state_folder(text, folder, sizeof folder);
+        free(text);
         conf_free(conf);
+        length = snprintf(path, size, "%s/" SOCKET_NAME, folder);
     }
     return length > 0 && (size_t)length < size
                ? 0

@@ -3,6 +3,7 @@
  *   control.c           start, messages of supervisor and workers, stop
  *   control_vault.c     what the vault needs from its host
  *   control_drain.c     drains: begin, cancel, the end
+ *   control_reload.c    another configuration; what it changes
  *   verb_*.c            the verbs of the control socket */
 #pragma once
 
@@ -16,6 +17,14 @@
 #include "admin/view.h"
 #include "edge/worker.h"
 #include "vault/vault.h"
+
+/* A socket of the admin HTTP server. */
+struct admin_socket {
+    struct address address; /* as configured */
+    int number;             /* of http_listen() */
+};
+
+struct reload_request;
 
 struct control {
     struct worker worker;
@@ -31,11 +40,18 @@ struct control {
     size_t arena_size;        /* of each relay's metadata mapping */
     bool serving;             /* MESSAGE_GO came */
     bool events_left;         /* the rings may hold more */
+    struct admin_socket admin[HTTP_SOCKETS_MAX];
+    size_t admin_count;
+    int next_admin[HTTP_SOCKETS_MAX]; /* new ones of a configuration to come; -1: none */
+    json_t *plan;                     /* what the last reload changed; NULL: there was none */
+    struct reload_request *reloads;   /* waiting for the supervisor's answer */
+    uint32_t reload_serial;
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */
 extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install,
-    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain;
+    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain, verb_reload,
+    verb_config_rollback, verb_config_confirm, verb_config_history;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* What the vault needs of its process. */
@@ -51,3 +67,16 @@ MUST_CHECK int control_drain_begin(struct control *control, uint32_t listener, u
 /* Ends it; the house's with those of all listeners. */
 MUST_CHECK int control_drain_cancel(struct control *control, uint32_t listener,
                                     struct error *error);
+/* ---- control_reload.c ---- */
+
+void control_reload_init(struct control *control);
+void control_reload_fini(struct control *control);
+/* DESCRIPTORS_ADMIN number `index`; takes the descriptor. */
+void control_take_admin(struct control *control, unsigned index, int fd);
+/* MESSAGE_CONFIG and what follows it; false: another message. */
+bool control_reload_message(struct control *control, struct message *message);
+
+/* ---- verb_reload.c ---- */
+
+/* MESSAGE_RELOADED */
+void control_reloaded(struct control *control, struct message *message);

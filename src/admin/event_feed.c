@@ -50,6 +50,10 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_DRAIN_ENDED:
     case EVENT_DRAIN_CANCELLED:
     case EVENT_NAME_RESOLVED:
+    case EVENT_CONFIG_LOADED:
+    case EVENT_CONFIG_REFUSED:
+    case EVENT_CONFIG_RETURNED:
+    case EVENT_CONFIG_CONFIRMED:
     case EVENT_WARNING:
         return true;
     case EVENT_TYPE_COUNT:
@@ -64,7 +68,7 @@ static void handle(struct event_feed *feed, const struct event *event)
 
     if (!logged && feed->listener == NULL)
         return;
-    json_t *object = event_to_json(event, feed->view->conf, feed->config);
+    json_t *object = event_to_json(event, feed->view->conf);
     if (object == NULL)
         return;
     if (feed->listener != NULL)

@@ -74,7 +74,7 @@ static void set_handshake(json_t *object, const struct event *event)
     json_set_field(object, "ja4", event->fingerprint, sizeof event->fingerprint);
 }
 
-json_t *event_to_json(const struct event *event, const struct conf *conf, uint32_t config)
+json_t *event_to_json(const struct event *event, const struct conf *conf)
 {
     char text[40];
     json_t *object = json_object();
@@ -89,9 +89,10 @@ json_t *event_to_json(const struct event *event, const struct conf *conf, uint32
                       session_id_text(text, SESSION_ID_RELAY(event->session),
                                       SESSION_ID_SERIAL(event->session)));
     json_set_address(object, "client", event->client, event->client_port);
-    if (event->config == config || event->config == 0)
-        set_objects(object, event, conf);
+    set_objects(object, event, conf);
     set_handshake(object, event);
+    if (event->type == EVENT_CONFIG_LOADED)
+        json_set_number(object, "config_generation", event->config);
     if (event->type == EVENT_SESSION_CLOSED) {
         json_set_text(object, "reason", session_end_name((enum session_end)event->reason));
         json_set_number(object, "bytes_in", event->bytes_in);

@@ -8,8 +8,8 @@
 #include "session/event.h"
 
 /* A new reference, or NULL when out of memory. `event` need not be trusted: a worker wrote it.
- * `config` is the generation of `conf`; indices of another generation are left out. */
-json_t *event_to_json(const struct event *event, const struct conf *conf, uint32_t config);
+ * Indices keep their meaning from one configuration to the next (conf/merge.h). */
+json_t *event_to_json(const struct event *event, const struct conf *conf);
 
 /* Session `id` as people see it: "RELAY-SERIAL"; at least 32 bytes. Returns `text`. */
 #define SESSION_ID_TEXT_MAX 32

@@ -9,13 +9,13 @@
 #include "admin/metrics.h"
 #include "base/clock.h"
 
-#define SOCKETS_MAX      8
+#define SOCKETS_MAX      HTTP_SOCKETS_MAX
 #define CONNECTIONS_MAX  64
 #define TIMEOUT_S        10
 #define CONNECTION_BYTES 16384
 
 struct http_socket {
-    struct http *http;
+    struct http *http; /* NULL: not in use */
     struct MHD_Daemon *daemon;
     int epoll_fd;
     struct timer timer;
@@ -26,7 +26,6 @@ struct http {
     const struct admin_view *view;
     uint8_t handler;
     struct http_socket sockets[SOCKETS_MAX];
-    size_t count;
 };
 
 unsigned http_health(const struct admin_view *view, uint64_t now_ns, const char **ret_text)
@@ -131,7 +130,8 @@ static void on_ready(void *context, uint64_t tag, unsigned events)
     struct http *http = context;
     (void)events;
 
-    run(&http->sockets[tag]);
+    if (http->sockets[tag].http != NULL)
+        run(&http->sockets[tag]);
 }
 
 static void on_timer(void *context)
@@ -157,15 +157,24 @@ struct http *http_new(struct loop *loop, const struct admin_view *view)
     return http;
 }
 
-bool http_listen(struct http *http, int listening_fd)
+static int free_socket(const struct http *http)
 {
-    struct http_socket *socket = &http->sockets[http->count];
-
-    if (http->count == SOCKETS_MAX) {
-        close(listening_fd);
-        return false;
+    for (int i = 0; i < SOCKETS_MAX; i++) {
+        if (http->sockets[i].http == NULL)
+            return i;
     }
-    socket->http = http;
+    return -1;
+}
+
+int http_listen(struct http *http, int listening_fd)
+{
+    int number = free_socket(http);
+    struct http_socket *socket = &http->sockets[number < 0 ? 0 : number];
+
+    if (number < 0) {
+        close(listening_fd);
+        return -1;
+    }
     timer_init(&socket->timer, on_timer, socket);
     socket->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
@@ -175,28 +184,37 @@ bool http_listen(struct http *http, int listening_fd)
         MHD_OPTION_END);
     if (socket->daemon == NULL) {
         close(listening_fd);
-        return false;
+        return -1;
     }
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(socket->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL ||
-        !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, http->count)) {
+        !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, (uint64_t)number)) {
         MHD_stop_daemon(socket->daemon);
-        return false;
+        return -1;
     }
     socket->epoll_fd = info->epoll_fd;
-    http->count++;
-    return true;
+    socket->http = http;
+    return number;
+}
+
+void http_unlisten(struct http *http, int number)
+{
+    struct http_socket *socket = &http->sockets[number];
+
+    if (socket->http == NULL)
+        return;
+    timer_cancel(http->loop, &socket->timer);
+    loop_unwatch(http->loop, socket->epoll_fd);
+    MHD_stop_daemon(socket->daemon);
+    socket->http = NULL;
 }
 
 void http_free(struct http *http)
 {
     if (http == NULL)
         return;
-    for (size_t i = 0; i < http->count; i++) {
-        timer_cancel(http->loop, &http->sockets[i].timer);
-        loop_unwatch(http->loop, http->sockets[i].epoll_fd);
-        MHD_stop_daemon(http->sockets[i].daemon);
-    }
+    for (int i = 0; i < SOCKETS_MAX; i++)
+        http_unlisten(http, i);
     free(http);
 }

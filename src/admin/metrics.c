@@ -159,6 +159,8 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
         head(output, rows[row].name, rows[row].type, rows[row].help);
         for (unsigned i = 0; i < view->conf->listener_count && i < BOARD_LISTENERS_MAX; i++) {
             const struct board_listener *listener = &view->board->listeners[i];
+            if (view->conf->listeners[i].name == NULL)
+                continue;
             bool draining = drain_of_listener(view, i);
             uint64_t values[ARRAY_SIZE(rows)] = {
                 board_listener_connections(view->board, i),
@@ -199,11 +201,12 @@ static void write_servers(const struct admin_view *view, struct buffer *output)
     const struct conf *conf = view->conf;
 
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
-        unsigned number = 0;
         head(output, rows[row].name, rows[row].type, rows[row].help);
         for (unsigned u = 0; u < conf->upstream_count; u++) {
-            for (unsigned s = 0; s < conf->upstreams[u].server_count && number < BOARD_SERVERS_MAX;
-                 s++, number++) {
+            for (unsigned s = 0; s < conf->upstreams[u].server_count; s++) {
+                if (view_server(conf, u, s) == NULL)
+                    continue;
+                uint32_t number = conf->upstreams[u].servers[s].number;
                 const struct board_server *server = &view->board->servers[number];
                 uint32_t weight = load32(&server->weight);
                 uint64_t values[ARRAY_SIZE(rows)] = {

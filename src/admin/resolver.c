@@ -164,23 +164,31 @@ static void begin_round(void *context)
     timer_set(resolver->loop, &resolver->timeout, loop_now(resolver->loop) + TIMEOUT_NS);
 }
 
+/* One entry per server with a name; NULL when out of memory. */
+static struct resolver_entry *list_names(const struct conf *conf, size_t *ret_count)
+{
+    struct resolver_entry *entries = calloc(CONF_SERVERS_MAX, sizeof *entries);
+    size_t count = 0;
+
+    for (uint32_t u = 0; entries != NULL && u < conf->upstream_count; u++) {
+        const struct conf_upstream *upstream = &conf->upstreams[u];
+        for (uint32_t s = 0; s < upstream->server_count && count < CONF_SERVERS_MAX; s++) {
+            if (upstream->servers[s].host != NULL)
+                entries[count++] = (struct resolver_entry){
+                    .server = upstream->servers[s].number, .upstream = u, .index = s};
+        }
+    }
+    *ret_count = count;
+    return entries;
+}
+
 bool resolver_init(struct resolver *resolver, struct loop *loop, const struct conf *conf,
                    const struct resolver_host *host)
 {
-    size_t servers = view_first_server(conf, UINT32_MAX);
-    unsigned number = 0;
-
     *resolver = (struct resolver){.loop = loop, .conf = conf, .host = *host, .pipe_fd = -1};
-    resolver->entries = calloc(servers + 1, sizeof *resolver->entries);
+    resolver->entries = list_names(conf, &resolver->count);
     if (resolver->entries == NULL)
         return false;
-    for (uint32_t u = 0; u < conf->upstream_count; u++) {
-        for (uint32_t s = 0; s < conf->upstreams[u].server_count; s++, number++) {
-            if (conf->upstreams[u].servers[s].host != NULL)
-                resolver->entries[resolver->count++] =
-                    (struct resolver_entry){.server = number, .upstream = u, .index = s};
-        }
-    }
     resolver->handler = loop_handler(loop, on_answers, resolver);
     timer_init(&resolver->next, begin_round, resolver);
     timer_init(&resolver->timeout, on_timeout, resolver);
@@ -200,6 +208,50 @@ void resolver_start(struct resolver *resolver)
 {
     if (resolver->count > 0)
         begin_round(resolver);
+}
+
+/* What is known of the same server under the same name. */
+static void carry_over(const struct resolver *resolver, const struct conf *next,
+                       struct resolver_entry *entry)
+{
+    const struct conf_server *server = &next->upstreams[entry->upstream].servers[entry->index];
+
+    for (size_t i = 0; i < resolver->count; i++) {
+        const struct resolver_entry *known = &resolver->entries[i];
+        if (known->server == entry->server &&
+            strcmp(entry_server(resolver, known)->name, server->name) == 0) {
+            entry->address = known->address;
+            entry->asked = known->asked;
+            entry->resolved = known->resolved;
+            return;
+        }
+    }
+}
+
+bool resolver_reload(struct resolver *resolver, const struct conf *next)
+{
+    bool news = false;
+    size_t count;
+    struct resolver_entry *entries = list_names(next, &count);
+
+    if (entries == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        carry_over(resolver, next, &entries[i]);
+        news |= !entries[i].asked;
+    }
+    end_round(resolver); /* its answers name the entries of before */
+    free(resolver->entries);
+    resolver->entries = entries;
+    resolver->count = count;
+    resolver->conf = next;
+    if (news)
+        begin_round(resolver);
+    else if (count == 0)
+        timer_cancel(resolver->loop, &resolver->next);
+    else if (resolver->next.position == 0)
+        begin_round(resolver);
+    return true;
 }
 
 bool resolver_message(const struct resolver *resolver, size_t at,

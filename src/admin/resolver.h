@@ -54,6 +54,10 @@ void resolver_fini(struct resolver *resolver); /* accepts zeroed */
 /* Begins a round and keeps on; does nothing when no server has a name. */
 void resolver_start(struct resolver *resolver);
 
+/* Goes on with another configuration, in which servers keep their numbers: addresses that are known
+ * stay known, new names are asked for at once. False when out of memory; then all is as before. */
+MUST_CHECK bool resolver_reload(struct resolver *resolver, const struct conf *next);
+
 /* The message for entry `at`; false when it has no address yet. For relays that start later. */
 bool resolver_message(const struct resolver *resolver, size_t at,
                       struct message_address *ret_message);

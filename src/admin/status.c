@@ -21,8 +21,8 @@ const char *server_admin_name(uint32_t admin)
 
 json_t *status_server_to_json(const struct admin_view *view, uint32_t upstream, uint32_t server)
 {
-    unsigned number = view_first_server(view->conf, upstream) + server;
     const struct conf_upstream *conf = &view->conf->upstreams[upstream];
+    unsigned number = conf->servers[server].number;
     json_t *object = json_object();
 
     json_set_text(object, "upstream", conf->name);
@@ -31,7 +31,10 @@ json_t *status_server_to_json(const struct admin_view *view, uint32_t upstream, 
         return object;
     const struct board_server *shared = &view->board->servers[number];
     uint32_t weight = load(&shared->weight);
-    json_set_text(object, "state", server_admin_name(load(&shared->admin)));
+    json_set_text(object, "state",
+                  conf->retired || conf->servers[server].retired
+                      ? "removed"
+                      : server_admin_name(load(&shared->admin)));
     json_set_flag(object, "healthy", load(&shared->healthy) != 0);
     json_set_flag(object, "checked", conf->check_interval != 0);
     json_set_number(object, "weight", weight != 0 ? weight : conf->servers[server].weight);
@@ -88,6 +91,7 @@ static json_t *listener_to_json(const struct admin_view *view, uint32_t listener
 
     json_set_text(object, "listener", conf->name);
     json_set_text(object, "mode", conf->mode == CONF_MODE_PASS_THROUGH ? "pass-through" : "tcp");
+    json_set_flag(object, "removed", conf->retired);
     for (size_t i = 0; i < conf->bind.count; i++)
         ignore(json_array_append_new(
             addresses, json_name(address_format(text, sizeof text, &conf->bind.items[i]))));
@@ -126,11 +130,15 @@ static void set_lists(json_t *object, const struct admin_view *view, uint64_t no
 {
     json_t *listeners = json_array(), *servers = json_array();
 
-    for (uint32_t i = 0; i < view->conf->listener_count; i++)
-        ignore(json_array_append_new(listeners, listener_to_json(view, i)));
+    for (uint32_t i = 0; i < view->conf->listener_count; i++) {
+        if (view->conf->listeners[i].name != NULL)
+            ignore(json_array_append_new(listeners, listener_to_json(view, i)));
+    }
     for (uint32_t u = 0; u < view->conf->upstream_count; u++) {
-        for (uint32_t s = 0; s < view->conf->upstreams[u].server_count; s++)
-            ignore(json_array_append_new(servers, status_server_to_json(view, u, s)));
+        for (uint32_t s = 0; s < view->conf->upstreams[u].server_count; s++) {
+            if (view_server(view->conf, u, s) != NULL)
+                ignore(json_array_append_new(servers, status_server_to_json(view, u, s)));
+        }
     }
     ignore(json_object_set_new(object, "drains", drains_to_json(view, now_ns, wall_s)));
     ignore(json_object_set_new(object, "processes", processes_to_json(view, now_ns)));

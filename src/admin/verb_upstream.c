@@ -40,17 +40,16 @@ static int find_server(const struct conf *conf, const char *target, struct upstr
     memcpy(name, target, (size_t)(slash - target));
     name[slash - target] = '\0';
     state->upstream = conf_find_upstream(conf, name);
-    if (state->upstream == CONF_NONE)
+    if (state->upstream == CONF_NONE || conf->upstreams[state->upstream].retired)
         return error_set(error, ERROR_NOT_FOUND, "there is no upstream \"%.*s\"",
                          (int)strcspn(shown, "/"), shown);
     const struct conf_upstream *upstream = &conf->upstreams[state->upstream];
     for (uint32_t i = 0; i < upstream->server_count; i++) {
-        if (strcmp(upstream->servers[i].name, slash + 1) == 0) {
+        if (conf_server_in_force(&upstream->servers[i]) &&
+            strcmp(upstream->servers[i].name, slash + 1) == 0) {
             state->server = i;
-            state->number = view_first_server(conf, state->upstream) + i;
-            return state->number < BOARD_SERVERS_MAX
-                       ? 0
-                       : error_set(error, ERROR_LIMIT, "too many servers");
+            state->number = upstream->servers[i].number;
+            return 0;
         }
     }
     return error_set(error, ERROR_NOT_FOUND, "upstream %s has no server \"%s\"", upstream->name,
@@ -134,6 +133,10 @@ static enum verb_progress list_pump(struct control_request *request)
             state->server = 0;
             continue;
         }
+        if (view_server(conf, state->upstream, state->server) == NULL) {
+            state->server++;
+            continue;
+        }
         if (!request_has_room(request))
             return VERB_AGAIN;
         ignore(request_write(
@@ -150,6 +153,8 @@ static enum verb_progress upstream_pump(struct control_request *request, struct 
 
     if (state->list)
         return list_pump(request);
+    if (view_server(control->view.conf, state->upstream, state->server) == NULL)
+        return VERB_DONE; /* a reload removed it, and nobody is left there */
     uint32_t sessions = board_server_sessions(control->view.board, state->number);
     if (!state->reported || sessions != state->shown) {
         ignore(request_write(

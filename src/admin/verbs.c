@@ -17,8 +17,10 @@ static enum verb_progress status_pump(struct control_request *request, struct er
     struct control *control = request->context;
     (void)error;
 
-    ignore(request_write(request, status_to_json(&control->view, control->worker.setup.config_path,
-                                                 clock_monotonic_ns())));
+    json_t *object =
+        status_to_json(&control->view, control->worker.setup.config_path, clock_monotonic_ns());
+    json_set_text(object, "config_source", control->worker.setup.config_source);
+    ignore(request_write(request, object));
     return VERB_DONE;
 }
 
@@ -56,16 +58,8 @@ static const struct control_verb verb_trace = {
 };
 
 const struct control_verb *const control_verbs[] = {
-    &verb_status,
-    &verb_sessions,
-    &verb_session_close,
-    &verb_certs,
-    &verb_cert_install,
-    &verb_cert_renew,
-    &verb_upstream,
-    &verb_upgrade,
-    &verb_upgrade_status,
-    &verb_drain,
-    &verb_trace,
-    NULL,
+    &verb_status,          &verb_sessions,       &verb_session_close,  &verb_certs,
+    &verb_cert_install,    &verb_cert_renew,     &verb_upstream,       &verb_upgrade,
+    &verb_upgrade_status,  &verb_drain,          &verb_trace,          &verb_reload,
+    &verb_config_rollback, &verb_config_confirm, &verb_config_history, NULL,
 };

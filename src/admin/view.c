@@ -7,13 +7,12 @@
 
 #define ALIVE_NS (10 * NS_PER_S)
 
-unsigned view_first_server(const struct conf *conf, uint32_t upstream)
+const struct conf_server *view_server(const struct conf *conf, uint32_t upstream, uint32_t server)
 {
-    size_t first = 0;
-
-    for (uint32_t i = 0; i < upstream && i < conf->upstream_count; i++)
-        first += conf->upstreams[i].server_count;
-    return (unsigned)first;
+    return upstream < conf->upstream_count && server < conf->upstreams[upstream].server_count &&
+                   conf->upstreams[upstream].servers[server].name != NULL
+               ? &conf->upstreams[upstream].servers[server]
+               : NULL;
 }
 
 const char *view_listener_name(const struct conf *conf, uint32_t listener)
@@ -28,9 +27,9 @@ const char *view_upstream_name(const struct conf *conf, uint32_t upstream)
 
 const char *view_server_name(const struct conf *conf, uint32_t upstream, uint32_t server)
 {
-    if (upstream >= conf->upstream_count || server >= conf->upstreams[upstream].server_count)
-        return NULL;
-    return conf->upstreams[upstream].servers[server].name;
+    const struct conf_server *found = view_server(conf, upstream, server);
+
+    return found != NULL ? found->name : NULL;
 }
 
 const char *view_certificate_name(const struct conf *conf, uint32_t certificate)

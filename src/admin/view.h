@@ -19,9 +19,8 @@ struct admin_view {
     struct vault *vault;                    /* NULL: not running */
 };
 
-/* Board number of the first server of upstream `upstream`; the others follow in order of
- * configuration. */
-unsigned view_first_server(const struct conf *conf, uint32_t upstream);
+/* A server by its indices; NULL when there is none (any more). */
+const struct conf_server *view_server(const struct conf *conf, uint32_t upstream, uint32_t server);
 
 /* Names by index; NULL when there is none. */
 const char *view_listener_name(const struct conf *conf, uint32_t listener);

@@ -4,6 +4,7 @@
 
 int cmd_run(int argc, char **argv);
 int cmd_config(int argc, char **argv);
+int cmd_reload(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_sessions(int argc, char **argv);
 int cmd_certs(int argc, char **argv);

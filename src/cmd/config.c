@@ -12,20 +12,30 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "admin/control_client.h"
 #include "cmd/cmd.h"
+#include "cmd/config_history.h"
 #include "cmd/config_pairs.h"
 #include "conf/conf.h"
 
 static const char usage[] =
     "Usage: holdfast config test -c FILE\n"
     "       holdfast config show -c FILE\n"
+    "       holdfast config history [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast config rollback [N] [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast config confirm [-c FILE | --socket PATH] [--json]\n"
     "\n"
     "  test  Checks the configuration whole, that the daemon could open every file that it names,\n"
     "        and that certificates from files would pass the pre-flight.\n"
     "  show  Prints the effective configuration, with all defaults, in the syntax of the file.\n"
+    "  history   Lists the last ten configurations that the running daemon accepted.\n"
+    "  rollback  Puts one of them in force again: number N, or the one before.\n"
+    "  confirm   Keeps a configuration that was loaded with `holdfast reload --confirm`.\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE  the configuration\n"
+    "      --socket PATH  control socket of the daemon (history, rollback, confirm)\n"
+    "      --json         machine-readable output (the same)\n"
     "  -h, --help         this text\n"
     "\n"
     "Errors and warnings go to standard error as FILE:LINE: text.\n"
@@ -36,38 +46,6 @@ static int fail(const struct error *error)
 {
     fprintf(stderr, "%s\n", error->message);
     return error_exit_code(error);
-}
-
-/* ---- the configured files ---- */
-
-struct path_check {
-    const char *config;
-    unsigned failures;
-};
-
-/* Why the file or folder cannot be used, or NULL. */
-static const char *path_fault(const char *path, bool folder)
-{
-    struct stat status;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (folder ? O_DIRECTORY : 0));
-
-    if (fd < 0)
-        return strerror(errno);
-    bool usable = folder || (fstat(fd, &status) == 0 && S_ISREG(status.st_mode));
-    close(fd);
-    return usable ? NULL : "it is no regular file";
-}
-
-static int check_path(void *context, const char *path, const char *role, bool folder)
-{
-    struct path_check *check = context;
-    const char *fault = path_fault(path, folder);
-
-    if (fault != NULL) {
-        fprintf(stderr, "%s: %s: cannot open %s: %s\n", check->config, role, path, fault);
-        check->failures++;
-    }
-    return 0;
 }
 
 /* ---- the state folder ---- */
@@ -176,21 +154,24 @@ static void print_summary(const struct conf *conf, const struct passwd *user)
 
 static int config_test(const struct conf *conf)
 {
-    struct path_check check = {.config = conf->path};
     const struct passwd *user = NULL;
+    struct config_files files;
     struct error error = {0};
 
     if (check_user(conf, &user, &error) != 0)
         return fail(&error);
-    ignore(conf_each_path(conf, check_path, &check));
+    config_files_open(&files, conf, stderr);
+    int code = 0;
     if (check_state_folder(conf, user, &error) != 0)
-        return fail(&error);
-    if (check.failures != 0)
-        return error_exit_code(&(struct error){.code = ERROR_IO});
-    if (config_check_pairs(conf) != 0)
-        return error_exit_code(&(struct error){.code = ERROR_CERTIFICATE_UNPARSABLE});
-    print_summary(conf, user);
-    return 0;
+        code = fail(&error);
+    else if (files.failures != 0)
+        code = error_exit_code(&(struct error){.code = ERROR_IO});
+    else if (config_check_pairs(conf, NULL, &files, stderr) != 0)
+        code = error_exit_code(&(struct error){.code = ERROR_CERTIFICATE_UNPARSABLE});
+    else
+        print_summary(conf, user);
+    config_files_close(&files);
+    return code;
 }
 
 static int config_show(const struct conf *conf)
@@ -243,28 +224,31 @@ static int fail_usage(const char *what)
 
 int cmd_config(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *path = NULL;
+    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
+    struct client_options options = {.json = false};
     int option;
 
     optind = 1;
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
         if (option == 'h') {
             fputs(usage, stdout);
             return 0;
         }
-        if (option != 'c')
+        if (option == '?')
             return fail_usage(NULL); /* getopt has said what is wrong */
-        path = optarg;
+        ignore(client_option(&options, option, usage));
     }
+    if (optind < argc && config_history_knows(argv[optind]))
+        return config_history(argc - optind, argv + optind, &options);
+    if (options.json || options.socket_path != NULL)
+        return fail_usage("--json and --socket go with history, rollback and confirm");
+    const char *path = options.config_path;
     if (optind + 1 != argc)
-        return fail_usage(optind == argc ? "expected test or show"
+        return fail_usage(optind == argc ? "expected test, show, history, rollback or confirm"
                                          : "expected one of test and show, and nothing behind it");
     bool test = strcmp(argv[optind], "test") == 0;
     if (!test && strcmp(argv[optind], "show") != 0)
-        return fail_usage("expected test or show, found another word");
+        return fail_usage("expected test, show, history, rollback or confirm, found another word");
     if (path == NULL)
         return fail_usage("expected -c FILE");
     return run(path, test);

@@ -1,32 +1,34 @@
 #include "cmd/config_pairs.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "conf/merge.h"
 #include "tls/certificate.h"
+#include "tls/handshake.h"
 
-/* The whole of a file that was found readable before; NULL when it changed since or is too large.
- */
-static char *read_pem(const char *path, size_t *ret_size)
+#define TRUST_MAX (4u << 20)
+
+struct check {
+    const struct conf *conf, *before;
+    const struct config_files *files;
+    FILE *report;
+    size_t findings;
+};
+
+static PRINTF_LIKE(3, 4) void find(struct check *check, bool known, const char *format, ...)
 {
-    char *text = malloc(KEYPAIR_PEM_MAX + 1);
-    FILE *file = text == NULL ? NULL : fopen(path, "re");
+    va_list arguments;
 
-    if (file == NULL) {
-        free(text);
-        return NULL;
-    }
-    setbuf(file, NULL); /* no second copy of a key */
-    *ret_size = fread(text, 1, KEYPAIR_PEM_MAX + 1, file);
-    ignore(fclose(file));
-    if (*ret_size <= KEYPAIR_PEM_MAX)
-        return text;
-    free(text);
-    return NULL;
+    va_start(arguments, format);
+    fprintf(check->report, "%s: %s", check->conf->path, known ? "warning: " : "");
+    vfprintf(check->report, format, arguments);
+    fputc('\n', check->report);
+    va_end(arguments);
+    check->findings += known ? 0 : 1;
 }
 
 static void wipe(char *text, size_t size)
@@ -36,12 +38,14 @@ static void wipe(char *text, size_t size)
     free(text);
 }
 
-static int parse_pair(const char *chain_path, const char *key_path, struct keypair **ret_pair,
-                      struct error *error)
+static int parse_pair(const struct check *check, const char *chain_path, const char *key_path,
+                      struct keypair **ret_pair, struct error *error)
 {
     size_t chain_size = 0, key_size = 0;
-    char *chain = read_pem(chain_path, &chain_size);
-    char *key = key_path == NULL ? NULL : read_pem(key_path, &key_size);
+    char *chain = config_files_read(check->files, chain_path, KEYPAIR_PEM_MAX, &chain_size);
+    char *key = key_path == NULL
+                    ? NULL
+                    : config_files_read(check->files, key_path, KEYPAIR_PEM_MAX, &key_size);
     int result;
 
     if (chain == NULL || (key == NULL && key_path != NULL))
@@ -54,12 +58,51 @@ static int parse_pair(const char *chain_path, const char *key_path, struct keypa
     return result;
 }
 
-static size_t check_pair(const struct conf *conf, const struct conf_certificate *certificate,
-                         size_t at)
+/* Would the listener's settings (groups, versions) make a TLS context with this pair? */
+static void check_listener(struct check *check, const struct conf_listener *listener,
+                           const struct conf_certificate *certificate, struct keypair *pair)
+{
+    static const uint16_t versions[] = {
+        [CONF_TLS_1_2] = TLS_VERSION_1_2, [CONF_TLS_1_3] = TLS_VERSION_1_3};
+    struct tls_policy policy = {.min_version = versions[listener->min_version],
+                                .max_version = versions[listener->max_version],
+                                .groups = strcmp(listener->groups, CONF_GROUPS_DEFAULT) == 0
+                                              ? tls_default_groups()
+                                              : listener->groups};
+    struct keypair *pairs[KEY_TYPE_COUNT] = {[0] = NULL};
+    struct tls_server *server = NULL;
+    struct error error = {0};
+
+    pairs[keypair_type(pair)] = pair;
+    if (tls_server_new(&server, &policy, pairs, &error) == 0) {
+        tls_server_unref(server);
+        return;
+    }
+    find(check,
+         check->before != NULL && conf_same_listener(check->before, check->conf, listener->name),
+         "listener '%s' cannot use certificate '%s': %s", listener->name, certificate->name,
+         error.message);
+}
+
+static void check_listeners(struct check *check, const struct conf_certificate *certificate,
+                            struct keypair *pair)
+{
+    for (size_t i = 0; i < check->conf->listener_count; i++) {
+        const struct conf_listener *listener = &check->conf->listeners[i];
+        for (size_t j = 0; listener->name != NULL && j < listener->certificate_count; j++) {
+            if (&check->conf->certificates[listener->certificates[j]] == certificate)
+                check_listener(check, listener, certificate, pair);
+        }
+    }
+}
+
+static void check_pair(struct check *check, const struct conf_certificate *certificate, size_t at)
 {
     const char *key = certificate->key.count > at && certificate->key.items[at][0] != 0
                           ? certificate->key.items[at]
                           : NULL;
+    bool known = check->before != NULL &&
+                 conf_same_certificate(check->before, check->conf, certificate->name);
     struct preflight_policy policy = {.names = (const char *const *)certificate->names.items,
                                       .name_count = certificate->names.count,
                                       .require_chain = true,
@@ -68,29 +111,84 @@ static size_t check_pair(const struct conf *conf, const struct conf_certificate 
     struct error error = {0};
     struct keypair *pair = NULL;
 
-    if (parse_pair(certificate->chain.items[at], key, &pair, &error) < 0) {
-        fprintf(stderr, "%s: certificate '%s': %s: %s: %s\n", conf->path, certificate->name,
-                certificate->chain.items[at], error_name(error.code), error.message);
-        return 1;
+    if (parse_pair(check, certificate->chain.items[at], key, &pair, &error) < 0) {
+        find(check, known, "certificate '%s': %s: %s: %s", certificate->name,
+             certificate->chain.items[at], error_name(error.code), error.message);
+        return;
     }
     ignore(keypair_preflight(pair, &policy, &report, &error));
     for (size_t i = 0; i < report.count; i++)
-        fprintf(stderr, "%s: certificate '%s': %s: %s: %s\n", conf->path, certificate->name,
-                certificate->chain.items[at], error_name(report.findings[i].code),
-                report.findings[i].text);
+        find(check, known, "certificate '%s': %s: %s: %s", certificate->name,
+             certificate->chain.items[at], error_name(report.findings[i].code),
+             report.findings[i].text);
+    check_listeners(check, certificate, pair);
     keypair_unref(pair);
-    return report.count;
 }
 
-size_t config_check_pairs(const struct conf *conf)
+/* ---- TLS to upstream servers ---- */
+
+static bool same_path(const char *a, const char *b)
 {
-    size_t findings = 0;
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool known_upstream(const struct check *check, const struct conf_upstream *upstream)
+{
+    uint32_t index =
+        check->before == NULL ? CONF_NONE : conf_find_upstream(check->before, upstream->name);
+
+    if (index == CONF_NONE)
+        return false;
+    const struct conf_upstream *before = &check->before->upstreams[index];
+    return before->tls && same_path(before->tls_trust, upstream->tls_trust) &&
+           same_path(before->tls_certificate, upstream->tls_certificate) &&
+           same_path(before->tls_key, upstream->tls_key);
+}
+
+static void check_upstream(struct check *check, const struct conf_upstream *upstream)
+{
+    struct tls_client_policy policy = {
+        .verify = upstream->tls_verify, .only_key_type = -1, .detachable = true};
+    struct tls_client *client = NULL;
+    struct error error = {0};
+    char *trust = NULL;
+    size_t size;
+    int result = 0;
+
+    if (upstream->tls_trust != NULL) {
+        policy.trust_pem = trust =
+            config_files_read(check->files, upstream->tls_trust, TRUST_MAX, &size);
+        if (trust == NULL)
+            result = error_set(&error, ERROR_IO, "cannot read %s, or it is larger than %u MiB",
+                               upstream->tls_trust, TRUST_MAX >> 20);
+    }
+    if (result == 0 && upstream->tls_certificate != NULL)
+        result = parse_pair(check, upstream->tls_certificate, upstream->tls_key, &policy.identity,
+                            &error);
+    if (result == 0)
+        result = tls_client_new(&client, &policy, &error);
+    if (result != 0)
+        find(check, known_upstream(check, upstream), "TLS of upstream '%s': %s: %s", upstream->name,
+             error_name(error.code), error.message);
+    tls_client_unref(client);
+    keypair_unref(policy.identity);
+    free(trust);
+}
+
+size_t config_check_pairs(const struct conf *conf, const struct conf *before,
+                          const struct config_files *files, FILE *report)
+{
+    struct check check = {.conf = conf, .before = before, .files = files, .report = report};
 
     for (size_t i = 0; i < conf->certificate_count; i++) {
         const struct conf_certificate *certificate = &conf->certificates[i];
         for (size_t j = 0; certificate->from == CONF_FROM_FILES && j < certificate->chain.count;
              j++)
-            findings += check_pair(conf, certificate, j);
+            check_pair(&check, certificate, j);
     }
-    return findings;
+    for (size_t i = 0; i < conf->upstream_count; i++) {
+        if (conf->upstreams[i].tls)
+            check_upstream(&check, &conf->upstreams[i]);
+    }
+    return check.findings;
 }

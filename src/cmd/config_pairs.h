@@ -1,8 +1,11 @@
-/* Part of `config test`: looks at the certificates that the configuration takes from files as the
- * daemon would before it serves them. */
+/* The pre-flight of what a configuration's files hold: certificates from files, and what TLS to
+ * upstream servers needs. */
 #pragma once
 
-#include "conf/conf.h"
+#include "cmd/config_files.h"
 
-/* Prints what is wrong with each pair on standard error. Returns the number of findings. */
-size_t config_check_pairs(const struct conf *conf);
+/* Prints each finding to `report`, "CONFIG: certificate 'NAME': FILE: code: text", and returns how
+ * many there are. With `before`, the configuration in force, findings in what both have alike are
+ * printed as warnings and not counted: what is wrong there is so whatever is decided here. */
+size_t config_check_pairs(const struct conf *conf, const struct conf *before,
+                          const struct config_files *files, FILE *report);

@@ -35,23 +35,19 @@ int cmd_run(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"help", no_argument, NULL, 'h'},
-                                            /* Only an image of ourselves uses these. */
-                                            {"house", required_argument, NULL, 'H'},
-                                            {"returned", required_argument, NULL, 'R'},
                                             {NULL, 0, NULL, 0}};
     struct error error = {0};
     struct conf *conf = NULL;
     char *path = NULL, *text = NULL;
-    const char *returned = NULL;
-    int option, house = -1;
+    int option;
+
+    /* As an upgrade executes it: run -c FILE --house DESCRIPTOR [WHY IT RETURNED] */
+    if (argc >= 5 && strcmp(argv[3], "--house") == 0)
+        return supervisor_resume((int)strtol(argv[4], NULL, 10), argc > 5 ? argv[5] : NULL);
 
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
         if (option == 'c') {
             path = optarg;
-        } else if (option == 'H') {
-            house = (int)strtol(optarg, NULL, 10);
-        } else if (option == 'R') {
-            returned = optarg;
         } else {
             if (option == 'h')
                 usage(stdout);
@@ -68,16 +64,14 @@ int cmd_run(int argc, char **argv)
                     argv[optind]);
         return 2;
     }
-    if (house >= 0)
-        return supervisor_resume(house, returned);
     if (conf_read(&text, path, &error) < 0 ||
         conf_parse(&conf, path, text, print_warning, path, &error) < 0) {
         fprintf(stderr, "holdfast: %s\n", error.message);
         free(text);
         return error_exit_code(&error);
     }
+    int code = supervisor_run(conf, text);
     free(text);
-    int code = supervisor_run(conf);
     conf_free(conf);
     return code;
 }

@@ -52,11 +52,11 @@ static void print_head(const json_t *status)
     const json_t *counters = json_object_get(status, "counters");
     char uptime[32];
 
-    printf("holdfast %s, up %s%s\nconfiguration %s, generation %" PRIu64 "\n",
+    printf("holdfast %s, up %s%s\nconfiguration %s, generation %" PRIu64 " (%s)\n",
            client_text(status, "version"),
            string_duration(uptime, sizeof uptime, client_number(status, "uptime_s") * 1000),
            client_flag(status, "draining") ? ", DRAINING" : "", client_text(status, "config"),
-           client_number(status, "config_generation"));
+           client_number(status, "config_generation"), client_text(status, "config_source"));
     printf("sessions %" PRIu64 " of %" PRIu64 ", opened %" PRIu64 ", failed %" PRIu64 "\n",
            client_number(status, "sessions"), client_number(status, "capacity"),
            client_number(counters, "sessions_opened"), client_number(counters, "sessions_failed"));

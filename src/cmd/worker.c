@@ -4,6 +4,7 @@
 
 #include "admin/control.h"
 #include "cmd/cmd.h"
+#include "cmd/worker_check.h"
 #include "edge/rehearsal.h"
 #include "edge/worker.h"
 
@@ -17,6 +18,8 @@ int cmd_worker(int argc, char **argv)
                  {"control", control_main},
                  {"rehearsal", rehearsal_main}};
 
+    if (argc > 2 && strcmp(argv[1], "check") == 0)
+        return worker_check(argc, argv);
     for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(mains); i++) {
         if (strcmp(argv[1], mains[i].kind) == 0)
             return mains[i].main(WORKER_CHANNEL_FD);

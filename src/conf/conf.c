@@ -14,6 +14,7 @@
 #include "base/string.h"
 #include "conf/check.h"
 #include "conf/list.h"
+#include "conf/place.h"
 #include "conf/schema.h"
 
 #define SHOW_MAX (64u << 20)
@@ -48,7 +49,7 @@ static void parse_error(cfg_t *tree, const char *format, va_list arguments)
 
 static int parse_tree(struct schema_reader *reader, const char *text, cfg_t **ret_tree)
 {
-    cfg_opt_t *options = schema_options();
+    cfg_opt_t *options = schema_options(reader->internal);
     cfg_t *tree = options == NULL ? NULL : cfg_init(options, CFGF_NONE);
 
     schema_options_free(options);
@@ -203,9 +204,35 @@ static int parse_scanned(struct schema_reader *reader, const struct scan *scan)
         code = begin_objects(reader, scan, root);
     if (code == 0)
         code = read_sections(reader, scan, root);
-    if (code == 0)
+    if (code == 0 && !reader->internal)
         code = conf_check(reader, root);
     cfg_free(root);
+    return code;
+}
+
+static int parse(struct schema_reader *reader, struct conf **ret_conf, const char *text)
+{
+    struct scan scan;
+
+    int code = scan_text(&scan, reader->path, text, reader->error);
+    if (code != 0)
+        return code;
+    reader->conf = calloc(1, sizeof *reader->conf);
+    if (reader->conf != NULL)
+        reader->conf->path = strdup(reader->path);
+    code = reader->conf == NULL || reader->conf->path == NULL ? schema_fail_memory(reader)
+                                                              : parse_scanned(reader, &scan);
+    scan_fini(&scan);
+    if (code == 0) {
+        if (!reader->internal)
+            place_fresh(reader->conf);
+        else
+            code = place_arrange(reader->conf, reader->error);
+    }
+    if (code == 0)
+        *ret_conf = reader->conf;
+    else
+        conf_free(reader->conf);
     return code;
 }
 
@@ -214,25 +241,19 @@ int conf_parse(struct conf **ret_conf, const char *path, const char *text, conf_
 {
     struct schema_reader reader = {
         .path = path, .warn = warn, .warn_context = warn_context, .error = error};
-    struct scan scan;
 
     if (strnlen(text, CONF_TEXT_MAX + 1) > CONF_TEXT_MAX)
         return error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path,
                          CONF_TEXT_MAX >> 20);
-    int code = scan_text(&scan, path, text, error);
-    if (code != 0)
-        return code;
-    reader.conf = calloc(1, sizeof *reader.conf);
-    if (reader.conf != NULL)
-        reader.conf->path = strdup(path);
-    code = reader.conf == NULL || reader.conf->path == NULL ? schema_fail_memory(&reader)
-                                                            : parse_scanned(&reader, &scan);
-    scan_fini(&scan);
-    if (code == 0)
-        *ret_conf = reader.conf;
-    else
-        conf_free(reader.conf);
-    return code;
+    return parse(&reader, ret_conf, text);
+}
+
+int conf_parse_internal(struct conf **ret_conf, const char *path, const char *text,
+                        struct error *error)
+{
+    struct schema_reader reader = {.path = path, .error = error, .internal = true};
+
+    return parse(&reader, ret_conf, text);
 }
 
 /* ---- reading the file ---- */
@@ -309,38 +330,64 @@ void conf_free(struct conf *conf)
 }
 
 static void show_section(struct buffer *buffer, const struct conf *conf,
-                         const struct schema_section *schema, const char *name, const void *object)
+                         const struct schema_section *schema, const char *name, const void *object,
+                         bool internal)
 {
     ignore(buffer_printf(buffer, "\n%s%s%s {\n", schema->kind, name == NULL ? "" : " ",
                          name == NULL ? "" : name));
-    schema_show(buffer, conf, schema, object, "    ");
+    schema_show(buffer, conf, schema, object, "    ", internal);
     ignore(buffer_append_text(buffer, "}\n"));
 }
 
-char *conf_show(const struct conf *conf)
+void conf_show_objects(struct buffer *buffer, const struct conf *conf, bool internal)
+{
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *listener = &conf->listeners[i];
+        if (internal ? listener->name != NULL : conf_listener_in_force(listener))
+            show_section(buffer, conf, &schema_listener, listener->name, listener, internal);
+    }
+    for (size_t i = 0; i < conf->upstream_count; i++) {
+        const struct conf_upstream *upstream = &conf->upstreams[i];
+        if (internal ? upstream->name != NULL : conf_upstream_in_force(upstream))
+            show_section(buffer, conf, &schema_upstream, upstream->name, upstream, internal);
+    }
+    for (size_t i = 0; i < conf->certificate_count; i++) {
+        const struct conf_certificate *certificate = &conf->certificates[i];
+        if (internal ? certificate->name != NULL : conf_certificate_in_force(certificate))
+            show_section(buffer, conf, &schema_certificate, certificate->name, certificate,
+                         internal);
+    }
+}
+
+static char *show(const struct conf *conf, bool internal)
 {
     struct buffer buffer;
 
     buffer_init(&buffer, SHOW_MAX);
-    schema_show(&buffer, conf, &schema_global, conf, "");
-    for (size_t i = 0; i < conf->listener_count; i++)
-        show_section(&buffer, conf, &schema_listener, conf->listeners[i].name, &conf->listeners[i]);
-    for (size_t i = 0; i < conf->upstream_count; i++)
-        show_section(&buffer, conf, &schema_upstream, conf->upstreams[i].name, &conf->upstreams[i]);
-    for (size_t i = 0; i < conf->certificate_count; i++)
-        show_section(&buffer, conf, &schema_certificate, conf->certificates[i].name,
-                     &conf->certificates[i]);
+    schema_show(&buffer, conf, &schema_global, conf, "", internal);
+    conf_show_objects(&buffer, conf, internal);
     if (conf->admin.present)
-        show_section(&buffer, conf, &schema_admin, NULL, &conf->admin);
+        show_section(&buffer, conf, &schema_admin, NULL, &conf->admin, internal);
     char *text = buffer.failed ? NULL : strdup(buffer_text(&buffer));
     buffer_fini(&buffer);
     return text;
 }
 
+char *conf_show(const struct conf *conf)
+{
+    return show(conf, false);
+}
+
+char *conf_show_internal(const struct conf *conf)
+{
+    return show(conf, true);
+}
+
 uint32_t conf_find_listener(const struct conf *conf, const char *name)
 {
     for (size_t i = 0; i < conf->listener_count; i++) {
-        if (strcmp(conf->listeners[i].name, name) == 0)
+        const char *known = conf->listeners[i].name;
+        if (known != NULL && strcmp(known, name) == 0)
             return (uint32_t)i;
     }
     return CONF_NONE;
@@ -349,7 +396,8 @@ uint32_t conf_find_listener(const struct conf *conf, const char *name)
 uint32_t conf_find_upstream(const struct conf *conf, const char *name)
 {
     for (size_t i = 0; i < conf->upstream_count; i++) {
-        if (strcmp(conf->upstreams[i].name, name) == 0)
+        const char *known = conf->upstreams[i].name;
+        if (known != NULL && strcmp(known, name) == 0)
             return (uint32_t)i;
     }
     return CONF_NONE;
@@ -358,7 +406,8 @@ uint32_t conf_find_upstream(const struct conf *conf, const char *name)
 uint32_t conf_find_certificate(const struct conf *conf, const char *name)
 {
     for (size_t i = 0; i < conf->certificate_count; i++) {
-        if (strcmp(conf->certificates[i].name, name) == 0)
+        const char *known = conf->certificates[i].name;
+        if (known != NULL && strcmp(known, name) == 0)
             return (uint32_t)i;
     }
     return CONF_NONE;

@@ -4,7 +4,12 @@
  * Every process parses the same text (the supervisor passes it in a sealed memfd), so that no
  * struct with pointers ever crosses a process border. Objects are referred to by their index in
  * these arrays. Defaults are filled in; names have been resolved to indices; lists are counted
- * arrays. Durations are milliseconds, sizes bytes. */
+ * arrays. Durations are milliseconds, sizes bytes.
+ *
+ * In a reloaded configuration (conf/merge.h) every object keeps the index it had, its *place*. So
+ * an array may have holes (zeroed, `name` NULL) and *retired* objects: removed from the file, but
+ * sessions still live on them; they are bound nowhere and given no new sessions. Loops skip holes
+ * always, and retired objects (conf_*_in_force) unless they are about sessions. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,8 +25,9 @@
 /* What the shared memory of the processes has room for; conf_parse refuses more. */
 #define CONF_WORKERS_MAX   64
 #define CONF_LISTENERS_MAX 256
-#define CONF_SERVERS_MAX   1024 /* of all upstreams together */
-#define CONF_WEIGHT_MAX    1000 /* of a server */
+#define CONF_SERVERS_MAX   1024       /* of all upstreams together */
+#define CONF_WEIGHT_MAX    1000       /* of a server */
+#define CONF_PLACES_MAX    (1u << 24) /* of certificates; upstreams are as few as servers */
 #define CONF_ADDRESSES_MAX                                                                         \
     256 /* to listen on, of all listeners and admin together; also of one upstream's sources */
 
@@ -52,6 +58,7 @@ enum conf_unknown_name {
 enum conf_proxy_out { CONF_PROXY_OUT_NONE, CONF_PROXY_OUT_V1, CONF_PROXY_OUT_V2 };
 enum conf_overload { CONF_OVERLOAD_RESET, CONF_OVERLOAD_ALERT };
 enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
+enum conf_on_removal { CONF_ON_REMOVAL_KEEP, CONF_ON_REMOVAL_DRAIN };
 
 /* `route "name" = upstream` inside a listener: SNI → upstream (both modes). */
 struct conf_route {
@@ -60,7 +67,9 @@ struct conf_route {
 };
 
 struct conf_listener {
-    char *name;
+    char *name; /* NULL: a hole */
+    uint32_t place;
+    bool retired;
     struct conf_addresses bind;
     enum conf_mode mode;
     uint32_t *certificates; /* indices; the first is the default certificate */
@@ -88,7 +97,9 @@ struct conf_listener {
     uint32_t max_connections;    /* of this listener; 0: none */
     uint32_t max_connections_per_source;
     int backlog;
-    uint64_t queue_timeout;             /* ms that a connection may wait to be accepted; 0: none */
+    enum conf_on_removal on_removal; /* what becomes of sessions whose listener, upstream or server
+                                        was removed by a reload */
+    uint64_t queue_timeout;          /* ms that a connection may wait to be accepted; 0: none */
     enum conf_overload overload_action; /* how one is refused that has waited longer */
 };
 
@@ -99,17 +110,24 @@ enum conf_balance {
 };
 
 struct conf_server {
-    char *name; /* as written: "10.0.0.5:8080", "app.internal:80", "unix:/run/app.sock" */
-    char *host; /* a name to be resolved, or NULL when `address` is final */
+    char *name;               /* NULL: a hole; as written: "10.0.0.5:8080", "app.internal:80",
+                                 "unix:/run/app.sock" */
+    char *host;               /* a name to be resolved, or NULL when `address` is final */
     struct address address;   /* final for literals; for names only the port is set */
     uint32_t weight;          /* "10.0.0.5:8080 weight=3", default 1 */
     uint32_t max_connections; /* "… max-connections=100"; 0: none */
+    uint32_t place;
+    uint32_t number; /* on the board, among the servers of all upstreams */
+    bool retired;
 };
 
 struct conf_upstream {
-    char *name;
+    char *name; /* NULL: a hole */
+    uint32_t place;
+    bool retired;
     struct conf_server *servers;
     size_t server_count;
+    uint32_t server_places; /* ever used */
     enum conf_balance balance;
     struct conf_addresses
         source_addresses; /* used in turn; 28,000 ports per server are not enough */
@@ -133,7 +151,9 @@ struct conf_upstream {
 enum conf_certificate_from { CONF_FROM_INTERNAL, CONF_FROM_FILES, CONF_FROM_MANAGED };
 
 struct conf_certificate {
-    char *name;
+    char *name; /* NULL: a hole */
+    uint32_t place;
+    bool retired;
     enum conf_certificate_from from;
     struct conf_text_list names; /* DNS names (exact or wildcard) and IP addresses that it must
                                     cover; required but for folders */
@@ -172,6 +192,8 @@ struct conf {
     size_t upstream_count;
     struct conf_certificate *certificates;
     size_t certificate_count;
+    /* Places ever used; the arrays are as long. */
+    uint32_t listener_places, upstream_places, certificate_places, server_numbers;
 };
 
 /* Receives warnings (contradictory time-outs and the like); `line` is 0 when it belongs to no line.
@@ -191,6 +213,12 @@ void conf_free(struct conf *conf); /* accepts NULL */
  * Returns malloc'ed text. */
 char *conf_show(const struct conf *conf);
 
+/* The text by which the supervisor passes a configuration to its processes: places and retired
+ * objects are in it. It was checked before; no process takes such text from anybody else. */
+char *conf_show_internal(const struct conf *conf);
+MUST_CHECK int conf_parse_internal(struct conf **ret_conf, const char *path, const char *text,
+                                   struct error *error);
+
 /* Every file and folder to be opened that the configuration names (not the state folder, which the
  * daemon makes; not Unix sockets); used to check that each can be opened, and by the supervisor to
  * decide whether a process may have a file opened. `role` says what it is for ("chain of
@@ -198,7 +226,25 @@ char *conf_show(const struct conf *conf);
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
 
-/* CONF_NONE when there is none of that name. */
+/* Is there an object of the configured ones, neither a hole nor retired? */
+static inline bool conf_listener_in_force(const struct conf_listener *listener)
+{
+    return listener->name != NULL && !listener->retired;
+}
+static inline bool conf_upstream_in_force(const struct conf_upstream *upstream)
+{
+    return upstream->name != NULL && !upstream->retired;
+}
+static inline bool conf_server_in_force(const struct conf_server *server)
+{
+    return server->name != NULL && !server->retired;
+}
+static inline bool conf_certificate_in_force(const struct conf_certificate *certificate)
+{
+    return certificate->name != NULL && !certificate->retired;
+}
+
+/* CONF_NONE when there is none of that name. Retired ones are found, too. */
 uint32_t conf_find_listener(const struct conf *conf, const char *name);
 uint32_t conf_find_upstream(const struct conf *conf, const char *name);
 uint32_t conf_find_certificate(const struct conf *conf, const char *name);

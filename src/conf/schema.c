@@ -108,7 +108,7 @@ static const struct schema_section *section_of(const cfg_t *tree)
 static bool knows(const struct schema_section *section, const char *name)
 {
     for (const struct schema_option *option = section->options; option->name != NULL; option++) {
-        if (strcmp(option->name, name) == 0)
+        if (!option->internal && strcmp(option->name, name) == 0)
             return true;
     }
     return false;
@@ -133,8 +133,10 @@ int schema_fail_unknown(struct schema_reader *reader, const cfg_t *tree, const c
     struct schema_nearest nearest = {.word = name};
     char place[SCHEMA_SHOWN_MAX + 32], shown[SCHEMA_SHOWN_MAX], hint[SCHEMA_SHOWN_MAX];
 
-    for (const struct schema_option *option = here->options; option->name != NULL; option++)
-        schema_nearest_try(&nearest, option->name);
+    for (const struct schema_option *option = here->options; option->name != NULL; option++) {
+        if (!option->internal)
+            schema_nearest_try(&nearest, option->name);
+    }
     for (size_t i = 0; i < ARRAY_SIZE(sections) && here == &schema_global; i++)
         schema_nearest_try(&nearest, sections[i]->kind);
     if (home_text(name, hint)[0] == '\0')
@@ -159,19 +161,20 @@ static int value_read(cfg_t *tree, cfg_opt_t *option, const char *text, void *re
     return 0;
 }
 
-static size_t option_count(const struct schema_section *section)
+/* Internal options stand last in their tables. */
+static size_t option_count(const struct schema_section *section, bool internal)
 {
     size_t count = 0;
 
-    while (section->options[count].name != NULL)
+    while (section->options[count].name != NULL && (internal || !section->options[count].internal))
         count++;
     return count;
 }
 
 /* Every option is a list for libconfuse, so that a wrong number of values gets our message. */
-static cfg_opt_t *option_table(const struct schema_section *section, size_t spare)
+static cfg_opt_t *option_table(const struct schema_section *section, size_t spare, bool internal)
 {
-    size_t count = option_count(section);
+    size_t count = option_count(section, internal);
     cfg_opt_t *table = calloc(count + spare + 1, sizeof *table);
 
     for (size_t i = 0; table != NULL && i < count; i++) {
@@ -182,13 +185,13 @@ static cfg_opt_t *option_table(const struct schema_section *section, size_t spar
     return table;
 }
 
-cfg_opt_t *schema_options(void)
+cfg_opt_t *schema_options(bool internal)
 {
-    cfg_opt_t *table = option_table(&schema_global, ARRAY_SIZE(sections));
-    size_t count = option_count(&schema_global);
+    cfg_opt_t *table = option_table(&schema_global, ARRAY_SIZE(sections), internal);
+    size_t count = option_count(&schema_global, internal);
 
     for (size_t i = 0; table != NULL && i < ARRAY_SIZE(sections); i++) {
-        cfg_opt_t *suboptions = option_table(sections[i], 0);
+        cfg_opt_t *suboptions = option_table(sections[i], 0, internal);
         if (suboptions == NULL) {
             schema_options_free(table);
             return NULL;
@@ -281,7 +284,7 @@ static int check_refused(struct schema_reader *reader, const void *object)
 
     for (const struct schema_option *option = schema->options;
          schema->refuses != NULL && option->name != NULL; option++) {
-        if (schema_given(reader, option->name) == 0)
+        if ((option->internal && !reader->internal) || schema_given(reader, option->name) == 0)
             continue;
         const char *why = schema->refuses(object, option);
         if (why != NULL) {
@@ -300,7 +303,7 @@ int schema_read(struct schema_reader *reader, void *object)
 
     for (const struct schema_option *option = schema->options; code == 0 && option->name != NULL;
          option++)
-        code = read_option(reader, option, object);
+        code = option->internal && !reader->internal ? 0 : read_option(reader, option, object);
     if (code == 0 && schema->complete != NULL)
         code = schema->complete(reader, object);
     if (code == 0)
@@ -311,9 +314,12 @@ int schema_read(struct schema_reader *reader, void *object)
 }
 
 void schema_show(struct buffer *buffer, const struct conf *conf,
-                 const struct schema_section *schema, const void *object, const char *indent)
+                 const struct schema_section *schema, const void *object, const char *indent,
+                 bool internal)
 {
     for (const struct schema_option *option = schema->options; option->name != NULL; option++) {
+        if (internal ? option->external : option->internal)
+            continue;
         if (schema->refuses != NULL && schema->refuses(object, option) != NULL)
             continue;
         size_t line = buffer->size;

@@ -52,6 +52,8 @@ struct schema_option {
     uint64_t minimum, maximum;
     bool none; /* 0 is allowed besides, and written "none" */
     const struct schema_word *words;
+    bool internal; /* only in the text that the supervisor passes on; unknown in a file */
+    bool external; /* not in that text */
 };
 
 struct schema_section {
@@ -78,6 +80,7 @@ struct schema_reader {
     cfg_t *tree;                         /* of the section being read */
     const struct schema_section *schema; /* of it */
     unsigned line;                       /* where it began */
+    bool internal;                       /* the text comes from the supervisor */
     conf_warning_fn *warn;
     void *warn_context;
     struct error *error;
@@ -85,13 +88,14 @@ struct schema_reader {
 
 /* libconfuse's table for all sections, to be freed with schema_options_free(). NULL: out of memory.
  */
-cfg_opt_t *schema_options(void);
+cfg_opt_t *schema_options(bool internal);
 void schema_options_free(cfg_opt_t *options);
 
 /* Reads the reader's section into `object`, which is zeroed but for its name. */
 MUST_CHECK int schema_read(struct schema_reader *reader, void *object);
 void schema_show(struct buffer *buffer, const struct conf *conf,
-                 const struct schema_section *schema, const void *object, const char *indent);
+                 const struct schema_section *schema, const void *object, const char *indent,
+                 bool internal);
 void schema_free(const struct schema_section *schema, void *object);
 
 /* ---- for types and sections: where a value stands, and messages about it ---- */

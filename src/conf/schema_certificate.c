@@ -26,6 +26,8 @@ static const struct schema_option certificate_options[] = {
     {OPTION("folder", schema_path, folder)},
     {OPTION("key-types", schema_text_list, key_types), .fallback = "ecdsa",
      .words = key_type_words},
+    {OPTION("place", schema_count, place), .maximum = CONF_PLACES_MAX, .internal = true},
+    {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
     {.name = NULL},
 };
 

@@ -92,6 +92,14 @@ static const struct schema_option global_options[] = {
     {OPTION("handshaker-nice", schema_integer, handshaker_nice), .fallback = "10", .maximum = 19},
     {.name = "log-handshakes", .type = &log_handshakes_type, .fallback = "failures"},
     {OPTION("log-sessions", schema_boolean, log_sessions), .fallback = "yes"},
+    {OPTION("listener-places", schema_count, listener_places), .maximum = CONF_LISTENERS_MAX,
+     .internal = true},
+    {OPTION("upstream-places", schema_count, upstream_places), .maximum = CONF_PLACES_MAX,
+     .internal = true},
+    {OPTION("certificate-places", schema_count, certificate_places), .maximum = CONF_PLACES_MAX,
+     .internal = true},
+    {OPTION("server-numbers", schema_count, server_numbers), .maximum = CONF_SERVERS_MAX,
+     .internal = true},
     {.name = NULL},
 };
 

@@ -217,6 +217,8 @@ static const struct schema_word strict_words[] = {{"no", CONF_UNKNOWN_NAME_DEFAU
 static const struct schema_word version_words[] = {
     {"1.2", CONF_TLS_1_2}, {"1.3", CONF_TLS_1_3}, {NULL, 0}};
 
+static const struct schema_word removal_words[] = {
+    {"keep", CONF_ON_REMOVAL_KEEP}, {"drain", CONF_ON_REMOVAL_DRAIN}, {NULL, 0}};
 static const struct schema_word overload_words[] = {
     {"reset", CONF_OVERLOAD_RESET}, {"alert", CONF_OVERLOAD_ALERT}, {NULL, 0}};
 
@@ -264,6 +266,9 @@ static const struct schema_option listener_options[] = {
      .maximum = 10 * MINUTE, .none = true},
     {OPTION("overload-action", schema_choice, overload_action), .fallback = "reset",
      .words = overload_words},
+    {OPTION("on-removal", schema_choice, on_removal), .fallback = "keep", .words = removal_words},
+    {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
+    {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
     {.name = NULL},
 };
 

@@ -23,6 +23,20 @@
     "unix:/run/app.sock, and behind it, if "                                                       \
     "wanted, weight=N and max-connections=N"
 
+/* "place=2", "number=17", "retired=1", in the supervisor's text only. True when it was one. */
+static bool internal_setting(const char *word, uint64_t number, struct conf_server *server)
+{
+    if (strcmp(word, "place") == 0 && number < CONF_SERVERS_MAX)
+        server->place = (uint32_t)number;
+    else if (strcmp(word, "number") == 0 && number < CONF_SERVERS_MAX)
+        server->number = (uint32_t)number;
+    else if (strcmp(word, "retired") == 0)
+        server->retired = number != 0;
+    else
+        return false;
+    return true;
+}
+
 /* "weight=3"; `word` is cut in two. */
 static int server_setting(struct schema_reader *reader, const struct schema_option *option,
                           const struct schema_value *value, char *word, struct conf_server *server)
@@ -35,6 +49,8 @@ static int server_setting(struct schema_reader *reader, const struct schema_opti
         return schema_fail_value(reader, option, value, SERVER_EXPECTED);
     *number_text++ = '\0';
     bool is_number = schema_read_number(&number, number_text) == 0;
+    if (reader->internal && is_number && internal_setting(word, number, server))
+        return 0;
     if (strcmp(word, "weight") == 0) {
         if (!is_number || number < 1 || number > CONF_WEIGHT_MAX)
             return schema_fail_value(reader, option, value, "a weight from 1 to %d",
@@ -110,6 +126,7 @@ static int servers_read(struct schema_reader *reader, const struct schema_option
     if (server == NULL)
         return schema_fail_memory(reader);
     server->weight = 1;
+    server->place = (uint32_t)upstream->server_count - 1;
     server->name = strdup(word);
     if (server->name == NULL)
         return schema_fail_memory(reader);
@@ -119,25 +136,32 @@ static int servers_read(struct schema_reader *reader, const struct schema_option
     return code;
 }
 
+/* As `servers` those of the file, as `server-list` all, with their places. */
 static void servers_show(struct buffer *buffer, const struct conf *conf,
                          const struct schema_option *option, const void *field)
 {
     const struct conf_upstream *upstream = field;
+    size_t shown = 0;
 
     (void)conf;
-    (void)option;
     for (size_t i = 0; i < upstream->server_count; i++) {
         const struct conf_server *server = &upstream->servers[i];
-        char weight[24] = "", limit[40] = "", text[SCHEMA_VALUE_MAX + sizeof weight + sizeof limit];
+        char weight[24] = "", limit[40] = "", internal[64] = "";
+        char text[SCHEMA_VALUE_MAX + sizeof weight + sizeof limit + sizeof internal];
+        if (option->internal ? server->name == NULL : !conf_server_in_force(server))
+            continue;
         if (server->weight != 1)
             ignore(snprintf(weight, sizeof weight, " weight=%u", server->weight));
         if (server->max_connections != 0)
             ignore(snprintf(limit, sizeof limit, " max-connections=%u", server->max_connections));
-        ignore(snprintf(text, sizeof text, "%s%s%s", server->name, weight, limit));
-        ignore(buffer_append_text(buffer, i == 0 ? "{" : ", "));
+        if (option->internal)
+            ignore(snprintf(internal, sizeof internal, " place=%u number=%u%s", server->place,
+                            server->number, server->retired ? " retired=1" : ""));
+        ignore(snprintf(text, sizeof text, "%s%s%s%s", server->name, weight, limit, internal));
+        ignore(buffer_append_text(buffer, shown++ == 0 ? "{" : ", "));
         schema_show_quoted(buffer, text);
     }
-    if (upstream->server_count > 0)
+    if (shown > 0)
         ignore(buffer_append_text(buffer, "}"));
 }
 
@@ -167,7 +191,7 @@ static const struct schema_word proxy_words[] = {
     {"none", CONF_PROXY_OUT_NONE}, {"v1", CONF_PROXY_OUT_V1}, {"v2", CONF_PROXY_OUT_V2}, {NULL, 0}};
 
 static const struct schema_option upstream_options[] = {
-    {.name = "servers", .type = &servers_type},
+    {.name = "servers", .type = &servers_type, .external = true},
     {OPTION("balance", schema_choice, balance), .fallback = "round-robin", .words = balance_words},
     {OPTION("source-addresses", schema_sources, source_addresses)},
     {OPTION("connect-timeout", schema_duration, connect_timeout), .fallback = "5s", .minimum = 10,
@@ -192,6 +216,11 @@ static const struct schema_option upstream_options[] = {
     {OPTION("tls-certificate", schema_path, tls_certificate)},
     {OPTION("tls-key", schema_path, tls_key)},
     {OPTION("tls-alpn", schema_alpn, tls_alpn)},
+    {.name = "server-list", .type = &servers_type, .internal = true},
+    {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
+    {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
+    {OPTION("server-places", schema_count, server_places), .maximum = CONF_SERVERS_MAX,
+     .internal = true},
     {.name = NULL},
 };
 
@@ -243,6 +272,8 @@ static int upstream_complete(struct schema_reader *reader, void *object)
 
     if (schema_given(reader, "check-interval") == 0 && upstream->server_count > 1)
         upstream->check_interval = CHECK_INTERVAL_DEFAULT;
+    if (!reader->internal)
+        upstream->server_places = (uint32_t)upstream->server_count;
     return 0;
 }
 

@@ -16,31 +16,65 @@
 #define RETRY_FDS_NS       (100 * NS_PER_MS)
 #define REPORT_EVERY_NS    NS_PER_S
 
-bool acceptor_init(struct handshaker *handshaker)
+/* ---- which sockets ---- */
+
+/* The bind addresses of the listeners in force, in order; NULL when out of memory. */
+static struct acceptor_socket *list_sockets(const struct conf *conf, size_t *ret_count)
 {
-    const struct conf *conf = handshaker->worker.conf;
+    size_t count = 0;
 
     for (size_t i = 0; i < conf->listener_count; i++)
-        handshaker->socket_count += conf->listeners[i].bind.count;
-    handshaker->sockets = calloc(handshaker->socket_count + 1, sizeof *handshaker->sockets);
-    if (handshaker->sockets == NULL)
-        return false;
-    size_t number = 0;
+        count += conf->listeners[i].bind.count;
+    struct acceptor_socket *sockets = calloc(count + 1, sizeof *sockets);
+    if (sockets == NULL)
+        return NULL;
+    count = 0;
     for (size_t i = 0; i < conf->listener_count; i++) {
-        for (size_t j = 0; j < conf->listeners[i].bind.count; j++)
-            handshaker->sockets[number++] =
-                (struct acceptor_socket){.fd = -1, .listener = (uint16_t)i};
+        const struct conf_listener *listener = &conf->listeners[i];
+        for (size_t j = 0; conf_listener_in_force(listener) && j < listener->bind.count; j++)
+            sockets[count++] = (struct acceptor_socket){
+                .fd = -1, .listener = (uint16_t)i, .address = listener->bind.items[j]};
     }
-    return true;
+    *ret_count = count;
+    return sockets;
+}
+
+bool acceptor_init(struct handshaker *handshaker)
+{
+    handshaker->sockets = list_sockets(handshaker->worker.conf, &handshaker->socket_count);
+    return handshaker->sockets != NULL;
+}
+
+bool acceptor_prepare(struct handshaker *handshaker)
+{
+    acceptor_forget(handshaker);
+    handshaker->next_sockets =
+        list_sockets(handshaker->worker.next_conf, &handshaker->next_socket_count);
+    return handshaker->next_sockets != NULL;
+}
+
+void acceptor_forget(struct handshaker *handshaker)
+{
+    for (size_t i = 0; handshaker->next_sockets != NULL && i < handshaker->next_socket_count; i++) {
+        if (handshaker->next_sockets[i].fd >= 0)
+            ignore(close(handshaker->next_sockets[i].fd));
+    }
+    free(handshaker->next_sockets);
+    handshaker->next_sockets = NULL;
+    handshaker->next_socket_count = 0;
 }
 
 void acceptor_take_socket(struct handshaker *handshaker, unsigned number, int fd)
 {
-    if (number >= handshaker->socket_count || handshaker->sockets[number].fd >= 0) {
+    bool coming = handshaker->next_sockets != NULL;
+    struct acceptor_socket *sockets = coming ? handshaker->next_sockets : handshaker->sockets;
+    size_t count = coming ? handshaker->next_socket_count : handshaker->socket_count;
+
+    if (number >= count || sockets[number].fd >= 0) {
         ignore(close(fd));
         return;
     }
-    handshaker->sockets[number].fd = fd;
+    sockets[number].fd = fd;
 }
 
 static void watch(struct handshaker *handshaker, unsigned number, bool wanted)
@@ -159,6 +193,8 @@ static bool accept_one(struct handshaker *handshaker, unsigned listener, int fd,
 
 void acceptor_event(struct handshaker *handshaker, unsigned number)
 {
+    if (number >= handshaker->socket_count || handshaker->sockets[number].fd < 0)
+        return; /* removed earlier in this batch */
     handshaker->sockets[number].ready = true;
 }
 
@@ -202,4 +238,57 @@ void acceptor_run(struct handshaker *handshaker)
         if (wanted)
             accept_some(handshaker, i);
     }
+}
+
+/* ---- another configuration ---- */
+
+/* An address stays the same socket; which listener has it may change. */
+static void keep_socket(struct acceptor_socket *before, size_t count, struct acceptor_socket *next)
+{
+    for (size_t i = 0; i < count && next->fd < 0; i++) {
+        if (before[i].fd >= 0 && address_equal(&before[i].address, &next->address)) {
+            next->fd = before[i].fd;
+            next->shut = before[i].shut;
+            next->shut_told = before[i].shut_told;
+            before[i].fd = -1;
+        }
+    }
+}
+
+/* What the kernel has queued came while the listener was there: it is served. */
+static void end_socket(struct handshaker *handshaker, struct acceptor_socket *it)
+{
+    const struct conf_listener *listener = &handshaker->worker.conf->listeners[it->listener];
+
+    for (int i = 0; i < listener->backlog && dispatch_credits(handshaker) > 0; i++) {
+        struct address client = {.size = sizeof client.un};
+        int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            ignore(accept_one(handshaker, it->listener, fd, &client, false));
+        else if (errno != EINTR && errno != ECONNABORTED)
+            break;
+    }
+    ignore(close(it->fd));
+}
+
+void acceptor_swap(struct handshaker *handshaker)
+{
+    struct acceptor_socket *before = handshaker->sockets;
+    size_t count = handshaker->socket_count;
+
+    /* A watch carries the socket's number, and numbers change. */
+    for (unsigned i = 0; i < count; i++)
+        watch(handshaker, i, false);
+    for (size_t i = 0; i < handshaker->next_socket_count; i++)
+        keep_socket(before, count, &handshaker->next_sockets[i]);
+    handshaker->sockets = handshaker->next_sockets;
+    handshaker->socket_count = handshaker->next_socket_count;
+    handshaker->next_sockets = NULL;
+    handshaker->next_socket_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (before[i].fd >= 0)
+            end_socket(handshaker, &before[i]);
+    }
+    free(before);
+    acceptor_update(handshaker);
 }

@@ -8,6 +8,7 @@
 #include "base/map.h"
 #include "base/secret.h"
 #include "base/string.h"
+#include "conf/merge.h"
 #include "edge/alpn.h"
 #include "ipc/memory.h"
 
@@ -18,8 +19,9 @@
 struct entry {
     struct keypair *pairs[KEY_TYPE_COUNT];
     uint32_t versions[KEY_TYPE_COUNT];
-    struct tls_server **servers; /* by listener; made when first used */
-    uint64_t unknown_until_ns;   /* folder: control said no */
+    struct tls_server **servers; /* by listener, `server_count` of them; made when first used */
+    size_t server_count;
+    uint64_t unknown_until_ns; /* folder: control said no */
     bool asked;
 };
 
@@ -36,7 +38,9 @@ struct certificates {
     struct entry *entries; /* by certificate */
     struct map
         *folders; /* by certificate: name → struct entry; used where a folder is configured */
-    struct listener_names *listeners;
+    size_t entry_count;
+    struct listener_names *listeners, *next_listeners; /* next: prepared; NULL: nothing is */
+    size_t listener_count, next_listener_count;
     uint8_t ticket_keys[80];
 };
 
@@ -52,11 +56,8 @@ static bool add_name(struct listener_names *names, const char *name, uintptr_t c
     return map_get(map, key) != NULL || map_put(map, key, (void *)(certificate + 1));
 }
 
-static bool index_listener(struct certificates *certificates, unsigned listener)
+static bool index_listener(const struct conf *conf, unsigned listener, struct listener_names *names)
 {
-    const struct conf *conf = certificates->worker->conf;
-    struct listener_names *names = &certificates->listeners[listener];
-
     map_init(&names->exact);
     map_init(&names->wildcard);
     names->alpn = alpn_encode(&conf->listeners[listener].alpn, &names->alpn_size);
@@ -71,6 +72,30 @@ static bool index_listener(struct certificates *certificates, unsigned listener)
         }
     }
     return true;
+}
+
+static void listeners_free(struct listener_names *listeners, size_t count)
+{
+    for (size_t i = 0; listeners != NULL && i < count; i++) {
+        map_fini(&listeners[i].exact);
+        map_fini(&listeners[i].wildcard);
+        free(listeners[i].alpn);
+    }
+    free(listeners);
+}
+
+/* NULL when out of memory. */
+static struct listener_names *index_listeners(const struct conf *conf)
+{
+    struct listener_names *listeners = calloc(conf->listener_count + 1, sizeof *listeners);
+
+    for (unsigned i = 0; listeners != NULL && i < conf->listener_count; i++) {
+        if (!index_listener(conf, i, &listeners[i])) {
+            listeners_free(listeners, i + 1);
+            return NULL;
+        }
+    }
+    return listeners;
 }
 
 /* ---- contexts ---- */
@@ -95,17 +120,17 @@ static void session_id_context(const struct conf_listener *listener, uint8_t ret
     }
 }
 
-static int build_server(struct certificates *certificates, const struct entry *entry,
-                        unsigned listener, struct tls_server **ret_server, struct error *error)
+static int build_server(const struct certificates *certificates, const struct entry *entry,
+                        const struct conf_listener *conf, const struct listener_names *names,
+                        struct tls_server **ret_server, struct error *error)
 {
-    const struct conf_listener *conf = &certificates->worker->conf->listeners[listener];
     struct tls_policy policy = {
         .min_version = version_code(conf->min_version),
         .max_version = version_code(conf->max_version),
         .groups =
             strcmp(conf->groups, CONF_GROUPS_DEFAULT) == 0 ? tls_default_groups() : conf->groups,
-        .alpn = certificates->listeners[listener].alpn,
-        .alpn_size = certificates->listeners[listener].alpn_size,
+        .alpn = names->alpn,
+        .alpn_size = names->alpn_size,
         .tickets = conf->tickets,
         .ticket_lifetime_s = (uint32_t)(conf->ticket_lifetime / 1000),
     };
@@ -117,20 +142,33 @@ static int build_server(struct certificates *certificates, const struct entry *e
     return result;
 }
 
+static bool make_room(struct entry *entry, size_t count)
+{
+    if (entry->server_count >= count)
+        return true;
+    struct tls_server **servers = reallocarray(entry->servers, count, sizeof *servers);
+    if (servers == NULL)
+        return false;
+    memset(servers + entry->server_count, 0, (count - entry->server_count) * sizeof *servers);
+    entry->servers = servers;
+    entry->server_count = count;
+    return true;
+}
+
 static enum certificate_answer answer(struct certificates *certificates, struct entry *entry,
                                       unsigned listener, uint32_t certificate,
                                       struct certificate_choice *ret_choice)
 {
     struct error error = {0};
 
-    if (entry->servers == NULL &&
-        (entry->servers = calloc(certificates->worker->conf->listener_count,
-                                 sizeof(struct tls_server *))) == NULL)
+    if (!make_room(entry, certificates->listener_count))
         return CERTIFICATE_MISSING;
     if (entry->servers[listener] == NULL) {
         if (entry->pairs[KEY_TYPE_ECDSA] == NULL && entry->pairs[KEY_TYPE_RSA] == NULL)
             return CERTIFICATE_MISSING;
-        if (build_server(certificates, entry, listener, &entry->servers[listener], &error) < 0) {
+        if (build_server(certificates, entry, &certificates->worker->conf->listeners[listener],
+                         &certificates->listeners[listener], &entry->servers[listener],
+                         &error) < 0) {
             worker_warn(certificates->worker, "listener %s cannot use certificate %s: %s",
                         certificates->worker->conf->listeners[listener].name,
                         certificates->worker->conf->certificates[certificate].name, error.message);
@@ -143,18 +181,17 @@ static enum certificate_answer answer(struct certificates *certificates, struct 
     return CERTIFICATE_FOUND;
 }
 
-static void drop_servers(struct certificates *certificates, struct entry *entry)
+static void drop_servers(struct entry *entry)
 {
-    for (size_t i = 0; entry->servers != NULL && i < certificates->worker->conf->listener_count;
-         i++) {
+    for (size_t i = 0; i < entry->server_count; i++) {
         tls_server_unref(entry->servers[i]);
         entry->servers[i] = NULL;
     }
 }
 
-static void entry_fini(struct certificates *certificates, struct entry *entry)
+static void entry_fini(struct entry *entry)
 {
-    drop_servers(certificates, entry);
+    drop_servers(entry);
     free(entry->servers);
     for (unsigned type = 0; type < KEY_TYPE_COUNT; type++)
         keypair_unref(entry->pairs[type]);
@@ -162,12 +199,12 @@ static void entry_fini(struct certificates *certificates, struct entry *entry)
 
 /* ---- folders ---- */
 
-static void forget_names(struct certificates *certificates, struct map *folder)
+static void forget_names(struct map *folder)
 {
     const struct map_entry *it;
 
     for (size_t at = 0; (it = map_next(folder, &at)) != NULL;) {
-        entry_fini(certificates, it->value);
+        entry_fini(it->value);
         free(it->value);
     }
     map_fini(folder);
@@ -183,7 +220,7 @@ static struct entry *folder_entry(struct certificates *certificates, uint32_t ce
     if (entry != NULL)
         return entry;
     if (folder->count >= FOLDER_NAMES_MAX)
-        forget_names(certificates, folder);
+        forget_names(folder);
     entry = calloc(1, sizeof *entry);
     if (entry == NULL || !map_put(folder, name, entry)) {
         free(entry);
@@ -286,14 +323,37 @@ enum certificate_answer certificates_choose(struct certificates *certificates, u
 
 /* ---- versions ---- */
 
+/* Can a listener that uses the certificate (the one to come, while another configuration is
+ * prepared) work with it? */
+static int try_pair(const struct certificates *certificates, const struct entry *entry,
+                    uint32_t certificate, struct error *error)
+{
+    bool coming = certificates->next_listeners != NULL;
+    const struct conf *conf = coming ? certificates->worker->next_conf : certificates->worker->conf;
+    const struct listener_names *names =
+        coming ? certificates->next_listeners : certificates->listeners;
+    struct tls_server *probe = NULL;
+
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *listener = &conf->listeners[i];
+        for (size_t j = 0; j < listener->certificate_count; j++) {
+            if (listener->certificates[j] != certificate)
+                continue;
+            int result = build_server(certificates, entry, listener, &names[i], &probe, error);
+            if (result == 0)
+                tls_server_unref(probe);
+            return result;
+        }
+    }
+    return 0;
+}
+
 int certificates_install(struct certificates *certificates, const struct message_certificate *body,
                          const char *pem, size_t pem_size, struct error *error)
 {
     struct keypair *pair;
-    struct tls_server *probe = NULL;
 
-    if (body->certificate >= certificates->worker->conf->certificate_count ||
-        body->key_type >= KEY_TYPE_COUNT)
+    if (body->certificate >= certificates->entry_count || body->key_type >= KEY_TYPE_COUNT)
         return error_set(error, ERROR_INTERNAL, "no such certificate: %u", body->certificate);
     struct entry *entry = body->name[0] == 0
                               ? &certificates->entries[body->certificate]
@@ -305,42 +365,32 @@ int certificates_install(struct certificates *certificates, const struct message
         return result;
     struct entry next = *entry;
     next.pairs[body->key_type] = pair;
-    if (body->name[0] ==
-        0) { /* try it before it is in service; folders are many, theirs are built when used */
-        for (unsigned i = 0; i < certificates->worker->conf->listener_count && probe == NULL; i++) {
-            const struct conf_listener *listener = &certificates->worker->conf->listeners[i];
-            for (size_t j = 0; j < listener->certificate_count && probe == NULL && result == 0;
-                 j++) {
-                if (listener->certificates[j] == body->certificate)
-                    result = build_server(certificates, &next, i, &probe, error);
-            }
-        }
-        tls_server_unref(probe);
-        if (result < 0) {
-            keypair_unref(pair);
-            return result;
-        }
+    if (body->name[0] == 0) /* folders are many, theirs are built when used */
+        result = try_pair(certificates, &next, body->certificate, error);
+    if (result < 0) {
+        keypair_unref(pair);
+        return result;
     }
     keypair_unref(entry->pairs[body->key_type]);
     entry->pairs[body->key_type] = pair;
     entry->versions[body->key_type] = body->version;
     entry->asked = false;
     entry->unknown_until_ns = 0;
-    drop_servers(certificates, entry);
+    drop_servers(entry);
     return 0;
 }
 
 void certificates_withdraw(struct certificates *certificates,
                            const struct message_certificate *body)
 {
-    if (body->certificate >= certificates->worker->conf->certificate_count ||
-        body->key_type >= KEY_TYPE_COUNT || body->name[0] != 0)
+    if (body->certificate >= certificates->entry_count || body->key_type >= KEY_TYPE_COUNT ||
+        body->name[0] != 0)
         return;
     struct entry *entry = &certificates->entries[body->certificate];
     keypair_unref(entry->pairs[body->key_type]);
     entry->pairs[body->key_type] = NULL;
     entry->versions[body->key_type] = 0;
-    drop_servers(certificates, entry);
+    drop_servers(entry);
 }
 
 void certificates_refuse(struct certificates *certificates,
@@ -348,12 +398,12 @@ void certificates_refuse(struct certificates *certificates,
 {
     struct entry *entry;
 
-    if (body->certificate >= certificates->worker->conf->certificate_count ||
+    if (body->certificate >= certificates->entry_count ||
         (entry = map_get(&certificates->folders[body->certificate], body->name)) == NULL)
         return;
     entry->asked = false;
     entry->unknown_until_ns = loop_now(certificates->worker->loop) + UNKNOWN_KEPT_NS;
-    drop_servers(certificates, entry);
+    drop_servers(entry);
     for (unsigned type = 0; type < KEY_TYPE_COUNT; type++) {
         keypair_unref(entry->pairs[type]);
         entry->pairs[type] = NULL;
@@ -377,28 +427,43 @@ static bool read_ticket_keys(struct certificates *certificates)
     return right;
 }
 
+/* Room for `count` certificates; none is ever taken back. */
+static bool grow(struct certificates *certificates, size_t count)
+{
+    if (certificates->entry_count >= count && certificates->entries != NULL)
+        return true;
+    struct entry *entries =
+        reallocarray(certificates->entries, count + 1, sizeof *certificates->entries);
+    if (entries == NULL)
+        return false;
+    certificates->entries = entries;
+    struct map *folders =
+        reallocarray(certificates->folders, count + 1, sizeof *certificates->folders);
+    if (folders == NULL)
+        return false;
+    certificates->folders = folders;
+    for (size_t i = certificates->entry_count; i <= count; i++) {
+        entries[i] = (struct entry){.asked = false};
+        map_init(&folders[i]);
+    }
+    certificates->entry_count = count;
+    return true;
+}
+
 struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want,
                                       void *context)
 {
     struct certificates *certificates = secret_alloc(sizeof *certificates);
-    const struct conf *conf = worker->conf;
-    bool good;
 
     if (certificates == NULL)
         return NULL;
     certificates->worker = worker;
     certificates->want = want;
     certificates->context = context;
-    certificates->entries = calloc(conf->certificate_count + 1, sizeof *certificates->entries);
-    certificates->folders = calloc(conf->certificate_count + 1, sizeof *certificates->folders);
-    certificates->listeners = calloc(conf->listener_count + 1, sizeof *certificates->listeners);
-    good = certificates->entries != NULL && certificates->folders != NULL &&
-           certificates->listeners != NULL && read_ticket_keys(certificates);
-    for (unsigned i = 0; good && i < conf->certificate_count; i++)
-        map_init(&certificates->folders[i]);
-    for (unsigned i = 0; good && i < conf->listener_count; i++)
-        good = index_listener(certificates, i);
-    if (!good) {
+    certificates->listener_count = worker->conf->listener_count;
+    certificates->listeners = index_listeners(worker->conf);
+    if (certificates->listeners == NULL || !grow(certificates, worker->conf->certificate_count) ||
+        !read_ticket_keys(certificates)) {
         certificates_free(certificates);
         return NULL;
     }
@@ -409,20 +474,89 @@ void certificates_free(struct certificates *certificates)
 {
     if (certificates == NULL)
         return;
-    const struct conf *conf = certificates->worker->conf;
-    for (unsigned i = 0; certificates->entries != NULL && i < conf->certificate_count; i++)
-        entry_fini(certificates, &certificates->entries[i]);
-    for (unsigned i = 0; certificates->folders != NULL && i < conf->certificate_count; i++) {
-        forget_names(certificates, &certificates->folders[i]);
+    for (size_t i = 0; i < certificates->entry_count; i++) {
+        entry_fini(&certificates->entries[i]);
+        forget_names(&certificates->folders[i]);
         map_fini(&certificates->folders[i]);
     }
-    for (unsigned i = 0; certificates->listeners != NULL && i < conf->listener_count; i++) {
-        map_fini(&certificates->listeners[i].exact);
-        map_fini(&certificates->listeners[i].wildcard);
-        free(certificates->listeners[i].alpn);
-    }
+    listeners_free(certificates->listeners, certificates->listener_count);
+    listeners_free(certificates->next_listeners, certificates->next_listener_count);
     free(certificates->entries);
     free(certificates->folders);
-    free(certificates->listeners);
     secret_free(certificates, sizeof *certificates);
+}
+
+/* ---- another configuration ---- */
+
+bool certificates_prepare(struct certificates *certificates)
+{
+    const struct conf *next = certificates->worker->next_conf;
+
+    listeners_free(certificates->next_listeners, certificates->next_listener_count);
+    certificates->next_listeners = index_listeners(next);
+    certificates->next_listener_count = next->listener_count;
+    return certificates->next_listeners != NULL && grow(certificates, next->certificate_count);
+}
+
+/* Listeners whose contexts are still right, as far as the listener is concerned. */
+static void compare_listeners(const struct conf *before, const struct conf *after, bool *ret_same)
+{
+    for (size_t i = 0; i < after->listener_count; i++) {
+        const struct conf_listener *listener = &after->listeners[i];
+        ret_same[i] = listener->name != NULL && i < before->listener_count &&
+                      before->listeners[i].name != NULL &&
+                      (listener->retired || conf_same_listener(before, after, listener->name));
+    }
+}
+
+static void drop_changed(struct entry *entry, const bool *same, size_t count)
+{
+    for (size_t i = 0; i < entry->server_count; i++) {
+        if (i < count && same[i])
+            continue;
+        tls_server_unref(entry->servers[i]);
+        entry->servers[i] = NULL;
+    }
+}
+
+static void entry_clear(struct entry *entry)
+{
+    entry_fini(entry);
+    *entry = (struct entry){.asked = false};
+}
+
+static void folder_follow(struct map *folder, bool same_section, const bool *same, size_t count)
+{
+    const struct map_entry *it;
+
+    if (!same_section) /* another folder, or none any more: its names are asked for again */
+        forget_names(folder);
+    for (size_t at = 0; (it = map_next(folder, &at)) != NULL;)
+        drop_changed(it->value, same, count);
+}
+
+void certificates_swap(struct certificates *certificates, const struct conf *before)
+{
+    const struct conf *conf = certificates->worker->conf;
+    bool same[CONF_LISTENERS_MAX] = {false};
+
+    listeners_free(certificates->listeners, certificates->listener_count);
+    certificates->listeners = certificates->next_listeners;
+    certificates->listener_count = certificates->next_listener_count;
+    certificates->next_listeners = NULL;
+    certificates->next_listener_count = 0;
+    compare_listeners(before, conf, same);
+    for (size_t i = 0; i < certificates->entry_count; i++) {
+        const struct conf_certificate *certificate =
+            i < conf->certificate_count ? &conf->certificates[i] : NULL;
+        if (certificate == NULL || certificate->name == NULL)
+            entry_clear(&certificates->entries[i]);
+        else
+            drop_changed(&certificates->entries[i], same, conf->listener_count);
+        folder_follow(
+            &certificates->folders[i],
+            certificate != NULL && certificate->name != NULL &&
+                (certificate->retired || conf_same_certificate(before, conf, certificate->name)),
+            same, conf->listener_count);
+    }
 }

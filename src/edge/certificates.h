@@ -29,6 +29,15 @@ struct certificates *certificates_new(struct worker *worker, certificates_want_f
                                       void *context);
 void certificates_free(struct certificates *certificates);
 
+/* ---- another configuration (indices keep their meaning) ---- */
+
+/* Makes room for the certificates of worker->next_conf, so that control can send them before it is
+ * in force. False when out of memory. */
+MUST_CHECK bool certificates_prepare(struct certificates *certificates);
+/* worker->conf is now what was prepared; `before` is what it was. Contexts whose listener or
+ * certificate says something else now are dropped, all others stay. */
+void certificates_swap(struct certificates *certificates, const struct conf *before);
+
 /* `server_name`: lower-case, "" when the client sent none. */
 enum certificate_answer certificates_choose(struct certificates *certificates, unsigned listener,
                                             const char *server_name,

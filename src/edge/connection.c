@@ -763,7 +763,7 @@ void connections_resume(struct handshaker *handshaker, const char *name)
     handshaker->now_ns = loop_now(handshaker->worker.loop);
     for (struct connection *it = handshaker->connections; it != NULL; it = next) {
         next = it->next;
-        if (it->stage != STAGE_CERTIFICATE || !answers(name, it->server_name))
+        if (it->stage != STAGE_CERTIFICATE || (name != NULL && !answers(name, it->server_name)))
             continue;
         if (choose_certificate(it)) {
             while (advance(it))

@@ -24,7 +24,8 @@ struct upstream_identity {
 
 struct encryptor {
     struct handshaker *handshaker;
-    struct upstream_identity *upstreams;
+    struct upstream_identity *upstreams, *next; /* next: prepared; NULL: nothing is */
+    size_t count, next_count;
     uint8_t handler;
     uint32_t under_way;
 };
@@ -77,8 +78,12 @@ static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pa
 int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd,
                         int certificate_fd, int key_fd, struct error *error)
 {
-    const struct conf_upstream *conf = &encryptor->handshaker->worker.conf->upstreams[upstream];
-    struct upstream_identity *identity = &encryptor->upstreams[upstream];
+    const struct worker *worker = &encryptor->handshaker->worker;
+    bool coming = encryptor->next != NULL;
+    const struct conf_upstream *conf =
+        &(coming ? worker->next_conf : worker->conf)->upstreams[upstream];
+    struct upstream_identity *identity =
+        &(coming ? encryptor->next : encryptor->upstreams)[upstream];
     struct tls_client_policy policy = {
         .verify = conf->tls_verify, .only_key_type = -1, .detachable = true};
     char *trust = NULL;
@@ -229,11 +234,26 @@ static void on_timeout(void *context)
     finish(context, -(int)ERROR_TIMEOUT, "time-out of the TLS handshake");
 }
 
-static const char *server_name(const struct handshaker *handshaker,
+/* The upstream as its relay knows it: relays have another configuration earlier than we, but never
+ * before it is prepared here. NULL: there is none, or it could not be set up. */
+static struct tls_client *client_of(const struct encryptor *encryptor, unsigned upstream,
+                                    const struct conf_upstream **ret_conf)
+{
+    const struct worker *worker = &encryptor->handshaker->worker;
+
+    if (upstream < encryptor->next_count && encryptor->next[upstream].client != NULL) {
+        *ret_conf = &worker->next_conf->upstreams[upstream];
+        return encryptor->next[upstream].client;
+    }
+    if (upstream >= encryptor->count)
+        return NULL;
+    *ret_conf = &worker->conf->upstreams[upstream];
+    return encryptor->upstreams[upstream].client;
+}
+
+static const char *server_name(const struct conf_upstream *upstream,
                                const struct message_encrypt *body)
 {
-    const struct conf_upstream *upstream = &handshaker->worker.conf->upstreams[body->upstream];
-
     if (upstream->tls_name != NULL)
         return upstream->tls_name;
     return body->server < upstream->server_count ? upstream->servers[body->server].host : NULL;
@@ -244,9 +264,8 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay,
 {
     struct handshaker *handshaker = encryptor->handshaker;
     struct encryption *it = calloc(1, sizeof *it);
-    struct tls_client *client = body->upstream < handshaker->worker.conf->upstream_count
-                                    ? encryptor->upstreams[body->upstream].client
-                                    : NULL;
+    const struct conf_upstream *upstream = NULL;
+    struct tls_client *client = client_of(encryptor, body->upstream, &upstream);
 
     if (it == NULL) {
         ignore(close(fd));
@@ -261,14 +280,13 @@ void encryptor_begin(struct encryptor *encryptor, unsigned relay,
     it->reply.server = body->server;
     timer_init(&it->timer, on_timeout, it);
     it->handshake =
-        client == NULL ? NULL : handshake_new_client(client, server_name(handshaker, body));
+        client == NULL ? NULL : handshake_new_client(client, server_name(upstream, body));
     if (it->handshake == NULL) {
         finish(it, -(int)ERROR_TLS, "the upstream's TLS settings could not be loaded");
         return;
     }
     timer_set(handshaker->worker.loop, &it->timer,
-              loop_now(handshaker->worker.loop) +
-                  handshaker->worker.conf->upstreams[body->upstream].connect_timeout * NS_PER_MS);
+              loop_now(handshaker->worker.loop) + upstream->connect_timeout * NS_PER_MS);
     if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
                     encryptor->handler, (uint64_t)(uintptr_t)it)) {
         finish(it, -(int)ERROR_IO, "the connection could not be watched");
@@ -289,12 +307,41 @@ struct encryptor *encryptor_new(struct handshaker *handshaker)
     if (encryptor == NULL)
         return NULL;
     encryptor->handshaker = handshaker;
-    encryptor->upstreams =
-        calloc(handshaker->worker.conf->upstream_count + 1, sizeof *encryptor->upstreams);
+    encryptor->count = handshaker->worker.conf->upstream_count;
+    encryptor->upstreams = calloc(encryptor->count + 1, sizeof *encryptor->upstreams);
     encryptor->handler = loop_handler(handshaker->worker.loop, on_event, encryptor);
     if (encryptor->upstreams == NULL) {
         free(encryptor);
         return NULL;
     }
     return encryptor;
+}
+
+/* ---- another configuration ---- */
+
+static void identities_free(struct upstream_identity *identities, size_t count)
+{
+    for (size_t i = 0; identities != NULL && i < count; i++) {
+        tls_client_unref(identities[i].client);
+        free(identities[i].alpn);
+    }
+    free(identities);
+}
+
+bool encryptor_prepare(struct encryptor *encryptor)
+{
+    identities_free(encryptor->next, encryptor->next_count);
+    encryptor->next_count = encryptor->handshaker->worker.next_conf->upstream_count;
+    encryptor->next = calloc(encryptor->next_count + 1, sizeof *encryptor->next);
+    return encryptor->next != NULL;
+}
+
+/* Handshakes under way keep the client they began with. */
+void encryptor_swap(struct encryptor *encryptor)
+{
+    identities_free(encryptor->upstreams, encryptor->count);
+    encryptor->upstreams = encryptor->next;
+    encryptor->count = encryptor->next_count;
+    encryptor->next = NULL;
+    encryptor->next_count = 0;
 }

@@ -112,6 +112,34 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
         connections_resume(handshaker, body->name);
 }
 
+/* Another configuration comes into force: its certificates are here, all relays have it. */
+static void swap(struct handshaker *handshaker)
+{
+    struct conf *before = worker_swap_config(&handshaker->worker);
+
+    certificates_swap(handshaker->certificates, before);
+    encryptor_swap(handshaker->encryptor);
+    acceptor_swap(handshaker);
+    conf_free(before);
+    connections_resume(handshaker, NULL);
+    worker_config_loaded(&handshaker->worker, handshaker->worker.setup.config_generation, true);
+}
+
+static void certificates_are_complete(struct handshaker *handshaker,
+                                      const struct message_complete *body)
+{
+    if (handshaker->prepared && body->generation == handshaker->worker.next_config.generation) {
+        handshaker->prepared = false;
+        swap(handshaker);
+    }
+    if (handshaker->certificates_complete ||
+        body->generation != handshaker->worker.setup.config_generation)
+        return;
+    handshaker->certificates_complete = true;
+    acceptor_update(handshaker);
+    worker_ready(&handshaker->worker);
+}
+
 static void on_control_message(struct handshaker *handshaker, struct message *message)
 {
     if (message->type == MESSAGE_CERTIFICATE) {
@@ -124,10 +152,8 @@ static void on_control_message(struct handshaker *handshaker, struct message *me
         certificates_refuse(handshaker->certificates, body);
         connections_resume(handshaker, body->name);
     } else if (message->type == MESSAGE_CERTIFICATES_COMPLETE &&
-               !handshaker->certificates_complete) {
-        handshaker->certificates_complete = true;
-        acceptor_update(handshaker);
-        worker_ready(&handshaker->worker);
+               message->size == sizeof(struct message_complete)) {
+        certificates_are_complete(handshaker, (const void *)message->body);
     } else if (message->type == MESSAGE_DRAIN) {
         acceptor_drain_look(handshaker);
     }
@@ -166,7 +192,9 @@ static void take_relay(struct handshaker *handshaker, unsigned number, int fd)
 static void take_upstream_material(struct handshaker *handshaker, unsigned upstream, int *fds,
                                    size_t count)
 {
-    const struct conf_upstream *conf = &handshaker->worker.conf->upstreams[upstream];
+    const struct worker *worker = &handshaker->worker;
+    const struct conf *whole = worker->next_conf != NULL ? worker->next_conf : worker->conf;
+    const struct conf_upstream *conf = &whole->upstreams[upstream];
     struct error error = {0};
     size_t next = 0;
     int trust = conf->tls_trust != NULL && next < count ? fds[next++] : -1;
@@ -182,9 +210,11 @@ static void on_descriptors(void *context, const struct message_descriptors *body
 {
     struct handshaker *handshaker = context;
 
-    if (body->role == DESCRIPTORS_UPSTREAM_TLS &&
-        body->first < handshaker->worker.conf->upstream_count) {
-        take_upstream_material(handshaker, body->first, fds, count);
+    if (body->role == DESCRIPTORS_UPSTREAM_TLS) {
+        const struct worker *worker = &handshaker->worker;
+        const struct conf *conf = worker->next_conf != NULL ? worker->next_conf : worker->conf;
+        if (body->first < conf->upstream_count)
+            take_upstream_material(handshaker, body->first, fds, count);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -204,6 +234,25 @@ static void on_descriptors(void *context, const struct message_descriptors *body
         }
         fds[i] = -1;
     }
+}
+
+/* Everything is made ready beside what is in force; until the swap nothing changes. */
+static void prepare(struct handshaker *handshaker, struct message *message)
+{
+    handshaker->prepared = false;
+    if (!worker_take_config(&handshaker->worker, message))
+        return;
+    if (!certificates_prepare(handshaker->certificates) ||
+        !encryptor_prepare(handshaker->encryptor) || !acceptor_prepare(handshaker)) {
+        fprintf(stderr, "handshaker: out of memory in a reload\n");
+        loop_stop(handshaker->worker.loop, 3); /* a successor begins with the new configuration */
+    }
+}
+
+static void prepared(struct handshaker *handshaker)
+{
+    handshaker->prepared = true;
+    worker_config_loaded(&handshaker->worker, handshaker->worker.next_config.generation, false);
 }
 
 static void on_go(void *context, enum predecessor predecessor)
@@ -261,8 +310,14 @@ static void retire(struct handshaker *handshaker, const struct message_stop *bod
 
 static void on_message(void *context, struct message *message)
 {
+    struct handshaker *handshaker = context;
+
     if (message->type == MESSAGE_RETIRE && message->size == sizeof(struct message_stop))
-        retire(context, (const void *)message->body);
+        retire(handshaker, (const void *)message->body);
+    else if (message->type == MESSAGE_CONFIG)
+        prepare(handshaker, message);
+    else if (message->type == MESSAGE_CONFIG_GO && handshaker->worker.next_conf != NULL)
+        prepared(handshaker);
 }
 
 static void on_orphaned(void *context)

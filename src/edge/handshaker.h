@@ -24,9 +24,10 @@ struct acceptor_socket {
     int fd; /* -1: not there (yet) */
     uint16_t listener;
     bool watched;
-    bool shut;      /* it does not listen: a drain */
-    bool shut_told; /* it could not listen again, which was told */
-    bool ready;     /* connections wait: accept after this batch */
+    bool shut;              /* it does not listen: a drain */
+    bool shut_told;         /* it could not listen again, which was told */
+    struct address address; /* as configured */
+    bool ready;             /* connections wait: accept after this batch */
 };
 
 struct relay_channel {
@@ -43,6 +44,8 @@ struct handshaker {
     struct record_crypto *crypto;
     struct acceptor_socket *sockets;
     size_t socket_count;
+    struct acceptor_socket *next_sockets; /* of the configuration to come; NULL: none is prepared */
+    size_t next_socket_count;
     struct relay_channel relays[BOARD_WORKERS_MAX];
     int control_fd; /* -1: none */
     uint8_t socket_handler, connection_handler, relay_handler, control_handler;
@@ -50,6 +53,7 @@ struct handshaker {
     struct connection *graveyard;   /* closed in this batch */
     uint32_t under_way;
     bool certificates_complete, go, stopping, retiring, paused;
+    bool prepared; /* worker.next_conf is ready to come into force */
     struct timer resume, stop, drain;
     uint64_t pause_reported_ns;
     bool report_resume;
@@ -62,7 +66,15 @@ struct handshaker {
 
 /* ---- acceptor.c ---- */
 bool acceptor_init(struct handshaker *handshaker);
+/* Takes a socket by its number in the configuration that is prepared, if one is. */
 void acceptor_take_socket(struct handshaker *handshaker, unsigned number, int fd);
+/* For worker.next_conf: which sockets there will be. False when out of memory. */
+MUST_CHECK bool acceptor_prepare(struct handshaker *handshaker);
+/* It does not come after all, or another one. */
+void acceptor_forget(struct handshaker *handshaker);
+/* worker.conf is now what was prepared: addresses that are in both stay as they are, new ones are
+ * listened on; what waits at those that went is accepted, then they are closed. */
+void acceptor_swap(struct handshaker *handshaker);
 /* Watches or unwatches the listening sockets as state, credits and stop demand. */
 void acceptor_update(struct handshaker *handshaker);
 void acceptor_event(struct handshaker *handshaker, unsigned number);
@@ -87,7 +99,7 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,
                       const struct address *client);
 void connection_event(struct handshaker *handshaker, struct connection *connection,
                       unsigned events);
-/* A name of a folder was answered: those waiting for it go on. */
+/* A name of a folder was answered: those waiting for it go on. NULL: all that wait look again. */
 void connections_resume(struct handshaker *handshaker, const char *name);
 /* Those that wait for an answer of control will not get one here. */
 void connections_retire(struct handshaker *handshaker);
@@ -110,5 +122,9 @@ bool encryptor_idle(const struct encryptor *encryptor); /* no handshake is under
  * descriptors. */
 MUST_CHECK int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd,
                                    int certificate_fd, int key_fd, struct error *error);
+/* For worker.next_conf: material that comes from now on is that of its upstreams. False when out of
+ * memory. */
+MUST_CHECK bool encryptor_prepare(struct encryptor *encryptor);
+void encryptor_swap(struct encryptor *encryptor);
 void encryptor_begin(struct encryptor *encryptor, unsigned relay,
                      const struct message_encrypt *body, int fd);

@@ -110,7 +110,8 @@ struct house {
     int32_t relay_control[BOARD_WORKERS_MAX][2];      /* relay's end, control's end */
     struct house_process processes[BOARD_PROCESSES];  /* by number, as on the board */
     uint32_t upgrade_serial;
-    uint32_t spare[255];
+    uint32_t history_current, history_previous; /* entries; 0: none (supervisor_history.h) */
+    uint32_t spare[253];
 };
 
 /* A new one in shared memory, every descriptor -1. NULL when the system refuses. */

@@ -60,7 +60,7 @@ static int check_config(const struct house *house, int fd, struct error *error)
 
     if (text == NULL)
         return error_set(error, ERROR_IO, "cannot read the configuration in force");
-    int result = conf_parse(&conf, house->config_path, text, NULL, NULL, error);
+    int result = conf_parse_internal(&conf, house->config_path, text, error);
     free(text);
     conf_free(conf);
     return result;

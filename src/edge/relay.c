@@ -92,7 +92,9 @@ static void take_sessions(struct relay *relay, unsigned handshaker, struct messa
         take_credit(relay, handshaker, relay->received[handshaker] + 1);
         offer = offer_next(message->body, message->size, &at, &data);
         if (offer == NULL || offer->listener >= conf->listener_count ||
-            offer->upstream >= conf->upstream_count) {
+            offer->upstream >= conf->upstream_count ||
+            conf->listeners[offer->listener].name == NULL ||
+            conf->upstreams[offer->upstream].name == NULL) {
             worker_warn(&relay->worker, "malformed session from handshaker %u dropped", handshaker);
             return;
         }
@@ -377,6 +379,7 @@ static bool relay_init(struct relay *relay)
     relay->control_handler = loop_handler(relay->worker.loop, on_control, relay);
     timer_init(&relay->housekeeping, housekeeping, relay);
     relay_drain_init(relay);
+    reload_init(relay);
     return true;
 }
 
@@ -416,6 +419,7 @@ static void on_go(void *context, enum predecessor predecessor)
         loop_stop(relay->worker.loop, 3);
         return;
     }
+    reload_take_over(relay);
     for (uint32_t i = relay->worker.setup.slot_capacity; i > 0; i--) {
         if (!relay->sessions[i - 1].in_use)
             relay->free_slots[relay->free_count++] = i - 1;
@@ -447,6 +451,7 @@ static void on_message(void *context, struct message *message)
         succession_forget_registrations(relay);
         break;
     default:
+        reload_message(relay, message);
         break;
     }
 }

@@ -7,6 +7,7 @@
  *   relay_memory.c   buffer memory, and what happens when it runs short
  *   relay_succession.c  leaving sessions to a successor, and taking them from a predecessor
  *   relay_drain.c    sessions that a drain on the board ends
+ *   relay_reload.c   another configuration
  *   upstreams.c      which server; health
  *
  * A session's durable state is its slot (session/slot.h); what can be found again from the kernel
@@ -58,6 +59,14 @@ struct released {
     uint64_t serial;
 };
 
+/* Since when listeners and servers are retired, for sessions that are to be drained; 0: they are
+ * not. */
+struct relay_removal {
+    uint64_t listeners[BOARD_LISTENERS_MAX], servers[BOARD_SERVERS_MAX];
+    bool draining; /* some session may have to go */
+    struct timer timer;
+};
+
 struct relay {
     struct worker worker;
     struct arena arena;
@@ -85,6 +94,7 @@ struct relay {
     uint32_t released_count;
     struct inherited *inherited; /* by slot, while a predecessor's sessions are taken over */
     bool secrets_unlocked;       /* to be warned about */
+    struct relay_removal removal;
 };
 
 /* Both sockets are watched once, for the life of the session, whoever serves it. */
@@ -141,6 +151,16 @@ void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT
 void session_report_end(struct relay *relay, uint32_t index, enum session_end end);
 /* Puts the session into the list of those with work left over. */
 void session_queue(struct relay *relay, uint32_t index);
+/* The configuration is another one: its time-outs begin to count for this session, too. */
+void session_rearm(struct relay *relay, uint32_t index);
+
+/* ---- relay_reload.c ---- */
+
+void reload_init(struct relay *relay);
+/* The sessions are ours: those that a predecessor had to drain, or to move, are seen to. */
+void reload_take_over(struct relay *relay);
+/* MESSAGE_CONFIG and MESSAGE_CONFIG_GO, also before GO; others are ignored. */
+void reload_message(struct relay *relay, struct message *message);
 
 /* ---- relay_flow.c ---- */
 

@@ -78,6 +78,14 @@ static void arm_timeouts(struct relay *relay, uint32_t index)
         arm(relay, index, deadline);
 }
 
+void session_rearm(struct relay *relay, uint32_t index)
+{
+    uint8_t state = relay->arena.slots[index].state;
+
+    if (state == SESSION_OPEN || state == SESSION_HALF_CLOSED)
+        arm_timeouts(relay, index);
+}
+
 /* Timers carry the session only; its relay is the process's one. */
 static struct relay *the_relay;
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "edge/supervisor_internal.h"
+#include "edge/supervisor_reload.h"
 #include "ipc/memory.h"
 
 #define BACKOFF_FIRST_NS (100 * NS_PER_MS) /* before the second restart; the first is at once */
@@ -34,6 +35,7 @@ static PRINTF_LIKE(4, 0) void report(struct supervisor *supervisor, enum event_t
     if (event == NULL)
         return;
     event->worker = (uint16_t)subject;
+    event->config = supervisor->house->config_generation;
     ignore(vsnprintf(event->detail, sizeof event->detail, format, arguments));
     event_end(&supervisor->events, type);
 }
@@ -335,12 +337,14 @@ static void process_died(struct process *process, enum life_role role, int statu
 
 static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
 {
-    if (upgrade_child_ended(supervisor, pid, status))
+    if (upgrade_child_ended(supervisor, pid, status) ||
+        reload_child_ended(supervisor->reload, pid, status))
         return;
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         for (enum life_role role = 0; role < LIFE_COUNT; role++) {
             if (life_of(&supervisor->processes[i], role)->pid == pid) {
                 process_died(&supervisor->processes[i], role, status);
+                reload_life_ended(supervisor->reload, pid);
                 return;
             }
         }
@@ -365,6 +369,7 @@ static void on_watchdog(void *context)
 
     __atomic_store_n(&supervisor->board->processes[0].heartbeat_ns, now, __ATOMIC_RELAXED);
     upgrade_alive(supervisor);
+    reload_tick(supervisor->reload);
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         struct process *process = &supervisor->processes[i];
         struct house_life *life = life_of(process, LIFE_CURRENT);
@@ -391,6 +396,8 @@ static void on_control_message(struct process *process, const struct message *me
         const struct message_upgrade *body = (const void *)message->body;
         if (memchr(body->path, 0, sizeof body->path) != NULL)
             upgrade_begin(process->supervisor, body);
+    } else if (message->type == MESSAGE_RELOAD && message->size == sizeof(struct message_reload)) {
+        reload_requested(process->supervisor->reload, (const void *)message->body);
     }
 }
 
@@ -414,6 +421,11 @@ static void on_message(struct process *process, enum life_role role, struct mess
         break;
     case MESSAGE_RETIRED:
         succession_retired(process);
+        break;
+    case MESSAGE_CONFIG_LOADED:
+        if (message->size == sizeof(struct message_config_loaded))
+            reload_loaded(process->supervisor->reload, life_of(process, role)->pid,
+                          (const void *)message->body);
         break;
     default:
         if (process->kind == PROCESS_CONTROL)
@@ -493,8 +505,11 @@ static void on_upgrade_signal(void *context, int signal_number)
 }
 
 /* The loop and what it drives, once the house stands. */
-static int begin(struct supervisor *supervisor, struct error *error)
+static int begin(struct supervisor *supervisor, const char *text, struct error *error)
 {
+    supervisor->reload = reload_new(supervisor, text);
+    if (supervisor->reload == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
     supervisor->channel_handler = loop_handler(supervisor->loop, on_channel, supervisor);
     loop_after_batch(supervisor->loop, after_batch, supervisor);
     timer_init(&supervisor->stop_timer, stop_timer_fired, supervisor);
@@ -503,6 +518,7 @@ static int begin(struct supervisor *supervisor, struct error *error)
     if (!loop_signal(supervisor->loop, SIGCHLD, on_child, supervisor) ||
         !loop_signal(supervisor->loop, SIGTERM, stop_signalled, supervisor) ||
         !loop_signal(supervisor->loop, SIGINT, stop_signalled, supervisor) ||
+        !loop_signal(supervisor->loop, SIGHUP, reload_signalled, supervisor->reload) ||
         !loop_signal(supervisor->loop, SIGUSR2, on_upgrade_signal, supervisor))
         return error_set(error, ERROR_IO, "cannot take signals: %s", strerror(errno));
     add_processes(supervisor);
@@ -525,6 +541,7 @@ static int live(struct supervisor *supervisor)
     on_watchdog(supervisor);
     int code = loop_run(supervisor->loop);
     resources_release(supervisor);
+    reload_free(supervisor->reload);
     return code;
 }
 
@@ -534,7 +551,7 @@ static int fail(const struct error *error)
     return error_exit_code(error);
 }
 
-int supervisor_run(const struct conf *conf)
+int supervisor_run(const struct conf *conf, const char *text)
 {
     static struct supervisor supervisor;
     struct error error = {0};
@@ -545,12 +562,16 @@ int supervisor_run(const struct conf *conf)
         return fail(&(struct error){.code = ERROR_IO, .message = "cannot create shared memory"});
     if (allocate(&supervisor, &error) < 0 || spawn_prepare(&supervisor, &error) < 0 ||
         resources_create(&supervisor, &error) < 0 || spawn_restrict(&supervisor, &error) < 0 ||
-        begin(&supervisor, &error) < 0)
+        begin(&supervisor, text, &error) < 0)
         return fail(&error);
     if (!supervisor.house->counters)
         supervisor_event(&supervisor, EVENT_WARNING,
                          "this kernel's TCP counters do not behave: sessions survive upgrades, but "
                          "not the crash of their relay");
+    if (supervisor.no_history[0] != '\0')
+        supervisor_event(&supervisor, EVENT_WARNING,
+                         "the history of configurations is kept in memory only: %s",
+                         supervisor.no_history);
     for (unsigned i = 0; i < supervisor.process_count; i++)
         life_start(&supervisor.processes[i]);
     return live(&supervisor);
@@ -565,7 +586,7 @@ static int read_conf(struct supervisor *supervisor, struct conf **ret_conf, stru
 
     if (text == NULL)
         return error_set(error, ERROR_IO, "cannot read the configuration passed on");
-    int result = conf_parse(ret_conf, supervisor->house->config_path, text, NULL, NULL, error);
+    int result = conf_parse_internal(ret_conf, supervisor->house->config_path, text, error);
     free(text);
     return result;
 }
@@ -585,7 +606,7 @@ int supervisor_resume(int house_fd, const char *returned)
         upgrade_give_up(&supervisor, error.message);
     supervisor.conf = conf;
     if (resources_map(&supervisor, &error) < 0 || spawn_restrict(&supervisor, &error) < 0 ||
-        begin(&supervisor, &error) < 0)
+        begin(&supervisor, NULL, &error) < 0)
         upgrade_give_up(&supervisor, error.message);
     for (unsigned i = 0; i < supervisor.process_count; i++) {
         for (enum life_role role = 0; role < LIFE_COUNT; role++) {

@@ -7,6 +7,7 @@
  *   supervisor_succession.c  sessions kept for relays, and relays that take over from each other
  *   supervisor_upgrade.c     another binary in place
  *   supervisor_files.c       opening and watching configured paths for control
+ *   supervisor_reload.c      another configuration (supervisor_reload.h)
  *
  * What must outlive this image of the supervisor stands in struct house (house.h); the rest here.
  */
@@ -70,6 +71,8 @@ struct supervisor {
     struct timer stop_timer, watchdog;
     uint8_t channel_handler, rehearsal_handler;
     struct upgrade upgrade;
+    struct reload *reload;
+    char no_history[160]; /* why the history is kept in memory; "" */
     int exit_code;
 };
 
@@ -83,6 +86,11 @@ MUST_CHECK int resources_create(struct supervisor *supervisor, struct error *err
 /* Maps what the house names: after resources_create(), or of an earlier image. */
 MUST_CHECK int resources_map(struct supervisor *supervisor, struct error *error);
 void resources_release(struct supervisor *supervisor);
+/* Binds an address of a listener. */
+MUST_CHECK int resources_listen(int *ret_fd, const struct conf_listener *listener,
+                                const struct address *address, struct error *error);
+/* The file of a Unix socket would stay behind. */
+void resources_unlink_socket(int fd);
 
 /* ---- supervisor_spawn.c ---- */
 /* Looks the user up and prepares our own privileges. */
@@ -96,11 +104,13 @@ bool spawn_tell(const struct house_life *life, uint32_t type, const void *body, 
 /* Control is told of a handshaker or relay that took its place anew by being sent its channel once
  * more. */
 void spawn_announce(const struct process *process);
-/* In a child: executes `program` (a descriptor) as an unprivileged process that finds `fds` at 3,
- * 4, … and nothing else but standard input, output and error. `arguments[2]` is its name in
- * messages. */
+/* In a child: executes `program` (a descriptor) as a process that finds `fds` at 3, 4, … and
+ * nothing else but standard input, output and error; as an unprivileged one if it `drops` what it
+ * has. `arguments[2]` is its name in messages. */
 NORETURN void spawn_execute(const struct supervisor *supervisor, int program,
-                            char *const *arguments, const int *fds, size_t count);
+                            char *const *arguments, const int *fds, size_t count, bool drops);
+/* What TLS to upstream servers needs, opened now. */
+bool spawn_upstream_material(const struct process *process, const struct house_life *life);
 
 /* ---- supervisor_files.c ---- */
 void files_open(struct process *control, const struct message_open *body);

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/string.h"
+#include "edge/supervisor_history.h"
 #include "edge/supervisor_internal.h"
 #include "ipc/memory.h"
 #include "ipc/ring.h"
@@ -139,7 +140,7 @@ static int create_ticket_keys(struct supervisor *supervisor, struct error *error
 static int create_config(struct supervisor *supervisor, struct error *error)
 {
     int32_t *fd = &supervisor->house->descriptors[HOUSE_CONFIG];
-    char *text = conf_show(supervisor->conf);
+    char *text = conf_show_internal(supervisor->conf);
 
     if (text == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
@@ -169,10 +170,9 @@ static int create_channels(struct supervisor *supervisor, struct error *error)
 
 /* ---- sockets ---- */
 
-static int listen_one(struct house *house, const struct conf_listener *listener, uint32_t index,
-                      const struct address *address, struct error *error)
+int resources_listen(int *ret_fd, const struct conf_listener *listener,
+                     const struct address *address, struct error *error)
 {
-    struct house_socket *socket = &house->listening[house->listening_count];
     /* Accepted sockets inherit these. */
     struct socket_options options = {.keepalive_s = listener->keepalive,
                                      .user_timeout_ms = listener->user_timeout};
@@ -184,8 +184,7 @@ static int listen_one(struct house *house, const struct conf_listener *listener,
     socket_tune(fd, &options);
     /* A TLS client speaks first: wake nobody for a connection without a word. */
     ignore(setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds));
-    *socket = (struct house_socket){.fd = fd, .listener = index, .address = *address};
-    house->listening_count++;
+    *ret_fd = fd;
     return 0;
 }
 
@@ -193,24 +192,36 @@ static int listen_all(struct supervisor *supervisor, struct error *error)
 {
     const struct conf *conf = supervisor->conf;
     struct house *house = supervisor->house;
+    int fd;
 
     for (uint32_t i = 0; i < conf->listener_count; i++) {
-        for (size_t j = 0; j < conf->listeners[i].bind.count; j++) {
-            int result =
-                listen_one(house, &conf->listeners[i], i, &conf->listeners[i].bind.items[j], error);
+        const struct conf_listener *listener = &conf->listeners[i];
+        for (size_t j = 0; j < listener->bind.count; j++) {
+            int result = resources_listen(&fd, listener, &listener->bind.items[j], error);
             if (result < 0)
                 return result;
+            house->listening[house->listening_count++] =
+                (struct house_socket){.fd = fd, .listener = i, .address = listener->bind.items[j]};
         }
     }
     for (size_t i = 0; i < conf->admin.bind.count; i++) {
-        struct house_socket *socket = &house->admin[house->admin_count];
-        int fd;
         if (socket_listen(&fd, &conf->admin.bind.items[i], 64, error) < 0)
             return error_prepend(error, "admin");
-        *socket = (struct house_socket){.fd = fd, .address = conf->admin.bind.items[i]};
-        house->admin_count++;
+        house->admin[house->admin_count++] =
+            (struct house_socket){.fd = fd, .address = conf->admin.bind.items[i]};
     }
     return 0;
+}
+
+/* Before privileges go: afterwards we may not write into the folder. */
+static void open_history(struct supervisor *supervisor)
+{
+    int32_t *fds = supervisor->house->descriptors;
+    struct error error = {0};
+
+    fds[HOUSE_HISTORY] = history_open(fds[HOUSE_STATE_FOLDER], &error);
+    if (fds[HOUSE_HISTORY] < 0)
+        ignore(string_copy(supervisor->no_history, sizeof supervisor->no_history, error.message));
 }
 
 static int open_state_folder(struct supervisor *supervisor, struct error *error)
@@ -230,6 +241,7 @@ static int open_state_folder(struct supervisor *supervisor, struct error *error)
         fchown(*fd, house->uid, house->gid) != 0)
         return error_set(error, ERROR_IO, "cannot give state-folder %s to user %s: %s", path,
                          supervisor->conf->user, strerror(errno));
+    open_history(supervisor);
     return 0;
 }
 
@@ -311,8 +323,7 @@ int resources_create(struct supervisor *supervisor, struct error *error)
     return 0;
 }
 
-/* Unix socket files would stay behind. */
-static void unlink_socket(int fd)
+void resources_unlink_socket(int fd)
 {
     struct sockaddr_un address;
     socklen_t size = sizeof address;
@@ -327,8 +338,9 @@ void resources_release(struct supervisor *supervisor)
     const struct house *house = supervisor->house;
 
     for (size_t i = 0; i < house->listening_count; i++)
-        unlink_socket(house->listening[i].fd);
+        resources_unlink_socket(house->listening[i].fd);
     for (size_t i = 0; i < house->admin_count; i++)
-        unlink_socket(house->admin[i].fd);
-    unlink_socket(house->descriptors[HOUSE_CONTROL_SOCKET]); /* as a rule control was quicker */
+        resources_unlink_socket(house->admin[i].fd);
+    resources_unlink_socket(
+        house->descriptors[HOUSE_CONTROL_SOCKET]); /* as a rule control was quicker */
 }

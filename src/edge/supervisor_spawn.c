@@ -18,6 +18,7 @@
 #include "base/string.h"
 #include "edge/scheduling.h"
 #include "edge/supervisor_internal.h"
+#include "edge/supervisor_reload.h"
 #include "edge/worker.h"
 
 #define CHANNEL_QUEUE (1u << 20)
@@ -64,11 +65,11 @@ int spawn_restrict(const struct supervisor *supervisor, struct error *error)
 }
 
 /* In the child. Returns the step that failed, or NULL. */
-static const char *drop_privileges(const struct supervisor *supervisor)
+static const char *drop_privileges(const struct supervisor *supervisor, bool drops)
 {
     const struct house *house = supervisor->house;
 
-    if (house->drops_privileges) {
+    if (drops && house->drops_privileges) {
         if (setgroups(0, NULL) != 0)
             return "setgroups";
         if (setresgid(house->gid, house->gid, house->gid) != 0)
@@ -82,7 +83,7 @@ static const char *drop_privileges(const struct supervisor *supervisor)
 /* ---- child ---- */
 
 void spawn_execute(const struct supervisor *supervisor, int program, char *const *arguments,
-                   const int *fds, size_t count)
+                   const int *fds, size_t count, bool drops)
 {
     const char *name = arguments[2];
     sigset_t none;
@@ -104,7 +105,7 @@ void spawn_execute(const struct supervisor *supervisor, int program, char *const
     if (dup3(moved[count], program_fd, O_CLOEXEC) < 0)
         _exit(70);
     ignore(close_range((unsigned)program_fd + 1, ~0u, 0));
-    const char *failed = drop_privileges(supervisor);
+    const char *failed = drop_privileges(supervisor, drops);
     if (failed != NULL) {
         dprintf(STDERR_FILENO, "holdfast: %s: cannot drop privileges (%s): %s\n", name, failed,
                 strerror(errno));
@@ -123,8 +124,8 @@ static NORETURN void become(const struct process *process, int channel)
 
     ignore(snprintf(kind, sizeof kind, "%s", process_kind_name(process->kind)));
     scheduling_apply(process->kind, supervisor->conf->handshaker_nice);
-    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel,
-                  1);
+    spawn_execute(supervisor, supervisor->house->descriptors[HOUSE_PROGRAM], arguments, &channel, 1,
+                  true);
 }
 
 /* ---- what each kind is sent ---- */
@@ -196,11 +197,13 @@ static bool send_setup(const struct process *process, enum life_role role)
         }
     }
     ignore(string_copy(setup.config_path, sizeof setup.config_path, house->config_path));
+    ignore(string_copy(setup.config_source, sizeof setup.config_source,
+                       reload_source(process->supervisor->reload)));
     return spawn_tell(life_of(process, role), MESSAGE_SETUP, &setup, sizeof setup, fds, count);
 }
 
 /* Trust store and client certificate of each TLS upstream, opened now. */
-static bool send_upstream_material(const struct process *process, const struct house_life *life)
+bool spawn_upstream_material(const struct process *process, const struct house_life *life)
 {
     const struct conf *conf = process->supervisor->conf;
 
@@ -212,7 +215,7 @@ static bool send_upstream_material(const struct process *process, const struct h
         size_t count = 0;
         bool sent;
 
-        if (!upstream->tls)
+        if (upstream->name == NULL || !upstream->tls)
             continue;
         for (size_t j = 0; j < ARRAY_SIZE(paths); j++) {
             int fd = paths[j] == NULL ? -1 : open(paths[j], O_RDONLY | O_CLOEXEC);
@@ -254,7 +257,7 @@ static bool send_handshaker(const struct process *process, const struct house_li
                               &house->pairs[index * house->workers + i][0], 1))
             return false;
     }
-    return send_upstream_material(process, life) && send_listening(house, life) &&
+    return spawn_upstream_material(process, life) && send_listening(house, life) &&
            send_descriptors(life, DESCRIPTORS_CONTROL, 0, &house->handshaker_control[index][0], 1);
 }
 

@@ -24,6 +24,7 @@
 #include "base/fault.h"
 #include "base/string.h"
 #include "edge/supervisor_internal.h"
+#include "edge/supervisor_reload.h"
 
 #define REHEARSAL_NS (10 * NS_PER_S)
 #define STEP_NS      (30 * NS_PER_S) /* for one process to be replaced */
@@ -69,22 +70,19 @@ static struct execution {
     struct house *house;
     int house_fd;
     char house_text[16], reason[64];
-    char *arguments[10];
+    char *arguments[8];
 } execution;
 
 static void prepare_execution(const struct supervisor *supervisor)
 {
-    static char program[] = "holdfast", verb[] = "run", house[] = "--house",
-                returned[] = "--returned", option[] = "-c";
+    static char program[] = "holdfast", verb[] = "run", option[] = "-c", house[] = "--house";
 
     execution.house = supervisor->house;
     execution.house_fd = supervisor->house_fd;
     ignore(snprintf(execution.house_text, sizeof execution.house_text, "%d", execution.house_fd));
-    char *const arguments[] = {program,  verb,
-                               option,   supervisor->house->config_path,
-                               house,    execution.house_text,
-                               returned, execution.reason,
-                               NULL};
+    char *const arguments[] = {
+        program, verb, option, supervisor->house->config_path, house, execution.house_text,
+        execution.reason, NULL};
     memcpy(execution.arguments, arguments, sizeof arguments);
 }
 
@@ -95,7 +93,7 @@ static void execute(int program, bool returning)
 
     memcpy(arguments, execution.arguments, sizeof arguments);
     if (!returning)
-        arguments[6] = NULL;
+        arguments[6] = NULL; /* no reason */
     house_keep_descriptors(execution.house, execution.house_fd, true);
     ignore(execveat(program, "", arguments, environ, AT_EMPTY_PATH));
     house_keep_descriptors(execution.house, execution.house_fd, false);
@@ -233,7 +231,7 @@ static NORETURN void become_rehearsal(const struct supervisor *supervisor, int o
     const int fds[] = {output, supervisor->house_fd, house->descriptors[HOUSE_CONFIG],
                        house->arenas[0].metadata};
 
-    spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, ARRAY_SIZE(fds));
+    spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, ARRAY_SIZE(fds), true);
 }
 
 static bool start_rehearsal(struct supervisor *supervisor)
@@ -274,6 +272,11 @@ void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *
     if (supervisor->stop != STOP_NONE || !supervisor->house->ready) {
         refuse(supervisor, "the daemon is %s",
                supervisor->stop != STOP_NONE ? "stopping" : "not ready yet");
+        return;
+    }
+    const char *busy = reload_busy(supervisor->reload);
+    if (busy != NULL) {
+        refuse(supervisor, "%s: finish that first", busy);
         return;
     }
     upgrade->program = open_program(supervisor, order->path);

@@ -15,7 +15,7 @@
               */
 
 struct server {
-    const struct conf_upstream *upstream;
+    const struct conf_upstream *upstream; /* NULL: no such number */
     const struct conf_server *conf;
     unsigned upstream_index, index, number;
     struct address address; /* size 0: not resolved yet */
@@ -30,10 +30,8 @@ struct server {
 
 struct upstreams {
     struct worker *worker;
-    struct server *servers;
-    unsigned *first; /* number of each upstream's first server */
-    uint32_t *next_source;
-    unsigned count;
+    struct server *servers; /* by number; pages of numbers that nobody has are never touched */
+    uint32_t next_source;
     uint8_t probe_handler;
 };
 
@@ -42,9 +40,15 @@ static struct board_server *board_of(const struct server *server)
     return &server->owner->worker->board->servers[server->number];
 }
 
-unsigned upstreams_number(const struct upstreams *upstreams, unsigned upstream, unsigned server)
+static unsigned number_of(const struct upstreams *upstreams, unsigned upstream, unsigned server)
 {
-    return upstreams->first[upstream] + server;
+    return upstreams->worker->conf->upstreams[upstream].servers[server].number;
+}
+
+static struct server *server_at(const struct upstreams *upstreams, unsigned upstream,
+                                unsigned server)
+{
+    return &upstreams->servers[number_of(upstreams, upstream, server)];
 }
 
 /* ---- choice ---- */
@@ -70,6 +74,18 @@ static bool usable(const struct server *server, uint64_t tried, bool desperate)
                 server->conf->max_connections);
 }
 
+/* The server of this index if a new session may go there, else NULL. The servers of an upstream
+ * that was removed are still there for its last handshakes; a server that was removed from an
+ * upstream is for nobody. */
+static struct server *candidate(const struct upstreams *upstreams, unsigned upstream, size_t index,
+                                uint64_t tried, bool desperate)
+{
+    const struct conf_server *conf = &upstreams->worker->conf->upstreams[upstream].servers[index];
+    struct server *server = &upstreams->servers[conf->number];
+
+    return conf_server_in_force(conf) && usable(server, tried, desperate) ? server : NULL;
+}
+
 /* Rendezvous hashing: a server that leaves moves only its own clients. */
 static uint64_t hash_score(const struct server *server, const uint8_t client[16])
 {
@@ -79,46 +95,50 @@ static uint64_t hash_score(const struct server *server, const uint8_t client[16]
     return (hash >> 32) * weight_of(server);
 }
 
-static int choose_round_robin(struct server *servers, size_t count, uint64_t tried, bool desperate)
+static int choose_round_robin(struct upstreams *upstreams, unsigned upstream, uint64_t tried,
+                              bool desperate)
 {
+    const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
+    struct server *best = NULL;
     int32_t total = 0;
-    int best = -1;
 
-    for (size_t i = 0; i < count; i++) {
-        if (!usable(&servers[i], tried, desperate))
+    for (size_t i = 0; i < conf->server_count; i++) {
+        struct server *server = candidate(upstreams, upstream, i, tried, desperate);
+        if (server == NULL)
             continue;
-        int32_t weight = (int32_t)weight_of(&servers[i]);
-        servers[i].credit += weight;
+        int32_t weight = (int32_t)weight_of(server);
+        server->credit += weight;
         total += weight;
-        if (best < 0 || servers[i].credit > servers[best].credit)
-            best = (int)i;
+        if (best == NULL || server->credit > best->credit)
+            best = server;
     }
-    if (best >= 0)
-        servers[best].credit -= total;
-    return best;
+    if (best == NULL)
+        return -1;
+    best->credit -= total;
+    return (int)best->index;
 }
 
 static int choose(struct upstreams *upstreams, unsigned upstream, const uint8_t client[16],
                   uint64_t tried, bool desperate)
 {
-    struct server *servers = &upstreams->servers[upstreams->first[upstream]];
     const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
     uint64_t best_score = 0;
     int best = -1;
 
     if (conf->balance == CONF_BALANCE_ROUND_ROBIN)
-        return choose_round_robin(servers, conf->server_count, tried, desperate);
+        return choose_round_robin(upstreams, upstream, tried, desperate);
     for (size_t i = 0; i < conf->server_count; i++) {
-        if (!usable(&servers[i], tried, desperate))
+        const struct server *server = candidate(upstreams, upstream, i, tried, desperate);
+        if (server == NULL)
             continue;
         uint64_t score;
         if (conf->balance == CONF_BALANCE_SOURCE_HASH)
-            score = hash_score(&servers[i], client);
+            score = hash_score(server, client);
         else /* least sessions per weight: the higher the score the fewer */
-            score = UINT64_MAX -
-                    ((uint64_t)board_server_sessions(upstreams->worker->board, servers[i].number)
-                     << 20) /
-                        weight_of(&servers[i]);
+            score =
+                UINT64_MAX -
+                ((uint64_t)board_server_sessions(upstreams->worker->board, server->number) << 20) /
+                    weight_of(server);
         if (best < 0 || score > best_score) {
             best = (int)i;
             best_score = score;
@@ -141,14 +161,12 @@ int upstreams_connect(struct upstreams *upstreams, unsigned upstream, unsigned s
                       struct address *ret_address)
 {
     const struct conf_upstream *conf = &upstreams->worker->conf->upstreams[upstream];
-    const struct address *address =
-        &upstreams->servers[upstreams->first[upstream] + server].address;
+    const struct address *address = &server_at(upstreams, upstream, server)->address;
     const struct address *source = NULL;
 
     for (size_t i = 0; i < conf->source_addresses.count && source == NULL; i++) {
         const struct address *next =
-            &conf->source_addresses
-                 .items[upstreams->next_source[upstream]++ % conf->source_addresses.count];
+            &conf->source_addresses.items[upstreams->next_source++ % conf->source_addresses.count];
         if (next->any.sa_family == address->any.sa_family)
             source = next;
     }
@@ -174,7 +192,7 @@ void upstreams_settle(struct upstreams *upstreams, unsigned upstream, int fd)
 void upstreams_count(struct upstreams *upstreams, unsigned upstream, unsigned server, int change)
 {
     struct board_server *board =
-        &upstreams->worker->board->servers[upstreams_number(upstreams, upstream, server)];
+        &upstreams->worker->board->servers[number_of(upstreams, upstream, server)];
     uint32_t *sessions = &board->sessions[upstreams->worker->setup.index];
     __atomic_store_n(sessions, *sessions + (uint32_t)change, __ATOMIC_RELAXED);
 }
@@ -183,7 +201,7 @@ void upstreams_connected(struct upstreams *upstreams, unsigned upstream, unsigne
                          bool success, uint64_t duration_us)
 {
     struct worker *worker = upstreams->worker;
-    struct server *it = &upstreams->servers[upstreams_number(upstreams, upstream, server)];
+    struct server *it = server_at(upstreams, upstream, server);
 
     if (success) {
         worker_count(worker, COUNTER_UPSTREAM_CONNECTS, 1);
@@ -199,7 +217,8 @@ void upstreams_connected(struct upstreams *upstreams, unsigned upstream, unsigne
 
 void upstreams_address(struct upstreams *upstreams, const struct message_address *body)
 {
-    if (body->server >= upstreams->count || body->size == 0 || body->size > sizeof body->bytes)
+    if (body->server >= CONF_SERVERS_MAX || upstreams->servers[body->server].upstream == NULL ||
+        body->size == 0 || body->size > sizeof body->bytes)
         return;
     struct address *address = &upstreams->servers[body->server].address;
     uint16_t port = address_port(&upstreams->servers[body->server].conf->address);
@@ -302,31 +321,57 @@ static void on_probe_timer(void *context)
 
 /* ---- life ---- */
 
-static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned index,
-                        unsigned number)
+static bool probed(const struct server *server)
+{
+    return server->upstream->check_interval != 0 && !server->upstream->retired &&
+           !server->conf->retired;
+}
+
+static void arm_probe(struct server *server)
+{
+    struct worker *worker = server->owner->worker;
+
+    /* Relays take turns: relay i begins i intervals later. */
+    timer_set(worker->loop, &server->timer,
+              loop_now(worker->loop) +
+                  server->upstream->check_interval * worker->setup.index * NS_PER_MS);
+}
+
+static void stop_probe(struct server *server)
+{
+    struct loop *loop = server->owner->worker->loop;
+
+    timer_cancel(loop, &server->timer);
+    if (server->probe_fd >= 0) {
+        loop_unwatch(loop, server->probe_fd);
+        ignore(close(server->probe_fd));
+        server->probe_fd = -1;
+    }
+}
+
+static void server_init(struct upstreams *upstreams, unsigned upstream, unsigned index)
 {
     struct worker *worker = upstreams->worker;
-    struct server *server = &upstreams->servers[number];
+    const struct conf_upstream *conf = &worker->conf->upstreams[upstream];
+    struct server *server = &upstreams->servers[conf->servers[index].number];
     uint32_t resolved;
 
-    server->upstream = &worker->conf->upstreams[upstream];
-    server->conf = &server->upstream->servers[index];
-    server->upstream_index = upstream;
-    server->index = index;
-    server->number = number;
-    server->owner = upstreams;
-    server->probe_fd = -1;
+    if (server->upstream != NULL)
+        stop_probe(server);
+    *server = (struct server){.upstream = conf,
+                              .conf = &conf->servers[index],
+                              .upstream_index = upstream,
+                              .index = index,
+                              .number = conf->servers[index].number,
+                              .owner = upstreams,
+                              .probe_fd = -1};
     if (server->conf->host == NULL)
         server->address = server->conf->address;
-    else if (board_address_get(worker->board, number, &server->address.any, &resolved))
+    else if (board_address_get(worker->board, server->number, &server->address.any, &resolved))
         server->address.size = resolved;
     timer_init(&server->timer, on_probe_timer, server);
-    if (server->upstream->check_interval != 0) {
-        /* Relays take turns: relay i begins i intervals later. */
-        timer_set(worker->loop, &server->timer,
-                  loop_now(worker->loop) +
-                      server->upstream->check_interval * worker->setup.index * NS_PER_MS);
-    }
+    if (probed(server))
+        arm_probe(server);
 }
 
 struct upstreams *upstreams_new(struct worker *worker)
@@ -337,23 +382,67 @@ struct upstreams *upstreams_new(struct worker *worker)
     if (upstreams == NULL)
         return NULL;
     upstreams->worker = worker;
-    upstreams->first = calloc(conf->upstream_count + 1, sizeof *upstreams->first);
-    upstreams->next_source = calloc(conf->upstream_count + 1, sizeof *upstreams->next_source);
-    for (size_t i = 0; i < conf->upstream_count; i++)
-        upstreams->count += (unsigned)conf->upstreams[i].server_count;
-    upstreams->servers = calloc(upstreams->count + 1, sizeof *upstreams->servers);
-    if (upstreams->first == NULL || upstreams->next_source == NULL || upstreams->servers == NULL) {
+    upstreams->servers = calloc(CONF_SERVERS_MAX, sizeof *upstreams->servers);
+    if (upstreams->servers == NULL) {
         upstreams_free(upstreams);
         return NULL;
     }
     upstreams->probe_handler = loop_handler(worker->loop, on_probe, upstreams);
-    unsigned number = 0;
     for (unsigned i = 0; i < conf->upstream_count; i++) {
-        upstreams->first[i] = number;
-        for (unsigned j = 0; j < conf->upstreams[i].server_count; j++)
-            server_init(upstreams, i, j, number++);
+        for (unsigned j = 0; j < conf->upstreams[i].server_count; j++) {
+            if (conf->upstreams[i].servers[j].name != NULL)
+                server_init(upstreams, i, j);
+        }
     }
     return upstreams;
+}
+
+/* The same server in another configuration: what is known of it stays, and a probe keeps its time,
+ * so that frequent reloads do not put it off for ever. */
+static void server_go_on(struct server *server, const struct conf_upstream *upstream,
+                         const struct conf_server *conf, bool was_probed, uint64_t interval)
+{
+    server->upstream = upstream;
+    server->conf = conf;
+    if (!probed(server))
+        stop_probe(server);
+    else if (!was_probed)
+        arm_probe(server);
+    else if (interval != upstream->check_interval && server->probe_fd < 0)
+        timer_set(server->owner->worker->loop, &server->timer,
+                  loop_now(server->owner->worker->loop));
+}
+
+void upstreams_reload(struct upstreams *upstreams, const struct conf *before)
+{
+    const struct conf *conf = upstreams->worker->conf;
+    bool there[CONF_SERVERS_MAX] = {false};
+
+    for (unsigned i = 0; i < conf->upstream_count; i++) {
+        const struct conf_upstream *upstream = &conf->upstreams[i];
+        for (unsigned j = 0; j < upstream->server_count; j++) {
+            const struct conf_server *next = &upstream->servers[j];
+            if (next->name == NULL)
+                continue;
+            struct server *server = &upstreams->servers[next->number];
+            there[next->number] = true;
+            /* `before` is still whole: the pointers into it are good. */
+            if (server->upstream != NULL && strcmp(server->conf->name, next->name) == 0 &&
+                server->upstream_index == i)
+                server_go_on(server, upstream, next, probed(server),
+                             server->upstream->check_interval);
+            else
+                server_init(upstreams, i, j);
+        }
+    }
+    for (unsigned i = 0; i < before->server_numbers; i++) {
+        struct server *server = &upstreams->servers[i];
+        if (there[i] || server->upstream == NULL)
+            continue;
+        stop_probe(server);
+        server->upstream = NULL;
+        server->conf = NULL;
+    }
 }
 
 void upstreams_free(struct upstreams *upstreams)
@@ -361,7 +450,5 @@ void upstreams_free(struct upstreams *upstreams)
     if (upstreams == NULL)
         return;
     free(upstreams->servers);
-    free(upstreams->first);
-    free(upstreams->next_source);
     free(upstreams);
 }

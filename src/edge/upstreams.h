@@ -10,8 +10,9 @@ struct upstreams;
 struct upstreams *upstreams_new(struct worker *worker); /* NULL: out of memory */
 void upstreams_free(struct upstreams *upstreams);
 
-/* The board number of a server: servers of all upstreams counted in order. */
-unsigned upstreams_number(const struct upstreams *upstreams, unsigned upstream, unsigned server);
+/* Follows worker->conf, which was reloaded: servers that stay keep their address and all else that
+ * is known of them. `before` is the configuration until now, not yet freed. */
+void upstreams_reload(struct upstreams *upstreams, const struct conf *before);
 
 /* Chooses a server for a client by the upstream's policy, leaving out servers that are down,
  * draining, full, without address, or in `tried` (bit per server modulo 64). -1: none. */

@@ -77,7 +77,7 @@ static int map_shared(struct worker *worker, struct error *error)
     char *text = memory_document_read(worker->descriptors[SETUP_CONFIG], CONF_TEXT_MAX, &size);
     if (text == NULL)
         return error_set(error, ERROR_IO, "cannot read the configuration passed on");
-    int result = conf_parse(&worker->conf, worker->setup.config_path, text, NULL, NULL, error);
+    int result = conf_parse_internal(&worker->conf, worker->setup.config_path, text, error);
     free(text);
     return result;
 }

@@ -15,6 +15,9 @@
 #include "session/messages.h"
 
 #define WORKER_CHANNEL_FD 3 /* where a new process finds its channel to the supervisor */
+/* Where the process that checks a configuration (cmd/worker_check.h) finds its documents. */
+#define WORKER_CHECK_NEXT_FD    4
+#define WORKER_CHECK_CURRENT_FD 5
 
 /* What a kind of process does with what the supervisor sends. Callbacks get worker->context. */
 struct worker_role {
@@ -40,6 +43,8 @@ struct worker {
     int supervisor_fd;
     struct loop *loop;
     struct conf *conf;
+    struct conf *next_conf; /* of a reload under way; NULL: none */
+    struct message_config next_config;
     struct board *board;
     struct board_process *self;
     void *events_memory;
@@ -58,6 +63,17 @@ int worker_run(struct worker *worker);
 void worker_fini(struct worker *worker);
 
 void worker_ready(struct worker *worker);
+
+/* ---- reload (worker_config.c) ---- */
+
+/* MESSAGE_CONFIG: parses the document into `next_conf`; one that was there is dropped. Warns and
+ * returns false when that fails. */
+MUST_CHECK bool worker_take_config(struct worker *worker, struct message *message);
+/* Puts `next_conf` in the place of `conf`, which is returned: nothing of it may be used any more,
+ * and the caller frees it. */
+MUST_CHECK struct conf *worker_swap_config(struct worker *worker);
+/* Tells the supervisor. */
+void worker_config_loaded(struct worker *worker, uint32_t generation, bool in_force);
 
 /* Sends to the supervisor; a full queue counts as failure (it is sized never to fill in ordinary
  * life). */

@@ -237,7 +237,7 @@ struct board {
     struct board_process processes[BOARD_PROCESSES];
     struct board_listener listeners[BOARD_LISTENERS_MAX];
     struct board_server
-        servers[BOARD_SERVERS_MAX];  /* all servers of all upstreams in order of configuration */
+        servers[BOARD_SERVERS_MAX];  /* of all upstreams, by conf_server.number */
     uint64_t sources[BOARD_SOURCES]; /* board_sources.c */
 };
 

@@ -38,6 +38,10 @@
     X(EVENT_DRAIN_ENDED, "drain-ended", true)                                                      \
     X(EVENT_DRAIN_CANCELLED, "drain-cancelled", true)                                              \
     X(EVENT_NAME_RESOLVED, "name-resolved", true)                                                  \
+    X(EVENT_CONFIG_LOADED, "config-loaded", true)                                                  \
+    X(EVENT_CONFIG_REFUSED, "config-refused", true)                                                \
+    X(EVENT_CONFIG_RETURNED, "config-returned", true)                                              \
+    X(EVENT_CONFIG_CONFIRMED, "config-confirmed", true)                                            \
     X(EVENT_WARNING, "warning", true)                                                              \
     X(EVENT_TRACE, "trace", false)
 

@@ -40,7 +40,8 @@ enum message_type {
      * key type any more */
     MESSAGE_CERTIFICATE,
     MESSAGE_CERTIFICATE_LIVE,
-    /* control → handshaker: the certificates known so far were all sent; accepting may begin */
+    /* control → handshaker: the certificates known so far were all sent; accepting may begin, and a
+     * prepared configuration of this generation comes into force (struct message_complete) */
     MESSAGE_CERTIFICATES_COMPLETE,
     /* handshaker → control: a name of a folder is wanted (struct message_certificate_wanted); the
      * answer is MESSAGE_CERTIFICATE for that name, or MESSAGE_CERTIFICATE_UNKNOWN (same body) */
@@ -90,6 +91,24 @@ enum message_type {
     /* control → supervisor: execute another binary in place (struct message_upgrade); how it goes
      * on stands on the board */
     MESSAGE_UPGRADE,
+
+    /* ---- reload (doc/internals.md) ---- */
+
+    /* supervisor → process: another configuration (struct message_config + one document, as
+     * SETUP_CONFIG); what descriptors are new follows as MESSAGE_DESCRIPTORS, then
+     * MESSAGE_CONFIG_GO. */
+    MESSAGE_CONFIG,
+    MESSAGE_CONFIG_GO,
+    /* process → supervisor: done (struct message_config_loaded). A handshaker answers twice: when
+     * it is prepared, and when the configuration is in force. */
+    MESSAGE_CONFIG_LOADED,
+    /* supervisor → control: the configuration is in force everywhere (struct message_config) */
+    MESSAGE_CONFIG_SETTLED,
+    /* control → supervisor: an operator's wish about the configuration (struct message_reload) */
+    MESSAGE_RELOAD,
+    /* supervisor → control: its answer (struct message_reloaded), with as many documents as it
+     * says */
+    MESSAGE_RELOADED,
 };
 
 /* How the process before ended. */
@@ -141,6 +160,8 @@ enum setup_descriptor {
     SETUP_DESCRIPTOR_COUNT
 };
 
+#define CONFIG_SOURCE_MAX 96
+
 struct worker_setup {
     uint32_t version; /* MESSAGES_VERSION */
     uint32_t kind;    /* enum process_kind */
@@ -151,22 +172,54 @@ struct worker_setup {
     uint32_t predecessor_lives; /* the place on the board and the rings are another's until GO */
     uint32_t present;           /* bit per setup_descriptor that was sent, in order */
     char config_path[MESSAGE_PATH_MAX];
+    char config_source[CONFIG_SOURCE_MAX]; /* as in struct message_config */
 };
 
 enum descriptors_role {
     DESCRIPTORS_LISTENING, /* handshaker: bind address number first, first + 1, … counted over all
-                              listeners */
+                              listeners in force */
     DESCRIPTORS_HANDSHAKER, /* channel to handshaker number first, … */
     DESCRIPTORS_RELAY,
     DESCRIPTORS_CONTROL,     /* channel to control (one) */
     DESCRIPTORS_ARENA,       /* control: metadata of relay first, … */
-    DESCRIPTORS_ADMIN,       /* control: listening admin sockets */
+    DESCRIPTORS_ADMIN,       /* control: listening admin socket number first, … */
     DESCRIPTORS_UPSTREAM_TLS /* handshaker: trust, certificate, key of upstream `first`, as far as
                                 configured */
 };
 struct message_descriptors {
     uint32_t role;
     uint32_t first;
+};
+
+struct message_config {
+    uint32_t generation;
+    char source[CONFIG_SOURCE_MAX]; /* where it came from, for people */
+};
+struct message_config_loaded {
+    uint32_t generation;
+    uint32_t in_force; /* handshaker: 0 prepared, 1 in force; others: 1 */
+};
+struct message_complete {
+    uint32_t generation;
+};
+
+enum reload_action { RELOAD_LOAD, RELOAD_ROLLBACK, RELOAD_CONFIRM, RELOAD_HISTORY };
+struct message_reload {
+    uint32_t request; /* chosen by the sender, comes back */
+    uint32_t action;
+    uint32_t dry_run;
+    uint32_t entry;      /* rollback: number in the history; 0: the one before */
+    uint64_t confirm_ms; /* 0: no confirmation is asked for */
+};
+/* Documents, in this order, as far as the bit is set. */
+enum { RELOADED_TEXT = 1, RELOADED_CONFIG = 2 };
+struct message_reloaded {
+    uint32_t request;
+    int32_t result;    /* 0 or a negative error code; the text says why */
+    uint32_t fixed;    /* settings that take a restart: CONF_FIXED_* */
+    uint32_t documents;
+    uint32_t generation;
+    uint32_t reserved;
 };
 
 struct message_stop {

@@ -43,7 +43,7 @@ static void start_waiting(void *context);
 
 static bool listener_uses(const struct conf_listener *listener, uint32_t certificate)
 {
-    if (listener->mode != CONF_MODE_TCP)
+    if (!conf_listener_in_force(listener) || listener->mode != CONF_MODE_TCP)
         return false;
     for (size_t i = 0; i < listener->certificate_count; i++) {
         if (listener->certificates[i] == certificate)
@@ -274,6 +274,26 @@ void dialler_cancel(struct dialler *dialler, const void *context)
         dial->order.done = dial->order.context == context ? nobody : dial->order.done;
 }
 
+void dialler_reload(struct dialler *dialler, const struct conf *conf)
+{
+    struct dial *dial;
+
+    while ((dial = dialler->first) != NULL) {
+        dialler->first = dial->next;
+        dial_free(dial);
+    }
+    for (dial = dialler->running; dial != NULL; dial = dial->next)
+        dial->order.done = nobody;
+    dialler->conf = conf;
+    dialler->held = true;
+}
+
+void dialler_resume(struct dialler *dialler)
+{
+    dialler->held = false;
+    timer_set(dialler->loop, &dialler->start, loop_now(dialler->loop));
+}
+
 /* ---- one dial ---- */
 
 /* Tells the result. The dial may live on to say good-bye. */
@@ -473,7 +493,7 @@ static void start_waiting(void *context)
     struct dialler *dialler = context;
     enum vault_check_result result;
 
-    while (dialler->first != NULL && dialler->running_count < DIALS_AT_ONCE) {
+    while (!dialler->held && dialler->first != NULL && dialler->running_count < DIALS_AT_ONCE) {
         struct dial *dial = dialler->first;
         dialler->first = dial->next;
         dial->next = dialler->running;

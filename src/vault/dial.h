@@ -20,6 +20,7 @@ struct dialler {
     struct dial *first, *last; /* waiting for their turn */
     unsigned running_count;    /* without a result yet */
     struct timer start;
+    bool held;
     uint64_t serial;
 };
 
@@ -41,6 +42,10 @@ struct dial_order {
 };
 /* False when out of memory. */
 MUST_CHECK bool dialler_add(struct dialler *dialler, const struct dial_order *order);
+/* Another configuration: dials that wait are dropped, those under way no longer call back, and new
+ * ones wait until dialler_resume(). */
+void dialler_reload(struct dialler *dialler, const struct conf *conf);
+void dialler_resume(struct dialler *dialler);
 /* The one who ordered is no longer interested. */
 void dialler_cancel(struct dialler *dialler, const void *context);
 

@@ -71,7 +71,7 @@ static void decided(struct files_pair *pair)
     timer_set(loop_of(pair), &pair->timer, now(pair) + LOOK_AGAIN_NS);
     if (!pair->started) {
         pair->started = true;
-        vault_loaded(pair->track->lineage->vault);
+        lineage_loaded(pair->track->lineage);
     }
 }
 
@@ -277,13 +277,13 @@ static struct part_request *request_new(struct files_pair *pair, enum part part)
  * because a link may lead elsewhere by now. */
 static void look(struct files_pair *pair)
 {
-    struct vault *vault = pair->track->lineage->vault;
+    struct lineage *lineage = pair->track->lineage;
     struct part_request *request;
 
     pair->waiting = 1; /* not decided before all was asked */
     for (enum part part = 0; part < PART_COUNT; part++) {
         if (pair->paths[part] != NULL && (request = request_new(pair, part)) != NULL)
-            vault_ask_watch(vault, pair->paths[part], false, watched, request);
+            vault_ask_watch(lineage, pair->paths[part], false, watched, request);
     }
     for (enum part part = 0; part < PART_COUNT; part++) {
         pair->fds[part] = -1;
@@ -291,7 +291,7 @@ static void look(struct files_pair *pair)
         if (pair->paths[part] == NULL || (request = request_new(pair, part)) == NULL)
             continue;
         pair->waiting++;
-        vault_ask_open(vault, pair->paths[part], false, opened, request);
+        vault_ask_open(lineage, pair->paths[part], false, opened, request);
     }
     if (--pair->waiting == 0)
         evaluate(pair);
@@ -314,6 +314,29 @@ static void timer_fired(void *context)
 
 /* ---- what the vault calls ---- */
 
+static void set_paths(struct files_pair *pair)
+{
+    const struct conf_certificate *conf = pair->track->lineage->conf;
+    unsigned i = pair->track->number;
+
+    pair->paths[PART_CHAIN] = conf->chain.items[i];
+    pair->paths[PART_KEY] =
+        i < conf->key.count && conf->key.items[i][0] != '\0' ? conf->key.items[i] : NULL;
+}
+
+void files_follow(struct lineage *lineage)
+{
+    for (unsigned i = 0; i < lineage->track_count; i++) {
+        if (lineage->tracks[i].files != NULL)
+            set_paths(lineage->tracks[i].files);
+    }
+}
+
+struct command *files_take_command(struct track *track)
+{
+    return track->files != NULL ? take_command(track->files) : NULL;
+}
+
 void files_start(struct lineage *lineage)
 {
     const struct conf_certificate *conf = lineage->conf;
@@ -324,14 +347,12 @@ void files_start(struct lineage *lineage)
         struct files_pair *pair = calloc(1, sizeof *pair);
         if (pair == NULL) {
             vault_warn(lineage->vault, lineage, "out of memory");
-            vault_loaded(lineage->vault);
+            lineage_loaded(lineage);
             continue;
         }
         pair->track = &lineage->tracks[i];
         pair->track->files = pair;
-        pair->paths[PART_CHAIN] = conf->chain.items[i];
-        if (i < conf->key.count && conf->key.items[i][0] != '\0')
-            pair->paths[PART_KEY] = conf->key.items[i];
+        set_paths(pair);
         for (enum part part = 0; part < PART_COUNT; part++)
             pair->watches[part] = pair->fds[part] = -1;
         timer_init(&pair->timer, timer_fired, pair);

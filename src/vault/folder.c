@@ -118,7 +118,7 @@ static void list_decided(struct folder *folder)
     if (folder->started)
         return;
     folder->started = true;
-    vault_loaded(vault_of(folder));
+    lineage_loaded(folder->lineage);
 }
 
 static void list_failed(struct folder *folder, const char *reason)
@@ -247,8 +247,8 @@ static void list(void *context)
         return;
     }
     folder->listing = true;
-    vault_ask_watch(vault_of(folder), folder->lineage->conf->folder, true, folder_watched, folder);
-    vault_ask_open(vault_of(folder), folder->lineage->conf->folder, true, folder_opened, folder);
+    vault_ask_watch(folder->lineage, folder->lineage->conf->folder, true, folder_watched, folder);
+    vault_ask_open(folder->lineage, folder->lineage->conf->folder, true, folder_opened, folder);
 }
 
 /* ---- what the vault calls ---- */
@@ -259,7 +259,7 @@ void folder_start(struct lineage *lineage)
 
     if (folder == NULL) {
         vault_warn(lineage->vault, lineage, "out of memory");
-        vault_loaded(lineage->vault);
+        lineage_loaded(lineage);
         return;
     }
     lineage->folder = folder;
@@ -371,7 +371,7 @@ void folder_event(struct lineage *lineage, const struct inotify_event *event)
     if (folder == NULL)
         return;
     if (event == NULL) {
-        vault_ask_watch(vault_of(folder), lineage->conf->folder, true, folder_rewatched, folder);
+        vault_ask_watch(lineage, lineage->conf->folder, true, folder_rewatched, folder);
         return;
     }
     if ((event->mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT | IN_IGNORED)) !=

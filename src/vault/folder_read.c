@@ -266,7 +266,7 @@ bool folder_read(struct folder *folder, const struct folder_entry *entry, unsign
     ignore(
         string_copy(reading->host, sizeof reading->host, folder_entry_host(&folder->index, entry)));
     ignore(string_copy(reading->wanted, sizeof reading->wanted, wanted));
-    vault_ask_open(vault_of(folder), path, false, file_opened, reading);
+    vault_ask_open(folder->lineage, path, false, file_opened, reading);
     return true;
 }
 

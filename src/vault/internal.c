@@ -172,7 +172,7 @@ void internal_start(struct lineage *lineage)
     }
     for (enum key_type type = 0; type < KEY_TYPE_COUNT; type++)
         keypair_unref(stored[type].pair);
-    vault_loaded(lineage->vault);
+    lineage_loaded(lineage);
 }
 
 void internal_renew(struct lineage *lineage, struct command *command)

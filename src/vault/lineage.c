@@ -82,7 +82,7 @@ int lineage_assign(struct track *track, const struct keypair *pair, uint32_t *re
 {
     struct lineage *lineage = track->lineage;
 
-    if (!lineage->vault->complete && lineage_noted(lineage, pair)) {
+    if (!lineage->complete && lineage_noted(lineage, pair)) {
         *ret_version = lineage->noted[keypair_type(pair)].version;
         return 0;
     }

@@ -69,6 +69,12 @@ struct noted {
     uint8_t fingerprint[32];
 };
 
+/* What a lineage had in service when a reload began it anew. */
+struct previous {
+    struct keypair *pair; /* NULL: none */
+    uint32_t version;
+};
+
 struct lineage {
     struct vault *vault;
     const struct conf_certificate *conf;
@@ -79,12 +85,18 @@ struct lineage {
     unsigned track_count;
     struct rollout rollout;
     struct folder *folder; /* NULL: no folder */
+    bool started;
+    size_t loading; /* first readings not finished */
+    bool complete;  /* they are, and handshakers were told */
+    bool undialled; /* nothing of it was looked at from outside yet */
+    bool redial;    /* its dials were dropped by a reload */
+    struct previous previous[KEY_TYPE_COUNT];
 };
 
 struct vault {
     const struct conf *conf;
     struct vault_host host;
-    struct lineage *lineages;
+    struct lineage **lineages; /* by index in the configuration; NULL: a hole */
     size_t lineage_count;
     struct requests requests;
     struct dialler dialler;
@@ -92,9 +104,21 @@ struct vault {
     struct command *commands;
     uint32_t request_serial; /* of MESSAGE_CERTIFICATE */
     uint64_t connected;      /* bit per handshaker */
-    size_t loading;          /* first readings not finished */
-    bool complete, dialled, ending, ca_made;
+    uint64_t greeted;        /* those of them that know everything */
+    uint32_t generation;     /* of the configuration */
+    size_t loading;          /* first readings not finished, of all lineages */
+    bool complete, dialled, ca_made;
+    bool ending; /* callbacks release what they hold and do nothing else */
 };
+
+/* ---- life (vault.c) ---- */
+
+/* Counted as loading until it was started and read. NULL when out of memory. */
+struct lineage *lineage_new(struct vault *vault, const struct conf_certificate *conf,
+                            uint32_t index);
+void lineage_free(struct lineage *lineage); /* accepts NULL */
+/* Begins all lineages that were made and not begun. */
+void vault_start_new(struct vault *vault);
 
 /* ---- what the host does for us ---- */
 
@@ -103,9 +127,9 @@ void vault_report(struct vault *vault, enum event_type type, uint32_t certificat
 void vault_warn(struct vault *vault, const struct lineage *lineage, const char *format, ...)
     PRINTF_LIKE(3, 4);
 /* Asks the supervisor; `fn` gets the answer, at once (-EPIPE) when it cannot be asked. */
-void vault_ask_open(struct vault *vault, const char *path, bool folder, request_fn *fn,
+void vault_ask_open(struct lineage *lineage, const char *path, bool folder, request_fn *fn,
                     void *context);
-void vault_ask_watch(struct vault *vault, const char *path, bool folder, request_fn *fn,
+void vault_ask_watch(struct lineage *lineage, const char *path, bool folder, request_fn *fn,
                      void *context);
 /* Sends a pair (NULL: there is none of this key type any more) to the handshakers of the mask;
  * returns the mask of those reached. */
@@ -113,8 +137,8 @@ uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers,
                          const struct message_certificate *body, const struct keypair *pair);
 int64_t vault_now(void); /* Unix seconds */
 
-/* One first reading is decided; the last one lets the handshakers begin. */
-void vault_loaded(struct vault *vault);
+/* One first reading is decided; the last one of all lets the handshakers begin. */
+void lineage_loaded(struct lineage *lineage);
 
 /* ---- commands ---- */
 
@@ -155,9 +179,18 @@ void rollout_peer_ended(struct lineage *lineage, unsigned handshaker);
 void rollout_greet(struct lineage *lineage, unsigned handshaker);
 /* Dials every address of the pair in service; only for showing. */
 void track_check(struct track *track);
+/* After a lineage was begun anew: where it delivers nothing at all, what was in service stays. */
+void rollout_keep_previous(struct lineage *lineage);
+/* Handshakers have what it delivers: key types that it no longer has are taken back. */
+void rollout_drop_previous(struct lineage *lineage);
+/* The configuration is another one, in force everywhere: addresses not yet looked at are dialled.
+ */
+void rollout_dial_again(struct lineage *lineage);
+/* Whoever waits for a pair of it is told that the certificate is no longer what it was. */
+void rollout_abandon(struct lineage *lineage);
 void rollout_fini(struct lineage *lineage);
 
-/* ---- sources: begin reading; each calls vault_loaded() once per vault->loading it was counted for
+/* ---- sources: begin reading; each calls lineage_loaded() as often as lineage->loading says
  * ---- */
 
 void internal_start(struct lineage *lineage);
@@ -177,6 +210,10 @@ void files_event(struct lineage *lineage, int watch);
 /* The road is free again: what changed meanwhile is read now. */
 void files_resume(struct lineage *lineage);
 bool files_settling(const struct track *track);
+/* lineage->conf is another struct that says the same. */
+void files_follow(struct lineage *lineage);
+/* The command that waits for this reading, if any: it is the caller's to answer now. */
+struct command *files_take_command(struct track *track);
 void files_fini(struct lineage *lineage);
 
 /* A folder of many: one file per host (folder.c). */

@@ -27,7 +27,7 @@ void managed_start(struct lineage *lineage)
                        report.findings[0].text);
         track_adopt(track, stored[type].pair, stored[type].version);
     }
-    vault_loaded(lineage->vault);
+    lineage_loaded(lineage);
 }
 
 static int read_pair(struct keypair **ret_pair, int chain_fd, int key_fd, struct error *error)

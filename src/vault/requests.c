@@ -13,7 +13,7 @@ static struct request *find(struct requests *requests, uint32_t number)
     return NULL;
 }
 
-uint32_t requests_add(struct requests *requests, request_fn *fn, void *context)
+uint32_t requests_add(struct requests *requests, request_fn *fn, void *context, const void *owner)
 {
     if (requests->count == requests->capacity) {
         size_t capacity = requests->capacity == 0 ? 16 : requests->capacity * 2;
@@ -25,7 +25,7 @@ uint32_t requests_add(struct requests *requests, request_fn *fn, void *context)
     }
     if (++requests->serial == 0)
         requests->serial = 1;
-    requests->items[requests->count++] = (struct request){fn, context, requests->serial};
+    requests->items[requests->count++] = (struct request){fn, context, owner, requests->serial};
     return requests->serial;
 }
 
@@ -49,6 +49,20 @@ void requests_answer(struct requests *requests, uint32_t number, int fd, int res
     struct request taken = *request;
     *request = requests->items[--requests->count];
     taken.fn(taken.context, fd, result);
+}
+
+void requests_cancel(struct requests *requests, const void *owner)
+{
+    for (size_t i = 0; i < requests->count;) {
+        struct request taken = requests->items[i];
+        if (taken.owner != owner) {
+            i++;
+            continue;
+        }
+        requests->items[i] = requests->items[--requests->count];
+        taken.fn(taken.context, -1, -ECANCELED);
+        i = 0; /* it may have asked again */
+    }
 }
 
 void requests_fini(struct requests *requests)

@@ -13,6 +13,7 @@ typedef void request_fn(void *context, int fd, int result);
 struct request {
     request_fn *fn; /* NULL: free */
     void *context;
+    const void *owner;
     uint32_t number;
 };
 
@@ -22,11 +23,14 @@ struct requests {
     uint32_t serial;
 };
 
-/* A number for a new question, never 0; 0 when out of memory. */
-MUST_CHECK uint32_t requests_add(struct requests *requests, request_fn *fn, void *context);
+/* A number for a new question, never 0; 0 when out of memory. `owner`: see requests_cancel(). */
+MUST_CHECK uint32_t requests_add(struct requests *requests, request_fn *fn, void *context,
+                                 const void *owner);
 /* Forgets a question that could not be asked. */
 void requests_drop(struct requests *requests, uint32_t number);
 /* Calls back; an unknown number only has its descriptor closed. */
 void requests_answer(struct requests *requests, uint32_t number, int fd, int result);
+/* Answers all of one owner with -ECANCELED. */
+void requests_cancel(struct requests *requests, const void *owner);
 /* Answers all that is left with -ECANCELED. Accepts zeroed. */
 void requests_fini(struct requests *requests);

@@ -46,7 +46,7 @@ int track_preflight(struct track *track, const struct keypair *pair, uint64_t fo
         .now = vault_now(),
         .forced = forced,
     };
-    bool accepted = !lineage->vault->complete && lineage_noted(lineage, pair);
+    bool accepted = !lineage->complete && lineage_noted(lineage, pair);
     if (accepted)
         policy.forced = ~(1ull << (ERROR_CERTIFICATE_KEY_MISMATCH - ERROR_CERTIFICATE_UNPARSABLE));
     int result = keypair_preflight(pair, &policy, ret_report, error);
@@ -182,7 +182,7 @@ void track_offer(struct track *track, struct keypair *pair, const struct preflig
     }
     *candidate =
         (struct candidate){.track = track, .pair = pair, .command = command, .report = *report};
-    if (!track->lineage->vault->complete) {
+    if (!track->lineage->complete) {
         adopt_candidate(candidate);
         return;
     }
@@ -223,6 +223,55 @@ void rollout_greet(struct lineage *lineage, unsigned handshaker)
         else if (track->live != NULL)
             ignore((long)send_track(lineage, 1ull << handshaker, track->live, track->version, 0));
     }
+}
+
+void rollout_keep_previous(struct lineage *lineage)
+{
+    for (unsigned i = 0; i < lineage->track_count; i++) {
+        if (lineage->tracks[i].live != NULL)
+            return;
+    }
+    for (enum key_type type = 0; type < KEY_TYPE_COUNT; type++) {
+        struct previous *previous = &lineage->previous[type];
+        struct track *track = &lineage->tracks[lineage->track_count < KEY_TYPE_COUNT ? 0 : type];
+        if (previous->pair == NULL || track->live != NULL || lineage->track_count == 0)
+            continue;
+        track->live = keypair_ref(previous->pair); /* the track's trouble stays told */
+        track->version = previous->version;
+        if (lineage->conf->from == CONF_FROM_INTERNAL)
+            internal_schedule(track);
+    }
+}
+
+void rollout_drop_previous(struct lineage *lineage)
+{
+    for (enum key_type type = 0; type < KEY_TYPE_COUNT; type++) {
+        struct previous *previous = &lineage->previous[type];
+        if (previous->pair != NULL && track_of_type(lineage, type) == NULL)
+            withdraw(lineage, type);
+        keypair_unref(previous->pair);
+        previous->pair = NULL;
+    }
+}
+
+void rollout_abandon(struct lineage *lineage)
+{
+    struct rollout *rollout = &lineage->rollout;
+    struct error error = {0};
+
+    ignore(error_set(&error, ERROR_BUSY,
+                     "certificate %s was changed or removed by a reload; look at `holdfast certs`",
+                     lineage->conf->name));
+    for (struct candidate *it = rollout->candidate; it != NULL; it = NULL) {
+        command_fail(lineage->vault, it->command, &error);
+        it->command = NULL;
+    }
+    for (struct candidate *it = rollout->queue; it != NULL; it = it->next) {
+        command_fail(lineage->vault, it->command, &error);
+        it->command = NULL;
+    }
+    for (unsigned i = 0; i < KEY_TYPE_COUNT; i++)
+        command_fail(lineage->vault, files_take_command(&lineage->tracks[i]), &error);
 }
 
 /* ---- dialling ---- */
@@ -285,6 +334,57 @@ static void dial_all(struct lineage *lineage)
     }
     if (rollout->dials == 0)
         conclude(lineage);
+}
+
+static const struct vault_check *seen_before(const struct track *track,
+                                             const struct vault_check *check)
+{
+    for (size_t i = 0; i < track->check_count; i++) {
+        const struct vault_check *seen = &track->checks[i];
+        if (seen->listener == check->listener && seen->bind == check->bind)
+            return seen;
+    }
+    return NULL;
+}
+
+/* What was seen at an address stays known, unless the certificate itself was begun anew. */
+static void look_again(struct track *track, bool all)
+{
+    struct vault_check *checks;
+    size_t count;
+
+    if (track->live == NULL ||
+        dial_checks(track->lineage->vault->conf, track->lineage->index, &checks, &count) != 0)
+        return;
+    for (size_t i = 0; i < count && !all; i++) {
+        const struct vault_check *seen = seen_before(track, &checks[i]);
+        if (seen != NULL)
+            checks[i] = *seen;
+    }
+    set_checks(track, checks, count);
+    for (size_t i = 0; i < count; i++) {
+        if (checks[i].result == VAULT_CHECK_PENDING)
+            ignore(order(track, track->live, &checks[i], i, checked, track));
+    }
+}
+
+void rollout_dial_again(struct lineage *lineage)
+{
+    const struct candidate *candidate = lineage->rollout.candidate;
+
+    for (unsigned i = 0; i < lineage->track_count; i++) {
+        if (candidate == NULL || candidate->track != &lineage->tracks[i])
+            look_again(&lineage->tracks[i], lineage->undialled);
+    }
+    lineage->undialled = false;
+    if (!lineage->redial)
+        return;
+    lineage->redial = false;
+    free(lineage->rollout.checks);
+    lineage->rollout.checks = NULL;
+    lineage->rollout.check_count = 0;
+    lineage->rollout.dials = 0;
+    dial_all(lineage);
 }
 
 /* ---- the road ---- */

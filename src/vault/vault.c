@@ -11,6 +11,7 @@
 
 #include "base/secret.h"
 #include "base/string.h"
+#include "conf/merge.h"
 #include "ipc/memory.h"
 #include "vault/lineage.h"
 
@@ -66,10 +67,11 @@ void vault_warn(struct vault *vault, const struct lineage *lineage, const char *
     vault_report(vault, EVENT_WARNING, lineage != NULL ? lineage->index : CONF_NONE, 0, "", text);
 }
 
-static void ask(struct vault *vault, bool (*question)(void *, uint32_t, const char *, bool),
+static void ask(struct lineage *lineage, bool (*question)(void *, uint32_t, const char *, bool),
                 const char *path, bool folder, request_fn *fn, void *context)
 {
-    uint32_t number = requests_add(&vault->requests, fn, context);
+    struct vault *vault = lineage->vault;
+    uint32_t number = requests_add(&vault->requests, fn, context, lineage);
 
     if (number == 0) {
         fn(context, -1, -ENOMEM);
@@ -79,16 +81,16 @@ static void ask(struct vault *vault, bool (*question)(void *, uint32_t, const ch
     }
 }
 
-void vault_ask_open(struct vault *vault, const char *path, bool folder, request_fn *fn,
+void vault_ask_open(struct lineage *lineage, const char *path, bool folder, request_fn *fn,
                     void *context)
 {
-    ask(vault, vault->host.open, path, folder, fn, context);
+    ask(lineage, lineage->vault->host.open, path, folder, fn, context);
 }
 
-void vault_ask_watch(struct vault *vault, const char *path, bool folder, request_fn *fn,
+void vault_ask_watch(struct lineage *lineage, const char *path, bool folder, request_fn *fn,
                      void *context)
 {
-    ask(vault, vault->host.watch, path, folder, fn, context);
+    ask(lineage, lineage->vault->host.watch, path, folder, fn, context);
 }
 
 /* The pair as a sealed document; -1 when the system refuses. */
@@ -114,7 +116,7 @@ uint64_t vault_send_pair(struct vault *vault, uint64_t handshakers,
         return 0;
     int document = pair != NULL ? pair_document(pair) : -1;
     if (pair != NULL && document < 0) {
-        vault_warn(vault, &vault->lineages[body->certificate], "cannot pass it on: %s",
+        vault_warn(vault, vault->lineages[body->certificate], "cannot pass it on: %s",
                    strerror(errno));
         return 0;
     }
@@ -187,7 +189,8 @@ static struct lineage *command_lineage(struct vault *vault, const char *name, va
     char shown[CONF_NAME_MAX];
 
     string_printable(shown, sizeof shown, name, strlen(name));
-    if (index == CONF_NONE)
+    if (index == CONF_NONE || vault->conf->certificates[index].retired ||
+        vault->lineages[index] == NULL)
         ignore(error_set(
             &outcome.error, ERROR_NOT_FOUND,
             "there is no certificate \"%s\" in the configuration; `holdfast certs` lists them",
@@ -195,7 +198,7 @@ static struct lineage *command_lineage(struct vault *vault, const char *name, va
     else if ((*ret_command = command_new(vault, done, context)) == NULL)
         ignore(error_set(&outcome.error, ERROR_MEMORY, "out of memory"));
     else
-        return &vault->lineages[index];
+        return vault->lineages[index];
     done(context, &outcome);
     return NULL;
 }
@@ -258,35 +261,34 @@ void vault_abandon(struct vault *vault, void *context)
 
 /* ---- life ---- */
 
-struct vault *vault_new(const struct conf *conf, const struct vault_host *host)
+static size_t readings_of(const struct lineage *lineage)
 {
-    struct vault *vault = calloc(1, sizeof *vault);
-
-    if (vault == NULL)
-        return NULL;
-    vault->lineages = calloc(conf->certificate_count + 1, sizeof *vault->lineages);
-    if (vault->lineages == NULL) {
-        free(vault);
-        return NULL;
-    }
-    vault->conf = conf;
-    vault->host = *host;
-    vault->lineage_count = conf->certificate_count;
-    dialler_init(&vault->dialler, conf, host->loop, host->board);
-    for (uint32_t i = 0; i < conf->certificate_count; i++) {
-        struct lineage *lineage = &vault->lineages[i];
-        *lineage = (struct lineage){
-            .vault = vault, .conf = &conf->certificates[i], .index = i, .versions.fd = -1};
-        for (unsigned number = 0; number < KEY_TYPE_COUNT; number++) {
-            lineage->tracks[number].lineage = lineage;
-            lineage->tracks[number].number = number;
-        }
-    }
-    return vault;
+    if (lineage->conf->from != CONF_FROM_FILES || lineage->conf->folder != NULL)
+        return 1;
+    return lineage->conf->chain.count < KEY_TYPE_COUNT ? lineage->conf->chain.count
+                                                       : KEY_TYPE_COUNT;
 }
 
-static void lineage_fini(struct lineage *lineage)
+struct lineage *lineage_new(struct vault *vault, const struct conf_certificate *conf,
+                            uint32_t index)
 {
+    struct lineage *lineage = malloc(sizeof *lineage);
+
+    if (lineage == NULL)
+        return NULL;
+    *lineage = (struct lineage){
+        .vault = vault, .conf = conf, .index = index, .versions.fd = -1, .undialled = true};
+    for (unsigned number = 0; number < KEY_TYPE_COUNT; number++) {
+        lineage->tracks[number].lineage = lineage;
+        lineage->tracks[number].number = number;
+    }
+    return lineage;
+}
+
+void lineage_free(struct lineage *lineage)
+{
+    if (lineage == NULL)
+        return;
     rollout_fini(lineage);
     files_fini(lineage);
     folder_fini(lineage);
@@ -296,7 +298,56 @@ static void lineage_fini(struct lineage *lineage)
         timer_cancel(lineage->vault->host.loop, &track->renewal);
         keypair_unref(track->live);
         free(track->checks);
+        keypair_unref(lineage->previous[number].pair);
     }
+    free(lineage);
+}
+
+static void lineage_start(struct lineage *lineage)
+{
+    bool folder = lineage->conf->folder != NULL; /* reads its journal once it knows the names */
+
+    if (!folder)
+        lineage_journal(lineage);
+    switch (lineage->conf->from) {
+    case CONF_FROM_INTERNAL:
+        internal_start(lineage);
+        break;
+    case CONF_FROM_MANAGED:
+        managed_start(lineage);
+        break;
+    case CONF_FROM_FILES:
+        if (folder)
+            folder_start(lineage);
+        else
+            files_start(lineage);
+        break;
+    }
+}
+
+struct vault *vault_new(const struct conf *conf, uint32_t generation, const struct vault_host *host)
+{
+    struct vault *vault = calloc(1, sizeof *vault);
+
+    if (vault == NULL)
+        return NULL;
+    vault->conf = conf;
+    vault->host = *host;
+    vault->generation = generation;
+    dialler_init(&vault->dialler, conf, host->loop, host->board);
+    vault->lineages = calloc(conf->certificate_count + 1, sizeof *vault->lineages);
+    vault->lineage_count = conf->certificate_count;
+    bool good = vault->lineages != NULL;
+    for (uint32_t i = 0; good && i < conf->certificate_count; i++) {
+        if (conf->certificates[i].name == NULL)
+            continue;
+        vault->lineages[i] = lineage_new(vault, &conf->certificates[i], i);
+        good = vault->lineages[i] != NULL;
+    }
+    if (good)
+        return vault;
+    vault_free(vault);
+    return NULL;
 }
 
 void vault_free(struct vault *vault)
@@ -306,8 +357,8 @@ void vault_free(struct vault *vault)
     vault->ending = true;
     dialler_fini(&vault->dialler);
     requests_fini(&vault->requests);
-    for (size_t i = 0; i < vault->lineage_count; i++)
-        lineage_fini(&vault->lineages[i]);
+    for (size_t i = 0; vault->lineages != NULL && i < vault->lineage_count; i++)
+        lineage_free(vault->lineages[i]);
     internal_fini(vault);
     while (vault->commands != NULL)
         command_free(vault, vault->commands);
@@ -315,70 +366,96 @@ void vault_free(struct vault *vault)
     free(vault);
 }
 
-static size_t readings_of(const struct lineage *lineage)
+static void loaded(struct vault *vault);
+
+void vault_start_new(struct vault *vault)
 {
-    if (lineage->conf->from != CONF_FROM_FILES || lineage->conf->folder != NULL)
-        return 1;
-    return lineage->conf->chain.count < KEY_TYPE_COUNT ? lineage->conf->chain.count
-                                                       : KEY_TYPE_COUNT;
+    vault->loading++; /* not complete before all have begun */
+    for (size_t i = 0; i < vault->lineage_count; i++) {
+        struct lineage *lineage = vault->lineages[i];
+        if (lineage == NULL || lineage->complete || lineage->loading > 0)
+            continue;
+        lineage->loading = readings_of(lineage);
+        vault->loading += lineage->loading;
+    }
+    for (size_t i = 0; i < vault->lineage_count; i++) {
+        struct lineage *lineage = vault->lineages[i];
+        if (lineage == NULL || lineage->complete || lineage->started)
+            continue;
+        lineage->started = true;
+        lineage_start(lineage);
+    }
+    loaded(vault);
 }
 
 void vault_start(struct vault *vault)
 {
-    vault->loading = 1; /* not complete before all have begun */
-    for (size_t i = 0; i < vault->lineage_count; i++)
-        vault->loading += readings_of(&vault->lineages[i]);
-    for (size_t i = 0; i < vault->lineage_count; i++) {
-        struct lineage *lineage = &vault->lineages[i];
-        bool folder = lineage->conf->folder != NULL; /* reads its journal once it knows the names */
-        if (!folder)
-            lineage_journal(lineage);
-        switch (lineage->conf->from) {
-        case CONF_FROM_INTERNAL:
-            internal_start(lineage);
-            break;
-        case CONF_FROM_MANAGED:
-            managed_start(lineage);
-            break;
-        case CONF_FROM_FILES:
-            if (folder)
-                folder_start(lineage);
-            else
-                files_start(lineage);
-            break;
-        }
-    }
-    vault_loaded(vault);
+    vault_start_new(vault);
 }
 
 /* ---- handshakers ---- */
 
+/* Everything to one that knows nothing, else what is new. */
 static void greet(struct vault *vault, unsigned handshaker)
 {
-    for (size_t i = 0; i < vault->lineage_count; i++)
-        rollout_greet(&vault->lineages[i], handshaker);
-    ignore(vault->host.send(vault->host.context, handshaker, MESSAGE_CERTIFICATES_COMPLETE, NULL, 0,
-                            -1));
-    if (vault->dialled)
-        return;
-    vault->dialled = true; /* whichever handshaker accepts has been told everything */
+    uint64_t bit = 1ull << handshaker;
+    const struct message_complete complete = {.generation = vault->generation};
+
     for (size_t i = 0; i < vault->lineage_count; i++) {
-        for (unsigned number = 0; number < KEY_TYPE_COUNT; number++)
-            track_check(&vault->lineages[i].tracks[number]);
+        struct lineage *lineage = vault->lineages[i];
+        if (lineage != NULL && ((vault->greeted & bit) == 0 || !lineage->complete))
+            rollout_greet(lineage, handshaker);
+    }
+    vault->greeted |= bit;
+    ignore(vault->host.send(vault->host.context, handshaker, MESSAGE_CERTIFICATES_COMPLETE,
+                            &complete, sizeof complete, -1));
+}
+
+/* Whichever handshaker accepts has been told everything. */
+static void dial_first(struct vault *vault)
+{
+    if (vault->dialled || vault->greeted == 0)
+        return;
+    vault->dialled = true;
+    for (size_t i = 0; i < vault->lineage_count; i++) {
+        for (unsigned number = 0; vault->lineages[i] != NULL && number < KEY_TYPE_COUNT; number++)
+            track_check(&vault->lineages[i]->tracks[number]);
+        if (vault->lineages[i] != NULL)
+            vault->lineages[i]->undialled = false;
     }
 }
 
-void vault_loaded(struct vault *vault)
+static void loaded(struct vault *vault)
 {
     if (vault->ending || --vault->loading > 0)
         return;
     vault->complete = true;
+    for (size_t i = 0; i < vault->lineage_count; i++) {
+        if (vault->lineages[i] != NULL && !vault->lineages[i]->complete)
+            rollout_keep_previous(vault->lineages[i]);
+    }
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++) {
         if ((vault->connected >> i & 1) != 0)
             greet(vault, i);
     }
+    for (size_t i = 0; i < vault->lineage_count; i++) {
+        struct lineage *lineage = vault->lineages[i];
+        if (lineage == NULL || lineage->complete)
+            continue;
+        rollout_drop_previous(lineage);
+        lineage->complete = true;
+    }
+    dial_first(vault);
     if (vault->host.complete != NULL)
         vault->host.complete(vault->host.context);
+}
+
+void lineage_loaded(struct lineage *lineage)
+{
+    if (lineage->vault->ending)
+        return;
+    lineage->loading--;
+    loaded(lineage->vault);
 }
 
 void vault_peer_started(struct vault *vault, unsigned handshaker)
@@ -387,8 +464,10 @@ void vault_peer_started(struct vault *vault, unsigned handshaker)
         return;
     vault_peer_ended(vault, handshaker); /* the one before owes nothing any more */
     vault->connected |= 1ull << handshaker;
-    if (vault->complete)
-        greet(vault, handshaker);
+    if (!vault->complete)
+        return;
+    greet(vault, handshaker);
+    dial_first(vault);
 }
 
 void vault_peer_ended(struct vault *vault, unsigned handshaker)
@@ -396,17 +475,22 @@ void vault_peer_ended(struct vault *vault, unsigned handshaker)
     if (handshaker >= BOARD_WORKERS_MAX)
         return;
     vault->connected &= ~(1ull << handshaker);
+    vault->greeted &= ~(1ull << handshaker);
     for (size_t i = 0; i < vault->lineage_count; i++) {
-        rollout_peer_ended(&vault->lineages[i], handshaker);
-        folder_peer_ended(&vault->lineages[i], handshaker);
+        if (vault->lineages[i] == NULL)
+            continue;
+        rollout_peer_ended(vault->lineages[i], handshaker);
+        folder_peer_ended(vault->lineages[i], handshaker);
     }
 }
 
 void vault_certificate_live(struct vault *vault, unsigned handshaker,
                             const struct message_certificate_live *live)
 {
-    for (size_t i = 0; i < vault->lineage_count && handshaker < BOARD_WORKERS_MAX; i++)
-        rollout_answer(&vault->lineages[i], handshaker, live);
+    for (size_t i = 0; i < vault->lineage_count && handshaker < BOARD_WORKERS_MAX; i++) {
+        if (vault->lineages[i] != NULL)
+            rollout_answer(vault->lineages[i], handshaker, live);
+    }
 }
 
 void vault_wanted(struct vault *vault, unsigned handshaker,
@@ -414,9 +498,10 @@ void vault_wanted(struct vault *vault, unsigned handshaker,
 {
     if (handshaker >= BOARD_WORKERS_MAX || wanted->certificate >= vault->lineage_count ||
         memchr(wanted->name, '\0', sizeof wanted->name) == NULL ||
-        vault->lineages[wanted->certificate].conf->folder == NULL)
+        vault->lineages[wanted->certificate] == NULL ||
+        vault->lineages[wanted->certificate]->conf->folder == NULL)
         return;
-    folder_wanted(&vault->lineages[wanted->certificate], handshaker, wanted->name);
+    folder_wanted(vault->lineages[wanted->certificate], handshaker, wanted->name);
 }
 
 /* ---- files ---- */
@@ -436,8 +521,10 @@ void vault_watched(struct vault *vault, uint32_t request, int result)
 static void event_anywhere(struct vault *vault)
 {
     for (size_t i = 0; i < vault->lineage_count; i++) {
-        files_event(&vault->lineages[i], -1);
-        folder_event(&vault->lineages[i], NULL);
+        if (vault->lineages[i] == NULL)
+            continue;
+        files_event(vault->lineages[i], -1);
+        folder_event(vault->lineages[i], NULL);
     }
 }
 
@@ -446,7 +533,9 @@ void vault_inotify_event(struct vault *vault, const struct inotify_event *event)
     bool lost = (event->mask & IN_Q_OVERFLOW) != 0, known = false;
 
     for (size_t i = 0; i < vault->lineage_count; i++) {
-        struct lineage *lineage = &vault->lineages[i];
+        struct lineage *lineage = vault->lineages[i];
+        if (lineage == NULL)
+            continue;
         if (lost || folder_watches(lineage, event->wd)) {
             folder_event(lineage, event);
             known = true;
@@ -482,9 +571,9 @@ static bool lineage_serves(const struct lineage *lineage, enum key_type type, ui
 bool vault_serves(const struct vault *vault, uint32_t certificate, enum key_type type,
                   uint32_t version, const char *server_name)
 {
-    if (certificate >= vault->lineage_count)
+    if (certificate >= vault->lineage_count || vault->lineages[certificate] == NULL)
         return false;
-    const struct lineage *lineage = &vault->lineages[certificate];
+    const struct lineage *lineage = vault->lineages[certificate];
     return lineage->conf->folder != NULL ? folder_serves(lineage, version, server_name)
                                          : lineage_serves(lineage, type, version);
 }
@@ -549,7 +638,9 @@ int vault_each(const struct vault *vault, vault_entry_fn *fn, void *context)
 {
     int result = 0;
 
-    for (size_t i = 0; i < vault->lineage_count && result == 0; i++)
-        result = each_lineage(&vault->lineages[i], fn, context);
+    for (size_t i = 0; i < vault->lineage_count && result == 0; i++) {
+        if (vault->lineages[i] != NULL && !vault->lineages[i]->conf->retired)
+            result = each_lineage(vault->lineages[i], fn, context);
+    }
     return result;
 }

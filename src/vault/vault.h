@@ -57,12 +57,23 @@ struct vault_host {
     void (*complete)(void *context);
 };
 
-/* `conf` and what `host` points to must outlive the vault; the struct itself is copied. */
-struct vault *vault_new(const struct conf *conf, const struct vault_host *host);
+/* `conf` (until a reload) and what `host` points to must outlive the vault; the struct itself is
+ * copied. `generation` is that of the configuration. */
+struct vault *vault_new(const struct conf *conf, uint32_t generation,
+                        const struct vault_host *host);
 void vault_free(
     struct vault *vault); /* accepts NULL; pending installations are dropped without an answer */
 /* Reads everything for the first time. */
 void vault_start(struct vault *vault);
+
+/* Another configuration, whose objects keep their indices (conf/merge.h): certificates whose
+ * section says the same go on untouched; new and changed ones are read as at the start, and what
+ * was live of a changed one stays until then, or for good when nothing else can be had. When all
+ * are read, handshakers are sent what is new and MESSAGE_CERTIFICATES_COMPLETE; until
+ * vault_settled(), when all have the configuration, nothing is dialled. False when out of memory;
+ * then all is as before. On success nothing of the configuration before is used any more. */
+MUST_CHECK bool vault_reload(struct vault *vault, const struct conf *next, uint32_t generation);
+void vault_settled(struct vault *vault);
 
 /* ---- what control passes on ---- */
 

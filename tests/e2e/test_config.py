@@ -170,8 +170,8 @@ def test_unknown_user(site):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ([], "expected test or show"),
-    (["tset", "-c", "x"], "expected test or show"),
+    ([], "expected test, show"),
+    (["tset", "-c", "x"], "expected test, show"),
     (["test"], "expected -c FILE"),
     (["test", "show", "-c", "x"], "expected one of test and show"),
     (["test", "--unknown"], "unrecognized option"),

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "admin/control.h"
+#include "conf/conf.h"
 #include "admin/control_client.h"
 #include "base/clock.h"
 #include "conf/conf.h"
@@ -100,6 +101,21 @@ static void start_process(int channel, int log)
     _exit(control_main(channel));
 }
 
+/* The configuration as a supervisor passes it on. */
+static int config_document(void)
+{
+    struct error error = {0};
+    struct conf *conf = NULL;
+
+    assert_int_equal(conf_parse(&conf, "holdfast.conf", config, NULL, NULL, &error), 0);
+    char *text = conf_show_internal(conf);
+    assert_non_null(text);
+    int document = memory_document("config", text, strlen(text));
+    free(text);
+    conf_free(conf);
+    return document;
+}
+
 static int start(void **state)
 {
     int descriptors[SETUP_DESCRIPTOR_COUNT], channel[2], log[2], relay[2];
@@ -127,7 +143,7 @@ static int start(void **state)
     assert_int_equal(socket_listen(&descriptors[SETUP_CONTROL_SOCKET], &address, 8, &error), 0);
     size_t arena_size = arena_metadata_size(SLOTS);
     int arena = memory_create("arena", arena_size);
-    descriptors[SETUP_CONFIG] = memory_document("config", config, strlen(config));
+    descriptors[SETUP_CONFIG] = config_document();
     descriptors[SETUP_BOARD] = memory_create("board", sizeof *control.board);
     descriptors[SETUP_EVENTS] = memory_create("events", events_size());
     descriptors[SETUP_NOTIFY] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -38,7 +38,7 @@ static int start(void **state)
     if (child == 0) {
         struct loop *loop = loop_new();
         struct http *http = http_new(loop, &world.view);
-        _exit(http == NULL || !http_listen(http, listening) ? 1 : loop_run(loop));
+        _exit(http == NULL || http_listen(http, listening) < 0 ? 1 : loop_run(loop));
     }
     close(listening);
     return 0;

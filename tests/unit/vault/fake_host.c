@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "conf/merge.h"
 #include "base/string.h"
 #include "ipc/memory.h"
 
@@ -255,6 +256,9 @@ static bool host_send(void *context, unsigned number, uint32_t type, const void 
         assert_int_equal(size, sizeof(struct message_certificate));
         take_certificate(fake, number, body, document);
     } else if (type == MESSAGE_CERTIFICATES_COMPLETE) {
+        const struct message_complete *complete = body;
+        assert_int_equal(size, sizeof *complete);
+        assert_int_equal(complete->generation, fake->generation);
         handshaker->complete++;
     } else {
         assert_int_equal(type, MESSAGE_CERTIFICATE_UNKNOWN);
@@ -349,26 +353,12 @@ void fake_run(struct fake *fake, unsigned milliseconds)
 
 /* ---- life ---- */
 
-void fake_init(struct fake *fake, const char *conf_format)
+static struct conf *make_conf(const struct fake *fake, const char *conf_format)
 {
     char text[4096], head[4096];
     struct error error = {0};
+    struct conf *conf = NULL;
 
-    memset(fake, 0, sizeof *fake);
-    tls_process_init();
-    strcpy(fake->folder, "/tmp/holdfast-vault-XXXXXX");
-    assert_non_null(mkdtemp(fake->folder));
-    assert_int_equal(mkdir(fake_path(fake, "state"), 0700), 0);
-    assert_int_equal(mkdir(fake_path(fake, "files"), 0700), 0);
-    fake->state_folder = open(fake_path(fake, "state"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_non_null(fake->loop = loop_new());
-    timer_init(&fake->pump, pump, fake);
-    timer_init(&fake->deadline, deadline, fake);
-    loop_after_batch(fake->loop, after_batch, fake);
-    open_server(fake);
-    fake->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    fake->inotify_handler = loop_handler(fake->loop, on_inotify, fake);
-    assert_true(loop_watch(fake->loop, fake->inotify_fd, LOOP_READ, fake->inotify_handler, 0));
     snprintf(head, sizeof head,
              "state-folder = \"%s/state\"\n"
              "upstream app { servers = {\"127.0.0.1:9\"} }\n"
@@ -389,8 +379,49 @@ void fake_init(struct fake *fake, const char *conf_format)
             text[size++] = *rest;
     }
     text[size] = '\0';
-    if (conf_parse(&fake->conf, "test.conf", text, NULL, NULL, &error) != 0)
+    if (conf_parse(&conf, "test.conf", text, NULL, NULL, &error) != 0)
         fail_msg("%s", error.message);
+    return conf;
+}
+
+void fake_init(struct fake *fake, const char *conf_format)
+{
+    memset(fake, 0, sizeof *fake);
+    tls_process_init();
+    strcpy(fake->folder, "/tmp/holdfast-vault-XXXXXX");
+    assert_non_null(mkdtemp(fake->folder));
+    assert_int_equal(mkdir(fake_path(fake, "state"), 0700), 0);
+    assert_int_equal(mkdir(fake_path(fake, "files"), 0700), 0);
+    fake->state_folder = open(fake_path(fake, "state"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_non_null(fake->loop = loop_new());
+    timer_init(&fake->pump, pump, fake);
+    timer_init(&fake->deadline, deadline, fake);
+    loop_after_batch(fake->loop, after_batch, fake);
+    open_server(fake);
+    fake->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    fake->inotify_handler = loop_handler(fake->loop, on_inotify, fake);
+    assert_true(loop_watch(fake->loop, fake->inotify_fd, LOOP_READ, fake->inotify_handler, 0));
+    fake->conf = make_conf(fake, conf_format);
+}
+
+static bool nothing_lives(void *context, uint32_t index)
+{
+    (void)context, (void)index;
+    return false;
+}
+
+void fake_reload(struct fake *fake, const char *conf_format)
+{
+    const struct conf_usage usage = {NULL, nothing_lives, nothing_lives};
+    struct conf *next = make_conf(fake, conf_format), *merged = NULL;
+    struct error error = {0};
+
+    if (conf_merge(&merged, next, fake->conf, &usage, &error) != 0)
+        fail_msg("%s", error.message);
+    conf_free(next);
+    assert_true(vault_reload(fake->vault, merged, ++fake->generation));
+    conf_free(fake->conf);
+    fake->conf = merged;
 }
 
 static bool complete(struct fake *fake)
@@ -412,7 +443,7 @@ void fake_start(struct fake *fake)
     };
 
     fake->completed = 0;
-    fake->vault = vault_new(fake->conf, &host);
+    fake->vault = vault_new(fake->conf, ++fake->generation, &host);
     assert_non_null(fake->vault);
     for (unsigned i = 0; i < FAKE_HANDSHAKERS; i++)
         vault_peer_started(fake->vault, i);

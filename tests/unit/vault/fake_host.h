@@ -52,6 +52,7 @@ struct fake {
     struct loop *loop;
     struct conf *conf;
     struct vault *vault;
+    uint32_t generation; /* of the configuration */
     int inotify_fd;
     struct fake_question questions[256];
     size_t question_count;
@@ -89,6 +90,8 @@ void fake_init(struct fake *fake, const char *conf_format);
 void fake_start(struct fake *fake);
 /* The vault ends and a new one starts; the handshakers stay as they are but are greeted again. */
 void fake_restart(struct fake *fake);
+/* Another configuration; nothing is waited for. */
+void fake_reload(struct fake *fake, const char *conf_format);
 void fake_fini(struct fake *fake);
 
 /* Runs the loop until `condition` holds; fails the test after ten seconds. Returns the milliseconds

@@ -1,0 +1,117 @@
+#include "cmd/config_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/secret.h"
+
+struct opening {
+    struct config_files *files;
+    const char *config;
+    FILE *report;
+};
+
+/* The descriptor, or -1 and why. */
+static int open_path(const char *path, bool folder, const char **ret_fault)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | (folder ? O_DIRECTORY : 0));
+
+    if (fd < 0) {
+        *ret_fault = strerror(errno);
+        return -1;
+    }
+    if (folder || (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)))
+        return fd;
+    close(fd);
+    *ret_fault = "it is no regular file";
+    return -1;
+}
+
+static bool keep(struct config_files *files, const char *path, int fd)
+{
+    struct config_file *items = reallocarray(files->items, files->count + 1, sizeof *files->items);
+    char *copy = strdup(path);
+
+    if (items != NULL)
+        files->items = items;
+    if (items == NULL || copy == NULL) {
+        free(copy);
+        return false;
+    }
+    items[files->count++] = (struct config_file){copy, fd};
+    /* cppcheck-suppress memleak; the list has it */
+    return true;
+}
+
+static int open_one(void *context, const char *path, const char *role, bool folder)
+{
+    struct opening *opening = context;
+    const char *fault = "out of memory";
+
+    int fd = open_path(path, folder, &fault);
+    if (fd >= 0 && !folder && keep(opening->files, path, fd))
+        return 0;
+    if (fd >= 0)
+        close(fd);
+    if (fd >= 0 && folder)
+        return 0;
+    fprintf(opening->report, "%s: %s: cannot open %s: %s\n", opening->config, role, path, fault);
+    opening->files->failures++;
+    return 0;
+}
+
+void config_files_open(struct config_files *ret_files, const struct conf *conf, FILE *report)
+{
+    struct opening opening = {.files = ret_files, .config = conf->path, .report = report};
+
+    *ret_files = (struct config_files){.count = 0};
+    ignore(conf_each_path(conf, open_one, &opening));
+}
+
+void config_files_close(struct config_files *files)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        close(files->items[i].fd);
+        free(files->items[i].path);
+    }
+    free(files->items);
+    *files = (struct config_files){.count = 0};
+}
+
+static char *read_all(int fd, size_t maximum, size_t *ret_size)
+{
+    char *text = malloc(maximum + 2);
+    size_t size = 0;
+    ssize_t got = 1;
+
+    while (text != NULL && got > 0 && size <= maximum) {
+        got = pread(fd, text + size, maximum + 1 - size, (off_t)size);
+        size += got > 0 ? (size_t)got : 0;
+        if (got < 0 && errno == EINTR)
+            got = 1;
+    }
+    if (text == NULL || got < 0 || size > maximum) {
+        if (text != NULL)
+            secret_wipe(text, size);
+        free(text);
+        return NULL;
+    }
+    text[size] = '\0';
+    *ret_size = size;
+    return text;
+}
+
+char *config_files_read(const struct config_files *files, const char *path, size_t maximum,
+                        size_t *ret_size)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        if (strcmp(files->items[i].path, path) == 0)
+            return read_all(files->items[i].fd, maximum, ret_size);
+    }
+    return NULL;
+}
