@@ -86,7 +86,7 @@ static bool reload(struct changes *changes, char words[WORDS_MAX], struct error 
         return false;
     changes->guest = !changes->guest;
     ignore(snprintf(words, WORDS_MAX, "configuration reloaded: one listener %s",
-                    changes->guest ? "more" : "less"));
+                    changes->guest ? "more" : "fewer"));
     return true;
 }
 

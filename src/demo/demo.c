@@ -298,8 +298,8 @@ static int perform(struct demo *demo, bool *ret_unbroken, struct error *error)
         return result;
     ignore(
         snprintf(demo->url, sizeof demo->url, "https://localhost:%u/", demo->workspace.web_port));
-    printf("Open %s in a browser and fill in the form (the browser does not know this demo's own "
-           "CA and says so).\n\n",
+    printf("Open %s in a browser and fill in the form.\n"
+           "(The browser does not know this demo's own CA and says so.)\n\n",
            demo->url);
     ignore(fflush(stdout));
     result = start_parts(demo, error);

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/string.h"
 
-#define FRAME_LINES 14
+#define FRAME_LINES 15
 #define LAST_SHOWN  66 /* columns: with what stands before it, a line of 80 */
 
 struct scoreboard *scoreboard_new(void)
@@ -79,6 +79,25 @@ void scoreboard_change_ends(struct scoreboard *board, enum demo_change change, c
     ignore(string_copy(board->words[other], WORDS_MAX, words));
     scoreboard_set(&board->words_at, other);
     scoreboard_add(&board->changes[change], 1);
+}
+
+struct changes_count scoreboard_changes(const struct scoreboard *board)
+{
+    struct changes_count count;
+
+    for (int i = 0; i < CHANGE_COUNT; i++)
+        count.of[i] = scoreboard_get(&board->changes[i]);
+    return count;
+}
+
+uint64_t scoreboard_changes_since(const struct scoreboard *board,
+                                  const struct changes_count *before)
+{
+    uint64_t total = 0;
+
+    for (int i = 0; i < CHANGE_COUNT; i++)
+        total += scoreboard_get(&board->changes[i]) - before->of[i];
+    return total;
 }
 
 const char *scoreboard_last_change(const struct scoreboard *board)
@@ -170,25 +189,33 @@ static void draw_traffic(const struct scoreboard *board, const struct scoreboard
            grouped(number, scoreboard_get(&board->messages)),
            milliseconds(scoreboard_percentile(board, 0.5)),
            milliseconds(scoreboard_percentile(board, 0.99)));
+    printf("  seen      " BOLD "%9s" PLAIN " new certificates by new connections",
+           grouped(number, scoreboard_get(&board->seen)));
+    if (scoreboard_get(&board->seen) > 0)
+        printf(", the last after %.0f ms",
+               milliseconds(scoreboard_get(&board->seen_delay_ns) / NS_PER_US));
+    printf(CLEAR);
 }
 
 static void draw_change(const struct scoreboard *board, enum demo_change change, const char *name)
 {
     uint64_t count = scoreboard_get(&board->changes[change]);
+    bool is_last = scoreboard_get(&board->change_now) == (uint64_t)change &&
+                   scoreboard_get(&board->begun_ns[change]) != 0;
     char number[32];
 
-    printf("  %-24s " BOLD "%7s" PLAIN, name, grouped(number, count));
+    printf("%c %-23s" BOLD "%8s" PLAIN, is_last ? '>' : ' ', name, grouped(number, count));
     if (count == 0)
-        printf(DIM " %12s %18s" PLAIN CLEAR, "-", "-");
+        printf(DIM "%16s%18s" PLAIN CLEAR, "-", "-");
     else
-        printf(" %9.0f ms %15.0f ms" CLEAR,
+        printf("%13.0f ms%15.0f ms" CLEAR,
                milliseconds(scoreboard_get(&board->took_ns[change]) / NS_PER_US),
                milliseconds(scoreboard_get(&board->slowest_us[change])));
 }
 
 static void draw_changes(const struct scoreboard *board)
 {
-    printf(DIM "  %-24s %7s %12s %18s" PLAIN CLEAR, "changed underneath", "times", "the last took",
+    printf(DIM "  %-23s%8s%16s%18s" PLAIN CLEAR, "changed underneath", "times", "the last took",
            "slowest message");
     draw_change(board, CHANGE_CERTIFICATE, "certificate replaced");
     draw_change(board, CHANGE_KILL, "relay killed");

@@ -67,6 +67,14 @@ const char *scoreboard_first_fault(const struct scoreboard *board);
 /* The changer's: a change begins, and is complete. `words` (printable, without quotes) tell it. */
 void scoreboard_change_begins(struct scoreboard *board, enum demo_change change);
 void scoreboard_change_ends(struct scoreboard *board, enum demo_change change, const char *words);
+/* How often each kind of change was made. */
+struct changes_count {
+    uint64_t of[CHANGE_COUNT];
+};
+struct changes_count scoreboard_changes(const struct scoreboard *board);
+/* Of all kinds together, since `before`. */
+uint64_t scoreboard_changes_since(const struct scoreboard *board,
+                                  const struct changes_count *before);
 /* The last change in words; "" before the first one. */
 const char *scoreboard_last_change(const struct scoreboard *board);
 
