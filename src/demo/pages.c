@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#define LIVE(id) "<b id=\"" id "\">…</b>" /* filled in by the script */
-
 enum field_kind { FIELD_TEXT, FIELD_NUMBER, FIELD_LONG_TEXT, FIELD_CHOICE };
 
 static const struct page {
@@ -54,18 +52,22 @@ static const struct page {
 };
 
 const char pages_style[] =
-    ":root{--ink:#10243a;--soft:#5b6f82;--paper:#f4f8fa;--card:#fff;--line:#d6e0e7;--sea:#0b6e79;--"
+    ":root{color-scheme:light "
+    "dark;--strip:#10243a;--ink:#10243a;--soft:#5b6f82;--paper:#f4f8fa;--card:#fff;--line:#d6e0e7;-"
+    "-sea:#0b6e79;--"
     "sea-ink:#fff;--good:#1d7a45}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6eef3;--soft:#9db0be;--paper:#0c1822;--card:#"
+    "@media(prefers-color-scheme:dark){:root{--strip:#1b3040;--ink:#e6eef3;--soft:#9db0be;--paper:#"
+    "0c1822;--card:#"
     "14242f;--line:#2a3e4c;"
     "--sea:#37b3bf;--sea-ink:#06161a;--good:#5fd08e}}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);font:1.05rem/1.55 "
     "system-ui,sans-serif;min-height:100vh;"
     "display:flex;flex-direction:column}\n"
-    ".strip{background:var(--ink);color:var(--paper);padding:.6rem "
+    ".strip{background:var(--strip);color:#f4f8fa;padding:.6rem "
     "1rem;font-size:.9rem;display:flex;flex-wrap:wrap;"
     "gap:.2rem 1.4rem;justify-content:center;text-align:center;position:sticky;top:0}\n"
+    ".strip span{white-space:nowrap}\n"
     ".strip b{font-variant-numeric:tabular-nums}\n"
     ".strip.broken{background:#a3262a;color:#fff}\n"
     "main{flex:1;width:100%;max-width:36rem;margin:0 auto;padding:2rem 1rem}\n"
@@ -88,7 +90,7 @@ const char pages_style[] =
     "var(--line);border-radius:10px;padding:.7rem .9rem;"
     "margin:.5rem 0;font-size:1.05rem;font-weight:400;cursor:pointer}\n"
     ".choice:has(:checked){border-color:var(--sea)}\n"
-    "fieldset{border:0;margin:0;padding:0}\n"
+    "fieldset{border:0;margin:0;padding:0}legend{padding:0}\n"
     ".row{display:flex;justify-content:space-between;align-items:center;margin-top:1.5rem;gap:1rem}"
     "\n"
     "button{font:inherit;font-weight:650;color:var(--sea-ink);background:var(--sea);border:0;"
@@ -132,47 +134,26 @@ const char pages_script[] =
     "}\n"
     "poll();\n";
 
+/* The script fills in every <b>. */
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<title>Kelp Harbour · Holdfast demo</title>\n"
     "<link rel=\"stylesheet\" href=\"/style.css\">\n<script src=\"/status.js\" defer></script>\n"
-    "</head>\n<body>\n"
-    "<div class=\"strip\" role=\"status\">"
-    "<span>This TLS connection: " LIVE("age") " old, outlived " LIVE(
-        "connection") "</span>"
-                      "<span>Sessions lost: " LIVE("lost") "</span></div>\n"
-                                                           "<main>\n<div class=\"card\">\n";
+    "</head>\n<body>\n<div class=\"strip\" role=\"status\">\n"
+    "<span>This TLS connection: <b id=\"age\">…</b>, <b id=\"connection\">…</b></span>\n"
+    "<span>lost: <b id=\"lost\">…</b></span>\n</div>\n<main>\n<div class=\"card\">\n";
 
 static const char tail[] =
     "</div>\n<section aria-labelledby=\"underneath\">\n"
     "<h2 id=\"underneath\">Meanwhile, underneath your visit</h2>\n<ul class=\"changes\">\n"
-    "<li>" LIVE(
-        "certificates") "<span>certificates replaced</span></li>\n"
-                        "<li>" LIVE(
-                            "relays") "<span>processes killed</span></li>\n"
-                                      "<li>" LIVE(
-                                          "reloads") "<span>configurations reloaded</span></li>\n"
-                                                     "<li>" LIVE(
-                                                         "upgrades") "<span>program "
-                                                                     "upgrades</span></li>\n"
-                                                                     "</ul>\n<p "
-                                                                     "class=\"last\">Last: " LIVE(
-                                                                         "last") "</p>\n</"
-                                                                                 "section>\n</"
-                                                                                 "main>\n"
-                                                                                 "<footer>Fill in "
-                                                                                 "the form as "
-                                                                                 "slowly as you "
-                                                                                 "like. Something "
-                                                                                 "before you "
-                                                                                 "changes every "
-                                                                                 "two "
-                                                                                 "seconds; your "
-                                                                                 "connection "
-                                                                                 "stays.</"
-                                                                                 "footer>\n</"
-                                                                                 "body>\n</html>\n";
+    "<li><b id=\"certificates\">…</b>certificates replaced</li>\n"
+    "<li><b id=\"relays\">…</b>relay processes killed</li>\n"
+    "<li><b id=\"reloads\">…</b>configurations reloaded</li>\n"
+    "<li><b id=\"upgrades\">…</b>program upgrades</li>\n"
+    "</ul>\n<p class=\"last\">Last: <b id=\"last\">…</b></p>\n</section>\n</main>\n"
+    "<footer>Fill in the form as slowly as you like. Something before you changes every two "
+    "seconds; your connection stays.</footer>\n</body>\n</html>\n";
 
 static void text(struct buffer *html, const char *markup)
 {
