@@ -21,169 +21,175 @@
 struct changes {
     const struct workspace *workspace;
     struct scoreboard *board;
+    char config[WORKSPACE_PATH_MAX + 32];
     unsigned kills;
     bool guest; /* the listener that comes and goes is there */
 };
 
-/* Makes the change and puts it into words; false with `error` filled when it could not be made. */
-typedef bool change_fn(struct changes *changes, char words[WORDS_MAX], struct error *error);
+/* Makes the change and puts it into words. */
+typedef int change_fn(struct changes *changes, char words[WORDS_MAX], struct error *error);
 
 /* ---- by command ---- */
 
-/* The first line of what a command printed. */
-static void first_line(int fd, char *text, size_t size)
+/* The error is the first line of what the command printed. */
+static int judge(struct process *process, int output, const char *verb, struct error *error)
 {
-    ssize_t got = pread(fd, text, size - 1, 0);
+    char said[400];
 
-    text[got > 0 ? got : 0] = '\0';
-    text[strcspn(text, "\n")] = '\0';
+    if (process_wait(process))
+        return 0;
+    ssize_t size = pread(output, said, sizeof said - 1, 0);
+    said[size > 0 ? size : 0] = '\0';
+    said[strcspn(said, "\n")] = '\0';
+    if (said[0] != '\0')
+        return error_set(error, ERROR_PEER, "%s", said);
+    return error_set(error, ERROR_PEER, "holdfast %s failed and said nothing", verb);
 }
 
-/* `holdfast VERB …`: up to three words, then NULL. */
-static bool command(const struct changes *changes, const char *const verb[3], struct error *error)
+static int command(const struct changes *changes, char *const *arguments, struct error *error)
 {
-    char texts[4][24] = {"holdfast"}, option[] = "-c", said[400],
-         config[sizeof changes->workspace->config];
-    char *arguments[8] = {texts[0]};
     struct process process;
-    size_t count = 1;
-
-    for (; count < ARRAY_SIZE(texts) && verb[count - 1] != NULL; count++) {
-        ignore(string_copy(texts[count], sizeof texts[count], verb[count - 1]));
-        arguments[count] = texts[count];
-    }
-    ignore(string_copy(config, sizeof config, changes->workspace->config));
-    arguments[count++] = option;
-    arguments[count] = config;
     int output = memfd_create("output", MFD_CLOEXEC);
+
     if (output < 0)
-        return error_set(error, ERROR_IO, "no memory for output: %s", strerror(errno)) == 0;
-    bool done = process_execute(&process, verb[0], changes->workspace->program, arguments, output,
-                                error) == 0;
-    if (done && !process_wait(&process)) {
-        first_line(output, said, sizeof said);
-        ignore(error_set(error, ERROR_PEER, "%s", said[0] != '\0' ? said : "it said nothing"));
-        done = false;
-    }
+        return error_set(error, ERROR_IO, "no memory for a command's output: %s", strerror(errno));
+    int result =
+        process_execute(&process, "command", changes->workspace->program, arguments, output, error);
+    if (result == 0)
+        result = judge(&process, output, arguments[1], error);
     ignore(close(output));
-    return done;
+    return result;
 }
 
-static bool replace_certificate(struct changes *changes, char words[WORDS_MAX], struct error *error)
+/* `holdfast VERB -c CONFIG` */
+static int plain_command(struct changes *changes, const char *name, struct error *error)
 {
-    static const char *const verb[] = {"cert", "renew", "localhost"};
+    char program[] = "holdfast", verb[16], option[] = "-c";
+    char *const arguments[] = {program, verb, option, changes->config, NULL};
+
+    ignore(string_copy(verb, sizeof verb, name));
+    return command(changes, arguments, error);
+}
+
+static int replace_certificate(struct changes *changes, char words[WORDS_MAX], struct error *error)
+{
+    char program[] = "holdfast", verb[] = "cert", action[] = "renew", name[] = "localhost",
+         option[] = "-c";
+    char *const arguments[] = {program, verb, action, name, option, changes->config, NULL};
 
     ignore(string_copy(words, WORDS_MAX, "certificate replaced"));
-    return command(changes, verb, error);
+    return command(changes, arguments, error);
 }
 
-static bool reload(struct changes *changes, char words[WORDS_MAX], struct error *error)
+static int reload(struct changes *changes, char words[WORDS_MAX], struct error *error)
 {
-    static const char *const verb[] = {"reload", NULL, NULL};
+    int result = workspace_configure(changes->workspace, !changes->guest, error);
 
-    if (workspace_configure(changes->workspace, !changes->guest, error) != 0 ||
-        !command(changes, verb, error))
-        return false;
-    changes->guest = !changes->guest;
+    if (result == 0)
+        result = plain_command(changes, "reload", error);
+    if (result == 0)
+        changes->guest = !changes->guest;
     ignore(snprintf(words, WORDS_MAX, "configuration reloaded: one listener %s",
                     changes->guest ? "more" : "fewer"));
-    return true;
+    return result;
 }
 
-static bool upgrade(struct changes *changes, char words[WORDS_MAX], struct error *error)
+static int upgrade(struct changes *changes, char words[WORDS_MAX], struct error *error)
 {
-    static const char *const verb[] = {"upgrade", NULL, NULL};
-
     ignore(string_copy(words, WORDS_MAX, "program upgraded: every process was replaced"));
-    return command(changes, verb, error);
+    return plain_command(changes, "upgrade", error);
 }
 
 /* ---- by signal ---- */
 
 struct relay {
     pid_t pid;
+    unsigned index;
     uint64_t sessions;
-    unsigned count; /* of all relays */
     bool alive;
 };
 
-/* What the daemon says of its relay number `index`, counted round. */
-static bool ask_relay(const struct changes *changes, unsigned index, struct relay *ret_relay,
+/* Out of the daemon's status: the relay number `number`, counted round. */
+static int find_relay(const json_t *status, unsigned number, struct relay *ret_relay,
                       struct error *error)
 {
-    struct client_options options = {.config_path = changes->workspace->config};
-    struct client client = {.fd = -1};
-    const json_t *found[64] = {NULL};
-    json_t *status = NULL, *process;
+    const json_t *relays[64] = {NULL}, *processes = json_object_get(status, "processes");
     unsigned count = 0;
-    size_t i;
+
+    for (size_t i = 0; i < json_array_size(processes) && count < ARRAY_SIZE(relays); i++) {
+        const json_t *process = json_array_get(processes, i);
+        if (strcmp(client_text(process, "kind"), "relay") == 0)
+            relays[count++] = process;
+    }
+    if (count == 0)
+        return error_set(error, ERROR_PROTOCOL, "the daemon shows no relay");
+    const json_t *relay = relays[number % count];
+    *ret_relay = (struct relay){.pid = (pid_t)client_number(relay, "pid"),
+                                .index = number % count,
+                                .sessions = client_number(relay, "sessions"),
+                                .alive = client_flag(relay, "alive")};
+    return 0;
+}
+
+static int ask_relay(const struct changes *changes, struct relay *ret_relay, struct error *error)
+{
+    struct client_options options = {.config_path = changes->config};
+    struct client client = {.fd = -1};
+    json_t *status = NULL;
 
     int result =
         client_open(&client, &options, json_pack("{s:s}", "verb", "status"), NULL, 0, error);
     if (result == 0)
         result = client_next(&client, &status, error);
     client_close(&client);
-    json_array_foreach(json_object_get(status, "processes"), i, process)
-    {
-        if (strcmp(client_text(process, "kind"), "relay") == 0 && count < ARRAY_SIZE(found))
-            found[count++] = process;
-    }
-    if (count > 0) {
-        const json_t *relay = found[index % count];
-        *ret_relay = (struct relay){.pid = (pid_t)client_number(relay, "pid"),
-                                    .sessions = client_number(relay, "sessions"),
-                                    .count = count,
-                                    .alive = client_flag(relay, "alive")};
-    } else if (result >= 0) {
-        ignore(error_set(error, ERROR_PROTOCOL, "the daemon shows no relay"));
-    }
+    if (result >= 0)
+        result = find_relay(status, changes->kills, ret_relay, error);
     json_decref(status);
-    return count > 0;
+    return result;
 }
 
-static bool wait_successor(const struct changes *changes, const struct relay *killed,
-                           struct relay *ret_relay, struct error *error)
+static int wait_successor(const struct changes *changes, const struct relay *killed,
+                          struct error *error)
 {
     uint64_t deadline_ns = clock_monotonic_ns() + SUCCESSOR_NS;
+    struct relay successor;
 
     while (clock_monotonic_ns() < deadline_ns) {
-        if (!ask_relay(changes, changes->kills, ret_relay, error))
-            return false;
-        if (ret_relay->pid != killed->pid && ret_relay->pid > 0 && ret_relay->alive)
-            return true;
+        int result = ask_relay(changes, &successor, error);
+        if (result != 0)
+            return result;
+        if (successor.pid != killed->pid && successor.pid > 0 && successor.alive)
+            return 0;
         ignore(poll(NULL, 0, SUCCESSOR_POLL_MS));
     }
-    return error_set(error, ERROR_TIMEOUT, "no successor within %llu s",
-                     (unsigned long long)(SUCCESSOR_NS / NS_PER_S)) == 0;
+    return error_set(error, ERROR_TIMEOUT, "relay %u has no successor after %llu s", killed->index,
+                     (unsigned long long)(SUCCESSOR_NS / NS_PER_S));
 }
 
-static bool kill_relay(struct changes *changes, char words[WORDS_MAX], struct error *error)
+static int kill_relay(struct changes *changes, char words[WORDS_MAX], struct error *error)
 {
-    struct relay killed, successor;
+    struct relay relay;
+    int result = ask_relay(changes, &relay, error);
 
-    if (!ask_relay(changes, changes->kills, &killed, error))
-        return false;
+    if (result != 0)
+        return result;
     scoreboard_change_begins(changes->board, CHANGE_KILL); /* only now, to be exact */
-    if (killed.pid <= 0 || kill(killed.pid, SIGKILL) != 0)
-        return error_set(error, ERROR_IO, "cannot kill process %d: %s", (int)killed.pid,
-                         strerror(errno)) == 0;
-    if (!wait_successor(changes, &killed, &successor, error))
-        return false;
+    if (relay.pid <= 0 || kill(relay.pid, SIGKILL) != 0)
+        return error_set(error, ERROR_IO, "cannot kill relay %u, process %d: %s", relay.index,
+                         (int)relay.pid, strerror(errno));
+    result = wait_successor(changes, &relay, error);
     ignore(snprintf(words, WORDS_MAX, "relay %u killed: its %" PRIu64 " sessions went on",
-                    changes->kills % killed.count, killed.sessions));
+                    relay.index, relay.sessions));
     changes->kills++;
-    return true;
+    return result;
 }
 
 /* ---- the rotation ---- */
 
-static const struct {
-    const char *name;
-    change_fn *fn;
-} kinds[CHANGE_COUNT] = {[CHANGE_CERTIFICATE] = {"holdfast cert renew", replace_certificate},
-                         [CHANGE_KILL] = {"killing a relay", kill_relay},
-                         [CHANGE_RELOAD] = {"holdfast reload", reload},
-                         [CHANGE_UPGRADE] = {"holdfast upgrade", upgrade}};
+static change_fn *const makers[CHANGE_COUNT] = {[CHANGE_CERTIFICATE] = replace_certificate,
+                                                [CHANGE_KILL] = kill_relay,
+                                                [CHANGE_RELOAD] = reload,
+                                                [CHANGE_UPGRADE] = upgrade};
 
 static const enum demo_change rotation[] = {CHANGE_CERTIFICATE, CHANGE_KILL, CHANGE_RELOAD,
                                             CHANGE_CERTIFICATE, CHANGE_KILL, CHANGE_UPGRADE};
@@ -194,12 +200,10 @@ static void make(struct changes *changes, enum demo_change change)
     struct error error = {0};
 
     scoreboard_change_begins(changes->board, change);
-    if (kinds[change].fn(changes, words, &error)) {
+    if (makers[change](changes, words, &error) == 0)
         scoreboard_change_ends(changes->board, change, words);
-    } else {
-        ignore(error_prepend(&error, "%s", kinds[change].name));
+    else
         scoreboard_fault(changes->board, &changes->board->failed, error.message);
-    }
 }
 
 /* False when the demo ends. */
@@ -215,6 +219,7 @@ int changes_run(const struct workspace *workspace, struct scoreboard *board)
     struct changes changes = {.workspace = workspace, .board = board};
     sigset_t ending;
 
+    ignore(string_copy(changes.config, sizeof changes.config, workspace->config));
     sigemptyset(&ending);
     sigaddset(&ending, SIGTERM);
     if (sigprocmask(SIG_BLOCK, &ending, NULL) != 0)

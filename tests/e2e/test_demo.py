@@ -49,6 +49,25 @@ def test_once(folder_of_demo):
     assert f"sessions {SESSIONS}" in output
 
 
+def test_failed_change(folder_of_demo):
+    """A change that the edge refuses breaks the demo, in the words of the command."""
+    with demo(folder_of_demo, "--sessions", 20, "--port", daemon.free_port()) as process:
+        try:
+            while "sessions 20" not in (line := process.stdout.readline()):
+                assert line or process.poll() is None, process.stderr.read()
+            program, = folder_of_demo.glob("*/holdfast")
+            program.chmod(0o777)  # what everybody may write is not executed
+            while "changes that failed: 1" not in (line := process.stdout.readline()):
+                assert line or process.poll() is None, process.stderr.read()
+        finally:
+            process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=40)
+    daemon.assert_no_sanitizer_report(errors)
+    last = output.splitlines()[-1]
+    assert process.returncode == 6, output + errors
+    assert last.startswith("Broken") and "lost: 0: holdfast upgrade: refused: " in last, last
+
+
 class Browser:
     """One connection, a cookie, and forms."""
 
