@@ -14,7 +14,7 @@ static void forget_descriptors(struct house *house)
     for (size_t i = 0; i < CONF_ADDRESSES_MAX; i++)
         house->listening[i].fd = house->admin[i].fd = -1;
     for (size_t i = 0; i < BOARD_WORKERS_MAX; i++)
-        house->arenas[i] = (struct house_arena){-1, -1, -1, -1};
+        house->arenas[i] = (struct house_arena){-1, -1, -1, -1, -1};
     memset(house->pairs, 0xff, sizeof house->pairs);
     memset(house->handshaker_control, 0xff, sizeof house->handshaker_control);
     memset(house->relay_control, 0xff, sizeof house->relay_control);
@@ -102,7 +102,8 @@ void house_keep_descriptors(const struct house *house, int house_fd, bool wanted
         keep(house->admin[i].fd, wanted);
     for (unsigned i = 0; i < house->workers; i++) {
         const struct house_arena *arena = &house->arenas[i];
-        const int32_t fds[] = {arena->metadata,
+        const int32_t fds[] = {arena->watches,
+                               arena->metadata,
                                arena->secrets,
                                arena->blocks,
                                arena->sessions,

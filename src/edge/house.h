@@ -60,6 +60,7 @@ struct house_session {
 
 struct house_arena {
     int32_t metadata, secrets, blocks;
+    int32_t watches;  /* of the sessions, for one relay after the other (loop.h) */
     int32_t sessions; /* struct house_session [slot_capacity] */
 };
 

@@ -2,6 +2,7 @@
 #include "edge/relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +123,7 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
 {
     struct relay *relay = context;
     struct message *message = relay->worker.message;
-    unsigned handshaker = (unsigned)tag;
+    unsigned handshaker = (unsigned)tag % BOARD_WORKERS_MAX;
     (void)events;
 
     relay->now_ns = loop_now(relay->worker.loop);
@@ -155,7 +156,7 @@ static void on_side(void *context, uint64_t tag, unsigned events)
     struct relay *relay = context;
     uint32_t index = (uint32_t)(tag & 0xffffff);
 
-    if (!relay->sessions[index].in_use ||
+    if (index >= relay->worker.setup.slot_capacity || !relay->sessions[index].in_use ||
         (relay->arena.slots[index].serial & 0x7fffff) != tag >> 25)
         return; /* closed earlier in this batch */
     relay->now_ns = loop_now(relay->worker.loop);
@@ -207,17 +208,15 @@ static void on_control(void *context, uint64_t tag, unsigned events)
 {
     struct relay *relay = context;
     struct message *message = relay->worker.message;
-    int fd = (int)tag;
-    (void)events;
+    (void)tag, (void)events;
 
     relay->now_ns = loop_now(relay->worker.loop);
     for (;;) {
-        enum channel_result result = channel_receive(fd, message);
+        enum channel_result result = channel_receive(relay->control_fd, message);
         if (result == CHANNEL_FULL)
             return;
         if (result != CHANNEL_DONE) {
-            loop_unwatch(relay->worker.loop, fd);
-            ignore(close(fd));
+            loop_unwatch(relay->worker.loop, relay->control_fd);
             return;
         }
         if (message->type == MESSAGE_ADDRESS && message->size == sizeof(struct message_address)) {
@@ -242,6 +241,16 @@ static void on_control(void *context, uint64_t tag, unsigned events)
     }
 }
 
+/* Moves a descriptor to the number that it has in every relay. */
+static int place(int *fd, int number)
+{
+    int placed = dup3(*fd, number, O_CLOEXEC);
+
+    ignore(close(*fd));
+    *fd = -1;
+    return placed;
+}
+
 static void on_descriptors(void *context, const struct message_descriptors *body, int *fds,
                            size_t count)
 {
@@ -250,18 +259,21 @@ static void on_descriptors(void *context, const struct message_descriptors *body
     for (size_t i = 0; i < count; i++) {
         unsigned number = body->first + (unsigned)i;
         if (body->role == DESCRIPTORS_HANDSHAKER && number < BOARD_WORKERS_MAX &&
-            relay->handshakers[number] < 0) {
-            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->channel_handler, number))
-                continue;
-            relay->handshakers[number] = fds[i];
-            fds[i] = -1;
-        } else if (body->role == DESCRIPTORS_CONTROL) {
-            if (!loop_watch(relay->worker.loop, fds[i], LOOP_READ, relay->control_handler,
-                            (uint64_t)fds[i]))
-                continue;
-            fds[i] = -1;
-        }
+            relay->handshakers[number] < 0)
+            relay->handshakers[number] = place(&fds[i], HANDSHAKER_FD + (int)number);
+        else if (body->role == DESCRIPTORS_CONTROL && relay->control_fd < 0)
+            relay->control_fd = place(&fds[i], CONTROL_FD);
     }
+}
+
+static bool watch_channels(struct relay *relay)
+{
+    bool watched = loop_watch(relay->worker.loop, relay->control_fd, LOOP_READ, CONTROL_HANDLER, 0);
+
+    for (unsigned i = 0; i < relay->worker.setup.workers; i++)
+        watched = watched && loop_watch(relay->worker.loop, relay->handshakers[i], LOOP_READ,
+                                        HANDSHAKER_HANDLER, i);
+    return watched;
 }
 
 /* ---- stop ---- */
@@ -374,9 +386,9 @@ static bool relay_init(struct relay *relay)
     relay->ready_first = relay->ready_last = relay->waiting_first = relay->waiting_last =
         UINT32_MAX;
     relay->turn_bytes = TURN_BYTES_MAX;
-    relay->side_handler = loop_handler(relay->worker.loop, on_side, relay);
-    relay->channel_handler = loop_handler(relay->worker.loop, on_channel, relay);
-    relay->control_handler = loop_handler(relay->worker.loop, on_control, relay);
+    loop_handler_fixed(relay->worker.loop, SIDE_HANDLER, on_side, relay);
+    loop_handler_fixed(relay->worker.loop, HANDSHAKER_HANDLER, on_channel, relay);
+    loop_handler_fixed(relay->worker.loop, CONTROL_HANDLER, on_control, relay);
     timer_init(&relay->housekeeping, housekeeping, relay);
     relay_drain_init(relay);
     reload_init(relay);
@@ -414,8 +426,8 @@ static void on_go(void *context, enum predecessor predecessor)
                     "more",
                     arena_secrets_size(relay->worker.setup.slot_capacity) / 1024 + 64);
     take_board(relay);
-    if (!succession_take_over(relay, predecessor)) {
-        worker_warn(&relay->worker, "out of memory while taking over");
+    if (!watch_channels(relay) || !succession_take_over(relay, predecessor)) {
+        worker_warn(&relay->worker, "out of memory or descriptors while taking over");
         loop_stop(relay->worker.loop, 3);
         return;
     }
@@ -470,6 +482,7 @@ int relay_main(int channel_fd)
     static struct relay relay;
     struct error error = {0};
 
+    relay.control_fd = -1;
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++)
         relay.handshakers[i] = -1;
     if (worker_init(&relay.worker, channel_fd, &role, &relay, &error) < 0) {

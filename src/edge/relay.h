@@ -76,13 +76,13 @@ struct relay {
     struct relay_session *sessions; /* by slot */
     uint32_t *free_slots;           /* stack */
     uint32_t free_count;
-    uint8_t side_handler, channel_handler, control_handler;
     uint8_t *scratch; /* plaintext between two TLS legs */
     size_t scratch_size;
     uint32_t ready_first, ready_last, ready_count;
-    uint32_t busy;                        /* turns in this batch that moved much */
-    uint64_t turn_bytes;                  /* what a session may move in one turn */
-    int handshakers[BOARD_WORKERS_MAX];   /* channels; -1: none yet */
+    uint32_t busy;                      /* turns in this batch that moved much */
+    uint64_t turn_bytes;                /* what a session may move in one turn */
+    int handshakers[BOARD_WORKERS_MAX]; /* channels; -1: none yet */
+    int control_fd;
     uint64_t received[BOARD_WORKERS_MAX]; /* sessions taken from each */
     struct timer housekeeping, drain;
     uint64_t now_ns;
@@ -97,8 +97,15 @@ struct relay {
     struct relay_removal removal;
 };
 
-/* Both sockets are watched once, for the life of the session, whoever serves it. */
-#define SIDE_EVENTS (LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE)
+/* Both sockets of a session are watched once, for its life, whoever serves it: the watches go from
+ * relay to relay, and with them these numbers. So do the numbers of the channels' descriptors:
+ * watched again by a successor they replace what the one before has left there. */
+#define SIDE_EVENTS        (LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE)
+#define SIDE_HANDLER       (LOOP_HANDLER_FIXED + 0)
+#define HANDSHAKER_HANDLER (LOOP_HANDLER_FIXED + 1)
+#define CONTROL_HANDLER    (LOOP_HANDLER_FIXED + 2)
+#define CONTROL_FD         127
+#define HANDSHAKER_FD      128 /* of handshaker 0, and so on */
 static inline uint64_t side_tag(uint64_t serial, uint32_t index, enum relay_side side)
 {
     return (serial & 0x7fffff) << 25 | (uint64_t)side << 24 | index;

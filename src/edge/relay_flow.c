@@ -787,15 +787,12 @@ enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned directio
 
 bool flow_owes(struct relay *relay, uint32_t index)
 {
-    struct turn turn;
+    const struct slot *slot = &relay->arena.slots[index];
+    const struct slot_hot *hot = slot_hot(slot);
 
-    turn_begin(&turn, relay, index, FLOW_UP);
-    for (enum relay_side side = 0; side < SIDE_COUNT; side++) {
-        const struct leg *leg = leg_of(&turn, side);
-        if (leg != NULL && leg_owes(leg))
-            return true;
-    }
-    return false;
+    return (hot->client.suite != 0 && leg_owes(&hot->client)) ||
+           (hot->upstream_tls &&
+            leg_owes(&relay->arena.upstream_secrets[index].leg[slot->current & 1]));
 }
 
 bool flow_idle(struct relay *relay, uint32_t index)

@@ -210,7 +210,7 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
 static bool side_watch(struct relay *relay, uint32_t index, enum relay_side side)
 {
     return loop_watch(relay->worker.loop, relay->sessions[index].fds[side], SIDE_EVENTS,
-                      relay->side_handler, side_tag(relay->arena.slots[index].serial, index, side));
+                      SIDE_HANDLER, side_tag(relay->arena.slots[index].serial, index, side));
 }
 
 /* ---- upstream ---- */
@@ -498,15 +498,13 @@ static void adopt_descriptors(struct relay *relay, uint32_t index)
 
     session->registered = (uint8_t)(1u | (session->fds[SIDE_UPSTREAM] >= 0 ? 2u : 0u));
     session->settled = true;
-    session->writable = 3; /* what can be read was announced when it was watched */
+    session->writable = 3; /* what can be read will be asked for */
     /* A closing session has no use for its server any more, and one that was still connecting
      * begins to anew. */
     if (slot->state == SESSION_CLOSING || slot->state == SESSION_CONNECTING)
         side_close(relay, index, SIDE_UPSTREAM, true);
-    if (slot->state == SESSION_ENCRYPTING) { /* a handshaker has it for now */
-        loop_unwatch(relay->worker.loop, session->fds[SIDE_UPSTREAM]);
+    if (slot->state == SESSION_ENCRYPTING) /* a handshaker has it for now */
         session->writable = 1u << SIDE_CLIENT;
-    }
     /* What these two have will not be what the supervisor has. */
     if (slot->state == SESSION_ENCRYPTING || slot->state == SESSION_CONNECTING)
         succession_release(relay, index);

@@ -268,18 +268,11 @@ static struct inherited *inheritance(struct relay *relay)
     return relay->inherited;
 }
 
-static uint64_t tag_of(const struct inherited *it, uint32_t index, enum relay_side side)
-{
-    return side_tag(it->serial, index, side);
-}
-
-static void disinherit(struct relay *relay, struct inherited *it)
+static void disinherit(struct inherited *it)
 {
     for (unsigned side = 0; side < SIDE_COUNT && it->serial != 0; side++) {
-        if (it->fds[side] < 0)
-            continue;
-        loop_unwatch(relay->worker.loop, it->fds[side]); /* duplicates keep the socket watched */
-        ignore(close(it->fds[side]));
+        if (it->fds[side] >= 0)
+            ignore(close(it->fds[side]));
     }
     *it = (struct inherited){.fds = {-1, -1}};
 }
@@ -291,7 +284,7 @@ static void inherit(struct relay *relay, const struct session_reference *referen
     bool known = it->serial == reference->serial;
 
     if (!known)
-        disinherit(relay, it); /* leaves -1 for descriptors, as zeroed memory does not */
+        disinherit(it); /* leaves -1 for descriptors, as zeroed memory does not */
     for (unsigned side = 0; side < SIDE_COUNT; side++) {
         if ((reference->sides >> side & 1) == 0 || *next >= message->fd_count)
             continue;
@@ -302,9 +295,6 @@ static void inherit(struct relay *relay, const struct session_reference *referen
         it->cookies[side] = reference->cookies[side];
         it->fds[side] = *fd;
         *fd = -1;
-        if (!loop_watch(relay->worker.loop, it->fds[side], SIDE_EVENTS, relay->side_handler,
-                        tag_of(it, reference->slot, (enum relay_side)side)))
-            disinherit(relay, it);
     }
 }
 
@@ -334,7 +324,7 @@ void succession_disinherit(struct relay *relay, const struct message *message)
         uint32_t slot = body->sessions[i].slot;
         if (slot < relay->worker.setup.slot_capacity &&
             relay->inherited[slot].serial == body->sessions[i].serial)
-            disinherit(relay, &relay->inherited[slot]);
+            disinherit(&relay->inherited[slot]);
     }
 }
 
@@ -498,7 +488,7 @@ static void give_up(struct relay *relay, uint32_t index, enum session_end end)
     if (ours) {
         relay->sessions[index].registered = 3; /* the supervisor has duplicates */
         succession_release(relay, index);
-        disinherit(relay, it);
+        disinherit(it);
     }
     slot_wipe(&relay->arena, index);
 }
@@ -540,12 +530,43 @@ static void report(struct relay *relay, const struct succession_result *result)
     event_end(&relay->worker.events, EVENT_SESSIONS_ADOPTED);
 }
 
+/* The watches were the predecessor's: what was announced to it and not dealt with is asked for
+ * once, all at a time. Who is ready has its turn in the next batch. */
+static bool ask_all(struct relay *relay)
+{
+    uint32_t count = relay->arena.header->high_water;
+    struct pollfd *asked = calloc(count + 1, SIDE_COUNT * sizeof *asked);
+
+    if (asked == NULL)
+        return false;
+    for (uint32_t i = 0; i < count * SIDE_COUNT; i++) {
+        const struct relay_session *session = &relay->sessions[i / SIDE_COUNT];
+        bool wanted = session->in_use && (session->writable >> i % SIDE_COUNT & 1) != 0;
+        asked[i] = (struct pollfd){.fd = wanted ? session->fds[i % SIDE_COUNT] : -1,
+                                   .events = POLLIN | POLLRDHUP};
+    }
+    int ready = poll(asked, count * SIDE_COUNT, 0);
+    for (uint32_t i = 0; i < count * SIDE_COUNT && ready > 0; i++) {
+        struct relay_session *session = &relay->sessions[i / SIDE_COUNT];
+        uint8_t bit = (uint8_t)(1u << i % SIDE_COUNT);
+        if (asked[i].revents == 0)
+            continue;
+        ready--;
+        session->readable |= bit;
+        if ((asked[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
+            session->hung_up |= bit;
+        session_queue(relay, i / SIDE_COUNT);
+    }
+    free(asked);
+    return true;
+}
+
 /* Of sessions that have ended meanwhile. */
 static void disinherit_all(struct relay *relay)
 {
     for (uint32_t i = 0; i < relay->worker.setup.slot_capacity; i++) {
         if (relay->inherited[i].serial != 0)
-            disinherit(relay, &relay->inherited[i]);
+            disinherit(&relay->inherited[i]);
     }
     free(relay->inherited);
     relay->inherited = NULL;
@@ -574,6 +595,8 @@ bool succession_take_over(struct relay *relay, enum predecessor predecessor)
     header->high_water = above;
     header->in_hand = SLOT_NONE;
     disinherit_all(relay);
+    if (!ask_all(relay))
+        return false;
     worker_count(&relay->worker, COUNTER_SESSIONS_ADOPTED, result.adopted);
     if (predecessor != PREDECESSOR_NONE)
         report(relay, &result);

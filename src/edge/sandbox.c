@@ -18,7 +18,7 @@
         "fallocate", "ftruncate", "tgkill", "rt_sigtimedwait", "timerfd_create",                   \
         "timerfd_settime", "dup", "getrusage", "sched_getaffinity"
 
-static const char *const relay_calls[] = {SHARED_CALLS, "socket", "connect", "bind"};
+static const char *const relay_calls[] = {SHARED_CALLS, "socket", "connect", "bind", "dup3"};
 static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4", "listen",   "open",
                                                "openat",     "access",  "readlink", "getdents64"};
 

@@ -615,6 +615,7 @@ int supervisor_resume(int house_fd, const char *returned)
         }
     }
     upgrade_resume(&supervisor);
+    on_child(&supervisor, SIGCHLD); /* who died in between told nobody */
     int code = live(&supervisor);
     conf_free(conf);
     return code;

@@ -117,7 +117,9 @@ static int create_arenas(struct supervisor *supervisor, struct error *error)
         arena->blocks = memory_create("holdfast-blocks", arena_blocks_size(house->block_count));
         arena->sessions =
             memory_create("holdfast-sessions", house->slot_capacity * sizeof(struct house_session));
-        if (arena->metadata < 0 || arena->secrets < 0 || arena->blocks < 0 || arena->sessions < 0)
+        arena->watches = loop_watches_new();
+        if (arena->metadata < 0 || arena->secrets < 0 || arena->blocks < 0 || arena->sessions < 0 ||
+            arena->watches < 0)
             return out_of(error, "an arena");
     }
     return 0;

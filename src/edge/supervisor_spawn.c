@@ -164,6 +164,7 @@ static void choose_descriptors(const struct process *process, int fds[SETUP_DESC
         fds[SETUP_METADATA] = arena->metadata;
         fds[SETUP_SECRETS] = arena->secrets;
         fds[SETUP_BLOCKS] = arena->blocks;
+        fds[SETUP_WATCHES] = arena->watches;
     } else if (process->kind == PROCESS_HANDSHAKER) {
         fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS];
     } else {

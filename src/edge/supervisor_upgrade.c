@@ -81,7 +81,7 @@ static void prepare_execution(const struct supervisor *supervisor)
     execution.house_fd = supervisor->house_fd;
     ignore(snprintf(execution.house_text, sizeof execution.house_text, "%d", execution.house_fd));
     char *const arguments[] = {
-        program, verb, option, supervisor->house->config_path, house, execution.house_text,
+        program,          verb, option, supervisor->house->config_path, house, execution.house_text,
         execution.reason, NULL};
     memcpy(execution.arguments, arguments, sizeof arguments);
 }

@@ -107,6 +107,12 @@ static void go(struct worker *worker, const struct message *message)
 
     worker->begun = true;
     worker->events.muted = false;
+    if (worker->descriptors[SETUP_WATCHES] >= 0) {
+        loop_use_watches(worker->loop, worker->descriptors[SETUP_WATCHES]);
+        worker->descriptors[SETUP_WATCHES] = -1;
+    }
+    if (!loop_watch(worker->loop, worker->supervisor_fd, LOOP_READ, worker->supervisor_handler, 0))
+        worker_warn(worker, "cannot watch the supervisor's channel: %s", strerror(errno));
     __atomic_store_n(&worker->self->config, worker->setup.config_generation, __ATOMIC_RELAXED);
     beat(worker);
     worker->role->go(worker->context, message->size == sizeof *body
@@ -195,10 +201,7 @@ int worker_init(struct worker *worker, int channel_fd, const struct worker_role 
         result = map_shared(worker, error);
     if (result < 0)
         return result;
-    uint8_t handler = loop_handler(worker->loop, on_supervisor, worker);
-    if (!loop_watch(worker->loop, worker->supervisor_fd, LOOP_READ, handler, 0))
-        return error_set(error, ERROR_IO, "cannot watch the supervisor's channel: %s",
-                         strerror(errno));
+    worker->supervisor_handler = loop_handler(worker->loop, on_supervisor, worker);
     loop_after_batch(worker->loop, on_batch_end, worker);
     timer_init(&worker->heartbeat, beat, worker);
     return 0;

@@ -42,6 +42,7 @@ struct worker {
     int descriptors[SETUP_DESCRIPTOR_COUNT]; /* -1: not sent; owned */
     int supervisor_fd;
     struct loop *loop;
+    uint8_t supervisor_handler;
     struct conf *conf;
     struct conf *next_conf; /* of a reload under way; NULL: none */
     struct message_config next_config;

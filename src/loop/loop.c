@@ -93,11 +93,30 @@ void loop_free(struct loop *loop)
 
 uint8_t loop_handler(struct loop *loop, loop_handler_fn *fn, void *context)
 {
-    assert(loop->handler_count < HANDLERS_MAX);
+    assert(loop->handler_count < LOOP_HANDLER_FIXED);
     unsigned number = loop->handler_count++;
     loop->handlers[number].fn = fn;
     loop->handlers[number].context = context;
     return (uint8_t)number;
+}
+
+void loop_handler_fixed(struct loop *loop, uint8_t number, loop_handler_fn *fn, void *context)
+{
+    assert(number >= LOOP_HANDLER_FIXED);
+    loop->handlers[number].fn = fn;
+    loop->handlers[number].context = context;
+}
+
+int loop_watches_new(void)
+{
+    return epoll_create1(EPOLL_CLOEXEC);
+}
+
+void loop_use_watches(struct loop *loop, int fd)
+{
+    assert(loop->signal_fd < 0); /* it would have to be watched again */
+    ignore(close(loop->epoll_fd));
+    loop->epoll_fd = fd;
 }
 
 static bool control(struct loop *loop, int operation, int fd, unsigned events, uint8_t handler,
@@ -123,7 +142,8 @@ static bool control(struct loop *loop, int operation, int fd, unsigned events, u
 
 bool loop_watch(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag)
 {
-    return control(loop, EPOLL_CTL_ADD, fd, events, handler, tag);
+    return control(loop, EPOLL_CTL_ADD, fd, events, handler, tag) ||
+           (errno == EEXIST && control(loop, EPOLL_CTL_MOD, fd, events, handler, tag));
 }
 
 bool loop_change(struct loop *loop, int fd, unsigned events, uint8_t handler, uint64_t tag)
@@ -214,6 +234,8 @@ static void run_batch(struct loop *loop)
     for (int i = 0; i < count; i++) {
         uint64_t data = loop->batch[i].data.u64;
         unsigned handler = (unsigned)(data >> HANDLER_BITS);
+        if (loop->handlers[handler].fn == NULL)
+            continue; /* of another program that used these watches */
         loop->handlers[handler].fn(loop->handlers[handler].context, data & TAG_MASK,
                                    translate(loop->batch[i].events));
     }

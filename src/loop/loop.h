@@ -39,8 +39,20 @@ struct timer {
 struct loop *loop_new(void); /* NULL when the system refuses */
 void loop_free(struct loop *loop);
 
-/* Returns a handler number for loop_watch (at most 255 per loop). */
+/* Returns a handler number for loop_watch (below LOOP_HANDLER_FIXED). */
 uint8_t loop_handler(struct loop *loop, loop_handler_fn *fn, void *context);
+
+/* What is watched can outlive a process: made here, kept and passed on by another process, used by
+ * the loop of one after the other. A watched descriptor that is open elsewhere, too, stays watched,
+ * and its events name handler and tag as they were given: such handlers have fixed numbers, from
+ * LOOP_HANDLER_FIXED to 255. Returns -1 when the system refuses. */
+#define LOOP_HANDLER_FIXED 192
+int loop_watches_new(void);
+/* From now on the loop uses these watches (takes the descriptor); its own are gone. */
+void loop_use_watches(struct loop *loop, int fd);
+void loop_handler_fixed(struct loop *loop, uint8_t number, loop_handler_fn *fn, void *context);
+
+/* What is watched already is changed instead. */
 MUST_CHECK bool loop_watch(struct loop *loop, int fd, unsigned events, uint8_t handler,
                            uint64_t tag);
 /* Not for LOOP_EXCLUSIVE: the kernel wants such a descriptor unwatched and watched again. */

@@ -153,6 +153,7 @@ enum setup_descriptor {
     SETUP_METADATA, /* relay: its arena */
     SETUP_SECRETS,
     SETUP_BLOCKS,
+    SETUP_WATCHES, /* relay: what watches its sessions (loop_use_watches) */
     SETUP_TICKET_KEYS,    /* handshaker: document of 80 bytes */
     SETUP_INOTIFY,        /* control */
     SETUP_CONTROL_SOCKET, /* control: listening Unix socket */
