@@ -12,6 +12,7 @@
 #define HANDSHAKES_AT_ONCE 32
 #define PROBE_NS           (25 * NS_PER_MS) /* between new connections that look at the certificate */
 #define FINISH_NS          (3 * NS_PER_S)
+#define KILL_NS            (10 * NS_PER_MS) /* a kill begins, a relay is dead */
 
 struct clients {
     const struct clients_options *options;
@@ -19,6 +20,7 @@ struct clients {
     struct loop *loop;
     struct client_pool pool; /* the last one is the prober */
     struct timer probe_timer, finish_timer;
+    uint64_t probe_ns; /* when the probe under way began */
     uint32_t started, standing;
     uint8_t leaf[32];
     bool leaf_known;
@@ -40,9 +42,7 @@ static void count_session(struct clients *clients, const struct client_session *
 
 static void count_loss(struct clients *clients, const char *why)
 {
-    if (scoreboard_get(&clients->board->lost) == 0)
-        ignore(string_copy(clients->board->fault, sizeof clients->board->fault, why));
-    scoreboard_add(&clients->board->lost, 1);
+    scoreboard_fault(clients->board, &clients->board->lost, why);
 }
 
 /* Keeps a few handshakes under way until every session has been started. */
@@ -65,6 +65,7 @@ static void probe(void *context)
     struct client_session *session = prober(clients);
 
     session->quiet = true;
+    clients->probe_ns = clock_monotonic_ns();
     if (!client_start(session, clients->options->ports[DEMO_TLS_1_3]))
         count_loss(clients, "a new connection could not be made");
 }
@@ -87,9 +88,17 @@ static void probed(struct clients *clients, struct client_session *session)
     } else if (memcmp(clients->leaf, leaf, sizeof leaf) != 0) {
         memcpy(clients->leaf, leaf, sizeof leaf);
         scoreboard_set(&clients->board->seen_delay_ns,
-                       clock_monotonic_ns() - scoreboard_get(&clients->board->renewed_ns));
+                       clock_monotonic_ns() -
+                           scoreboard_get(&clients->board->begun_ns[CHANGE_CERTIFICATE]));
         scoreboard_add(&clients->board->seen, 1);
     }
+}
+
+/* A connection as young as a probe is not registered yet and dies with its relay: that is the
+ * kill's doing, no loss. */
+static bool killed_meanwhile(const struct clients *clients)
+{
+    return scoreboard_get(&clients->board->begun_ns[CHANGE_KILL]) + KILL_NS >= clients->probe_ns;
 }
 
 /* ---- what sessions report ---- */
@@ -112,10 +121,14 @@ static void on_lost(void *context, struct client_session *session, bool was_open
 {
     struct clients *clients = context;
 
-    count_loss(clients, why);
-    if (session == prober(clients))
+    if (session == prober(clients)) {
+        if (!killed_meanwhile(clients))
+            count_loss(clients, why);
         probe_again(clients);
-    else if (was_open)
+        return;
+    }
+    count_loss(clients, why);
+    if (was_open)
         count_session(clients, session, -1);
 }
 

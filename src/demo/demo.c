@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/string.h"
 #include "conf/conf.h"
+#include "demo/changes.h"
 #include "demo/clients.h"
 #include "demo/echo.h"
 #include "demo/process.h"
@@ -22,14 +23,14 @@
 #include "demo/workspace.h"
 #include "loop/loop.h"
 
-#define PROGRAM            "/proc/self/exe"
 #define START_MS           20000
 #define START_ALL_NS       (60 * NS_PER_S) /* until all sessions stand */
 #define STOP_MS            10000
 #define DESCRIPTOR_RESERVE 512
+#define ALL_CHANGES_S      15 /* in so many seconds each kind of change has its turn */
 
 /* In the order in which they are stopped. */
-enum { PART_RENEWER, PART_CLIENTS, PART_EDGE, PART_WEB, PART_ECHO, PART_COUNT };
+enum { PART_CHANGER, PART_CLIENTS, PART_EDGE, PART_WEB, PART_ECHO, PART_COUNT };
 
 struct demo {
     const struct demo_options *options;
@@ -70,29 +71,10 @@ static int run_clients(void *context)
     return clients_run(&options);
 }
 
-/* One renewal, by the very command that an operator would give. */
-static bool renew(struct demo *demo)
-{
-    char program[] = "holdfast", verb[] = "cert", action[] = "renew", name[] = "localhost",
-         option[] = "-c";
-    char *const arguments[] = {program, verb, action, name, option, demo->workspace.config, NULL};
-    struct process command;
-
-    return process_execute(&command, "cert renew", PROGRAM, arguments, demo->workspace.log_fd,
-                           NULL) == 0 &&
-           process_wait(&command);
-}
-
-static int run_renewer(void *context)
+static int run_changer(void *context)
 {
     struct demo *demo = context;
-
-    while (poll(NULL, 0, DEMO_RENEWAL_MS) == 0) {
-        scoreboard_set(&demo->board->renewed_ns, clock_monotonic_ns());
-        if (renew(demo))
-            scoreboard_add(&demo->board->renewals, 1);
-    }
-    return 1;
+    return changes_run(&demo->workspace, demo->board);
 }
 
 static int start_edge(struct demo *demo, struct error *error)
@@ -102,8 +84,8 @@ static int start_edge(struct demo *demo, struct error *error)
 
     if (setenv("NOTIFY_SOCKET", demo->workspace.ready, 1) != 0)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    int result = process_execute(&demo->parts[PART_EDGE], "edge", PROGRAM, arguments,
-                                 demo->workspace.log_fd, error);
+    int result = process_execute(&demo->parts[PART_EDGE], "edge", demo->workspace.program,
+                                 arguments, demo->workspace.log_fd, error);
     ignore(unsetenv("NOTIFY_SOCKET"));
     return result;
 }
@@ -140,8 +122,10 @@ static int wait_ready(struct demo *demo, struct error *error)
             continue;
         ssize_t size = recv(ready.fd, text, sizeof text - 1, 0);
         text[size > 0 ? size : 0] = '\0';
-        if (strstr(text, "READY=1") != NULL)
+        if (strstr(text, "READY=1") != NULL) {
+            workspace_is_ready(&demo->workspace);
             return 0;
+        }
     }
     return edge_failed(demo, "was not ready in time", error);
 }
@@ -151,7 +135,7 @@ static int start_parts(struct demo *demo, struct error *error)
     static const struct {
         const char *name;
         process_fn *fn;
-    } parts[PART_COUNT] = {[PART_RENEWER] = {"renewer", run_renewer},
+    } parts[PART_COUNT] = {[PART_CHANGER] = {"changer", run_changer},
                            [PART_CLIENTS] = {"clients", run_clients},
                            [PART_WEB] = {"web application", run_web},
                            [PART_ECHO] = {"echo server", run_echo}};
@@ -174,8 +158,7 @@ static bool stop_parts(struct demo *demo)
     for (int i = 0; i < PART_COUNT; i++) {
         bool was_running = demo->parts[i].pid != 0;
         bool ended_well = process_stop(&demo->parts[i], STOP_MS);
-        /* The renewer has no end of its own: the signal is its end. */
-        if (was_running && i != PART_RENEWER)
+        if (was_running)
             clean = clean && ended_well;
     }
     return clean;
@@ -190,6 +173,8 @@ static void fail(struct demo *demo, const char *what)
 
 static void watch_parts(struct demo *demo)
 {
+    const char *fault = scoreboard_first_fault(demo->board);
+
     for (int i = 0; i < PART_COUNT; i++) {
         char text[96];
         if (!process_ended(&demo->parts[i]))
@@ -198,7 +183,7 @@ static void watch_parts(struct demo *demo)
         if (i == PART_EDGE)
             loop_stop(demo->loop, edge_failed(demo, "ended by itself", demo->error));
         else
-            fail(demo, demo->board->fault[0] != '\0' ? demo->board->fault : text);
+            fail(demo, fault[0] != '\0' ? fault : text);
         return;
     }
 }
@@ -206,6 +191,7 @@ static void watch_parts(struct demo *demo)
 static void on_tick(void *context)
 {
     struct demo *demo = context;
+    const char *fault = scoreboard_first_fault(demo->board);
     uint64_t now = clock_monotonic_ns();
 
     if (demo->complete_ns == 0 && __atomic_load_n(&demo->board->complete, __ATOMIC_ACQUIRE) != 0)
@@ -216,8 +202,7 @@ static void on_tick(void *context)
     timer_set(demo->loop, &demo->tick, now + (demo->frame.terminal ? 250 * NS_PER_MS : NS_PER_S));
     watch_parts(demo);
     if (demo->complete_ns == 0 && now - demo->begun_ns > START_ALL_NS)
-        fail(demo, demo->board->fault[0] != '\0' ? demo->board->fault
-                                                 : "the sessions did not all open within a minute");
+        fail(demo, fault[0] != '\0' ? fault : "the sessions did not all open within a minute");
     else if (demo->options->once_s != 0 &&
              demo->frame.elapsed_ns >= demo->options->once_s * NS_PER_S)
         loop_stop(demo->loop, 0);
@@ -268,13 +253,39 @@ static int check_descriptors(const struct demo_options *options, struct error *e
     return 0;
 }
 
+/* With --once, what was to be shown must have happened. */
+static void check_changes(struct demo *demo)
+{
+    static const char *const missing[CHANGE_COUNT] = {
+        [CHANGE_CERTIFICATE] = "no certificate was replaced",
+        [CHANGE_KILL] = "no relay was killed",
+        [CHANGE_RELOAD] = "no configuration was reloaded",
+        [CHANGE_UPGRADE] = "no upgrade was made"};
+    struct scoreboard *board = demo->board;
+
+    if (demo->options->once_s == 0)
+        return;
+    for (int i = 0; i < CHANGE_COUNT && demo->options->once_s >= ALL_CHANGES_S; i++) {
+        if (scoreboard_get(&board->changes[i]) == 0)
+            scoreboard_fault(board, &board->failed, missing[i]);
+    }
+    if (scoreboard_get(&board->seen) == 0)
+        scoreboard_fault(board, &board->failed, "no new connection saw another certificate");
+}
+
 static void summarise(const struct scoreboard *board, bool unbroken)
 {
-    printf("%s: %" PRIu64 " messages came back unaltered, %" PRIu64
-           " certificate replacements seen, lost: %" PRIu64 "%s%s\n",
+    const char *fault = scoreboard_first_fault(board);
+    const uint64_t *changes = board->changes;
+
+    printf("%s: %" PRIu64 " messages came back unaltered; certificates replaced: %" PRIu64
+           " (%" PRIu64 " seen), relays killed: %" PRIu64 ", reloads: %" PRIu64
+           ", upgrades: %" PRIu64 ", lost: %" PRIu64 "%s%s\n",
            unbroken ? "Unbroken" : "Broken", scoreboard_get(&board->messages),
-           scoreboard_get(&board->seen), scoreboard_get(&board->lost),
-           board->fault[0] != '\0' ? ": " : "", board->fault);
+           scoreboard_get(&changes[CHANGE_CERTIFICATE]), scoreboard_get(&board->seen),
+           scoreboard_get(&changes[CHANGE_KILL]), scoreboard_get(&changes[CHANGE_RELOAD]),
+           scoreboard_get(&changes[CHANGE_UPGRADE]), scoreboard_get(&board->lost),
+           fault[0] != '\0' ? ": " : "", fault);
 }
 
 static int perform(struct demo *demo, bool *ret_unbroken, struct error *error)
@@ -287,8 +298,8 @@ static int perform(struct demo *demo, bool *ret_unbroken, struct error *error)
         return result;
     ignore(
         snprintf(demo->url, sizeof demo->url, "https://localhost:%u/", demo->workspace.web_port));
-    printf("Open %s in a browser and fill in the form (the browser does not know this demo's own "
-           "CA and says so).\n\n",
+    printf("Open %s in a browser and fill in the form.\n"
+           "(The browser does not know this demo's own CA and says so.)\n\n",
            demo->url);
     ignore(fflush(stdout));
     result = start_parts(demo, error);
@@ -299,9 +310,10 @@ static int perform(struct demo *demo, bool *ret_unbroken, struct error *error)
         return result;
     if (!clean)
         return edge_failed(demo, "or another part did not end as it should", error);
-    *ret_unbroken = scoreboard_get(&demo->board->lost) == 0 && demo->complete_ns != 0 &&
-                    scoreboard_get(&demo->board->messages) > 0 &&
-                    (demo->options->once_s == 0 || scoreboard_get(&demo->board->seen) > 0);
+    check_changes(demo);
+    *ret_unbroken = scoreboard_get(&demo->board->lost) == 0 &&
+                    scoreboard_get(&demo->board->failed) == 0 && demo->complete_ns != 0 &&
+                    scoreboard_get(&demo->board->messages) > 0;
     summarise(demo->board, *ret_unbroken);
     return 0;
 }

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#define STRIP_ID(id) "<b id=\"" id "\">…</b>"
-
 enum field_kind { FIELD_TEXT, FIELD_NUMBER, FIELD_LONG_TEXT, FIELD_CHOICE };
 
 static const struct page {
@@ -54,18 +52,22 @@ static const struct page {
 };
 
 const char pages_style[] =
-    ":root{--ink:#10243a;--soft:#5b6f82;--paper:#f4f8fa;--card:#fff;--line:#d6e0e7;--sea:#0b6e79;--"
+    ":root{color-scheme:light "
+    "dark;--strip:#10243a;--ink:#10243a;--soft:#5b6f82;--paper:#f4f8fa;--card:#fff;--line:#d6e0e7;-"
+    "-sea:#0b6e79;--"
     "sea-ink:#fff;--good:#1d7a45}\n"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e6eef3;--soft:#9db0be;--paper:#0c1822;--card:#"
+    "@media(prefers-color-scheme:dark){:root{--strip:#1b3040;--ink:#e6eef3;--soft:#9db0be;--paper:#"
+    "0c1822;--card:#"
     "14242f;--line:#2a3e4c;"
     "--sea:#37b3bf;--sea-ink:#06161a;--good:#5fd08e}}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);font:1.05rem/1.55 "
     "system-ui,sans-serif;min-height:100vh;"
     "display:flex;flex-direction:column}\n"
-    ".strip{background:var(--ink);color:var(--paper);padding:.6rem "
+    ".strip{background:var(--strip);color:#f4f8fa;padding:.6rem "
     "1rem;font-size:.9rem;display:flex;flex-wrap:wrap;"
     "gap:.2rem 1.4rem;justify-content:center;text-align:center;position:sticky;top:0}\n"
+    ".strip span{white-space:nowrap}\n"
     ".strip b{font-variant-numeric:tabular-nums}\n"
     ".strip.broken{background:#a3262a;color:#fff}\n"
     "main{flex:1;width:100%;max-width:36rem;margin:0 auto;padding:2rem 1rem}\n"
@@ -88,7 +90,7 @@ const char pages_style[] =
     "var(--line);border-radius:10px;padding:.7rem .9rem;"
     "margin:.5rem 0;font-size:1.05rem;font-weight:400;cursor:pointer}\n"
     ".choice:has(:checked){border-color:var(--sea)}\n"
-    "fieldset{border:0;margin:0;padding:0}\n"
+    "fieldset{border:0;margin:0;padding:0}legend{padding:0}\n"
     ".row{display:flex;justify-content:space-between;align-items:center;margin-top:1.5rem;gap:1rem}"
     "\n"
     "button{font:inherit;font-weight:650;color:var(--sea-ink);background:var(--sea);border:0;"
@@ -97,18 +99,33 @@ const char pages_style[] =
     "a{color:var(--sea)}\n"
     "dl{display:grid;grid-template-columns:auto 1fr;gap:.5rem 1.2rem;margin:1rem 0}\n"
     "dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\n"
+    "section{margin:1.6rem 0 0}\n"
+    "h2{font-size:.9rem;font-weight:600;color:var(--soft);margin:0 0 .6rem;text-align:center}\n"
+    ".changes{display:grid;grid-template-columns:repeat(4,1fr);gap:.6rem;margin:0;padding:0;"
+    "list-style:none}\n"
+    ".changes li{background:var(--card);border:1px solid var(--line);border-radius:12px;"
+    "padding:.7rem .5rem;text-align:center;font-size:.8rem;line-height:1.3;color:var(--soft)}\n"
+    ".changes b{display:block;font-size:1.6rem;line-height:1.2;color:var(--sea);"
+    "font-variant-numeric:tabular-nums}\n"
+    ".last{color:var(--soft);font-size:.85rem;text-align:center;margin:.7rem 0 0}\n"
+    ".last b{font-weight:500;color:var(--ink)}\n"
+    "@media(max-width:30rem){.changes{grid-template-columns:repeat(2,1fr)}"
+    "main{padding:1rem}.card{padding:1.2rem}}\n"
     "footer{color:var(--soft);font-size:.85rem;text-align:center;padding:1rem}\n";
 
 const char pages_script[] =
     "const show = (id, text) => { document.getElementById(id).textContent = text; };\n"
+    "const age = (s) => s < 60 ? s + ' s' : Math.floor(s / 60) + ' min ' + s % 60 + ' s';\n"
     "async function poll() {\n"
     "    const strip = document.querySelector('.strip');\n"
     "    try {\n"
     "        const state = await (await fetch('/status.json', {cache: 'no-store'})).json();\n"
-    "        show('connection', state.survived);\n"
-    "        show('age', state.age_s + ' s');\n"
-    "        show('visit', state.visit);\n"
-    "        show('lost', state.lost);\n"
+    "        show('age', age(state.age_s));\n"
+    "        show('connection', state.survived + (state.survived === 1 ? ' change' : ' "
+    "changes'));\n"
+    "        for (const kind of ['certificates', 'relays', 'reloads', 'upgrades', 'lost'])\n"
+    "            show(kind, state[kind]);\n"
+    "        show('last', state.last || 'nothing yet');\n"
     "        strip.classList.toggle('broken', state.lost > 0);\n"
     "    } catch (error) {\n"
     "        strip.classList.add('broken');\n"
@@ -117,44 +134,26 @@ const char pages_script[] =
     "}\n"
     "poll();\n";
 
+/* The script fills in every <b>. */
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
     "<title>Kelp Harbour · Holdfast demo</title>\n"
-    "<link rel=\"stylesheet\" href=\"/style.css\">\n<script src=\"/status.js\" "
-    "defer></script>\n</head>\n<body>\n"
-    "<div class=\"strip\" role=\"status\"><span>Certificate replacements survived by this TLS "
-    "connection (" STRIP_ID("age") " old): " STRIP_ID(
-        "connection") "</span><span>by your visit: " STRIP_ID("visit") "</"
-                                                                       "span><span>lost:"
-                                                                       " " STRIP_ID("lost") "</"
-                                                                                            "sp"
-                                                                                            "an"
-                                                                                            "><"
-                                                                                            "/d"
-                                                                                            "iv"
-                                                                                            ">"
-                                                                                            "\n"
-                                                                                            "<m"
-                                                                                            "ai"
-                                                                                            "n>"
-                                                                                            "\n"
-                                                                                            "<d"
-                                                                                            "iv"
-                                                                                            " c"
-                                                                                            "la"
-                                                                                            "ss"
-                                                                                            "="
-                                                                                            "\""
-                                                                                            "ca"
-                                                                                            "rd"
-                                                                                            "\""
-                                                                                            ">"
-                                                                                            "\n";
+    "<link rel=\"stylesheet\" href=\"/style.css\">\n<script src=\"/status.js\" defer></script>\n"
+    "</head>\n<body>\n<div class=\"strip\" role=\"status\">\n"
+    "<span>This TLS connection: <b id=\"age\">…</b>, <b id=\"connection\">…</b></span>\n"
+    "<span>lost: <b id=\"lost\">…</b></span>\n</div>\n<main>\n<div class=\"card\">\n";
 
-static const char tail[] = "</div>\n</main>\n<footer>Fill in the form as slowly as you like. The "
-                           "certificate before you is replaced every three "
-                           "seconds.</footer>\n</body>\n</html>\n";
+static const char tail[] =
+    "</div>\n<section aria-labelledby=\"underneath\">\n"
+    "<h2 id=\"underneath\">Meanwhile, underneath your visit</h2>\n<ul class=\"changes\">\n"
+    "<li><b id=\"certificates\">…</b>certificates replaced</li>\n"
+    "<li><b id=\"relays\">…</b>relay processes killed</li>\n"
+    "<li><b id=\"reloads\">…</b>configurations reloaded</li>\n"
+    "<li><b id=\"upgrades\">…</b>program upgrades</li>\n"
+    "</ul>\n<p class=\"last\">Last: <b id=\"last\">…</b></p>\n</section>\n</main>\n"
+    "<footer>Fill in the form as slowly as you like. Something before you changes every two "
+    "seconds; your connection stays.</footer>\n</body>\n</html>\n";
 
 static void text(struct buffer *html, const char *markup)
 {
@@ -262,8 +261,8 @@ void pages_summary(struct buffer *html, const struct visit *visit)
         text(html, "</dd>\n");
     }
     text(html,
-         "</dl>\n<p class=\"hint\">All of this was kept in your session while the certificate "
-         "changed under it.</p>\n"
+         "</dl>\n<p class=\"hint\">All of this was kept in your session while everything "
+         "under it was replaced.</p>\n"
          "<form method=\"post\" action=\"/again\"><div class=\"row\"><a href=\"/page/10\">Back</a>"
          "<button>Start again</button></div></form>\n");
     text(html, tail);

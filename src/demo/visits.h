@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "demo/scoreboard.h"
+
 #define VISIT_COOKIE_SIZE 33 /* 32 hex digits and the zero */
 #define VISIT_ANSWERS     10
 #define VISIT_ANSWER_MAX  240
@@ -12,7 +14,7 @@
 struct visit {
     char cookie[VISIT_COOKIE_SIZE]; /* "": free place */
     uint64_t used;                  /* count of uses of all visits when it was used last */
-    uint64_t replacements;          /* certificates replaced when it began */
+    struct changes_count before;    /* what had been changed when it began */
     char answers[VISIT_ANSWERS][VISIT_ANSWER_MAX];
 };
 

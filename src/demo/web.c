@@ -30,7 +30,7 @@ struct web {
 /* What is known of a TCP connection, and so of the TLS connection before it. */
 struct web_connection {
     uint64_t begun_ns;
-    uint64_t replacements; /* when it began */
+    struct changes_count before; /* what had been changed when it began */
 };
 
 struct web_request {
@@ -129,23 +129,31 @@ static enum MHD_Result answer_page(struct MHD_Connection *connection, const stru
                   NULL);
 }
 
+/* What happened since the visit began, of each kind, and since its connection began, in all. */
 static enum MHD_Result answer_status(struct web *web, struct MHD_Connection *connection,
                                      const struct visit *visit)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     const struct web_connection *life = info != NULL ? info->socket_context : NULL;
-    uint64_t seen = scoreboard_get(&web->board->seen);
-    char text[160];
+    struct changes_count now = scoreboard_changes(web->board), before = now;
+    char text[512];
 
     if (life == NULL)
         return MHD_NO;
-    ignore(snprintf(
-        text, sizeof text,
-        "{\"survived\":%" PRIu64 ",\"age_s\":%" PRIu64 ",\"visit\":%" PRIu64 ",\"lost\":%" PRIu64
-        "}\n",
-        seen - life->replacements, (uint64_t)((clock_monotonic_ns() - life->begun_ns) / NS_PER_S),
-        visit != NULL ? seen - visit->replacements : 0, scoreboard_get(&web->board->lost)));
+    if (visit != NULL)
+        before = visit->before;
+    ignore(snprintf(text, sizeof text,
+                    "{\"age_s\":%" PRIu64 ",\"survived\":%" PRIu64 ",\"certificates\":%" PRIu64
+                    ",\"relays\":%" PRIu64 ",\"reloads\":%" PRIu64 ",\"upgrades\":%" PRIu64
+                    ",\"lost\":%" PRIu64 ",\"last\":\"%s\"}\n",
+                    (uint64_t)((clock_monotonic_ns() - life->begun_ns) / NS_PER_S),
+                    scoreboard_changes_since(web->board, &life->before),
+                    now.of[CHANGE_CERTIFICATE] - before.of[CHANGE_CERTIFICATE],
+                    now.of[CHANGE_KILL] - before.of[CHANGE_KILL],
+                    now.of[CHANGE_RELOAD] - before.of[CHANGE_RELOAD],
+                    now.of[CHANGE_UPGRADE] - before.of[CHANGE_UPGRADE],
+                    scoreboard_get(&web->board->lost), scoreboard_last_change(web->board)));
     return answer_text(connection, MHD_HTTP_OK, "application/json", text);
 }
 
@@ -185,7 +193,7 @@ static struct visit *visit_begin(struct web *web)
     struct visit *visit = visits_begin(web->visits);
 
     if (visit != NULL) {
-        visit->replacements = scoreboard_get(&web->board->seen);
+        visit->before = scoreboard_changes(web->board);
         scoreboard_add(&web->board->visits, 1);
     }
     return visit;
@@ -325,7 +333,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     life = calloc(1, sizeof *life);
     if (life != NULL)
         *life = (struct web_connection){.begun_ns = clock_monotonic_ns(),
-                                        .replacements = scoreboard_get(&web->board->seen)};
+                                        .before = scoreboard_changes(web->board)};
     *socket_context = life;
 }
 

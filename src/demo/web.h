@@ -1,5 +1,6 @@
 /* The demo's web application: serves the form over plain HTTP behind the edge and tells every
- * visitor how many certificate replacements his TLS connection has survived. The edge carries one
+ * visitor what was done to the edge during the visit, and how much of it this very TLS connection
+ * has outlived. The edge carries one
  * connection per connection, so the life of the one here is the life of the one there. One process,
  * one loop. */
 #pragma once

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,12 +15,16 @@
 #include "demo/demo.h"
 #include "loop/socket.h"
 
-#define BACKLOG 4096
+#define BACKLOG    4096
+#define PROGRAM    "/proc/self/exe"
+#define COPY_CHUNK (1u << 20)
 
-/* %s: state folder; ports: web, echo under each version; then the two servers behind. */
+/* %s: state folder; ports: web, echo under each version; then the two servers behind; %s: what a
+ * reload adds and takes away. */
 static const char config_text[] = "# Written by `holdfast demo`.\n"
                                   "state-folder = \"%s/state\"\n"
                                   "drain-timeout = 2s\n"
+                                  "protect-after = 500ms\n"
                                   "handshaker-nice = 5\n"
                                   "log-sessions = no\n"
                                   "\n"
@@ -50,7 +55,14 @@ static const char config_text[] = "# Written by `holdfast demo`.\n"
                                   "certificate \"localhost\" {\n"
                                   "    names = {\"localhost\", \"127.0.0.1\", \"::1\"}\n"
                                   "    from = internal\n"
-                                  "}\n";
+                                  "}\n"
+                                  "%s";
+static const char listener_text[] = "listener \"guest\" {\n"
+                                    "    bind = {\"127.0.0.1:%u\"}\n"
+                                    "    certificates = {\"localhost\"}\n"
+                                    "    upstream = \"echo\"\n"
+                                    "    idle-timeout = 60s\n"
+                                    "}\n";
 
 static struct address loopback(uint16_t port)
 {
@@ -116,8 +128,7 @@ static int choose_web_port(struct workspace *workspace, uint16_t wanted, struct 
     return any_port(&workspace->web_port, error);
 }
 
-static int choose_ports(struct workspace *workspace, uint16_t wanted, uint16_t behind[2],
-                        struct error *error)
+static int choose_ports(struct workspace *workspace, uint16_t wanted, struct error *error)
 {
     struct address any = loopback(0);
     int result = choose_web_port(workspace, wanted, error);
@@ -125,34 +136,41 @@ static int choose_ports(struct workspace *workspace, uint16_t wanted, uint16_t b
     for (int i = 0; i < DEMO_VERSION_COUNT && result == 0; i++)
         result = any_port(&workspace->echo_ports[i], error);
     if (result == 0)
+        result = any_port(&workspace->guest_port, error);
+    if (result == 0)
         result = socket_listen(&workspace->web_fd, &any, BACKLOG, error);
     if (result == 0)
         result = socket_listen(&workspace->echo_fd, &any, BACKLOG, error);
-    if (result == 0) {
-        behind[0] = port_of(workspace->web_fd);
-        behind[1] = port_of(workspace->echo_fd);
-    }
+    /* Browsers try ::1 first when they are sent to localhost. */
+    struct address address6 = loopback6(workspace->web_port);
+    workspace->web_too_on_6 = result == 0 && is_free(&address6);
     return result;
 }
 
-static int write_config(const struct workspace *workspace, const uint16_t behind[2],
-                        struct error *error)
+static int print_config(const struct workspace *workspace, bool guest, FILE *file)
 {
-    struct address address6 = loopback6(workspace->web_port);
-    char bind[96];
-    FILE *file = fopen(workspace->config, "we");
+    char bind[96], listener[sizeof listener_text + 8] = "";
 
-    /* Browsers try ::1 first when they are sent to localhost. */
     ignore(snprintf(bind, sizeof bind,
-                    is_free(&address6) ? "\"127.0.0.1:%u\", \"[::1]:%u\"" : "\"127.0.0.1:%u\"",
+                    workspace->web_too_on_6 ? "\"127.0.0.1:%u\", \"[::1]:%u\"" : "\"127.0.0.1:%u\"",
                     workspace->web_port, workspace->web_port));
-    if (file == NULL)
-        return error_set(error, ERROR_IO, "cannot write %s: %s", workspace->config,
-                         strerror(errno));
-    int written =
-        fprintf(file, config_text, workspace->folder, bind, workspace->echo_ports[DEMO_TLS_1_2],
-                workspace->echo_ports[DEMO_TLS_1_3], behind[0], behind[1]);
-    if (fclose(file) != 0 || written < 0)
+    if (guest)
+        ignore(snprintf(listener, sizeof listener, listener_text, workspace->guest_port));
+    return fprintf(file, config_text, workspace->folder, bind, workspace->echo_ports[DEMO_TLS_1_2],
+                   workspace->echo_ports[DEMO_TLS_1_3], port_of(workspace->web_fd),
+                   port_of(workspace->echo_fd), listener);
+}
+
+int workspace_configure(const struct workspace *workspace, bool guest, struct error *error)
+{
+    char path[sizeof workspace->config + 8];
+
+    ignore(snprintf(path, sizeof path, "%s.new", workspace->config));
+    FILE *file = fopen(path, "we");
+    bool written = file != NULL && print_config(workspace, guest, file) > 0;
+    if (file != NULL && fclose(file) != 0)
+        written = false;
+    if (!written || rename(path, workspace->config) != 0)
         return error_set(error, ERROR_IO, "cannot write %s: %s", workspace->config,
                          strerror(errno));
     return 0;
@@ -172,6 +190,8 @@ static int make_folder(struct workspace *workspace, struct error *error)
     }
     ignore(snprintf(workspace->config, sizeof workspace->config, "%s/holdfast.conf",
                     workspace->folder));
+    ignore(
+        snprintf(workspace->program, sizeof workspace->program, "%s/holdfast", workspace->folder));
     ignore(snprintf(workspace->log, sizeof workspace->log, "%s/edge.log", workspace->folder));
     ignore(snprintf(workspace->trust, sizeof workspace->trust, "%s/state/internal-ca.pem",
                     workspace->folder));
@@ -192,19 +212,51 @@ static int open_files(struct workspace *workspace, struct error *error)
     return 0;
 }
 
+/* A copy of its own, so that an upgrade takes the very same program even when the original is
+ * rebuilt meanwhile, or lies where others may write and an upgrade would refuse it. Where nothing
+ * in a temporary folder may be executed, the original must do. */
+static int copy_program(struct workspace *workspace, struct error *error)
+{
+    int from = open(PROGRAM, O_RDONLY | O_CLOEXEC);
+    int to = open(workspace->program, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+    ssize_t size = -1;
+
+    /* Processes of the edge that run as another user execute it by its descriptor. */
+    if (from >= 0 && to >= 0 && fchmod(to, 0755) == 0) {
+        while ((size = sendfile(to, from, NULL, COPY_CHUNK)) > 0)
+            continue;
+    }
+    int result = size == 0 ? 0
+                           : error_set(error, ERROR_IO, "cannot copy the program to %s: %s",
+                                       workspace->program, strerror(errno));
+    if (from >= 0)
+        ignore(close(from));
+    if (to >= 0)
+        ignore(close(to));
+    if (result == 0 && access(workspace->program, X_OK) != 0)
+        ignore(string_copy(workspace->program, sizeof workspace->program, PROGRAM));
+    return result;
+}
+
 int workspace_init(struct workspace *workspace, uint16_t port, struct error *error)
 {
-    uint16_t behind[2];
-
     *workspace = (struct workspace){.web_fd = -1, .echo_fd = -1, .log_fd = -1, .ready_fd = -1};
     int result = make_folder(workspace, error);
     if (result == 0)
         result = open_files(workspace, error);
     if (result == 0)
-        result = choose_ports(workspace, port, behind, error);
+        result = copy_program(workspace, error);
     if (result == 0)
-        result = write_config(workspace, behind, error);
+        result = choose_ports(workspace, port, error);
+    if (result == 0)
+        result = workspace_configure(workspace, false, error);
     return result;
+}
+
+void workspace_is_ready(struct workspace *workspace)
+{
+    ignore(close(workspace->ready_fd));
+    workspace->ready_fd = -1;
 }
 
 static int remove_one(const char *path, const struct stat *facts, int kind, struct FTW *place)

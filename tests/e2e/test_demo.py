@@ -2,9 +2,11 @@
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import urllib.parse
 
@@ -16,6 +18,8 @@ from daemon import BINARY, wait_until
 
 ANSWERS = ["Kelp & <Co>", "12", "Sail", "Ada L.", "3", "Pontoon", "14", "Diesel", "Tromsø", "The cat's name is \"Bosun\"."]
 SESSIONS = 60 if daemon.SANITIZED else 300
+KINDS = ["certificates replaced", "relays killed", "reloads", "upgrades"]
+SECONDS = 30 if daemon.SANITIZED else 16  # each kind of change has its turn
 
 
 @pytest.fixture(name="folder_of_demo")
@@ -33,15 +37,35 @@ def demo(folder, *options):
 
 
 def test_once(folder_of_demo):
-    with demo(folder_of_demo, "--once", 10, "--sessions", SESSIONS, "--port", daemon.free_port()) as process:
-        output, errors = process.communicate(timeout=110)
+    with demo(folder_of_demo, "--once", SECONDS, "--sessions", SESSIONS, "--port", daemon.free_port()) as process:
+        output, errors = process.communicate(timeout=140)
     daemon.assert_no_sanitizer_report(errors)
     assert process.returncode == 0, output + errors
     last = output.splitlines()[-1]
     assert last.startswith("Unbroken") and "lost: 0" in last, output
-    seen = int(re.search(r"(\d+) certificate replacements seen", last).group(1))
-    assert seen >= 2, last
+    for kind in KINDS:
+        assert int(re.search(rf"{kind}: (\d+)", last).group(1)) >= 1, last
+    assert int(re.search(r"\((\d+) seen\)", last).group(1)) >= 1, last
     assert f"sessions {SESSIONS}" in output
+
+
+def test_failed_change(folder_of_demo):
+    """A change that the edge refuses breaks the demo, in the words of the command."""
+    with demo(folder_of_demo, "--sessions", 20, "--port", daemon.free_port()) as process:
+        try:
+            while "sessions 20" not in (line := process.stdout.readline()):
+                assert line or process.poll() is None, process.stderr.read()
+            program, = folder_of_demo.glob("*/holdfast")
+            program.chmod(0o777)  # what everybody may write is not executed
+            while "changes that failed: 1" not in (line := process.stdout.readline()):
+                assert line or process.poll() is None, process.stderr.read()
+        finally:
+            process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=40)
+    daemon.assert_no_sanitizer_report(errors)
+    last = output.splitlines()[-1]
+    assert process.returncode == 6, output + errors
+    assert last.startswith("Broken") and "lost: 0: holdfast upgrade: refused: " in last, last
 
 
 class Browser:
@@ -65,12 +89,23 @@ class Browser:
         return response, text
 
 
-def survived(browser):
-    return int(re.search(r'"survived":(\d+)', browser.ask("GET", "/status.json")[1]).group(1))
+def status(browser):
+    return json.loads(browser.ask("GET", "/status.json")[1])
 
 
-def test_form_outlives_the_certificate(folder_of_demo):
-    """A visitor fills in ten pages over one connection while the certificate is replaced; Ctrl-C ends everything."""
+def settled_browser(port, root):
+    """On a connection that is old enough to survive its relay; a younger one may die with it."""
+    while True:
+        browser = Browser(port, root)
+        try:
+            wait_until(lambda: status(browser)["age_s"] >= 1, 20)
+            return browser
+        except (ConnectionError, http.client.HTTPException, ssl.SSLError):
+            continue
+
+
+def test_form_outlives_every_change(folder_of_demo):
+    """A visitor fills in ten pages over one connection while everything under it changes; Ctrl-C ends everything."""
     port = daemon.free_port()
     with demo(folder_of_demo, "--sessions", 20, "--port", port) as process:
         try:
@@ -78,16 +113,18 @@ def test_form_outlives_the_certificate(folder_of_demo):
             while not re.search(r"sessions 20\b", line := process.stdout.readline()):
                 assert line or process.poll() is None, process.stderr.read()
             root, = folder_of_demo.glob("*/state/internal-ca.pem")
-            browser = Browser(port, root)
+            browser = settled_browser(port, root)
             response, _ = browser.ask("GET", "/")
             assert response.status == 303
+            assert status(browser)["survived"] >= 0 and status(browser)["upgrades"] == 0, "the visit has just begun"
             socket_at_first = browser.connection.sock
             for number, answer in enumerate(ANSWERS, 1):
                 response, text = browser.ask("GET", f"/page/{number}")
                 assert response.status == 200 and f"Page {number} of 10" in text
                 response, _ = browser.ask("POST", f"/page/{number}", answer)
                 assert response.status == 303, number
-            wait_until(lambda: survived(browser) >= 1, 20)
+            wait_until(lambda: all(status(browser)[kind] >= 1 for kind in ["certificates", "relays", "reloads", "upgrades"]), 60)
+            assert status(browser)["survived"] >= 4 and status(browser)["lost"] == 0
             _, text = browser.ask("GET", "/summary")
             for answer in ANSWERS[1:-1]:
                 assert f"<dd>{answer}</dd>" in text
