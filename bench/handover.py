@@ -251,5 +251,5 @@ upstream, loopback.
 * CPU: user and system time of all processes of the family from the order until 1 s after its end, less what idling costs;
   for an upgrade that includes rehearsal and the start of every new process.
 * Reloads: the long sessions are opened in equal parts between the reloads, so that each generation has some of them; "before"
-  is all of them without a reload. Memory is Pss without mapped files, of all processes. nginx: SIGHUP, and SIGUSR2 with SIGQUIT for the upgrade; HAProxy: master-worker mode,
-  SIGUSR2."""
+  is all of them without a reload. Memory is Pss without mapped files, of all processes. nginx: SIGHUP, and SIGUSR2 with SIGQUIT
+  for the upgrade; HAProxy: master-worker mode, SIGUSR2."""
