@@ -21,6 +21,26 @@ static bool take_over(const struct house_socket *sockets, uint32_t count,
     return false;
 }
 
+/* The kernel lets nobody have 127.0.0.1:443 and *:443, and what waits at the one must not be lost
+ * for the other. */
+static int explain(const struct house *house, const struct address *address, struct error *error)
+{
+    char text[ADDRESS_TEXT_MAX];
+    struct error first = *error;
+
+    for (uint32_t i = 0; i < house->listening_count; i++) {
+        const struct address *other = &house->listening[i].address;
+        if (other->any.sa_family != address->any.sa_family || other->any.sa_family == AF_UNIX ||
+            address_port(other) != address_port(address))
+            continue;
+        return error_set(error, first.code,
+                         "%.800s; %s is in force until this reload, and both cannot be had at "
+                         "once: remove it in one reload and add this one in the next",
+                         first.message, address_format(text, sizeof text, other));
+    }
+    return -(int)first.code;
+}
+
 static int bind_listeners(struct reload *reload, struct error *error)
 {
     const struct conf *conf = reload->next;
@@ -34,9 +54,8 @@ static int bind_listeners(struct reload *reload, struct error *error)
             if (take_over(house->listening, house->listening_count, address, next, i))
                 continue;
             next->items[next->count] = (struct house_socket){.listener = i, .address = *address};
-            int result = resources_listen(&next->items[next->count].fd, listener, address, error);
-            if (result < 0)
-                return result;
+            if (resources_listen(&next->items[next->count].fd, listener, address, error) < 0)
+                return explain(house, address, error);
             next->fresh[next->count++] = true;
         }
     }

@@ -368,6 +368,8 @@ static void commit(struct reload *reload)
     if (reload->request.confirm_ms != 0 && reload->request.action == RELOAD_LOAD &&
         reload->history.current != before)
         confirm_begin(reload, reload->request.confirm_ms, before);
+    else if (reload->request.confirm_ms != 0)
+        reload_note(reload, "nothing has changed, so there is nothing to confirm");
     enter(reload, RELOAD_PREPARING);
 }
 

@@ -127,19 +127,23 @@ static void guard_signals(void (*handler)(int))
     static const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM};
     const stack_t other = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK | SA_NODEFER};
+    sigset_t fatal;
 
     ignore(sigaltstack(&other, NULL));
-    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+    ignore(sigemptyset(&fatal));
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
         ignore(sigaction(numbers[i], &action, NULL));
+        ignore(sigaddset(&fatal, numbers[i]));
+    }
+    ignore(sigprocmask(SIG_UNBLOCK, &fatal, NULL));
 }
 
 void upgrade_guard(struct supervisor *supervisor, const char *returned)
 {
     struct house *house = supervisor->house;
-    sigset_t none;
 
-    ignore(sigemptyset(&none));
-    ignore(sigprocmask(SIG_SETMASK, &none, NULL)); /* as the image before left it blocked */
+    /* The signals of the loop are still blocked, as the image before left them: what comes now waits
+     * for ours. */
     prepare_execution(supervisor);
     supervisor->upgrade.returning = returned != NULL;
     if (returned == NULL) {

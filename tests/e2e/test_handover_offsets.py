@@ -80,8 +80,7 @@ class Handover:
 def handover(shop):
     with contextlib.ExitStack() as stack:
         def make(upstream=None, **options):
-            extra = os.environ.get("EXTRA", "workers = 1\nprotect-after = 100ms")
-            return Handover(shop(upstream, extra=extra, **options), stack)
+            return Handover(shop(upstream, extra="workers = 1\nprotect-after = 100ms", **options), stack)
         yield make
 
 

@@ -129,7 +129,8 @@ def house(start, folder, authority, server):
 
 
 def test_broken_file(house):
-    house.refused(write=house.write("listener { ") or False, code=2, says="holdfast.conf:")
+    house.write("listener { ")
+    house.refused(write=False, code=2, says="holdfast.conf:")
 
 
 def test_unknown_option(house):
@@ -158,7 +159,8 @@ def test_file_is_a_pipe(house):
 
 
 def test_huge_file(house):
-    house.refused(write=house.write(house.text() + "#" * (5 << 20)) or False, code=2, says="larger than 4 MiB")
+    house.write(house.text() + "#" * (5 << 20))
+    house.refused(write=False, code=2, says="larger than 4 MiB")
 
 
 def test_port_taken(house):
@@ -173,6 +175,12 @@ def test_port_taken(house):
     house.reload()
     with house.client("second") as client:
         client.exchange()
+
+
+def test_wildcard_over_an_address_in_force(house):
+    text = house.text().replace(f'"127.0.0.1:{house.ports["shop"]}"', f'"*:{house.ports["shop"]}"')
+    house.write(text)
+    house.refused(write=False, says="remove it in one reload and add this one in the next")
 
 
 def test_certificate_missing(house):

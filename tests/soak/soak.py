@@ -1,23 +1,17 @@
 """The soak: many sessions of mixed clients that check every byte, while everything under them is killed, replaced and changed.
 
-`Soak` arranges edge, upstream and clients; `storm` does things to them. What was promised is checked by `Soak.finish`. Used by
-tests/e2e/test_soak.py and by `make soak` (tests/soak/run)."""
+`Soak` arranges edge, upstream and clients (load.py) and checks in the end what was promised; faults.py says what is done to them.
+Used by tests/e2e/test_soak.py and by `make soak` (tests/soak/run)."""
 
 import contextlib
 import json
 import os
-import queue
 import random
 import re
-import shutil
-import signal
-import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -27,117 +21,12 @@ sys.path.insert(0, str(HERE.parent / "e2e"))
 import clients  # noqa: E402
 import daemon  # noqa: E402
 from daemon import wait_until  # noqa: E402
+import faults  # noqa: E402
+from load import KINDS, TOOLS, Churn, Client  # noqa: E402
 
-TOOLS = daemon.BINARY.parent / "tests" / "soak"
+PATIENCE = faults.PATIENCE
 READY_TIMEOUT = 120
-PATIENCE = 60  # for one thing that was done to the edge to be over
 MEMORY_GROWTH = 0.05
-CRASH = signal.SIGABRT if daemon.SANITIZED else signal.SIGSEGV  # AddressSanitizer takes SIGSEGV for its own
-KEY_LIMIT = "AES/GCM/NoPadding KeyUpdate 2^20"  # makes Java renew its keys after each MiB
-
-
-@dataclass
-class Kind:
-    """One make of client: `share` of all sessions."""
-    name: str
-    share: float
-    program: str = None  # what must be installed; None: built beside the daemon
-
-    def missing(self):
-        if self.program:
-            return None if shutil.which(self.program) else f"{self.program} is not installed"
-        return None if (TOOLS / f"soak-{self.name}").exists() else f"{TOOLS}/soak-{self.name} was not built (is its library there? meson setup --reconfigure)"
-
-    def command(self, folder):
-        if self.name == "node":
-            return ["node", HERE / "client.js"]
-        if self.name == "java":
-            limits = folder / "java.security"
-            limits.write_text(f"jdk.tls.keyLimits={KEY_LIMIT}\n")
-            return ["java", "-XX:TieredStopAtLevel=1", "-Xmx512m", f"-Djava.security.properties={limits}",
-                    HERE / "SoakClient.java"]
-        return [TOOLS / f"soak-{self.name}"]
-
-
-KINDS = [Kind("openssl", 0.45), Kind("gnutls", 0.25), Kind("node", 0.2, "node"), Kind("java", 0.1, "java")]
-
-
-class Client:
-    """One client process with its many sessions."""
-
-    def __init__(self, kind, folder, first, sessions, **arguments):
-        self.name, self.sessions = kind.name, sessions
-        self.errors_path = folder / f"{kind.name}.stderr"
-        pairs = [f"{key}={value}" for key, value in {**arguments, "first": first, "sessions": sessions}.items()]
-        with open(self.errors_path, "w", encoding="utf-8") as errors:
-            self.process = subprocess.Popen([*map(str, kind.command(folder)), *pairs], stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=errors, text=True)
-        self._lines = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self._lines.put(line.strip())
-        self._lines.put(None)
-
-    def read_line(self, timeout):
-        try:
-            line = self._lines.get(timeout=timeout)
-        except queue.Empty:
-            line = None
-        assert line is not None, f"{self.name}: no answer; exit code {self.process.poll()}\n{self.errors()}"
-        return line
-
-    def wait_line(self, word, timeout=PATIENCE + 60):
-        line = self.read_line(timeout)
-        assert line == word, f"{self.name}: {line!r} instead of {word!r}"
-
-    def order(self, word):
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(f"{word}\n")
-            self.process.stdin.flush()
-
-    def errors(self):
-        return self.errors_path.read_text(errors="replace")[-4000:]
-
-    def check_alive(self):
-        assert self.process.poll() is None, f"{self.name} ended (code {self.process.returncode})\n{self.errors()}"
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-
-
-class Churn:
-    """Short connections all the time. What is lost of them is nobody's fault; a wrong byte is."""
-
-    def __init__(self, ports, root):
-        self.visits = self.refused = 0
-        self.fault = None
-        self._ports, self._root = ports, root
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self):
-        number = 0
-        while not self._stop.wait(0.02):
-            number += 1
-            try:
-                with clients.Client(self._ports[number % len(self._ports)], self._root, version=("1.2", "1.3")[number % 2],
-                                    timeout=10) as client:
-                    client.exchange()
-                self.visits += 1
-            except (OSError, ssl.SSLError, EOFError):
-                self.refused += 1
-            except AssertionError as error:
-                self.fault = str(error)
-
-    def stop(self):
-        self._stop.set()
-        self._thread.join()
-        assert self.fault is None, self.fault
 
 
 class Soak:
@@ -149,7 +38,6 @@ class Soak:
         self.seed, self.pace, self.sessions, self.extra, self.workers = seed, pace, sessions, extra, workers
         self.kinds = [kind for kind in KINDS if kinds is None or kind.name in kinds]
         self.clients, self.skipped, self.done = [], [], {}
-        self.protect = os.environ.get("PROTECT","protect-after = 100ms")
         self.crashes = 0  # each may cost the one session that the relay had in hand
         self.deaths = 0   # each may cost one whose Unix socket was in use that moment: those have no counters to ask
         self.config_number = 0
@@ -222,7 +110,7 @@ class Soak:
             }}""")
         return f"""
             workers = {self.workers}
-            {self.protect}
+            protect-after = 100ms
             {self.extra}
             {"".join(sections)}
             certificate "{clients.NAME}" {{
@@ -265,7 +153,7 @@ class Soak:
         left = self.session_ids()
         for client in self.clients:
             client.order("finish")
-        results = [json.loads(client.read_line(PATIENCE + 60)) for client in self.clients]
+        results = [json.loads(client.read_line()) for client in self.clients]
         lost = sum(result["lost"] for result in results)
         summary = {"seed": self.seed, "sessions": self.sessions, "lost": lost, "crashes": self.crashes, "done": self.done,
                    "messages": sum(result["messages"] for result in results),
@@ -280,7 +168,8 @@ class Soak:
         lost_unix = len(re.findall(rf"port {self.ports['unix']}\) lost:", errors))
         assert lost - lost_unix <= self.crashes and lost <= self.crashes + self.deaths, told
         assert len(self.held - left) <= lost, f"sessions were opened again: {sorted(self.held - left)[:10]}\n{told}"
-        wait_until(lambda: not self.edge.lines("sessions"), 20, lambda: f"sessions are left over: {self.edge.lines('sessions')[:5]}")
+        wait_until(lambda: not self.edge.lines("sessions"), 20,
+                   lambda: f"sessions are left over: {self.edge.lines('sessions')[:5]}")
         self.check_family()
         return summary
 
@@ -328,11 +217,11 @@ class Soak:
         for client in self.clients:
             client.wait_line("paused")
         if before is None:
-            previous = None  # freed pages go back once a second
-            while (now := self.memory()) != previous:
-                previous = now
+            memory, now = float("inf"), self.memory()
+            while now < memory:  # freed pages go back once a second
+                memory = now
                 time.sleep(1.2)
-            memory = now
+                now = self.memory()
         else:
             limit = before * (1 + MEMORY_GROWTH)
             memory = wait_until(lambda: (now := self.memory()) <= limit and now, 20,
@@ -351,6 +240,9 @@ class Soak:
 
     # ---- doing ----
 
+    def start_churn(self):
+        self.churn = self.churn or Churn(list(self.ports.values()), self.authority.root_path)
+
     def replace_certificate(self):
         pair = self.authority.issue(clients.NAME)
         pair.write(self.folder, "leaf")
@@ -359,122 +251,13 @@ class Soak:
     def do(self, name):
         self.done[name] = self.done.get(name, 0) + 1
         mark = self.edge.mark()
-        ACTIONS[name](self, mark)
+        faults.ACTIONS[name](self, mark)
         for client in self.clients:
             client.check_alive()
-
-    def kill(self, kind, mark, with_signal=signal.SIGKILL):
-        victim = self.dice.choice(self.pids(kind))
-        self.deaths += kind == "relay"
-        os.kill(victim, with_signal)
-        self.edge.wait_event("process-started", since=mark, timeout=PATIENCE,
-                             process=lambda name: name is not None and name.startswith(kind))
-        wait_until(lambda: self.whole() and victim not in self.pids(kind), PATIENCE)
-
-    def crash_relay(self, mark):
-        self.crashes += 1
-        self.kill("relay", mark, CRASH)
-
-    def stop_relay(self, mark):
-        """The watchdog takes it for hung and kills it; only then may its successor begin."""
-        self.deaths += 1
-        victim = self.dice.choice(self.pids("relay"))
-        os.kill(victim, signal.SIGSTOP)
-        self.edge.wait_event("process-ended", since=mark, timeout=PATIENCE, detail=lambda text: "hung" in (text or ""))
-        wait_until(lambda: self.whole() and victim not in self.pids("relay"), PATIENCE)
-
-    def certificate(self, _):
-        pair = self.replace_certificate()
-        port, number = self.ports["plain"], 0
-
-        def served():
-            nonlocal number
-            number += 1
-            with contextlib.suppress(OSError, ssl.SSLError):
-                return clients.leaf(port, self.authority.root_path) == pair.fingerprint
-            return False
-        wait_until(served, PATIENCE, "the new certificate is not served")
-
-    def reload(self, _):
-        self.config_number += 1
-        self.edge.write_config(self.config())
-        self.edge.run("reload", timeout=PATIENCE)
-
-    def refused_reload(self, _):
-        """A configuration that is wrong changes nothing."""
-        self.edge.write_config(self.config().replace("from = files", "from = nowhere"))
-        try:
-            assert self.edge.run("reload", check=False, timeout=PATIENCE).returncode != 0
-        finally:
-            self.edge.write_config(self.config())
-
-    def upgrade(self, mark):
-        before = self.edge.process.pid
-        self.edge.run("upgrade", timeout=PATIENCE)
-        self.edge.wait_event("upgraded", since=mark)
-        assert self.edge.process.poll() is None and self.edge.process.pid == before
-
-    def upgrade_by_signal(self, mark):
-        self.edge.process.send_signal(signal.SIGUSR2)
-        self.edge.wait_event("upgraded", since=mark, timeout=PATIENCE)
-        wait_until(self.whole, PATIENCE)
-
-    def refused_upgrade(self, _):
-        """A program that is no Holdfast changes nothing."""
-        assert self.edge.run("upgrade", "/bin/false", check=False, timeout=PATIENCE).returncode != 0
-        wait_until(self.whole, PATIENCE)
 
     def start_verb(self, *arguments):
         return subprocess.Popen([daemon.BINARY, *arguments, "-c", self.edge.config_path], stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
-
-    def upgrade_with_stopped_relay(self, _):
-        """The old relay is stopped at some instant of the upgrade, and goes on when it is over: it has nothing more to say."""
-        self.deaths += 1
-        victim = self.dice.choice(self.pids("relay"))
-        with self.start_verb("upgrade") as order:
-            time.sleep(self.dice.uniform(0, 0.4))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, signal.SIGSTOP)
-            assert order.wait(PATIENCE) == 0
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victim, signal.SIGCONT)
-        wait_until(lambda: self.whole() and victim not in self.pids("relay"), PATIENCE)
-
-    def all_at_once(self, _):
-        """An upgrade, a reload and a death in any order. Any of the orders may be refused or taken back; no session pays for it."""
-        self.deaths += 1
-        victim = self.dice.choice([process["pid"] for process in self.status()["processes"] if process["kind"] != "supervisor"])
-        steps = [lambda: self.start_verb("upgrade"), lambda: self.start_verb("reload"), lambda: os.kill(victim, signal.SIGKILL)]
-        self.dice.shuffle(steps)
-        orders = []
-        for step in steps:
-            with contextlib.suppress(ProcessLookupError):
-                orders.append(step())
-            time.sleep(self.dice.uniform(0, 0.3))
-        for order in filter(None, orders):
-            order.wait(PATIENCE)
-        wait_until(self.whole, PATIENCE)
-
-
-ACTIONS = {
-    "kill-relay": lambda soak, mark: soak.kill("relay", mark),
-    "kill-handshaker": lambda soak, mark: soak.kill("handshaker", mark),
-    "kill-control": lambda soak, mark: soak.kill("control", mark),
-    "crash-relay": Soak.crash_relay,
-    "stop-relay": Soak.stop_relay,
-    "certificate": Soak.certificate,
-    "reload": Soak.reload,
-    "refused-reload": Soak.refused_reload,
-    "upgrade": Soak.upgrade,
-    "upgrade-by-signal": Soak.upgrade_by_signal,
-    "refused-upgrade": Soak.refused_upgrade,
-    "upgrade-with-stopped-relay": Soak.upgrade_with_stopped_relay,
-    "all-at-once": Soak.all_at_once,
-}
-# How often what comes in a storm. A stopped relay is left out: the watchdog gives it long to go on.
-STORM = {"kill-relay": 8, "crash-relay": 3, "kill-handshaker": 3, "kill-control": 2, "certificate": 2, "reload": 4,
-         "refused-reload": 1, "upgrade": 3, "upgrade-by-signal": 1, "refused-upgrade": 1, "all-at-once": 3}
 
 
 def session_members(session):
@@ -487,18 +270,6 @@ def session_members(session):
                 if int(fields[3]) == session and fields[0] != "Z":
                     found.append(int(name))
     return found
-
-
-def storm(soak, seconds, actions=None):
-    """Each action once in random order, then by chance until the time is over."""
-    weights = {name: STORM.get(name, 1) for name in actions or STORM}
-    soak.churn = soak.churn or Churn(list(soak.ports.values()), soak.authority.root_path)
-    order = list(weights)
-    soak.dice.shuffle(order)
-    end = time.monotonic() + seconds
-    while order or time.monotonic() < end:
-        soak.do(order.pop() if order else soak.dice.choices(list(weights), list(weights.values()))[0])
-        time.sleep(soak.dice.uniform(0, 0.3))  # not every fault meets the traces of the one before
 
 
 def folder_for_workers():
