@@ -23,7 +23,7 @@ deps-build:
 deps: ## Install what building and testing needs (apt)
 	@packaging/deps build test
 
-demo: all ## Replace certificates under hundreds of live sessions
+demo: all ## Replace certificates, relays, configuration and program under hundreds of live sessions
 	@$(BUILD)/holdfast demo $(DEMO_OPTIONS)
 
 test: deps ## Unit and end-to-end tests, plain and under ASan + UBSan

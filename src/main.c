@@ -13,7 +13,7 @@ static const struct verb {
     {"run", cmd_run, "run the edge with a configuration"},
     {"config", cmd_config, "test or show a configuration; history, rollback, confirm"},
     {"reload", cmd_reload, "put the changed configuration in force, or say what it would change"},
-    {"demo", cmd_demo, "see sessions live through certificate replacements, on loopback"},
+    {"demo", cmd_demo, "see sessions outlive certificates, processes and programs"},
     {"status", cmd_status, "what is going on in the running daemon"},
     {"sessions", cmd_sessions, "list or close sessions"},
     {"certs", cmd_certs, "the certificates in service"},
