@@ -26,7 +26,7 @@ static void forget_descriptors(struct house *house)
 
 struct house *house_new(int *ret_fd)
 {
-    int fd = memory_create("holdfast-house", sizeof(struct house));
+    int fd = memory_create("holdfast-house", HOUSE_ROOM);
     struct house *house = fd < 0 ? NULL : memory_map(fd, sizeof *house, true);
 
     if (house == NULL) {
@@ -45,9 +45,24 @@ struct house *house_new(int *ret_fd)
     return house;
 }
 
-struct house *house_map(int fd, struct error *error)
+_Static_assert(sizeof(struct house) <= HOUSE_ROOM, "the house fits its mapping");
+
+static bool sensible(const struct house *house)
 {
-    struct house *house = memory_map(fd, sizeof *house, true);
+    return house->workers >= 1 && house->workers <= BOARD_WORKERS_MAX &&
+           house->listening_count <= CONF_ADDRESSES_MAX &&
+           house->admin_count <= CONF_ADDRESSES_MAX &&
+           memchr(house->config_path, 0, sizeof house->config_path) != NULL;
+}
+
+int house_copy(const struct house *house)
+{
+    return memory_document("holdfast-house-copy", house, sizeof *house);
+}
+
+struct house *house_map(int fd, bool writable, struct error *error)
+{
+    struct house *house = memory_map(fd, sizeof *house, writable);
 
     if (house == NULL) {
         ignore(error_set(error, ERROR_INTERNAL, "descriptor %d holds no state of a supervisor: %s",
@@ -61,7 +76,11 @@ struct house *house_map(int fd, struct error *error)
         memory_unmap(house, sizeof *house);
         return NULL;
     }
-    return house;
+    if (sensible(house))
+        return house;
+    ignore(error_set(error, ERROR_INTERNAL, "the running supervisor's state makes no sense"));
+    memory_unmap(house, sizeof *house);
+    return NULL;
 }
 
 struct house_session *house_sessions_map(const struct house *house, unsigned relay)

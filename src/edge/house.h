@@ -16,6 +16,7 @@
 #include "session/messages.h"
 
 #define HOUSE_VERSION 1
+#define HOUSE_ROOM    (1u << 20) /* of the mapping: what a later version appends is zero at first */
 
 /* What a process is to its place. */
 enum life_role {
@@ -110,15 +111,20 @@ struct house {
     int32_t handshaker_control[BOARD_WORKERS_MAX][2]; /* handshaker's end, control's end */
     int32_t relay_control[BOARD_WORKERS_MAX][2];      /* relay's end, control's end */
     struct house_process processes[BOARD_PROCESSES];  /* by number, as on the board */
-    uint32_t upgrade_serial;
-    uint32_t history_current, history_previous; /* entries; 0: none (supervisor_history.h) */
-    uint32_t spare[253];
+    uint32_t history_current, history_previous;       /* entries; 0: none (supervisor_history.h) */
+    /* A stop under way goes on in another image. */
+    uint32_t stop; /* enum supervisor_stop */
+    int32_t exit_code;
+    uint64_t stop_deadline_ns;
 };
 
 /* A new one in shared memory, every descriptor -1. NULL when the system refuses. */
 struct house *house_new(int *ret_fd);
-/* The one that an earlier image left; NULL with a reason when it cannot be read. */
-struct house *house_map(int fd, struct error *error);
+/* The one that an earlier image left, or a copy of it; NULL with a reason when it cannot be read.
+ */
+struct house *house_map(int fd, bool writable, struct error *error);
+/* A sealed copy, for who may only look: writing to the house is being root. -1 on failure. */
+int house_copy(const struct house *house);
 
 /* Lets every descriptor of the house, and `house_fd`, survive the next execution (`wanted`), or
  * not.

@@ -73,7 +73,7 @@ int rehearsal_main(int first_fd)
 
     secret_harden_process();
     ignore(fault_point("rehearsal"));
-    house = house_map(first_fd + FD_HOUSE, &error);
+    house = house_map(first_fd + FD_HOUSE, false, &error);
     int result = house == NULL ? -(int)error.code : check_versions(house, &error);
     if (result == 0)
         result = check_arena(house, first_fd + FD_ARENA, &error);

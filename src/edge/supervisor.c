@@ -72,7 +72,8 @@ void supervisor_notify(const char *state)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return;
-    ignore(sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address,
+    ignore(sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
+                  (struct sockaddr *)&address,
                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size)));
     ignore(close(fd));
 }
@@ -171,8 +172,11 @@ void life_begin_again(struct process *process)
 static void on_restart(void *context)
 {
     struct process *process = context;
+    bool wanted =
+        process->supervisor->stop < STOP_HANDSHAKERS || process->kind != PROCESS_HANDSHAKER;
 
-    if (process->supervisor->stop < STOP_HANDSHAKERS)
+    if (wanted && life_of(process, LIFE_CURRENT)->pid <= 0 &&
+        life_of(process, LIFE_SUCCESSOR)->pid <= 0)
         life_begin_again(process);
 }
 
@@ -190,9 +194,11 @@ static void process_ready(struct process *process)
     struct supervisor *supervisor = process->supervisor;
     struct house_life *life = life_of(process, LIFE_CURRENT);
 
-    if (life->stage == LIFE_STARTING)
-        life->stage = LIFE_RUNNING;
+    if (life->stage != LIFE_STARTING)
+        return;
+    life->stage = LIFE_RUNNING;
     process->durable->predecessor = PREDECESSOR_NONE; /* what it left was dealt with */
+    stop_newcomer(process);
     upgrade_advance(supervisor);
     if (supervisor->house->ready || !all_ready(supervisor))
         return;
@@ -277,8 +283,10 @@ static void current_died(struct process *process, const struct house_life *dead,
         return;
     }
     board_add(&supervisor->board->processes[0].counters[COUNTER_PROCESS_RESTARTS], 1);
+    /* A relay is succeeded also now: its sessions have until the deadline. */
     if ((supervisor->stop >= STOP_HANDSHAKERS && process->kind == PROCESS_HANDSHAKER) ||
-        (supervisor->stop >= STOP_RELAYS && process->kind == PROCESS_RELAY)) {
+        (supervisor->stop >= STOP_RELAYS && process->kind == PROCESS_RELAY &&
+         now >= supervisor->stop_deadline_ns)) {
         process_event(process, EVENT_PROCESS_ENDED, "%s", why);
         return;
     }
@@ -287,7 +295,7 @@ static void current_died(struct process *process, const struct house_life *dead,
         process_event(process, EVENT_PROCESS_ENDED, "%s; its successor is there already", why);
         return;
     }
-    delay = backoff(process, dead, status, now);
+    delay = supervisor->stop >= STOP_RELAYS ? 0 : backoff(process, dead, status, now);
     if (process->kind == PROCESS_RELAY && board->sessions != 0)
         process_event(process, EVENT_PROCESS_ENDED,
                       "%s; %u sessions wait for its successor, starting in %llu ms", why,
@@ -311,7 +319,7 @@ static void process_died(struct process *process, enum life_role role, int statu
     describe_death(&dead, status, why, sizeof why);
     if (role == LIFE_CURRENT)
         supervisor->board->processes[process->number].pid = 0;
-    if (dead.stage == LIFE_STOPPING) {
+    if (dead.stage == LIFE_STOPPING && (process->kind != PROCESS_RELAY || WIFEXITED(status))) {
         process_event(process, EVENT_PROCESS_ENDED, "stopped");
     } else if (role == LIFE_RETIRING || dead.stage == LIFE_LOCKED) {
         process_event(process, EVENT_PROCESS_ENDED, "replaced");
@@ -333,33 +341,6 @@ static void process_died(struct process *process, enum life_role role, int statu
     else
         upgrade_advance(supervisor);
     stop_advance(supervisor);
-}
-
-static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
-{
-    if (upgrade_child_ended(supervisor, pid, status) ||
-        reload_child_ended(supervisor->reload, pid, status))
-        return;
-    for (unsigned i = 0; i < supervisor->process_count; i++) {
-        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
-            if (life_of(&supervisor->processes[i], role)->pid == pid) {
-                process_died(&supervisor->processes[i], role, status);
-                reload_life_ended(supervisor->reload, pid);
-                return;
-            }
-        }
-    }
-}
-
-static void on_child(void *context, int signal_number)
-{
-    struct supervisor *supervisor = context;
-    int status;
-    pid_t pid;
-    (void)signal_number;
-
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        child_ended(supervisor, pid, status);
 }
 
 static void on_watchdog(void *context)
@@ -401,48 +382,37 @@ static void on_control_message(struct process *process, const struct message *me
     }
 }
 
+/* Each message only from the life whose business it is. */
 static void on_message(struct process *process, enum life_role role, struct message *message)
 {
-    switch (message->type) {
-    case MESSAGE_READY:
-        process_ready(process);
-        break;
-    case MESSAGE_PREPARED:
+    bool current = role == LIFE_CURRENT;
+
+    if (message->type == MESSAGE_PREPARED && role == LIFE_SUCCESSOR)
         succession_prepared(process);
-        break;
-    case MESSAGE_REGISTER:
-        registry_add(process, role, message);
-        break;
-    case MESSAGE_RELEASE:
+    else if (message->type == MESSAGE_READY && current)
+        process_ready(process);
+    else if (message->type == MESSAGE_REGISTER && current)
+        registry_add(process, message);
+    else if (message->type == MESSAGE_RELEASE && current)
         registry_remove(process, message);
-        break;
-    case MESSAGE_HANDED_OVER:
+    else if (message->type == MESSAGE_HANDED_OVER && current)
         succession_handed_over(process);
-        break;
-    case MESSAGE_RETIRED:
+    else if (message->type == MESSAGE_RETIRED && current)
         succession_retired(process);
-        break;
-    case MESSAGE_CONFIG_LOADED:
-        if (message->size == sizeof(struct message_config_loaded))
-            reload_loaded(process->supervisor->reload, life_of(process, role)->pid,
-                          (const void *)message->body);
-        break;
-    default:
-        if (process->kind == PROCESS_CONTROL)
-            on_control_message(process, message);
-        break;
-    }
+    else if (message->type == MESSAGE_CONFIG_LOADED &&
+             message->size == sizeof(struct message_config_loaded))
+        reload_loaded(process->supervisor->reload, life_of(process, role)->pid,
+                      (const void *)message->body);
+    else if (process->kind == PROCESS_CONTROL && current)
+        on_control_message(process, message);
 }
 
-static void on_channel(void *context, uint64_t tag, unsigned events)
+/* What the life has said so far. A message may change who has this role. */
+static void listen_to(struct process *process, enum life_role role)
 {
-    struct supervisor *supervisor = context;
-    struct process *process = &supervisor->processes[tag / TAG_ROLES];
-    enum life_role role = (enum life_role)(tag % TAG_ROLES);
+    struct supervisor *supervisor = process->supervisor;
     int channel = life_of(process, role)->channel;
-    (void)events;
 
-    /* A message may change who has this role. */
     while (channel >= 0 && life_of(process, role)->channel == channel) {
         switch (channel_receive(channel, supervisor->message)) {
         case CHANNEL_DONE:
@@ -462,6 +432,56 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
             return;
         }
     }
+}
+
+static void on_channel(void *context, uint64_t tag, unsigned events)
+{
+    struct supervisor *supervisor = context;
+    (void)events;
+
+    listen_to(&supervisor->processes[tag / TAG_ROLES], (enum life_role)(tag % TAG_ROLES));
+}
+
+/* The place and the role of a process; false when it has none. */
+static bool find_life(struct supervisor *supervisor, pid_t pid, struct process **ret_process,
+                      enum life_role *ret_role)
+{
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
+            if (life_of(&supervisor->processes[i], role)->pid != pid)
+                continue;
+            *ret_process = &supervisor->processes[i];
+            *ret_role = role;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void child_ended(struct supervisor *supervisor, pid_t pid, int status)
+{
+    struct process *process;
+    enum life_role role;
+
+    if (upgrade_child_ended(supervisor, pid, status) ||
+        reload_child_ended(supervisor->reload, pid, status) ||
+        !find_life(supervisor, pid, &process, &role))
+        return;
+    listen_to(process, role); /* its last words: sessions, or that it has handed them over */
+    if (find_life(supervisor, pid, &process, &role))
+        process_died(process, role, status);
+    reload_life_ended(supervisor->reload, pid);
+}
+
+static void on_child(void *context, int signal_number)
+{
+    struct supervisor *supervisor = context;
+    int status;
+    pid_t pid;
+    (void)signal_number;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        child_ended(supervisor, pid, status);
 }
 
 static void after_batch(void *context)
@@ -598,7 +618,7 @@ int supervisor_resume(int house_fd, const char *returned)
     struct error error = {0};
 
     supervisor.house_fd = house_fd;
-    supervisor.house = house_map(house_fd, &error);
+    supervisor.house = house_map(house_fd, true, &error);
     if (supervisor.house == NULL)
         return fail(&error);
     upgrade_guard(&supervisor, returned);
@@ -615,6 +635,7 @@ int supervisor_resume(int house_fd, const char *returned)
         }
     }
     upgrade_resume(&supervisor);
+    stop_resume(&supervisor);
     on_child(&supervisor, SIGCHLD); /* who died in between told nobody */
     int code = live(&supervisor);
     conf_free(conf);

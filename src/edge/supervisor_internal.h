@@ -118,7 +118,7 @@ void files_watch(struct process *control, const struct message_open *body);
 
 /* ---- supervisor_succession.c ---- */
 void succession_init(struct process *process);
-void registry_add(struct process *relay, enum life_role role, struct message *message);
+void registry_add(struct process *relay, struct message *message);
 void registry_remove(struct process *relay, const struct message *message);
 /* A successor said that it is prepared. */
 void succession_prepared(struct process *process);
@@ -145,6 +145,10 @@ void stop_listening(struct supervisor *supervisor);
 void stop_advance(struct supervisor *supervisor);
 void stop_timer_fired(void *context);
 void stop_signalled(void *context, int signal_number);
+/* A relay that was started for the sessions left over is told to stop as the others were. */
+void stop_newcomer(struct process *process);
+/* A stop that the image before had begun goes on. */
+void stop_resume(struct supervisor *supervisor);
 
 /* ---- supervisor_upgrade.c ---- */
 void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *order);

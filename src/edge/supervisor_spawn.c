@@ -20,6 +20,7 @@
 #include "edge/supervisor_internal.h"
 #include "edge/supervisor_reload.h"
 #include "edge/worker.h"
+#include "ipc/memory.h"
 
 #define CHANNEL_QUEUE (1u << 20)
 
@@ -278,7 +279,12 @@ static bool send_relay(const struct process *process, const struct house_life *l
 static bool send_control(const struct house *house, const struct house_life *life)
 {
     for (unsigned i = 0; i < house->workers; i++) {
-        if (!send_descriptors(life, DESCRIPTORS_ARENA, i, &house->arenas[i].metadata, 1) ||
+        /* Control looks at sessions, it has nothing to write there. */
+        int looking = memory_reopen(house->arenas[i].metadata);
+        bool sent = send_descriptors(life, DESCRIPTORS_ARENA, i, &looking, 1);
+        if (looking >= 0)
+            ignore(close(looking));
+        if (!sent ||
             !send_descriptors(life, DESCRIPTORS_HANDSHAKER, i, &house->handshaker_control[i][1],
                               1) ||
             !send_descriptors(life, DESCRIPTORS_RELAY, i, &house->relay_control[i][1], 1))
@@ -338,6 +344,11 @@ int spawn_process(struct process *process, enum life_role role, struct error *er
 
     if (!channel_pair(ends, CHANNEL_QUEUE))
         return error_set(error, ERROR_IO, "cannot create a channel: %s", strerror(errno));
+    if (life->pid > 0) { /* it would be forgotten */
+        ignore(close(ends[0]));
+        ignore(close(ends[1]));
+        return error_set(error, ERROR_INTERNAL, "there is one already");
+    }
     pid_t pid = fork();
     if (pid == 0)
         become(process, ends[1]);

@@ -12,7 +12,11 @@ static bool any_alive(const struct supervisor *supervisor, enum process_kind kin
 {
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         const struct process *process = &supervisor->processes[i];
-        for (enum life_role role = 0; role < LIFE_COUNT && process->kind == kind; role++) {
+        if (process->kind != kind)
+            continue;
+        if (kind == PROCESS_RELAY && process->restart.position != 0)
+            return true; /* one is about to be */
+        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
             if (life_of(process, role)->pid > 0)
                 return true;
         }
@@ -37,21 +41,66 @@ static void stop_kind(struct supervisor *supervisor, enum process_kind kind)
         struct process *process = &supervisor->processes[i];
         if (process->kind != kind)
             continue;
-        timer_cancel(supervisor->loop, &process->restart);
-        life_kill(life_of(process, LIFE_SUCCESSOR)); /* it has nothing yet */
+        if (kind != PROCESS_RELAY) {
+            timer_cancel(supervisor->loop, &process->restart);
+            life_kill(life_of(process, LIFE_SUCCESSOR)); /* it has nothing yet */
+        } else if (process->restart.position != 0) {     /* sessions wait there: now or never */
+            timer_set(supervisor->loop, &process->restart, loop_now(supervisor->loop));
+        }
         stop_life(life_of(process, LIFE_RETIRING), &body);
         stop_life(life_of(process, LIFE_CURRENT), &body);
     }
 }
 
+void stop_newcomer(struct process *process)
+{
+    const struct supervisor *supervisor = process->supervisor;
+    struct message_stop body = {.deadline_ns = supervisor->stop_deadline_ns};
+
+    if (supervisor->stop == STOP_RELAYS && process->kind == PROCESS_RELAY)
+        stop_life(life_of(process, LIFE_CURRENT), &body);
+}
+
+/* In the house as well, for another image. */
+static void set_stop(struct supervisor *supervisor, enum supervisor_stop stop)
+{
+    struct house *house = supervisor->house;
+
+    supervisor->stop = stop;
+    house->stop_deadline_ns = supervisor->stop_deadline_ns;
+    house->exit_code = supervisor->exit_code;
+    house->stop = (uint32_t)stop;
+}
+
+void stop_resume(struct supervisor *supervisor)
+{
+    const struct house *house = supervisor->house;
+
+    if (house->stop == STOP_NONE)
+        return;
+    supervisor->stop_deadline_ns = house->stop_deadline_ns;
+    supervisor->exit_code = house->exit_code;
+    supervisor->stop = (enum supervisor_stop)house->stop;
+    timer_set(supervisor->loop, &supervisor->stop_timer,
+              supervisor->stop == STOP_NOTICE ? loop_now(supervisor->loop)
+                                              : supervisor->stop_deadline_ns + STOP_GRACE_NS);
+    if (supervisor->stop == STOP_HANDSHAKERS)
+        stop_kind(supervisor, PROCESS_HANDSHAKER);
+    else if (supervisor->stop == STOP_RELAYS)
+        stop_kind(supervisor, PROCESS_RELAY);
+    else if (supervisor->stop == STOP_CONTROL)
+        stop_kind(supervisor, PROCESS_CONTROL);
+    stop_advance(supervisor);
+}
+
 void stop_advance(struct supervisor *supervisor)
 {
     if (supervisor->stop == STOP_HANDSHAKERS && !any_alive(supervisor, PROCESS_HANDSHAKER)) {
-        supervisor->stop = STOP_RELAYS;
+        set_stop(supervisor, STOP_RELAYS);
         stop_kind(supervisor, PROCESS_RELAY);
     }
     if (supervisor->stop == STOP_RELAYS && !any_alive(supervisor, PROCESS_RELAY)) {
-        supervisor->stop = STOP_CONTROL;
+        set_stop(supervisor, STOP_CONTROL);
         event_flush(&supervisor->events);
         stop_kind(supervisor, PROCESS_CONTROL);
     }
@@ -63,7 +112,7 @@ void stop_listening(struct supervisor *supervisor)
 {
     struct house *house = supervisor->house;
 
-    supervisor->stop = STOP_HANDSHAKERS;
+    set_stop(supervisor, STOP_HANDSHAKERS);
     resources_release(supervisor);
     for (uint32_t i = 0; i < house->listening_count; i++) {
         ignore(close(house->listening[i].fd));
@@ -99,10 +148,10 @@ void stop_begin(struct supervisor *supervisor, int exit_code)
 {
     uint64_t now = loop_now(supervisor->loop);
 
-    supervisor->stop = STOP_NOTICE;
     supervisor->exit_code = exit_code;
     supervisor->stop_deadline_ns =
         now + (supervisor->conf->drain_notice + supervisor->conf->drain_timeout) * NS_PER_MS;
+    set_stop(supervisor, STOP_NOTICE);
     __atomic_store_n(&supervisor->board->draining, 1, __ATOMIC_RELAXED);
     supervisor_event(supervisor, EVENT_STOPPING, "sessions may finish within %llu s",
                      (unsigned long long)(supervisor->conf->drain_timeout / 1000));

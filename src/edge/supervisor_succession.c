@@ -7,12 +7,14 @@
  * new one begins, the old one finishes its handshakes. */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "edge/supervisor_internal.h"
 
 #define SEND_AGAIN_NS (NS_PER_MS)     /* a channel that is full empties quickly */
+#define PREPARE_NS    (30 * NS_PER_S) /* for a successor to be there */
 #define HAND_OVER_NS  (5 * NS_PER_S)  /* for a relay to take its hands off */
 #define RETIRE_NS     (2 * NS_PER_S)  /* for a handshaker to stop receiving */
 #define FINISH_NS     (10 * NS_PER_S) /* for handshakes of one that retires */
@@ -28,9 +30,14 @@ static struct house_session *entry_of(struct process *relay, uint32_t slot)
 
 static void forget(struct house_session *entry)
 {
+    static const struct linger none = {.l_onoff = 0};
+
     for (unsigned side = 0; side < 2 && entry->serial != 0; side++) {
-        if (entry->fds[side] >= 0)
-            ignore(close(entry->fds[side]));
+        if (entry->fds[side] < 0)
+            continue;
+        /* Whatever a relay has set there: we do not wait. */
+        ignore(setsockopt(entry->fds[side], SOL_SOCKET, SO_LINGER, &none, sizeof none));
+        ignore(close(entry->fds[side]));
     }
     *entry = (struct house_session){.fds = {-1, -1}};
 }
@@ -105,13 +112,13 @@ static void send_from(struct process *relay, uint32_t slot)
 
 /* ---- what relays say ---- */
 
-void registry_add(struct process *relay, enum life_role role, struct message *message)
+void registry_add(struct process *relay, struct message *message)
 {
     const struct message_sessions *body = (const void *)message->body;
     uint32_t first = UINT32_MAX;
     size_t next = 0;
 
-    if (relay->kind != PROCESS_RELAY || role != LIFE_CURRENT || message->size != sizeof *body ||
+    if (relay->kind != PROCESS_RELAY || message->size != sizeof *body ||
         body->count > MESSAGE_SESSIONS_MAX)
         return;
     for (uint32_t i = 0; i < body->count; i++) {
@@ -190,6 +197,7 @@ int succession_begin(struct process *process, struct error *error)
         return -(int)error->code;
     }
     life_watch(process, LIFE_SUCCESSOR);
+    timer_set(process->supervisor->loop, &process->patience, clock_monotonic_ns() + PREPARE_NS);
     process->sent = 0;
     process->sending = process->kind == PROCESS_RELAY;
     if (process->sending)
@@ -233,12 +241,14 @@ void succession_abandoned(struct process *process)
 }
 
 /* It does not do as it was told, or does not end: its death will. */
+/* (A successor that has waited so long is worth no more than a new one.) */
 static void on_patience(void *context)
 {
     struct process *process = context;
     const struct house_life *current = life_of(process, LIFE_CURRENT);
 
     life_kill(life_of(process, LIFE_RETIRING));
+    life_kill(life_of(process, LIFE_SUCCESSOR));
     if (current->stage == LIFE_HANDING_OVER)
         life_kill(current);
 }

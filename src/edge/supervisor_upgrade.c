@@ -24,6 +24,7 @@
 #include "base/fault.h"
 #include "base/string.h"
 #include "edge/supervisor_internal.h"
+#include "ipc/memory.h"
 #include "edge/supervisor_reload.h"
 
 #define REHEARSAL_NS (10 * NS_PER_S)
@@ -86,8 +87,8 @@ static void prepare_execution(const struct supervisor *supervisor)
     memcpy(execution.arguments, arguments, sizeof arguments);
 }
 
-/* Comes back only when it fails. Async-signal-safe. */
-static void execute(int program, bool returning)
+/* Comes back only when it fails, with the reason. Async-signal-safe. */
+static int execute(int program, bool returning)
 {
     char *arguments[ARRAY_SIZE(execution.arguments)];
 
@@ -96,7 +97,9 @@ static void execute(int program, bool returning)
         arguments[6] = NULL; /* no reason */
     house_keep_descriptors(execution.house, execution.house_fd, true);
     ignore(execveat(program, "", arguments, environ, AT_EMPTY_PATH));
+    int reason = errno;
     house_keep_descriptors(execution.house, execution.house_fd, false);
+    return reason;
 }
 
 static void return_to_previous(void)
@@ -104,7 +107,7 @@ static void return_to_previous(void)
     struct house *house = execution.house;
 
     house->binary_generation = house->previous_binary;
-    execute(house->descriptors[HOUSE_PREVIOUS_PROGRAM], true);
+    ignore(execute(house->descriptors[HOUSE_PREVIOUS_PROGRAM], true));
 }
 
 /* ---- the new image guards itself ---- */
@@ -142,8 +145,8 @@ void upgrade_guard(struct supervisor *supervisor, const char *returned)
 {
     struct house *house = supervisor->house;
 
-    /* The signals of the loop are still blocked, as the image before left them: what comes now waits
-     * for ours. */
+    /* The signals of the loop are still blocked, as the image before left them: what comes now
+     * waits for ours. */
     prepare_execution(supervisor);
     supervisor->upgrade.returning = returned != NULL;
     if (returned == NULL) {
@@ -227,14 +230,19 @@ static void on_rehearsal_output(void *context, uint64_t tag, unsigned events)
         loop_unwatch(supervisor->loop, supervisor->upgrade.rehearsal_output);
 }
 
+/* It may look at everything and change nothing: the house is a copy, the arena is for reading only.
+ */
 static NORETURN void become_rehearsal(const struct supervisor *supervisor, int output)
 {
     char program[] = "holdfast", verb[] = "worker", kind[] = "rehearsal";
     char *arguments[] = {program, verb, kind, NULL};
     const struct house *house = supervisor->house;
-    const int fds[] = {output, supervisor->house_fd, house->descriptors[HOUSE_CONFIG],
-                       house->arenas[0].metadata};
+    const int fds[] = {output, house_copy(house), house->descriptors[HOUSE_CONFIG],
+                       memory_reopen(house->arenas[0].metadata)};
+    int nowhere = open("/dev/null", O_WRONLY);
 
+    if (nowhere < 0 || dup2(nowhere, STDOUT_FILENO) < 0) /* where events go is not for it */
+        _exit(70);
     spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, ARRAY_SIZE(fds), true);
 }
 
@@ -252,11 +260,13 @@ static bool start_rehearsal(struct supervisor *supervisor)
     upgrade->rehearsal_output = ends[0];
     upgrade->said_size = 0;
     ignore(fcntl(ends[0], F_SETFL, O_NONBLOCK));
-    if (upgrade->rehearsal > 0 &&
-        loop_watch(supervisor->loop, ends[0], LOOP_READ, supervisor->rehearsal_handler, 0))
-        return true;
-    ignore(close(ends[0]));
-    return false;
+    if (upgrade->rehearsal < 0) {
+        ignore(close(ends[0]));
+        return false;
+    }
+    /* Else what it says is read at its end, as far as the pipe holds it. */
+    ignore(loop_watch(supervisor->loop, ends[0], LOOP_READ, supervisor->rehearsal_handler, 0));
+    return true;
 }
 
 void upgrade_begin(struct supervisor *supervisor, const struct message_upgrade *order)
@@ -306,10 +316,10 @@ static void execute_new(struct supervisor *supervisor)
     fds[HOUSE_PROGRAM] = upgrade->program;
     execution.reason[0] = '\0';
     prepare_execution(supervisor);
-    execute(upgrade->program, false);
+    int reason = execute(upgrade->program, false);
     fds[HOUSE_PROGRAM] = old;
     fds[HOUSE_PREVIOUS_PROGRAM] = -1;
-    refuse(supervisor, "cannot execute it: %s", strerror(errno));
+    refuse(supervisor, "cannot execute it: %s", strerror(reason));
 }
 
 static void end_rehearsal(struct supervisor *supervisor)
@@ -345,7 +355,9 @@ bool upgrade_child_ended(struct supervisor *supervisor, pid_t pid, int status)
     ignore(close(upgrade->rehearsal_output));
     timer_cancel(supervisor->loop, &upgrade->timer);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && strcmp(upgrade->said, good) == 0) {
-        if (upgrade->rehearse_only)
+        if (supervisor->stop != STOP_NONE)
+            refuse(supervisor, "the daemon is stopping");
+        else if (upgrade->rehearse_only)
             end_rehearsal(supervisor);
         else
             execute_new(supervisor);
@@ -375,7 +387,8 @@ void upgrade_failed(struct supervisor *supervisor, const char *format, ...)
     char text[256];
     va_list arguments;
 
-    if (upgrade->stage != UPGRADE_SUCCEEDING || upgrade->returning)
+    if (upgrade->stage != UPGRADE_SUCCEEDING || upgrade->returning ||
+        supervisor->stop != STOP_NONE) /* what is about to end need not be mended */
         return;
     va_start(arguments, format);
     ignore(vsnprintf(text, sizeof text, format, arguments));
@@ -414,11 +427,16 @@ static void replace(struct supervisor *supervisor, struct process *process)
     struct house_life *successor = life_of(process, LIFE_SUCCESSOR);
     struct error error = {0};
 
-    if (current->binary == supervisor->house->binary_generation && current->pid > 0)
-        return; /* it starts */
+    if ((current->binary == supervisor->house->binary_generation && current->pid > 0) ||
+        process->restart.position != 0 || process->go_pending)
+        return; /* it starts, or will */
+    if (current->pid <= 0 && successor->pid <= 0) {
+        life_begin_again(process);
+        return;
+    }
     if (successor->pid > 0 && successor->binary != supervisor->house->binary_generation)
         return; /* of the other image: its end is on its way */
-    if (current->stage == LIFE_HANDING_OVER || current->stage == LIFE_LOCKED || process->go_pending)
+    if (current->stage == LIFE_HANDING_OVER || current->stage == LIFE_LOCKED)
         return;
     if (process->kind == PROCESS_CONTROL) {
         replace_control(process);
@@ -513,7 +531,8 @@ static void take_up(struct process *process)
     const struct house_life *current = life_of(process, LIFE_CURRENT);
     const struct house_life *successor = life_of(process, LIFE_SUCCESSOR);
 
-    process->go_pending = process->kind == PROCESS_RELAY && current->pid <= 0;
+    process->go_pending =
+        process->kind == PROCESS_RELAY && (current->pid <= 0 || current->stage == LIFE_LOCKED);
     if (current->stage == LIFE_HANDING_OVER || life_of(process, LIFE_RETIRING)->pid > 0)
         timer_set(process->supervisor->loop, &process->patience,
                   clock_monotonic_ns() + PATIENCE_NS);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -15,7 +16,8 @@ static int create(const char *name, size_t size)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-    if (fd >= 0 && ftruncate(fd, (off_t)size) != 0) {
+    /* A memfd can be opened again through /proc by whoever may open the file. */
+    if (fd >= 0 && (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)size) != 0)) {
         ignore(close(fd));
         return -1;
     }
@@ -47,6 +49,14 @@ void *memory_map(int fd, size_t size, bool writable)
     void *memory =
         mmap(NULL, size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
     return memory != MAP_FAILED ? memory : NULL;
+}
+
+int memory_reopen(int fd)
+{
+    char path[32];
+
+    ignore(snprintf(path, sizeof path, "/proc/self/fd/%d", fd));
+    return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 void memory_unmap(void *memory, size_t size)

@@ -10,6 +10,10 @@
 /* A zeroed memfd of `size` bytes sealed against resizing; -1 when the system refuses. */
 int memory_create(const char *name, size_t size);
 
+/* Another descriptor of it, for reading only; -1 on failure. What our user shares with nobody (we
+ * are root, the receiver is not) cannot be opened for writing through it either. */
+int memory_reopen(int fd);
+
 /* Maps it; NULL on failure. `writable` false maps it read-only. */
 void *memory_map(int fd, size_t size, bool writable);
 void memory_unmap(void *memory, size_t size);
