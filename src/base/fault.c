@@ -18,7 +18,7 @@ bool fault_point(const char *name)
         return false;
     const char *action = wanted + size + 1;
     if (strcmp(action, "crash") == 0) {
-        ignore(raise(SIGSEGV));
+        ignore(raise(SIGILL));
     } else if (strcmp(action, "abort") == 0) {
         abort();
     } else if (strcmp(action, "exit") == 0) {
@@ -34,5 +34,5 @@ void fault_input(const void *bytes, size_t size)
     const char *poison = getenv("HOLDFAST_FAULT_INPUT");
 
     if (poison != NULL && memmem(bytes, size, poison, strlen(poison)) != NULL)
-        ignore(raise(SIGSEGV));
+        ignore(raise(SIGILL));
 }

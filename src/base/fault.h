@@ -8,7 +8,8 @@
 #ifdef HOLDFAST_FAULTS
 
 /* HOLDFAST_FAULT="POINT:ACTION" in the environment names the point and what happens there: crash
- * (SIGSEGV), abort, exit, hang, or yes, which only makes this true. */
+ * (SIGILL, which no sanitizer makes its own), abort, exit, hang, or yes, which only makes this
+ * true. */
 bool fault_point(const char *name);
 /* Crashes on bytes that contain the text of HOLDFAST_FAULT_INPUT: a session that kills who serves
  * it. */

@@ -226,12 +226,13 @@ class Holdfast:
                 if process["kind"] == kind and _alive(process["pid"])]
 
     def pss(self, *kinds):
-        """KiB of memory of the given kinds of process (default: all), shared pages counted once."""
+        """KiB of memory of the given kinds of process (default: all), shared pages counted once; without those of files, whose
+        share depends on who else runs."""
         pids = [pid for kind in kinds for pid in self.workers(kind)] if kinds else self.processes()
         total = 0
         for pid in pids:
             text = _read_proc(pid, "smaps_rollup")
-            total += int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1))
+            total += sum(int(size) for size in re.findall(r"^Pss_(?:Anon|Shmem):\s+(\d+)", text, re.M))
         return total
 
     def descriptors(self):

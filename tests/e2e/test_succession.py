@@ -34,7 +34,7 @@ def open_sessions(stack, here, count, **options):
     return held
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGILL])
 def test_relay_dies(shop, number):
     here = shop(extra=PROTECT)
     here.edge.tolerated = ("killed",)
@@ -99,7 +99,7 @@ def check_unharmed(here):
 
 
 @pytest.mark.parametrize("fault, reason", [
-    ("rehearsal:crash", "Segmentation fault"),
+    ("rehearsal:crash", "Illegal instruction"),
     ("rehearsal:exit", "exit code 1"),
     ("version:yes", "it takes a restart"),
 ])
@@ -288,7 +288,7 @@ def test_full_queue_to_the_supervisor(shop):
         os.kill(here.edge.process.pid, signal.SIGSTOP)
         for client in held[8:]:
             client.close()
-        wait_until(lambda: len(here.edge.events_named("session-closed")) == 1492)
+        wait_until(lambda: here.edge.json("status")["sessions"] == 8, 30)
         for client in held[:8]:
             client.exchange("while the supervisor hears nothing")
         os.kill(here.edge.process.pid, signal.SIGCONT)

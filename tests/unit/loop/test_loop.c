@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -74,7 +75,7 @@ static void unwatchable_descriptors(void **state)
     assert_false(loop_watch(loop, -1, LOOP_READ, handler, 0));
     assert_false(loop_change(loop, pair[0], LOOP_READ, handler, 0));
     assert_true(loop_watch(loop, pair[0], LOOP_READ, handler, 0));
-    assert_false(loop_watch(loop, pair[0], LOOP_READ, handler, 0));
+    assert_true(loop_watch(loop, pair[0], LOOP_READ, handler, 0)); /* changed instead */
     loop_unwatch(loop, pair[0]);
     loop_unwatch(loop, pair[0]);
 }
@@ -85,16 +86,44 @@ static void tag_and_handler_arrive_whole(void **state)
     const uint64_t tag = (1ull << 48) - 1;
     uint8_t last = 0;
 
-    while (last < 254)
+    while (last < LOOP_HANDLER_FIXED - 1)
         last = loop_handler(loop, on_event, &letters['x']);
-    last = loop_handler(loop, on_event, &letters['e']);
-    assert_int_equal(last, 255);
-    assert_true(loop_watch(loop, pair[0], LOOP_READ, last, tag));
+    loop_handler_fixed(loop, 255, on_event, &letters['e']);
+    assert_true(loop_watch(loop, pair[0], LOOP_READ, 255, tag));
     assert_int_equal(write(pair[1], "a", 1), 1);
     assert_int_equal(loop_run(loop), 7);
     assert_string_equal(trace, "e");
     assert_true(last_tag == tag);
     assert_int_equal(last_events, LOOP_READ);
+}
+
+/* Another process watches, ends, and leaves its watches: they go on as long as the descriptor is
+ * open somewhere. One whose handler is unknown here is passed over. */
+static void watches_outlive_their_process(void **state)
+{
+    (void)state;
+    int watches = loop_watches_new();
+    pid_t other = fork();
+
+    assert_true(watches >= 0 && other >= 0);
+    if (other == 0) {
+        struct loop *theirs = loop_new();
+        int one = dup(pair[0]), two = dup(pair[0]);
+        loop_use_watches(theirs, watches);
+        _exit(loop_watch(theirs, one, LOOP_READ | LOOP_EDGE, 201, 77) &&
+                      loop_watch(theirs, two, LOOP_READ | LOOP_EDGE, 202, 78)
+                  ? 0
+                  : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(other, &status, 0), other);
+    assert_int_equal(status, 0);
+    loop_use_watches(loop, watches);
+    loop_handler_fixed(loop, 201, on_event, &letters['e']);
+    assert_int_equal(write(pair[1], "a", 1), 1);
+    assert_int_equal(loop_run(loop), 7);
+    assert_string_equal(trace, "e");
+    assert_int_equal(last_tag, 77);
 }
 
 static void interest_is_changed(void **state)
@@ -243,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(unwatchable_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(tag_and_handler_arrive_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(watches_outlive_their_process, setup, teardown),
         cmocka_unit_test_setup_teardown(interest_is_changed, setup, teardown),
         cmocka_unit_test_setup_teardown(half_close_and_full_close, setup, teardown),
         cmocka_unit_test_setup_teardown(edge_reports_once, setup, teardown),
