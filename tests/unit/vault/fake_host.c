@@ -1,5 +1,9 @@
 #include "fake_host.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#endif
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
