@@ -152,15 +152,9 @@ static void trace(struct relay *relay, uint32_t index, const char *text)
     event_end(&relay->worker.events, EVENT_TRACE);
 }
 
-void session_set_state(struct relay *relay, uint32_t index, enum session_state state)
+static void arm_state(struct relay *relay, uint32_t index)
 {
-    struct slot *slot = &relay->arena.slots[index];
-
-    if (slot->state == (uint8_t)state)
-        return;
-    slot->state = (uint8_t)state;
-    trace(relay, index, session_states[state].name);
-    switch (state) {
+    switch ((enum session_state)relay->arena.slots[index].state) {
     case SESSION_CONNECTING:
     case SESSION_ENCRYPTING:
         arm(relay, index, relay->now_ns + upstream_of(relay, index)->connect_timeout * NS_PER_MS);
@@ -177,6 +171,20 @@ void session_set_state(struct relay *relay, uint32_t index, enum session_state s
         timer_cancel(relay->worker.loop, &relay->sessions[index].timer);
         break;
     }
+}
+
+/* Also where the state was entered before: its time begins anew. */
+static void enter_state(struct relay *relay, uint32_t index, enum session_state state)
+{
+    relay->arena.slots[index].state = (uint8_t)state;
+    trace(relay, index, session_states[state].name);
+    arm_state(relay, index);
+}
+
+void session_set_state(struct relay *relay, uint32_t index, enum session_state state)
+{
+    if (relay->arena.slots[index].state != (uint8_t)state)
+        enter_state(relay, index, state);
 }
 
 /* ---- descriptors ---- */
@@ -276,8 +284,7 @@ static void connect_next(struct relay *relay, uint32_t index)
         slot->upstream_port = address_port(&address);
         session->counted = true;
         upstreams_count(relay->upstreams, slot->upstream, (unsigned)server, 1);
-        slot->state = SESSION_FREE; /* so that the time-out is armed anew for this try */
-        session_set_state(relay, index, SESSION_CONNECTING);
+        enter_state(relay, index, SESSION_CONNECTING);
         if (side_watch(relay, index, SIDE_UPSTREAM))
             return;
         session_end(relay, index, SESSION_END_INTERNAL, false);
@@ -510,19 +517,31 @@ static void adopt_descriptors(struct relay *relay, uint32_t index)
         succession_release(relay, index);
 }
 
+/* A predecessor may have been killed when it had committed that the end was passed on, and had not
+ * done it. A second time does no harm. */
+static void repeat_ends(struct relay *relay, uint32_t index)
+{
+    const struct relay_session *session = &relay->sessions[index];
+    const struct flow *flows = slot_hot(&relay->arena.slots[index])->flows;
+
+    if (flows[FLOW_UP].sink_ended && session->fds[SIDE_UPSTREAM] >= 0)
+        ignore(shutdown(session->fds[SIDE_UPSTREAM], SHUT_WR));
+    if (flows[FLOW_DOWN].sink_ended)
+        ignore(shutdown(session->fds[SIDE_CLIENT], SHUT_WR));
+}
+
 static void adopt_state(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
-    struct slot *slot = &relay->arena.slots[index];
+    const struct slot *slot = &relay->arena.slots[index];
     enum session_state state = (enum session_state)slot->state;
 
-    slot->state = SESSION_FREE; /* so that its time-out is armed */
     if (state == SESSION_CONNECTING) {
         session->written[FLOW_UP] = 0; /* the preamble goes to the next server from its beginning */
         connect_next(relay, index);
         return;
     }
-    session_set_state(relay, index, state);
+    enter_state(relay, index, state);
     if (state == SESSION_CLOSING)
         return;
     session->counted = true;
@@ -544,6 +563,7 @@ void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT
                hot->flows[i].source_ended;
     }
     adopt_descriptors(relay, index);
+    repeat_ends(relay, index);
     adopt_state(relay, index);
     if (!session->in_use)
         return;
