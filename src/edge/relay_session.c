@@ -206,12 +206,10 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     bool shared = (session->registered >> side & 1) != 0;
     if (shared)
         loop_unwatch(relay->worker.loop, fd);
-    if (reset) {
-        struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-        ignore(connect(fd, &nowhere, sizeof nowhere)); /* a reset, even while a duplicate lives */
-    } else if (shared) {
+    if (reset)
+        socket_reset(fd);
+    else if (shared)
         ignore(shutdown(fd, SHUT_RDWR));
-    }
     ignore(close(fd));
 }
 

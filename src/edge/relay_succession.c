@@ -24,6 +24,7 @@
 #include "base/secret.h"
 #include "edge/relay.h"
 #include "ipc/memory.h"
+#include "loop/socket.h"
 #include "loop/socket_counters.h"
 
 #define FLUSH_TRIES 100
@@ -144,6 +145,12 @@ void succession_forget_registrations(struct relay *relay)
         relay->sessions[i].registered = 0;
 }
 
+/* A slot is not registered again before this was told: there is room for one each. */
+static void queue_release(struct relay *relay, uint32_t index, uint64_t serial)
+{
+    relay->released[relay->released_count++] = (struct released){.slot = index, .serial = serial};
+}
+
 void succession_release(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
@@ -151,9 +158,7 @@ void succession_release(struct relay *relay, uint32_t index)
     if (session->registered == 0)
         return;
     session->registered = 0;
-    /* A slot is not registered again before this was told: there is room for one each. */
-    relay->released[relay->released_count++] =
-        (struct released){.slot = index, .serial = relay->arena.slots[index].serial};
+    queue_release(relay, index, relay->arena.slots[index].serial);
 }
 
 bool succession_flush(struct relay *relay)
@@ -469,27 +474,33 @@ static enum session_end judge(struct relay *relay, uint32_t index, bool in_hand,
     return SESSION_END_NONE;
 }
 
+/* What was inherited and is not adopted: nobody goes on with it, neither here nor after us. Of a
+ * session that had ended the peers still get their last bytes. */
+static void abandon(struct relay *relay, uint32_t index)
+{
+    struct inherited *it = &relay->inherited[index];
+
+    if (it->serial == 0)
+        return;
+    for (unsigned side = 0; side < SIDE_COUNT; side++) {
+        if (it->fds[side] >= 0 && !socket_ended(it->fds[side]))
+            socket_reset(it->fds[side]);
+    }
+    queue_release(relay, index, it->serial);
+    disinherit(it);
+}
+
 /* Ends a session of which nothing may be believed: the client sees a reset. */
 static void give_up(struct relay *relay, uint32_t index, enum session_end end)
 {
     struct slot *slot = &relay->arena.slots[index];
-    struct inherited *it = &relay->inherited[index];
-    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-    bool ours = it->serial == slot->serial;
 
-    for (unsigned side = 0; side < SIDE_COUNT && ours; side++) {
-        if (it->fds[side] >= 0)
-            ignore(connect(it->fds[side], &nowhere, sizeof nowhere));
-    }
     session_report_end(relay, index, end);
     worker_count(&relay->worker, COUNTER_SESSIONS_LOST, 1);
     if ((slot->flags & SLOT_SOURCE_COUNTED) != 0 && slot->listener < BOARD_LISTENERS_MAX)
         board_source_release(relay->worker.board, slot->listener, slot->client_address);
-    if (ours) {
-        relay->sessions[index].registered = 3; /* the supervisor has duplicates */
-        succession_release(relay, index);
-        disinherit(it);
-    }
+    if (relay->inherited[index].serial == slot->serial)
+        abandon(relay, index);
     slot_wipe(&relay->arena, index);
 }
 
@@ -561,13 +572,11 @@ static bool ask_all(struct relay *relay)
     return true;
 }
 
-/* Of sessions that have ended meanwhile. */
-static void disinherit_all(struct relay *relay)
+/* Of sessions that have ended meanwhile: the predecessor may not have come to tell. */
+static void abandon_rest(struct relay *relay)
 {
-    for (uint32_t i = 0; i < relay->worker.setup.slot_capacity; i++) {
-        if (relay->inherited[i].serial != 0)
-            disinherit(&relay->inherited[i]);
-    }
+    for (uint32_t i = 0; i < relay->worker.setup.slot_capacity; i++)
+        abandon(relay, i);
     free(relay->inherited);
     relay->inherited = NULL;
 }
@@ -594,7 +603,7 @@ bool succession_take_over(struct relay *relay, enum predecessor predecessor)
     }
     header->high_water = above;
     header->in_hand = SLOT_NONE;
-    disinherit_all(relay);
+    abandon_rest(relay);
     if (!ask_all(relay))
         return false;
     worker_count(&relay->worker, COUNTER_SESSIONS_ADOPTED, result.adopted);

@@ -65,3 +65,21 @@ def test_end_of_stream_that_was_not_passed_on(lonely, server, doomed):
             client.close_notify()
             here.edge.wait_event("sessions-adopted")
         assert client.receive_exactly(8) == b"farewell"
+
+
+def test_releases_that_were_not_told(lonely, doomed):
+    """Sessions have ended, and the supervisor was not told when the relay is killed: nothing of them may stay behind there."""
+    here = lonely()
+    supervisor = here.edge.process.pid
+    with contextlib.ExitStack() as stack:
+        held = open_sessions(stack, here, 40)
+        victim = relay_of(here)
+        os.kill(victim, signal.SIGSTOP)
+        for client in held[:30]:
+            client.close()
+        with doomed(victim, "sendmsg"):
+            os.kill(victim, signal.SIGCONT)
+            here.edge.wait_event("sessions-adopted")
+        wait_until(lambda: here.edge.descriptors()[supervisor] - here.edge.baseline_descriptors <= 2 * 10 + 1)
+        for client in held[30:]:
+            client.exchange("after")
