@@ -154,6 +154,8 @@ void session_settle(struct relay *relay, uint32_t index, bool now);
 /* Goes on with a predecessor's session, whose runs are claimed; owns the descriptors. */
 void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT],
                    const struct slot_rest *rest);
+/* Takes the session off the count of its source, if it stands there. */
+void session_uncount_source(struct relay *relay, uint32_t index);
 /* The event and the counters of a session's end. */
 void session_report_end(struct relay *relay, uint32_t index, enum session_end end);
 /* Puts the session into the list of those with work left over. */

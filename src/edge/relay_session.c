@@ -366,6 +366,8 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     slot_commit_upstream(slot, slot_hot(slot), secrets, &body->leg);
     session->writable |= 1u << SIDE_UPSTREAM;
     session->readable |= 1u << SIDE_UPSTREAM;
+    if (slot->upstream_unix) /* the handshaker has read them; our counter knows only what we did */
+        slot->streams[SIDE_UPSTREAM].received += body->surplus_size;
     if (!flow_preload_input(relay, body->slot, FLOW_DOWN, surplus, body->surplus_size) ||
         !side_watch(relay, body->slot, SIDE_UPSTREAM)) {
         session_end(relay, body->slot, SESSION_END_BUFFER_MEMORY, false);
@@ -441,6 +443,33 @@ static void take_in(struct relay *relay, uint32_t index, const int fds[SIDE_COUN
     relay->worker.board->listeners[listener].connections[relay->worker.setup.index]++;
 }
 
+/* The flag stands while the session may be counted, a little longer on both sides: a relay killed
+ * just then takes one too many off its source's count, which is made good when the last session of
+ * that source ends. One too few would stay for ever. */
+static bool count_source(struct relay *relay, uint32_t index)
+{
+    struct slot *slot = &relay->arena.slots[index];
+    uint32_t limit = listener_of(relay, index)->max_connections_per_source;
+
+    if (limit == 0)
+        return true;
+    slot->flags |= SLOT_SOURCE_COUNTED;
+    if (board_source_acquire(relay->worker.board, slot->listener, slot->client_address, limit))
+        return true;
+    slot->flags &= (uint8_t)~SLOT_SOURCE_COUNTED;
+    return false;
+}
+
+void session_uncount_source(struct relay *relay, uint32_t index)
+{
+    struct slot *slot = &relay->arena.slots[index];
+
+    if ((slot->flags & SLOT_SOURCE_COUNTED) == 0 || slot->listener >= BOARD_LISTENERS_MAX)
+        return;
+    board_source_release(relay->worker.board, slot->listener, slot->client_address);
+    slot->flags &= (uint8_t)~SLOT_SOURCE_COUNTED;
+}
+
 void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
                    int client_fd)
 {
@@ -450,7 +479,6 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
         return;
     }
     uint32_t index = relay->free_slots[--relay->free_count];
-    struct slot *slot = &relay->arena.slots[index];
 
     hand_take(relay, index);
     fill_slot(relay, index, offer);
@@ -458,15 +486,10 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     if (index >= relay->arena.header->high_water)
         relay->arena.header->high_water = index + 1;
     worker_count(&relay->worker, COUNTER_SESSIONS_OPENED, 1);
-    uint32_t limit = listener_of(relay, index)->max_connections_per_source;
-    if (limit != 0) {
-        if (!board_source_acquire(relay->worker.board, slot->listener, slot->client_address,
-                                  limit)) {
-            worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
-            session_end(relay, index, SESSION_END_LIMIT, true);
-            return;
-        }
-        slot->flags |= SLOT_SOURCE_COUNTED;
+    if (!count_source(relay, index)) {
+        worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
+        session_end(relay, index, SESSION_END_LIMIT, true);
+        return;
     }
     if (!flow_preload_output(relay, index, FLOW_UP, data, offer->preamble_size) ||
         !flow_preload_input(relay, index, FLOW_UP, data + offer->preamble_size,
@@ -789,8 +812,7 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     side_close(relay, index, SIDE_UPSTREAM, reset);
     succession_release(relay, index);
     session_set_state(relay, index, SESSION_FREE);
-    if ((slot->flags & SLOT_SOURCE_COUNTED) != 0)
-        board_source_release(relay->worker.board, slot->listener, slot->client_address);
+    session_uncount_source(relay, index);
     flow_drop(relay, index);
     secret_wipe(&relay->arena.secrets[index], sizeof relay->arena.secrets[index]);
     if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)

@@ -497,8 +497,7 @@ static void give_up(struct relay *relay, uint32_t index, enum session_end end)
 
     session_report_end(relay, index, end);
     worker_count(&relay->worker, COUNTER_SESSIONS_LOST, 1);
-    if ((slot->flags & SLOT_SOURCE_COUNTED) != 0 && slot->listener < BOARD_LISTENERS_MAX)
-        board_source_release(relay->worker.board, slot->listener, slot->client_address);
+    session_uncount_source(relay, index);
     if (relay->inherited[index].serial == slot->serial)
         abandon(relay, index);
     slot_wipe(&relay->arena, index);
@@ -593,7 +592,8 @@ bool succession_take_over(struct relay *relay, enum predecessor predecessor)
     for (uint32_t i = 0; i < header->high_water && i < relay->worker.setup.slot_capacity; i++) {
         struct slot *slot = &relay->arena.slots[i];
         if (slot->state == SESSION_FREE) {
-            slot_wipe(&relay->arena, i); /* it was about to begin or to end */
+            session_uncount_source(relay, i); /* it was about to begin or to end */
+            slot_wipe(&relay->arena, i);
             continue;
         }
         header->in_hand = i; /* should it be our end, too, the next one will know */

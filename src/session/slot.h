@@ -110,7 +110,7 @@ enum {
     SLOT_UPSTREAM_TLS = 4,
     SLOT_PASS_THROUGH = 8,
     SLOT_TRACED = 16,
-    SLOT_SOURCE_COUNTED = 32
+    SLOT_SOURCE_COUNTED = 32 /* also where the state is SESSION_FREE, between two steps */
 };
 
 /* Secrets of slot i. The upstream part is touched by sessions with a TLS upstream only. */

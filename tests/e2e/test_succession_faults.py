@@ -4,12 +4,16 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
+import threading
 
 import pytest
 
+import daemon
 import servers
 from daemon import wait_until
+from test_admin import metrics
 from test_succession import PROTECT, open_sessions, protected
 
 
@@ -83,3 +87,73 @@ def test_releases_that_were_not_told(lonely, doomed):
         wait_until(lambda: here.edge.descriptors()[supervisor] - here.edge.baseline_descriptors <= 2 * 10 + 1)
         for client in held[30:]:
             client.exchange("after")
+
+
+@pytest.mark.parametrize("call", ["connect", "close"])
+def test_source_stays_uncounted(lonely, doomed, call):
+    """A relay killed with a session that begins or ends has counted it at its source; the count goes with the session."""
+    here = lonely(listener="max-connections-per-source = 3")
+    for _ in range(4):
+        mark = here.edge.mark()
+        with doomed(relay_of(here), call), contextlib.suppress(OSError, EOFError), here.client() as client:
+            client.exchange()
+            client.close()
+        here.edge.wait_event("process-started", since=mark, process="relay/0")
+    with contextlib.ExitStack() as stack:
+        for client in [stack.enter_context(here.client()) for _ in range(3)]:
+            client.exchange()
+    assert not here.edge.events_named("session-closed", reason="connection-limit")
+
+
+class Impatient(servers.Server):
+    """A TLS server that greets in one piece with the end of its handshake, which a handshaker reads together."""
+
+    GREETING = b"220 ready when you are\n"
+
+    def _serve(self, sock, address):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self.tls.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(65536))
+        tls.write(self.GREETING)
+        sock.sendall(outgoing.read())
+        self.handler(sock, lambda data: (tls.write(data), outgoing.read())[1])
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_data_that_came_with_the_upstream_handshake(lonely, authority, folder, kind):
+    """It counts as received, so that what a successor finds of the next record is what is there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(*authority.issue("app.test").write(folder, "upstream"))
+    message, begun, adopted = os.urandom(2000), threading.Event(), threading.Event()
+
+    def in_two_pieces(sock, seal):
+        begun.wait()
+        record = seal(message)
+        sock.sendall(record[:1000])
+        adopted.wait()
+        sock.sendall(record[1000:])
+
+    path = folder / "app.sock"
+    place = {"family": socket.AF_UNIX, "address": str(path)} if kind == "unix" else {}
+    with contextlib.closing(Impatient(in_two_pieces, tls=context, **place)) as upstream:
+        if kind == "unix":
+            path.chmod(0o666)
+        admin = daemon.free_port()
+        here = lonely(upstream, extra=f'admin {{ bind = {{"127.0.0.1:{admin}"}} }}',
+                      upstream_options=f'tls = yes\ntls-trust = "{authority.root_path}"\ntls-name = "app.test"')
+        with here.client() as client:
+            assert client.receive(len(upstream.GREETING)) == upstream.GREETING
+            protected(here.edge, 1)
+            begun.set()
+            wait_until(lambda: metrics(admin)['holdfast_upstream_received_bytes_total{process="relay"}'] >= 1000)
+            os.kill(relay_of(here), signal.SIGKILL)
+            here.edge.wait_event("sessions-adopted")
+            adopted.set()
+            assert client.receive(len(message)) == message
