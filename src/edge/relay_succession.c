@@ -94,6 +94,7 @@ static void add_reference(struct relay *relay, uint32_t index, struct outbox *bo
         box->fds[box->fd_count++] = session->fds[side];
     }
     session->registered = (uint8_t)reference->sides;
+    session->register_again = false;
 }
 
 static bool flush_box(struct relay *relay, struct outbox *box, bool wait)
@@ -101,10 +102,15 @@ static bool flush_box(struct relay *relay, struct outbox *box, bool wait)
     bool sent = box->body.count == 0 || deliver(relay, MESSAGE_REGISTER, box, wait);
 
     for (uint32_t i = 0; i < box->body.count && !sent; i++)
-        relay->sessions[box->body.sessions[i].slot].registered = 0; /* next time */
+        relay->sessions[box->body.sessions[i].slot].register_again = true; /* next time */
     box->body.count = 0;
     box->fd_count = 0;
     return sent;
+}
+
+static bool to_register(const struct relay_session *session)
+{
+    return session->registered == 0 || session->register_again;
 }
 
 /* An established session that has lasted, and is worth what its survival costs. */
@@ -114,7 +120,7 @@ static bool due(const struct relay *relay, uint32_t index)
     const struct slot *slot = &relay->arena.slots[index];
     uint64_t age_ns = relay->now_ns - slot->accepted_ns;
 
-    return session->registered == 0 &&
+    return to_register(session) &&
            (slot->state == SESSION_OPEN || slot->state == SESSION_HALF_CLOSED) &&
            age_ns >= relay->worker.conf->protect_after * NS_PER_MS;
 }
@@ -142,7 +148,7 @@ void succession_protect(struct relay *relay)
 void succession_forget_registrations(struct relay *relay)
 {
     for (uint32_t i = 0; i < relay->arena.header->high_water; i++)
-        relay->sessions[i].registered = 0;
+        relay->sessions[i].register_again = true; /* some duplicates may be there all the same */
 }
 
 /* A slot is not registered again before this was told: there is room for one each. */
@@ -233,7 +239,7 @@ NORETURN void succession_leave(struct relay *relay)
         if (!relay->sessions[i].in_use)
             continue;
         leave_rest(relay, i);
-        if (relay->sessions[i].registered == 0) {
+        if (to_register(&relay->sessions[i])) {
             session_settle(relay, i, true);
             ignore(note_streams(relay, i));
             add_reference(relay, i, &box);
