@@ -278,6 +278,8 @@ static void connect_next(struct relay *relay, uint32_t index)
         session->fds[SIDE_UPSTREAM] = fd;
         slot->upstream_unix = address.any.sa_family == AF_UNIX;
         slot->streams[SIDE_UPSTREAM] = (struct slot_stream){0, 0};
+        slot->upstream_cookie = 0; /* not the connection that the supervisor may have */
+        slot_note(slot);
         address_bytes(slot->upstream_address, &address);
         slot->upstream_port = address_port(&address);
         session->counted = true;

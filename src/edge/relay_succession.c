@@ -85,6 +85,7 @@ static void add_reference(struct relay *relay, uint32_t index, struct outbox *bo
     slot->client_cookie = socket_cookie(session->fds[SIDE_CLIENT]);
     slot->upstream_cookie =
         session->fds[SIDE_UPSTREAM] >= 0 ? socket_cookie(session->fds[SIDE_UPSTREAM]) : 0;
+    slot_note(slot);
     reference->cookies[SIDE_CLIENT] = slot->client_cookie;
     reference->cookies[SIDE_UPSTREAM] = slot->upstream_cookie;
     for (unsigned side = 0; side < SIDE_COUNT; side++) {
@@ -450,6 +451,20 @@ static bool find_rest(struct relay *relay, uint32_t index, enum predecessor pred
            recover_flow(relay, index, FLOW_DOWN, ret_rest);
 }
 
+/* The slot's own word on whether it may be believed. */
+static bool believable(const struct relay *relay, uint32_t index)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    bool settled = slot->state == SESSION_OPEN || slot->state == SESSION_HALF_CLOSED;
+    bool tls = (slot->flags & SLOT_UPSTREAM_TLS) != 0; /* set a moment before the leg is there */
+
+    return slot->state < SESSION_STATE_COUNT &&
+           slot->listener < relay->worker.conf->listener_count &&
+           slot->upstream < relay->worker.conf->upstream_count && slot_noted(slot) &&
+           slot_intact(slot, &relay->arena.upstream_secrets[index]) &&
+           (!settled || tls == (slot_hot(slot)->upstream_tls != 0));
+}
+
 /* Why the session cannot go on; SESSION_END_NONE when it can. */
 static enum session_end judge(struct relay *relay, uint32_t index, bool in_hand,
                               enum predecessor predecessor, struct slot_rest *ret_rest)
@@ -460,10 +475,7 @@ static enum session_end judge(struct relay *relay, uint32_t index, bool in_hand,
     if (it->serial != slot->serial || it->cookies[SIDE_CLIENT] != slot->client_cookie ||
         it->fds[SIDE_CLIENT] < 0)
         return SESSION_END_LOST; /* too young, or the number was given to another meanwhile */
-    if (slot->state >= SESSION_STATE_COUNT ||
-        slot->listener >= relay->worker.conf->listener_count ||
-        slot->upstream >= relay->worker.conf->upstream_count ||
-        !slot_intact(slot, &relay->arena.upstream_secrets[index]))
+    if (!believable(relay, index))
         return SESSION_END_CORRUPT;
     bool upstream = slot->state == SESSION_ENCRYPTING || slot->state == SESSION_OPEN ||
                     slot->state == SESSION_HALF_CLOSED;

@@ -14,7 +14,7 @@ import daemon
 import servers
 from daemon import wait_until
 from test_admin import metrics
-from test_succession import PROTECT, open_sessions, protected
+from test_succession import HEADER_SIZE, PROTECT, SERIAL_AT, SLOT_SIZE, arena, exchanges, open_sessions, protected
 
 
 @pytest.fixture
@@ -157,3 +157,29 @@ def test_data_that_came_with_the_upstream_handshake(lonely, authority, folder, k
             here.edge.wait_event("sessions-adopted")
             adopted.set()
             assert client.receive(len(message)) == message
+
+
+COOKIE_AT, FLAGS_AT, STREAMS_AT = SERIAL_AT + 8, 290, 412  # session/slot.h
+UPSTREAM_TLS = 4
+
+
+@pytest.mark.parametrize("at, bits, reason", [
+    (STREAMS_AT, 1, "corrupt-slot"),
+    (STREAMS_AT + 12, 1, "corrupt-slot"),
+    (FLAGS_AT, UPSTREAM_TLS, "corrupt-slot"),
+    (COOKIE_AT, 1, "lost-with-its-relay"),
+])
+def test_altered_slot_is_not_believed(lonely, at, bits, reason):
+    """Neither where the streams began nor whose descriptors these are nor how to talk to the server is guessed."""
+    here = lonely()
+    with contextlib.ExitStack() as stack:
+        held = open_sessions(stack, here, 4)
+        victim = relay_of(here)
+        with arena(here, 0) as memory:
+            slots = range(HEADER_SIZE, HEADER_SIZE + 16 * SLOT_SIZE, SLOT_SIZE)
+            slot = next(slot for slot in slots if any(memory[slot + SERIAL_AT:slot + SERIAL_AT + 8]))
+            os.kill(victim, signal.SIGSTOP)
+            memory[slot + at] ^= bits
+            os.kill(victim, signal.SIGKILL)
+        here.edge.wait_event("session-closed", reason=reason)
+        assert sorted(map(exchanges, held)) == [False, True, True, True]
