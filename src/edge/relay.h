@@ -39,12 +39,13 @@ struct relay_session {
     uint8_t readable;       /* bit per side: reading may succeed */
     uint8_t writable;
     uint8_t hung_up;    /* end of stream is there or on its way: read until it is seen */
-    uint8_t registered; /* bit per side: the supervisor has a duplicate */
+    uint8_t registered; /* bit per side: the supervisor may have a duplicate */
     bool queued : 1;    /* in the ready list */
     bool waiting : 1;   /* in the list of those that wait for memory */
     bool in_use : 1;
     bool linger : 1;                /* closing: waiting for the client's end of stream */
     bool settled : 1;               /* it has lasted: upstreams_settle() was called */
+    bool register_again : 1;        /* … but not all that it was sent */
     bool counted : 1;               /* the session is counted at its server */
     uint8_t read_order[FLOW_COUNT]; /* size of the next input run: grows with the traffic */
     uint8_t tries;
@@ -154,6 +155,8 @@ void session_settle(struct relay *relay, uint32_t index, bool now);
 /* Goes on with a predecessor's session, whose runs are claimed; owns the descriptors. */
 void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT],
                    const struct slot_rest *rest);
+/* Takes the session off the count of its source, if it stands there. */
+void session_uncount_source(struct relay *relay, uint32_t index);
 /* The event and the counters of a session's end. */
 void session_report_end(struct relay *relay, uint32_t index, enum session_end end);
 /* Puts the session into the list of those with work left over. */

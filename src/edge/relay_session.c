@@ -152,15 +152,9 @@ static void trace(struct relay *relay, uint32_t index, const char *text)
     event_end(&relay->worker.events, EVENT_TRACE);
 }
 
-void session_set_state(struct relay *relay, uint32_t index, enum session_state state)
+static void arm_state(struct relay *relay, uint32_t index)
 {
-    struct slot *slot = &relay->arena.slots[index];
-
-    if (slot->state == (uint8_t)state)
-        return;
-    slot->state = (uint8_t)state;
-    trace(relay, index, session_states[state].name);
-    switch (state) {
+    switch ((enum session_state)relay->arena.slots[index].state) {
     case SESSION_CONNECTING:
     case SESSION_ENCRYPTING:
         arm(relay, index, relay->now_ns + upstream_of(relay, index)->connect_timeout * NS_PER_MS);
@@ -177,6 +171,20 @@ void session_set_state(struct relay *relay, uint32_t index, enum session_state s
         timer_cancel(relay->worker.loop, &relay->sessions[index].timer);
         break;
     }
+}
+
+/* Also where the state was entered before: its time begins anew. */
+static void enter_state(struct relay *relay, uint32_t index, enum session_state state)
+{
+    relay->arena.slots[index].state = (uint8_t)state;
+    trace(relay, index, session_states[state].name);
+    arm_state(relay, index);
+}
+
+void session_set_state(struct relay *relay, uint32_t index, enum session_state state)
+{
+    if (relay->arena.slots[index].state != (uint8_t)state)
+        enter_state(relay, index, state);
 }
 
 /* ---- descriptors ---- */
@@ -198,12 +206,10 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
     bool shared = (session->registered >> side & 1) != 0;
     if (shared)
         loop_unwatch(relay->worker.loop, fd);
-    if (reset) {
-        struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-        ignore(connect(fd, &nowhere, sizeof nowhere)); /* a reset, even while a duplicate lives */
-    } else if (shared) {
+    if (reset)
+        socket_reset(fd);
+    else if (shared)
         ignore(shutdown(fd, SHUT_RDWR));
-    }
     ignore(close(fd));
 }
 
@@ -272,12 +278,13 @@ static void connect_next(struct relay *relay, uint32_t index)
         session->fds[SIDE_UPSTREAM] = fd;
         slot->upstream_unix = address.any.sa_family == AF_UNIX;
         slot->streams[SIDE_UPSTREAM] = (struct slot_stream){0, 0};
+        slot->upstream_cookie = 0; /* not the connection that the supervisor may have */
+        slot_note(slot);
         address_bytes(slot->upstream_address, &address);
         slot->upstream_port = address_port(&address);
         session->counted = true;
         upstreams_count(relay->upstreams, slot->upstream, (unsigned)server, 1);
-        slot->state = SESSION_FREE; /* so that the time-out is armed anew for this try */
-        session_set_state(relay, index, SESSION_CONNECTING);
+        enter_state(relay, index, SESSION_CONNECTING);
         if (side_watch(relay, index, SIDE_UPSTREAM))
             return;
         session_end(relay, index, SESSION_END_INTERNAL, false);
@@ -361,6 +368,8 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     slot_commit_upstream(slot, slot_hot(slot), secrets, &body->leg);
     session->writable |= 1u << SIDE_UPSTREAM;
     session->readable |= 1u << SIDE_UPSTREAM;
+    if (slot->upstream_unix) /* the handshaker has read them; our counter knows only what we did */
+        slot->streams[SIDE_UPSTREAM].received += body->surplus_size;
     if (!flow_preload_input(relay, body->slot, FLOW_DOWN, surplus, body->surplus_size) ||
         !side_watch(relay, body->slot, SIDE_UPSTREAM)) {
         session_end(relay, body->slot, SESSION_END_BUFFER_MEMORY, false);
@@ -436,6 +445,33 @@ static void take_in(struct relay *relay, uint32_t index, const int fds[SIDE_COUN
     relay->worker.board->listeners[listener].connections[relay->worker.setup.index]++;
 }
 
+/* The flag stands while the session may be counted, a little longer on both sides: a relay killed
+ * just then takes one too many off its source's count, which is made good when the last session of
+ * that source ends. One too few would stay for ever. */
+static bool count_source(struct relay *relay, uint32_t index)
+{
+    struct slot *slot = &relay->arena.slots[index];
+    uint32_t limit = listener_of(relay, index)->max_connections_per_source;
+
+    if (limit == 0)
+        return true;
+    slot->flags |= SLOT_SOURCE_COUNTED;
+    if (board_source_acquire(relay->worker.board, slot->listener, slot->client_address, limit))
+        return true;
+    slot->flags &= (uint8_t)~SLOT_SOURCE_COUNTED;
+    return false;
+}
+
+void session_uncount_source(struct relay *relay, uint32_t index)
+{
+    struct slot *slot = &relay->arena.slots[index];
+
+    if ((slot->flags & SLOT_SOURCE_COUNTED) == 0 || slot->listener >= BOARD_LISTENERS_MAX)
+        return;
+    board_source_release(relay->worker.board, slot->listener, slot->client_address);
+    slot->flags &= (uint8_t)~SLOT_SOURCE_COUNTED;
+}
+
 void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
                    int client_fd)
 {
@@ -445,7 +481,6 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
         return;
     }
     uint32_t index = relay->free_slots[--relay->free_count];
-    struct slot *slot = &relay->arena.slots[index];
 
     hand_take(relay, index);
     fill_slot(relay, index, offer);
@@ -453,15 +488,10 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     if (index >= relay->arena.header->high_water)
         relay->arena.header->high_water = index + 1;
     worker_count(&relay->worker, COUNTER_SESSIONS_OPENED, 1);
-    uint32_t limit = listener_of(relay, index)->max_connections_per_source;
-    if (limit != 0) {
-        if (!board_source_acquire(relay->worker.board, slot->listener, slot->client_address,
-                                  limit)) {
-            worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
-            session_end(relay, index, SESSION_END_LIMIT, true);
-            return;
-        }
-        slot->flags |= SLOT_SOURCE_COUNTED;
+    if (!count_source(relay, index)) {
+        worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
+        session_end(relay, index, SESSION_END_LIMIT, true);
+        return;
     }
     if (!flow_preload_output(relay, index, FLOW_UP, data, offer->preamble_size) ||
         !flow_preload_input(relay, index, FLOW_UP, data + offer->preamble_size,
@@ -510,19 +540,31 @@ static void adopt_descriptors(struct relay *relay, uint32_t index)
         succession_release(relay, index);
 }
 
+/* A predecessor may have been killed when it had committed that the end was passed on, and had not
+ * done it. A second time does no harm. */
+static void repeat_ends(struct relay *relay, uint32_t index)
+{
+    const struct relay_session *session = &relay->sessions[index];
+    const struct flow *flows = slot_hot(&relay->arena.slots[index])->flows;
+
+    if (flows[FLOW_UP].sink_ended && session->fds[SIDE_UPSTREAM] >= 0)
+        ignore(shutdown(session->fds[SIDE_UPSTREAM], SHUT_WR));
+    if (flows[FLOW_DOWN].sink_ended)
+        ignore(shutdown(session->fds[SIDE_CLIENT], SHUT_WR));
+}
+
 static void adopt_state(struct relay *relay, uint32_t index)
 {
     struct relay_session *session = &relay->sessions[index];
-    struct slot *slot = &relay->arena.slots[index];
+    const struct slot *slot = &relay->arena.slots[index];
     enum session_state state = (enum session_state)slot->state;
 
-    slot->state = SESSION_FREE; /* so that its time-out is armed */
     if (state == SESSION_CONNECTING) {
         session->written[FLOW_UP] = 0; /* the preamble goes to the next server from its beginning */
         connect_next(relay, index);
         return;
     }
-    session_set_state(relay, index, state);
+    enter_state(relay, index, state);
     if (state == SESSION_CLOSING)
         return;
     session->counted = true;
@@ -544,6 +586,7 @@ void session_adopt(struct relay *relay, uint32_t index, const int fds[SIDE_COUNT
                hot->flows[i].source_ended;
     }
     adopt_descriptors(relay, index);
+    repeat_ends(relay, index);
     adopt_state(relay, index);
     if (!session->in_use)
         return;
@@ -771,8 +814,7 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     side_close(relay, index, SIDE_UPSTREAM, reset);
     succession_release(relay, index);
     session_set_state(relay, index, SESSION_FREE);
-    if ((slot->flags & SLOT_SOURCE_COUNTED) != 0)
-        board_source_release(relay->worker.board, slot->listener, slot->client_address);
+    session_uncount_source(relay, index);
     flow_drop(relay, index);
     secret_wipe(&relay->arena.secrets[index], sizeof relay->arena.secrets[index]);
     if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)

@@ -24,6 +24,7 @@
 #include "base/secret.h"
 #include "edge/relay.h"
 #include "ipc/memory.h"
+#include "loop/socket.h"
 #include "loop/socket_counters.h"
 
 #define FLUSH_TRIES 100
@@ -84,6 +85,7 @@ static void add_reference(struct relay *relay, uint32_t index, struct outbox *bo
     slot->client_cookie = socket_cookie(session->fds[SIDE_CLIENT]);
     slot->upstream_cookie =
         session->fds[SIDE_UPSTREAM] >= 0 ? socket_cookie(session->fds[SIDE_UPSTREAM]) : 0;
+    slot_note(slot);
     reference->cookies[SIDE_CLIENT] = slot->client_cookie;
     reference->cookies[SIDE_UPSTREAM] = slot->upstream_cookie;
     for (unsigned side = 0; side < SIDE_COUNT; side++) {
@@ -93,6 +95,7 @@ static void add_reference(struct relay *relay, uint32_t index, struct outbox *bo
         box->fds[box->fd_count++] = session->fds[side];
     }
     session->registered = (uint8_t)reference->sides;
+    session->register_again = false;
 }
 
 static bool flush_box(struct relay *relay, struct outbox *box, bool wait)
@@ -100,10 +103,15 @@ static bool flush_box(struct relay *relay, struct outbox *box, bool wait)
     bool sent = box->body.count == 0 || deliver(relay, MESSAGE_REGISTER, box, wait);
 
     for (uint32_t i = 0; i < box->body.count && !sent; i++)
-        relay->sessions[box->body.sessions[i].slot].registered = 0; /* next time */
+        relay->sessions[box->body.sessions[i].slot].register_again = true; /* next time */
     box->body.count = 0;
     box->fd_count = 0;
     return sent;
+}
+
+static bool to_register(const struct relay_session *session)
+{
+    return session->registered == 0 || session->register_again;
 }
 
 /* An established session that has lasted, and is worth what its survival costs. */
@@ -113,7 +121,7 @@ static bool due(const struct relay *relay, uint32_t index)
     const struct slot *slot = &relay->arena.slots[index];
     uint64_t age_ns = relay->now_ns - slot->accepted_ns;
 
-    return session->registered == 0 &&
+    return to_register(session) &&
            (slot->state == SESSION_OPEN || slot->state == SESSION_HALF_CLOSED) &&
            age_ns >= relay->worker.conf->protect_after * NS_PER_MS;
 }
@@ -141,7 +149,13 @@ void succession_protect(struct relay *relay)
 void succession_forget_registrations(struct relay *relay)
 {
     for (uint32_t i = 0; i < relay->arena.header->high_water; i++)
-        relay->sessions[i].registered = 0;
+        relay->sessions[i].register_again = true; /* some duplicates may be there all the same */
+}
+
+/* A slot is not registered again before this was told: there is room for one each. */
+static void queue_release(struct relay *relay, uint32_t index, uint64_t serial)
+{
+    relay->released[relay->released_count++] = (struct released){.slot = index, .serial = serial};
 }
 
 void succession_release(struct relay *relay, uint32_t index)
@@ -151,9 +165,7 @@ void succession_release(struct relay *relay, uint32_t index)
     if (session->registered == 0)
         return;
     session->registered = 0;
-    /* A slot is not registered again before this was told: there is room for one each. */
-    relay->released[relay->released_count++] =
-        (struct released){.slot = index, .serial = relay->arena.slots[index].serial};
+    queue_release(relay, index, relay->arena.slots[index].serial);
 }
 
 bool succession_flush(struct relay *relay)
@@ -228,7 +240,7 @@ NORETURN void succession_leave(struct relay *relay)
         if (!relay->sessions[i].in_use)
             continue;
         leave_rest(relay, i);
-        if (relay->sessions[i].registered == 0) {
+        if (to_register(&relay->sessions[i])) {
             session_settle(relay, i, true);
             ignore(note_streams(relay, i));
             add_reference(relay, i, &box);
@@ -439,6 +451,20 @@ static bool find_rest(struct relay *relay, uint32_t index, enum predecessor pred
            recover_flow(relay, index, FLOW_DOWN, ret_rest);
 }
 
+/* The slot's own word on whether it may be believed. */
+static bool believable(const struct relay *relay, uint32_t index)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    bool settled = slot->state == SESSION_OPEN || slot->state == SESSION_HALF_CLOSED;
+    bool tls = (slot->flags & SLOT_UPSTREAM_TLS) != 0; /* set a moment before the leg is there */
+
+    return slot->state < SESSION_STATE_COUNT &&
+           slot->listener < relay->worker.conf->listener_count &&
+           slot->upstream < relay->worker.conf->upstream_count && slot_noted(slot) &&
+           slot_intact(slot, &relay->arena.upstream_secrets[index]) &&
+           (!settled || tls == (slot_hot(slot)->upstream_tls != 0));
+}
+
 /* Why the session cannot go on; SESSION_END_NONE when it can. */
 static enum session_end judge(struct relay *relay, uint32_t index, bool in_hand,
                               enum predecessor predecessor, struct slot_rest *ret_rest)
@@ -449,10 +475,7 @@ static enum session_end judge(struct relay *relay, uint32_t index, bool in_hand,
     if (it->serial != slot->serial || it->cookies[SIDE_CLIENT] != slot->client_cookie ||
         it->fds[SIDE_CLIENT] < 0)
         return SESSION_END_LOST; /* too young, or the number was given to another meanwhile */
-    if (slot->state >= SESSION_STATE_COUNT ||
-        slot->listener >= relay->worker.conf->listener_count ||
-        slot->upstream >= relay->worker.conf->upstream_count ||
-        !slot_intact(slot, &relay->arena.upstream_secrets[index]))
+    if (!believable(relay, index))
         return SESSION_END_CORRUPT;
     bool upstream = slot->state == SESSION_ENCRYPTING || slot->state == SESSION_OPEN ||
                     slot->state == SESSION_HALF_CLOSED;
@@ -469,27 +492,32 @@ static enum session_end judge(struct relay *relay, uint32_t index, bool in_hand,
     return SESSION_END_NONE;
 }
 
+/* What was inherited and is not adopted: nobody goes on with it, neither here nor after us. Of a
+ * session that had ended the peers still get their last bytes. */
+static void abandon(struct relay *relay, uint32_t index)
+{
+    struct inherited *it = &relay->inherited[index];
+
+    if (it->serial == 0)
+        return;
+    for (unsigned side = 0; side < SIDE_COUNT; side++) {
+        if (it->fds[side] >= 0 && !socket_ended(it->fds[side]))
+            socket_reset(it->fds[side]);
+    }
+    queue_release(relay, index, it->serial);
+    disinherit(it);
+}
+
 /* Ends a session of which nothing may be believed: the client sees a reset. */
 static void give_up(struct relay *relay, uint32_t index, enum session_end end)
 {
     struct slot *slot = &relay->arena.slots[index];
-    struct inherited *it = &relay->inherited[index];
-    struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
-    bool ours = it->serial == slot->serial;
 
-    for (unsigned side = 0; side < SIDE_COUNT && ours; side++) {
-        if (it->fds[side] >= 0)
-            ignore(connect(it->fds[side], &nowhere, sizeof nowhere));
-    }
     session_report_end(relay, index, end);
     worker_count(&relay->worker, COUNTER_SESSIONS_LOST, 1);
-    if ((slot->flags & SLOT_SOURCE_COUNTED) != 0 && slot->listener < BOARD_LISTENERS_MAX)
-        board_source_release(relay->worker.board, slot->listener, slot->client_address);
-    if (ours) {
-        relay->sessions[index].registered = 3; /* the supervisor has duplicates */
-        succession_release(relay, index);
-        disinherit(it);
-    }
+    session_uncount_source(relay, index);
+    if (relay->inherited[index].serial == slot->serial)
+        abandon(relay, index);
     slot_wipe(&relay->arena, index);
 }
 
@@ -561,13 +589,11 @@ static bool ask_all(struct relay *relay)
     return true;
 }
 
-/* Of sessions that have ended meanwhile. */
-static void disinherit_all(struct relay *relay)
+/* Of sessions that have ended meanwhile: the predecessor may not have come to tell. */
+static void abandon_rest(struct relay *relay)
 {
-    for (uint32_t i = 0; i < relay->worker.setup.slot_capacity; i++) {
-        if (relay->inherited[i].serial != 0)
-            disinherit(&relay->inherited[i]);
-    }
+    for (uint32_t i = 0; i < relay->worker.setup.slot_capacity; i++)
+        abandon(relay, i);
     free(relay->inherited);
     relay->inherited = NULL;
 }
@@ -584,7 +610,8 @@ bool succession_take_over(struct relay *relay, enum predecessor predecessor)
     for (uint32_t i = 0; i < header->high_water && i < relay->worker.setup.slot_capacity; i++) {
         struct slot *slot = &relay->arena.slots[i];
         if (slot->state == SESSION_FREE) {
-            slot_wipe(&relay->arena, i); /* it was about to begin or to end */
+            session_uncount_source(relay, i); /* it was about to begin or to end */
+            slot_wipe(&relay->arena, i);
             continue;
         }
         header->in_hand = i; /* should it be our end, too, the next one will know */
@@ -594,7 +621,7 @@ bool succession_take_over(struct relay *relay, enum predecessor predecessor)
     }
     header->high_water = above;
     header->in_hand = SLOT_NONE;
-    disinherit_all(relay);
+    abandon_rest(relay);
     if (!ask_all(relay))
         return false;
     worker_count(&relay->worker, COUNTER_SESSIONS_ADOPTED, result.adopted);

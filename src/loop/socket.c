@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -339,6 +340,21 @@ int socket_error(int fd)
     socklen_t size = sizeof number;
 
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &number, &size) == 0 ? number : errno;
+}
+
+void socket_reset(int fd)
+{
+    static const struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
+
+    if (connect(fd, &nowhere, sizeof nowhere) != 0)
+        ignore(shutdown(fd, SHUT_RDWR));
+}
+
+bool socket_ended(int fd)
+{
+    struct pollfd asked = {.fd = fd};
+
+    return poll(&asked, 1, 0) > 0 && (asked.revents & POLLHUP) != 0;
 }
 
 void socket_tune(int fd, const struct socket_options *options)

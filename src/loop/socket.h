@@ -57,6 +57,12 @@ MUST_CHECK int socket_listen(int *ret_fd, const struct address *address, int bac
  * socket_error() is 0. */
 int socket_connect(const struct address *address, const struct address *source);
 int socket_error(int fd); /* SO_ERROR */
+/* Breaks the connection, also for duplicates of the descriptor: the peer sees a reset, or the end
+ * where the family knows none (Unix sockets). */
+void socket_reset(int fd);
+/* Both directions were ended, so that there is nothing to break any more: what was sent may still
+ * be on its way. */
+bool socket_ended(int fd);
 
 struct socket_options {
     uint32_t keepalive_s;     /* idle seconds before the first probe; 0 = off */

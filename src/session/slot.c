@@ -161,6 +161,33 @@ bool slot_rest(const struct slot *slot, struct slot_rest *ret_rest)
     return true;
 }
 
+/* ---- what changes with the connections only ---- */
+
+static uint32_t note_of(const struct slot *slot)
+{
+    const struct slot_stream *upstream = &slot->streams[1];
+    const uint64_t words[] = {
+        slot->serial,
+        slot->client_cookie,
+        slot->upstream_cookie,
+        (uint64_t)slot->streams[0].received << 32 | slot->streams[0].sent,
+        /* those of a Unix socket change with every call */
+        slot->upstream_unix != 0 ? 0 : (uint64_t)upstream->received << 32 | upstream->sent,
+        slot->upstream_unix,
+    };
+    return (uint32_t)(mix_words(ARENA_VERSION, words, sizeof words) >> 32);
+}
+
+void slot_note(struct slot *slot)
+{
+    slot->noted = note_of(slot);
+}
+
+bool slot_noted(const struct slot *slot)
+{
+    return slot->noted == note_of(slot);
+}
+
 void slot_wipe(struct arena *arena, uint32_t index)
 {
     memset(&arena->slots[index], 0, sizeof arena->slots[index]);

@@ -17,7 +17,7 @@
 #include "session/state.h"
 #include "tls/leg.h"
 
-#define ARENA_VERSION   2
+#define ARENA_VERSION   3
 #define BLOCK_SIZE      16384u
 #define BLOCK_NONE      UINT32_MAX
 #define SLOT_NAME_MAX   64
@@ -99,7 +99,8 @@ struct slot {
     struct slot_stream streams[2]; /* by side: client, upstream */
     uint8_t upstream_unix;         /* the upstream is a Unix socket */
     uint8_t upstream_busy;         /* … and a call on it is under way: its counters are open */
-    uint8_t unused[6];
+    uint8_t unused[2];
+    uint32_t noted; /* checksum of what slot_note() covers */
     char server_name[SLOT_NAME_MAX];
     char alpn[SLOT_ALPN_MAX];
 };
@@ -110,7 +111,7 @@ enum {
     SLOT_UPSTREAM_TLS = 4,
     SLOT_PASS_THROUGH = 8,
     SLOT_TRACED = 16,
-    SLOT_SOURCE_COUNTED = 32
+    SLOT_SOURCE_COUNTED = 32 /* also where the state is SESSION_FREE, between two steps */
 };
 
 /* Secrets of slot i. The upstream part is touched by sessions with a TLS upstream only. */
@@ -177,6 +178,12 @@ struct slot_rest {
 void slot_leave_rest(struct slot *slot, const struct slot_rest *rest);
 /* False when nothing of the kind was left. */
 MUST_CHECK bool slot_rest(const struct slot *slot, struct slot_rest *ret_rest);
+
+/* Sums up what a successor goes by besides the hot part and what does not change with the data: how
+ * streams began and the cookies. Call when these were written. */
+void slot_note(struct slot *slot);
+/* They are what they were then. */
+bool slot_noted(const struct slot *slot);
 
 /* Everything about the session is gone. */
 void slot_wipe(struct arena *arena, uint32_t index);

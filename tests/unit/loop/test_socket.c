@@ -324,6 +324,53 @@ static void tuning(void **state)
     close(pair[1]);
 }
 
+/* Both ends of a connection over loopback. */
+static void connected_pair(int ret_fds[2])
+{
+    struct address address = parsed("127.0.0.1:0");
+    socklen_t size = address.size;
+    int listening;
+
+    assert_int_equal(socket_listen(&listening, &address, 1, &error), 0);
+    assert_int_equal(getsockname(listening, &address.any, &size), 0);
+    ret_fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(ret_fds[0], &address.any, size), 0);
+    struct pollfd wait = {.fd = listening, .events = POLLIN};
+    assert_int_equal(poll(&wait, 1, 5000), 1);
+    ret_fds[1] = accept(listening, NULL, NULL);
+    assert_true(ret_fds[1] >= 0);
+    close(listening);
+}
+
+static void breaking_connections(void **state)
+{
+    (void)state;
+    char byte;
+
+    for (int family = 0; family < 2; family++) {
+        int fds[2];
+        if (family == 0)
+            connected_pair(fds);
+        else
+            assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+        int duplicate = dup(fds[0]); /* it does not keep the connection alive */
+        struct timeval patience = {.tv_sec = 5};
+        setsockopt(fds[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+
+        assert_false(socket_ended(fds[0]));
+        assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
+        assert_false(socket_ended(fds[0])); /* one direction is left */
+        socket_reset(fds[0]);
+        assert_true(socket_ended(fds[0]));
+        assert_int_equal(recv(fds[1], &byte, 1, 0), 0);
+        if (family == 0)
+            assert_int_equal(socket_error(fds[1]), EPIPE); /* a reset behind the end of stream */
+        close(duplicate);
+        close(fds[0]);
+        close(fds[1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +388,7 @@ int main(void)
         cmocka_unit_test(connection_refused),
         cmocka_unit_test(stale_unix_socket_is_replaced),
         cmocka_unit_test(tuning),
+        cmocka_unit_test(breaking_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

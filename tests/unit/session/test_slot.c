@@ -223,6 +223,31 @@ static void test_a_killed_commit_leaves_a_whole_copy(void **state)
     munmap(slot, sizeof *slot);
 }
 
+static void test_a_note_covers_connections(void **state)
+{
+    struct slot slot = {.serial = 7, .client_cookie = 8, .upstream_cookie = 9};
+    uint8_t *covered[] = {
+        (uint8_t *)&slot.serial,          (uint8_t *)&slot.client_cookie,
+        (uint8_t *)&slot.upstream_cookie, (uint8_t *)&slot.streams[0].received,
+        (uint8_t *)&slot.streams[0].sent, (uint8_t *)&slot.streams[1].received,
+        (uint8_t *)&slot.streams[1].sent, &slot.upstream_unix,
+    };
+    (void)state;
+
+    assert_false(slot_noted(&slot));
+    slot_note(&slot);
+    for (size_t i = 0; i < sizeof covered / sizeof covered[0]; i++) {
+        *covered[i] ^= 1;
+        assert_false(slot_noted(&slot));
+        *covered[i] ^= 1;
+        assert_true(slot_noted(&slot));
+    }
+    slot.upstream_unix = 1;
+    slot_note(&slot);
+    slot.streams[1].received += 100; /* with every call */
+    assert_true(slot_noted(&slot));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_commit_takes_the_upstream_leg_along),
         cmocka_unit_test(test_what_was_not_committed_shows),
         cmocka_unit_test(test_every_instruction_of_a_commit),
+        cmocka_unit_test(test_a_note_covers_connections),
         cmocka_unit_test(test_a_killed_commit_leaves_a_whole_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
