@@ -236,9 +236,8 @@ struct board {
     struct board_dial dials[BOARD_DIALS]; /* by control */
     struct board_process processes[BOARD_PROCESSES];
     struct board_listener listeners[BOARD_LISTENERS_MAX];
-    struct board_server
-        servers[BOARD_SERVERS_MAX];  /* of all upstreams, by conf_server.number */
-    uint64_t sources[BOARD_SOURCES]; /* board_sources.c */
+    struct board_server servers[BOARD_SERVERS_MAX]; /* of all upstreams, by conf_server.number */
+    uint64_t sources[BOARD_SOURCES];                /* board_sources.c */
 };
 
 static inline void board_add(uint64_t *counter, uint64_t value)

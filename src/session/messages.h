@@ -153,7 +153,7 @@ enum setup_descriptor {
     SETUP_METADATA, /* relay: its arena */
     SETUP_SECRETS,
     SETUP_BLOCKS,
-    SETUP_WATCHES, /* relay: what watches its sessions (loop_use_watches) */
+    SETUP_WATCHES,        /* relay: what watches its sessions (loop_use_watches) */
     SETUP_TICKET_KEYS,    /* handshaker: document of 80 bytes */
     SETUP_INOTIFY,        /* control */
     SETUP_CONTROL_SOCKET, /* control: listening Unix socket */
@@ -216,8 +216,8 @@ struct message_reload {
 enum { RELOADED_TEXT = 1, RELOADED_CONFIG = 2 };
 struct message_reloaded {
     uint32_t request;
-    int32_t result;    /* 0 or a negative error code; the text says why */
-    uint32_t fixed;    /* settings that take a restart: CONF_FIXED_* */
+    int32_t result; /* 0 or a negative error code; the text says why */
+    uint32_t fixed; /* settings that take a restart: CONF_FIXED_* */
     uint32_t documents;
     uint32_t generation;
     uint32_t reserved;
