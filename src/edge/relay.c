@@ -199,7 +199,7 @@ static void after_batch(void *context)
     relay->busy = 0;
     memory_wake(relay);
     grant(relay);
-    ignore(succession_flush(relay));
+    ignore(registration_flush(relay));
 }
 
 /* ---- messages of control and supervisor ---- */
@@ -307,7 +307,7 @@ static void housekeeping(void *context)
     }
     relay_drain(relay);
     memory_relieve(relay);
-    succession_protect(relay);
+    registration_protect(relay);
     if (relay->ready_first == UINT32_MAX)
         blocks_trim(relay->blocks);
     uint64_t protect_ns = relay->worker.conf->protect_after * NS_PER_MS;
@@ -458,9 +458,9 @@ static void on_message(void *context, struct message *message)
         ignore(worker_tell(&relay->worker, MESSAGE_PREPARED, NULL, 0, NULL, 0));
         break;
     case MESSAGE_HAND_OVER:
-        succession_leave(relay);
+        registration_leave(relay);
     case MESSAGE_REGISTER_AGAIN:
-        succession_forget_registrations(relay);
+        registration_renew(relay);
         break;
     default:
         reload_message(relay, message);

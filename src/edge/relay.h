@@ -5,7 +5,8 @@
  *   relay_session.c  life of a session: open, connect, states, end
  *   relay_flow.c     the data path, written once for both directions
  *   relay_memory.c   buffer memory, and what happens when it runs short
- *   relay_succession.c  leaving sessions to a successor, and taking them from a predecessor
+ *   relay_registration.c  what makes sessions outlive this relay; leaving them to a successor
+ *   relay_succession.c    taking them from a predecessor
  *   relay_drain.c    sessions that a drain on the board ends
  *   relay_reload.c   another configuration
  *   upstreams.c      which server; health
@@ -221,18 +222,23 @@ void memory_note(struct relay *relay, uint32_t index);
  * without giving any back. */
 void memory_relieve(struct relay *relay);
 
-/* ---- relay_succession.c ---- */
+/* ---- relay_registration.c ---- */
 
 /* In regular ticks: sessions that have lasted are registered with the supervisor. */
-void succession_protect(struct relay *relay);
+void registration_protect(struct relay *relay);
 /* The supervisor lost some: all are registered again. */
-void succession_forget_registrations(struct relay *relay);
+void registration_renew(struct relay *relay);
 /* The session ends: duplicates elsewhere are to be closed. */
-void succession_release(struct relay *relay, uint32_t index);
+void registration_release(struct relay *relay, uint32_t index);
+/* The same for what a predecessor had registered. */
+void registration_queue_release(struct relay *relay, uint32_t index, uint64_t serial);
 /* Tells the supervisor of those; false when it must be tried again. */
-bool succession_flush(struct relay *relay);
+bool registration_flush(struct relay *relay);
 /* Leaves every session to the successor and ends the process. */
-NORETURN void succession_leave(struct relay *relay);
+NORETURN void registration_leave(struct relay *relay);
+
+/* ---- relay_succession.c ---- */
+
 /* MESSAGE_REGISTER and MESSAGE_RELEASE towards a successor. */
 void succession_inherit(struct relay *relay, struct message *message);
 void succession_disinherit(struct relay *relay, const struct message *message);

@@ -537,7 +537,7 @@ static void adopt_descriptors(struct relay *relay, uint32_t index)
         session->writable = 1u << SIDE_CLIENT;
     /* What these two have will not be what the supervisor has. */
     if (slot->state == SESSION_ENCRYPTING || slot->state == SESSION_CONNECTING)
-        succession_release(relay, index);
+        registration_release(relay, index);
 }
 
 /* A predecessor may have been killed when it had committed that the end was passed on, and had not
@@ -812,7 +812,7 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     uncount(relay, index);
     side_close(relay, index, SIDE_CLIENT, reset);
     side_close(relay, index, SIDE_UPSTREAM, reset);
-    succession_release(relay, index);
+    registration_release(relay, index);
     session_set_state(relay, index, SESSION_FREE);
     session_uncount_source(relay, index);
     flow_drop(relay, index);
