@@ -279,6 +279,8 @@ static void write_gauges(const struct admin_view *view, struct buffer *output)
                   (double)board->started_wall_ns / 1e9);
     head(output, "draining", "gauge", "Whether the daemon is being drained");
     buffer_printf(output, "holdfast_draining %u\n", drain_of_house(view) ? 1u : 0u);
+    head(output, "crash_survival", "gauge", "Whether sessions survive the crash of their relay");
+    buffer_printf(output, "holdfast_crash_survival %u\n", board->crash_survival != 0 ? 1u : 0u);
     head(output, "session_capacity", "gauge", "Sessions that fit");
     buffer_printf(output, "holdfast_session_capacity %" PRIu64 "\n",
                   (uint64_t)load32(&board->relay_capacity) * view->workers);

@@ -205,6 +205,7 @@ json_t *status_to_json(const struct admin_view *view, const char *config_path, u
     json_set_number(object, "config_generation",
                     load(&board->processes[board_worker_number(PROCESS_CONTROL, 0)].config));
     json_set_flag(object, "draining", drain_of_house(view));
+    json_set_flag(object, "crash_survival", board->crash_survival != 0);
     json_set_number(object, "sessions", sessions);
     json_set_number(object, "capacity", (uint64_t)load(&board->relay_capacity) * view->workers);
     set_superseded(object, view, now_ns);

@@ -70,6 +70,9 @@ static void print_head(const json_t *status)
         printf("dropped: %" PRIu64 " events, %" PRIu64 " log lines\n",
                client_number(counters, "events_dropped"),
                client_number(counters, "log_lines_dropped"));
+    if (json_is_false(json_object_get(status, "crash_survival")))
+        printf("sessions do not survive their relay's crash: this kernel's counters do not "
+               "behave\n");
     print_superseded(status);
     print_drains(status);
 }

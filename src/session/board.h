@@ -223,8 +223,7 @@ struct board {
     uint32_t workers;
     uint32_t draining; /* by the supervisor, when it stops: health says 503 */
     uint32_t relay_capacity;
-    uint32_t
-        crash_survival; /* sessions survive their relay's crash: the kernel's counters behave */
+    uint32_t crash_survival; /* 1: the kernel's counters behave, see loop/socket_counters.h */
     uint64_t started_wall_ns;
     struct board_upgrade upgrade;
     struct board_address addresses[BOARD_SERVERS_MAX];

@@ -100,6 +100,7 @@ def test_status(shop):
         assert {process["kind"] for process in status["processes"]} == {"supervisor", "control", "handshaker", "relay"}
         assert all(process["alive"] and process["pid"] and process["starts"] == 1 for process in status["processes"])
         assert status["config"] == str(here.edge.config_path)
+        assert status["crash_survival"] is True
         listener, = status["listeners"]
         assert listener["listener"] == "shop" and listener["sessions"] == 1
         assert listener["addresses"] == [f"127.0.0.1:{here.port}"]

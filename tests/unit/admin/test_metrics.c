@@ -181,6 +181,7 @@ static void superseded_and_drained_by_listener(void **state)
     assert_true(contains(text, "holdfast_listener_draining{listener=\"shop\"} 0\n"));
     assert_true(contains(text, "holdfast_listener_drain_left{listener=\"mail\"} 1\n"));
     assert_true(contains(text, "holdfast_draining 0\n"));
+    assert_true(contains(text, "holdfast_crash_survival 0\n"));
     free(text);
 }
 
