@@ -2,16 +2,20 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+
+#define SECOND 1000000000u /* ns */
 
 void client_begin(unsigned seconds)
 {
@@ -35,6 +39,26 @@ uint64_t client_now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+uint64_t client_gap(double rate)
+{
+    static uint64_t state = 0x9e3779b97f4a7c15u;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    double uniform = ((double)(state >> 11) + 1.0) / 9007199254740993.0;
+    return (uint64_t)(-log(uniform) * SECOND / rate);
+}
+
+int client_wait(int epoll, struct epoll_event *events, int count, uint64_t until)
+{
+    uint64_t time = client_now();
+    uint64_t left = until > time ? until - time : 0;
+    struct timespec timeout = {.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
+
+    return epoll_pwait2(epoll, events, count, &timeout, NULL);
 }
 
 int client_dial(uint16_t port, bool nonblocking)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 #define ANSWER_HEAD_MAX 1024u
 
@@ -22,6 +23,13 @@ void client_begin(unsigned seconds);
 _Noreturn void client_die(const char *what);
 
 uint64_t client_now(void); /* ns */
+
+/* To the next of arrivals that do not know of each other, `rate` a second: exponential gaps, in ns,
+ * the same row of them for every contestant. */
+uint64_t client_gap(double rate);
+
+/* epoll_wait() until `until` on the clock of client_now(). */
+int client_wait(int epoll, struct epoll_event *events, int count, uint64_t until);
 
 /* To a port of 127.0.0.1; -1 when refused. */
 int client_dial(uint16_t port, bool nonblocking);

@@ -12,7 +12,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -236,10 +235,7 @@ static void give_up(void)
 static void wait_events(uint64_t until)
 {
     struct epoll_event events[EVENTS];
-    uint64_t time = client_now();
-    uint64_t left = until > time ? until - time : 0;
-    struct timespec timeout = {.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
-    int count = epoll_pwait2(epoll, events, EVENTS, &timeout, NULL);
+    int count = client_wait(epoll, events, EVENTS, until);
 
     for (int i = 0; i < count; i++)
         advance(events[i].data.ptr, events[i].events);
@@ -266,24 +262,12 @@ static double find_peak(void)
     return peak;
 }
 
-/* Arrivals do not know of each other: exponential gaps. */
-static uint64_t next_gap(double rate)
-{
-    static uint64_t state = 0x9e3779b97f4a7c15u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    double uniform = ((double)(state >> 11) + 1.0) / 9007199254740993.0;
-    return (uint64_t)(-log(uniform) * (double)SECOND / rate);
-}
-
 static void rage(double rate, uint64_t to)
 {
     for (uint64_t next = client_now(); client_now() < to;) {
         for (unsigned i = 0; next <= client_now() && i < EVENTS; i++) {
             begin();
-            next += next_gap(rate);
+            next += client_gap(rate);
         }
         wait_events(next < to ? next : to);
     }

@@ -10,7 +10,6 @@
 #include "quick.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,26 +157,10 @@ static void connection_advance(struct connection *connection)
 
 /* ---- the storm ---- */
 
-/* Arrivals do not know of each other: exponential gaps, in ns, the same row of them for every
- * contestant. */
-static uint64_t next_gap(void)
-{
-    static uint64_t state = 0x9e3779b97f4a7c15u;
-
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    double uniform = ((double)(state >> 11) + 1.0) / 9007199254740993.0;
-    return (uint64_t)(-log(uniform) * SECOND / options.rate);
-}
-
 static void wait_events(uint64_t until)
 {
     struct epoll_event events[EVENTS];
-    uint64_t time = client_now();
-    uint64_t left = until > time ? until - time : 0;
-    struct timespec timeout = {.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
-    int count = epoll_pwait2(epoll, events, EVENTS, &timeout, NULL);
+    int count = client_wait(epoll, events, EVENTS, until);
 
     for (int i = 0; i < count; i++)
         connection_advance(events[i].data.ptr);
@@ -198,7 +181,7 @@ static void rage(uint64_t from, uint64_t end)
     while (client_now() < end) {
         while (next <= client_now() && next < end) {
             arrive();
-            next += next_gap();
+            next += client_gap(options.rate);
         }
         wait_events(next < end ? next : end);
     }

@@ -7,24 +7,9 @@
 #include "admin/drain.h"
 #include "base/clock.h"
 
-static struct world world;
 static const struct drain with_notice = {.begin_ns = WORLD_NOW,
                                          .accept_until_ns = WORLD_NOW + 10 * NS_PER_S,
                                          .end_ns = WORLD_NOW + 70 * NS_PER_S};
-
-static int set_up(void **state)
-{
-    (void)state;
-    world_init(&world);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    world_fini(&world);
-    return 0;
-}
 
 static void expect(uint32_t listener, uint64_t now, const char *drain, const char *state,
                    bool accepting)
@@ -97,10 +82,11 @@ static void the_deadline_is_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(nothing_is_drained, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_rest_is_counted, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(states_follow_the_time_and_the_rest, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_deadline_is_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_is_drained, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(the_rest_is_counted, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(states_follow_the_time_and_the_rest, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(the_deadline_is_told, world_set_up, world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,22 +10,6 @@
 #include "admin/json.h"
 #include "tls/leg.h"
 
-static struct world world;
-
-static int set_up(void **state)
-{
-    (void)state;
-    world_init(&world);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    world_fini(&world);
-    return 0;
-}
-
 static struct event blank(enum event_type type)
 {
     return (struct event){.wall_ns = 1700000000123456789ull,
@@ -190,11 +174,15 @@ static void the_policy_chooses_what_is_logged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(hostile_text_stays_one_printable_line, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(wild_numbers_are_left_out, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_object_that_was_removed_has_no_name, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_closed_session_says_everything, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_policy_chooses_what_is_logged, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(hostile_text_stays_one_printable_line, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(wild_numbers_are_left_out, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(an_object_that_was_removed_has_no_name, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(a_closed_session_says_everything, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(the_policy_chooses_what_is_logged, world_set_up,
+                                        world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

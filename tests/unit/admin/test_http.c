@@ -14,7 +14,6 @@
 #include "admin/http.h"
 #include "base/clock.h"
 
-static struct world world;
 static struct sockaddr_in address = {.sin_family = AF_INET};
 static pid_t child;
 
@@ -22,10 +21,9 @@ static int start(void **state)
 {
     socklen_t size = sizeof address;
     int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    (void)state;
 
     signal(SIGPIPE, SIG_IGN);
-    world_init(&world);
+    world_set_up(state);
     free(world.board);
     world.board =
         mmap(NULL, sizeof *world.board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -47,14 +45,13 @@ static int start(void **state)
 static int finish(void **state)
 {
     int status;
-    (void)state;
 
     assert_int_equal(waitpid(child, &status, WNOHANG), 0);
     kill(child, SIGKILL);
     waitpid(child, &status, 0);
     munmap(world.board, sizeof *world.board);
     world.board = NULL;
-    world_fini(&world);
+    world_tear_down(state);
     return 0;
 }
 

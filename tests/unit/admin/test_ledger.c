@@ -7,28 +7,18 @@
 #include "admin/ledger.h"
 #include "base/clock.h"
 
-static struct world world;
-
 static int set_up(void **state)
 {
-    (void)state;
-    world_init(&world);
+    world_set_up(state);
     world.board->config_generation = 3;
     world.board->binary_generation = 2;
     world.board->ticket_key_generation = 5;
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    world_fini(&world);
-    return 0;
-}
-
 static struct slot *current_session(unsigned relay, uint32_t index)
 {
-    struct slot *slot = world_session(&world, relay, index, index + 1);
+    struct slot *slot = world_session(relay, index, index + 1);
 
     slot->generation.config = 3;
     slot->generation.binary = 2;
@@ -123,11 +113,11 @@ static void counts_and_ages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(names_and_bits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_and_bits, set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(without_a_vault_nothing_is_said_of_certificates, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(each_kind_for_itself, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(counts_and_ages, set_up, tear_down),
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(each_kind_for_itself, set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(counts_and_ages, set_up, world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

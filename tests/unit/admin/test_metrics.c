@@ -10,22 +10,6 @@
 #include "admin/http.h"
 #include "admin/metrics.h"
 
-static struct world world;
-
-static int set_up(void **state)
-{
-    (void)state;
-    world_init(&world);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    world_fini(&world);
-    return 0;
-}
-
 /* metric_name [ { label="value", … } ] value */
 static void check_sample(const char *line, const char *family)
 {
@@ -163,9 +147,9 @@ static void superseded_and_drained_by_listener(void **state)
     (void)state;
 
     world.board->config_generation = 2;
-    world_session(&world, 0, 3, 10);
-    world_session(&world, 1, 4, 11)->listener = 1;
-    world_session(&world, 1, 5, 12)->generation.config = 2;
+    world_session(0, 3, 10);
+    world_session(1, 4, 11)->listener = 1;
+    world_session(1, 5, 12)->generation.config = 2;
     world.board->listeners[1].connections[1] = 1;
     board_drain_write(&world.board->listeners[1].drain, &drain);
     char *text = text_of_metrics();
@@ -221,13 +205,16 @@ static void health_needs_a_live_process_of_each_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_idle_daemon_is_well_formed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(hostile_names_are_escaped, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(extreme_numbers_are_well_formed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(counters_are_summed_by_kind, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(superseded_and_drained_by_listener, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(health_needs_a_live_process_of_each_kind, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_idle_daemon_is_well_formed, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(hostile_names_are_escaped, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(extreme_numbers_are_well_formed, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(counters_are_summed_by_kind, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(superseded_and_drained_by_listener, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(health_needs_a_live_process_of_each_kind, world_set_up,
+                                        world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

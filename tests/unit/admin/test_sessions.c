@@ -7,22 +7,6 @@
 
 #include "admin/sessions.h"
 
-static struct world world;
-
-static int set_up(void **state)
-{
-    (void)state;
-    world_init(&world);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    world_fini(&world);
-    return 0;
-}
-
 static int parse(struct session_filter *filter, const char *request, struct error *error)
 {
     json_t *object = json_loads(request, 0, NULL);
@@ -81,14 +65,14 @@ static void filters_choose(void **state)
 {
     (void)state;
     assert_int_equal(count_matching("{}"), 0);
-    world_session(&world, 0, 3, 10);
-    struct slot *mail = world_session(&world, 1, 60, 11);
+    world_session(0, 3, 10);
+    struct slot *mail = world_session(1, 60, 11);
     mail->listener = 1;
     mail->certificate = 1;
     mail->generation.certificate_version = 9;
     mail->accepted_ns = WORLD_NOW - 7200 * 1000000000ull;
     strcpy(mail->server_name, "a.b.mail.example");
-    world_session(&world, 1, 61, 12)->state = SESSION_FREE;
+    world_session(1, 61, 12)->state = SESSION_FREE;
     assert_int_equal(count_matching("{}"), 2);
     assert_int_equal(count_matching("{\"limit\": 1}"), 1);
     assert_int_equal(count_matching("{\"listener\": \"mail\"}"), 1);
@@ -114,8 +98,8 @@ static void superseded_ones_are_chosen_and_named(void **state)
 
     world.board->config_generation = 2;
     world.board->ticket_key_generation = 2;
-    world_session(&world, 0, 3, 10)->generation.ticket_key = 1;
-    struct slot *mail = world_session(&world, 1, 4, 11);
+    world_session(0, 3, 10)->generation.ticket_key = 1;
+    struct slot *mail = world_session(1, 4, 11);
     mail->listener = 1;
     mail->generation.config = 2;
     mail->generation.ticket_key = 2;
@@ -137,7 +121,7 @@ static void a_session_shows_the_committed_copy(void **state)
 {
     struct session_filter filter = {.listener = CONF_NONE, .certificate = CONF_NONE};
     struct session_cursor cursor = {.relay = 0};
-    struct slot *slot = world_session(&world, 0, 0, 10);
+    struct slot *slot = world_session(0, 0, 10);
     bool end;
     (void)state;
 
@@ -165,7 +149,7 @@ static void a_lying_header_leads_nowhere(void **state)
 
     arena->header->high_water = UINT32_MAX;
     arena->header->capacity = UINT32_MAX;
-    struct slot *slot = world_session(&world, 0, 0, 10);
+    struct slot *slot = world_session(0, 0, 10);
     slot->state = 200;
     assert_int_equal(count_matching("{}"), 0);
     slot->state = SESSION_OPEN;
@@ -189,7 +173,7 @@ static void sessions_are_found_by_name(void **state)
     uint32_t slot;
     (void)state;
 
-    world_session(&world, 0, 5, 10);
+    world_session(0, 5, 10);
     for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
         assert_true(session_find(&world.view, wrong[i], &relay, &slot, &serial, &error) < 0);
     assert_int_equal(session_find(&world.view, "0-10", &relay, &slot, &serial, &error), 0);
@@ -201,12 +185,15 @@ static void sessions_are_found_by_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(wrong_filters_are_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(filters_choose, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(superseded_ones_are_chosen_and_named, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_session_shows_the_committed_copy, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_lying_header_leads_nowhere, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(sessions_are_found_by_name, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_filters_are_refused, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(filters_choose, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(superseded_ones_are_chosen_and_named, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(a_session_shows_the_committed_copy, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(a_lying_header_leads_nowhere, world_set_up,
+                                        world_tear_down),
+        cmocka_unit_test_setup_teardown(sessions_are_found_by_name, world_set_up, world_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,40 +13,46 @@ static const char text[] =
     "certificate c { from = internal names = localhost }\n"
     "certificate d { from = internal names = localhost }\n";
 
-void world_init(struct world *world)
+struct world world;
+
+int world_set_up(void **state)
 {
     struct error error = {.code = ERROR_NONE};
+    (void)state;
 
-    memset(world, 0, sizeof *world);
-    if (conf_parse(&world->conf, "test.conf", text, NULL, NULL, &error) != 0)
+    memset(&world, 0, sizeof world);
+    if (conf_parse(&world.conf, "test.conf", text, NULL, NULL, &error) != 0)
         fail_msg("%s", error.message);
-    world->board = calloc(1, sizeof *world->board);
-    world->events = aligned_alloc(64, events_size());
-    memset(world->events, 0, events_size());
-    events_init(world->events);
-    world->view = (struct admin_view){
-        .conf = world->conf, .board = world->board, .slot_capacity = WORLD_SLOTS, .workers = 2};
+    world.board = calloc(1, sizeof *world.board);
+    world.events = aligned_alloc(64, events_size());
+    memset(world.events, 0, events_size());
+    events_init(world.events);
+    world.view = (struct admin_view){
+        .conf = world.conf, .board = world.board, .slot_capacity = WORLD_SLOTS, .workers = 2};
     for (unsigned i = 0; i < 2; i++) {
         size_t size = arena_metadata_size(WORLD_SLOTS);
         void *metadata = aligned_alloc(4096, (size + 4095) & ~(size_t)4095);
         memset(metadata, 0, size);
         assert_true(
-            arena_attach(&world->view.arenas[i], metadata, size, NULL, NULL, WORLD_SLOTS, 64));
+            arena_attach(&world.view.arenas[i], metadata, size, NULL, NULL, WORLD_SLOTS, 64));
     }
+    return 0;
 }
 
-void world_fini(struct world *world)
+int world_tear_down(void **state)
 {
+    (void)state;
     for (unsigned i = 0; i < 2; i++)
-        free(world->view.arenas[i].header);
-    conf_free(world->conf);
-    free(world->board);
-    free(world->events);
+        free(world.view.arenas[i].header);
+    conf_free(world.conf);
+    free(world.board);
+    free(world.events);
+    return 0;
 }
 
-struct slot *world_session(struct world *world, unsigned relay, uint32_t index, uint64_t serial)
+struct slot *world_session(unsigned relay, uint32_t index, uint64_t serial)
 {
-    struct arena *arena = &world->view.arenas[relay];
+    struct arena *arena = &world.view.arenas[relay];
     struct slot *slot = &arena->slots[index];
     static const uint8_t client[16] = {
         [10] = 0xff, [11] = 0xff, [12] = 192, [13] = 0, [14] = 2, [15] = 7};

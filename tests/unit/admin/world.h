@@ -20,8 +20,11 @@ struct world {
     struct admin_view view;
 };
 
-void world_init(struct world *world);
-void world_fini(struct world *world);
+extern struct world world;
+
+/* Fixtures for cmocka. */
+int world_set_up(void **state);
+int world_tear_down(void **state);
 
 /* Puts a session of relay `relay` into slot `index`. */
-struct slot *world_session(struct world *world, unsigned relay, uint32_t index, uint64_t serial);
+struct slot *world_session(unsigned relay, uint32_t index, uint64_t serial);
