@@ -4,6 +4,7 @@
  *   relay.c          the process: set-up, offers from handshakers, messages, drain, housekeeping
  *   relay_session.c  life of a session: open, connect, states, end
  *   relay_flow.c     the data path, written once for both directions
+ *   relay_turn.c     one turn of it: working copy, runs, writing (relay_turn.h)
  *   relay_memory.c   buffer memory, and what happens when it runs short
  *   relay_registration.c  what makes sessions outlive this relay; leaving them to a successor
  *   relay_succession.c    taking them from a predecessor

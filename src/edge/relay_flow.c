@@ -14,260 +14,11 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "edge/relay.h"
+#include "edge/relay_turn.h"
 
-#define HELD_MAX 65536u /* what a blocked direction may hold */
 #define BUSY_BYTES                                                                                 \
     (2 * BLOCK_SIZE) /* a turn that moves so much counts among those who share the time */
 #define ORDER_BULK 3 /* from this run size on, ask how much the sink can take */
-
-/* One turn of one direction: the slot's hot part as it will be committed, and whom it concerns. */
-struct turn {
-    struct relay *relay;
-    uint32_t index;
-    unsigned direction;
-    struct relay_session *session;
-    struct slot *slot;
-    struct slot_hot next;
-    struct leg upstream; /* valid when upstream_tls */
-    bool upstream_tls;
-    bool dirty;
-    enum flow_discard broken; /* what a write that failed means for the rest */
-    uint64_t moved;
-};
-
-static enum relay_side source_side(unsigned direction)
-{
-    return direction == FLOW_UP ? SIDE_CLIENT : SIDE_UPSTREAM;
-}
-
-static enum relay_side sink_side(unsigned direction)
-{
-    return direction == FLOW_UP ? SIDE_UPSTREAM : SIDE_CLIENT;
-}
-
-static void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, unsigned direction)
-{
-    turn->relay = relay;
-    turn->index = index;
-    turn->direction = direction;
-    turn->session = &relay->sessions[index];
-    turn->slot = &relay->arena.slots[index];
-    turn->next = *slot_hot(turn->slot);
-    turn->upstream_tls = (turn->slot->flags & SLOT_UPSTREAM_TLS) != 0;
-    if (turn->upstream_tls)
-        turn->upstream = relay->arena.upstream_secrets[index].leg[turn->slot->current & 1];
-    turn->dirty = false;
-    turn->broken = DISCARD_NOTHING;
-    turn->moved = 0;
-}
-
-static void turn_commit(struct turn *turn)
-{
-    if (turn->upstream_tls)
-        slot_commit_upstream(turn->slot, &turn->next,
-                             &turn->relay->arena.upstream_secrets[turn->index], &turn->upstream);
-    else
-        slot_commit(turn->slot, &turn->next);
-    turn->dirty = false;
-}
-
-static struct leg *leg_of(struct turn *turn, enum relay_side side)
-{
-    struct leg *leg = side == SIDE_CLIENT ? &turn->next.client : &turn->upstream;
-    if (side == SIDE_UPSTREAM && !turn->upstream_tls)
-        return NULL;
-    return leg->suite == 0 ? NULL : leg;
-}
-
-static struct leg_keys *keys_of(struct turn *turn, enum relay_side side)
-{
-    return side == SIDE_CLIENT ? &turn->relay->arena.secrets[turn->index].client
-                               : &turn->relay->arena.upstream_secrets[turn->index].keys;
-}
-
-static uint32_t run_size(unsigned order)
-{
-    return BLOCK_SIZE << order;
-}
-
-static unsigned order_for(size_t size)
-{
-    unsigned order = 0;
-    while (order < BLOCK_ORDER_MAX && run_size(order) < size)
-        order++;
-    return order;
-}
-
-static void release_input(struct turn *turn)
-{
-    struct flow *flow = &turn->next.flows[turn->direction];
-    if (flow->input == BLOCK_NONE)
-        return;
-    memory_give(turn->relay, flow->input, flow->input_order);
-    turn->session->stuck_since_s = 0; /* counted anew if something is kept */
-    flow->input = BLOCK_NONE;
-    flow->input_offset = 0;
-    turn->dirty = true;
-}
-
-static void release_output(struct turn *turn, unsigned direction)
-{
-    struct flow *flow = &turn->next.flows[direction];
-    flow->write_position += flow->output_size;
-    flow->output_size = 0;
-    turn->session->written[direction] = 0;
-    turn->session->stuck_since_s = 0; /* counted anew if something is kept */
-    if (flow->output != BLOCK_NONE)
-        memory_give(turn->relay, flow->output, flow->output_order);
-    flow->output = BLOCK_NONE;
-    turn->dirty = true;
-}
-
-/* ---- writing ---- */
-
-enum write_result { WRITE_DONE, WRITE_WAIT, WRITE_BROKEN };
-
-/* A Unix socket has no counters in the kernel: ours are open while a call is under way. */
-static bool count_by_hand(const struct turn *turn, enum relay_side side)
-{
-    return side == SIDE_UPSTREAM && turn->slot->upstream_unix;
-}
-
-static void count_begin(struct turn *turn, enum relay_side side)
-{
-    if (count_by_hand(turn, side))
-        __atomic_store_n(&turn->slot->upstream_busy, 1, __ATOMIC_SEQ_CST);
-}
-
-static void count_end(struct turn *turn, enum relay_side side, ssize_t received, ssize_t sent)
-{
-    struct slot_stream *stream = &turn->slot->streams[side];
-
-    if (!count_by_hand(turn, side))
-        return;
-    stream->received += received > 0 ? (uint32_t)received : 0;
-    stream->sent += sent > 0 ? (uint32_t)sent : 0;
-    __atomic_store_n(&turn->slot->upstream_busy, 0, __ATOMIC_SEQ_CST);
-}
-
-static void count_written(struct turn *turn, unsigned direction, size_t size)
-{
-    worker_count(&turn->relay->worker,
-                 direction == FLOW_UP ? COUNTER_UPSTREAM_BYTES_OUT : COUNTER_CLIENT_BYTES_OUT,
-                 size);
-}
-
-/* A blocked direction keeps its rest in a run no larger than needed. */
-static void shrink_output(struct turn *turn, unsigned direction)
-{
-    struct flow *flow = &turn->next.flows[direction];
-    uint32_t written = turn->session->written[direction];
-    uint32_t rest = flow->output_size - written;
-    uint8_t order = (uint8_t)order_for(rest + LEG_OWED_MAX);
-
-    if (rest + LEG_OWED_MAX > HELD_MAX || order >= flow->output_order)
-        return;
-    uint32_t run;
-    if (!memory_take(turn->relay, order, order, &run, &order))
-        return;
-    memcpy(block_memory(&turn->relay->arena, run),
-           block_memory(&turn->relay->arena, flow->output) + written, rest);
-    uint32_t old = flow->output;
-    uint8_t old_order = flow->output_order;
-    flow->output = run;
-    flow->output_order = order;
-    flow->write_position += written;
-    flow->output_size = rest;
-    turn->session->written[direction] = 0;
-    turn_commit(turn);
-    memory_give(turn->relay, old, old_order);
-}
-
-/* Writes the (committed) output run of a direction. */
-static enum write_result write_run(struct turn *turn, unsigned direction)
-{
-    struct relay_session *session = turn->session;
-    struct flow *flow = &turn->next.flows[direction];
-    enum relay_side sink = sink_side(direction);
-
-    if (flow->discard != DISCARD_NOTHING)
-        session->written[direction] = flow->output_size;
-    while (session->written[direction] < flow->output_size) {
-        if ((session->writable & (1u << sink)) == 0)
-            return WRITE_WAIT;
-        const uint8_t *from =
-            block_memory(&turn->relay->arena, flow->output) + session->written[direction];
-        size_t size = flow->output_size - session->written[direction];
-        count_begin(turn, sink);
-        ssize_t sent = send(session->fds[sink], from, size, MSG_NOSIGNAL);
-        count_end(turn, sink, 0, sent);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0 && errno != EAGAIN) { /* EPIPE leaves the other direction whole */
-            turn->broken = errno == EPIPE ? DISCARD_REST : DISCARD_BROKEN;
-            return WRITE_BROKEN;
-        }
-        if (sent > 0) {
-            session->written[direction] += (uint32_t)sent;
-            count_written(turn, direction, (size_t)sent);
-        }
-        if (sent < (ssize_t)size) {
-            session->writable &= (uint8_t) ~(1u << sink);
-            worker_count(&turn->relay->worker, COUNTER_BLOCKED, 1);
-            shrink_output(turn, direction);
-            return WRITE_WAIT;
-        }
-    }
-    return WRITE_DONE;
-}
-
-static enum write_result write_output(struct turn *turn, unsigned direction)
-{
-    enum write_result result = write_run(turn, direction);
-
-    if (result == WRITE_DONE && turn->next.flows[direction].output != BLOCK_NONE)
-        release_output(turn, direction);
-    return result;
-}
-
-/* ---- what a leg owes ---- */
-
-/* False when it could not be done now for want of memory. */
-static bool append_owed(struct turn *turn, enum relay_side side)
-{
-    unsigned direction = side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP;
-    struct leg *leg = leg_of(turn, side);
-    struct flow *flow = &turn->next.flows[direction];
-
-    if (leg == NULL || !leg_owes(leg))
-        return true;
-    if (flow->output == BLOCK_NONE) {
-        if (!memory_allows_write(turn->relay, turn->session, side))
-            return true; /* as soon as there is room */
-        if (!memory_take(turn->relay, 0, 0, &flow->output, &flow->output_order))
-            return false;
-    } else if (flow->output_size + LEG_OWED_MAX > run_size(flow->output_order)) {
-        return true; /* after the next write */
-    }
-    bool update = leg->update_owed;
-    size_t size =
-        leg_seal_owed(turn->relay->crypto, leg, keys_of(turn, side),
-                      block_memory(&turn->relay->arena, flow->output) + flow->output_size);
-    flow->output_size += (uint32_t)size;
-    if (update && size != 0)
-        worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_SENT, 1);
-    turn_commit(turn);
-    return true;
-}
-
-void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side)
-{
-    struct turn turn;
-    turn_begin(&turn, relay, index, side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP);
-    if (!append_owed(&turn, side))
-        memory_await(relay, index);
-}
 
 /* ---- ends of streams ---- */
 
@@ -277,15 +28,15 @@ static enum write_result pass_end(struct turn *turn)
     unsigned direction = turn->direction;
     struct flow *flow = &turn->next.flows[direction];
     enum relay_side sink = sink_side(direction);
-    struct leg *leg = leg_of(turn, sink);
+    struct leg *leg = turn_leg(turn, sink);
 
     if (leg != NULL && !leg->close_sent) {
         leg_alert(leg, ALERT_CLOSE_NOTIFY);
-        if (!append_owed(turn, sink))
+        if (!turn_append_owed(turn, sink))
             memory_await(turn->relay, turn->index);
         if (!leg->close_sent)
             return WRITE_WAIT;
-        enum write_result result = write_output(turn, direction);
+        enum write_result result = turn_write(turn, direction);
         if (result != WRITE_DONE)
             return result;
     }
@@ -364,7 +115,7 @@ static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input
     struct flow *flow = &turn->next.flows[turn->direction];
 
     flow->output_size =
-        (uint32_t)leg_seal(turn->relay->crypto, leg, keys_of(turn, sink_side(turn->direction)),
+        (uint32_t)leg_seal(turn->relay->crypto, leg, turn_keys(turn, sink_side(turn->direction)),
                            input, size, block_memory(&turn->relay->arena, flow->output));
     if (flow->output_size != 0)
         return true;
@@ -380,13 +131,13 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     struct relay *relay = turn->relay;
     struct flow *flow = &turn->next.flows[turn->direction];
     enum relay_side side = source_side(turn->direction);
-    struct leg *sink = leg_of(turn, sink_side(turn->direction));
+    struct leg *sink = turn_leg(turn, sink_side(turn->direction));
     uint32_t size = turn->session->input_size[turn->direction];
     uint32_t record =
         size < RECORD_WIRE_MAX_TLS12 ? size : RECORD_WIRE_MAX_TLS12; /* one must fit */
     const uint8_t *input = block_memory(&relay->arena, flow->input) + flow->input_offset;
-    unsigned order = sink == NULL ? order_for(size) : order_for_seal(sink, size);
-    unsigned least = sink == NULL ? order_for(record) : order_for_seal(sink, record);
+    unsigned order = sink == NULL ? run_order(size) : order_for_seal(sink, size);
+    unsigned least = sink == NULL ? run_order(record) : order_for_seal(sink, record);
     struct leg_opened opened;
 
     if (flow->output == BLOCK_NONE &&
@@ -396,8 +147,8 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     uint8_t *output = sink == NULL ? block_memory(&relay->arena, flow->output) : relay->scratch;
     size_t room =
         sink == NULL ? run_size(flow->output_order) : seal_capacity(sink, flow->output_order);
-    enum leg_event event = leg_open(relay->crypto, source, keys_of(turn, side), input, size, output,
-                                    room, relay->now_ns / NS_PER_S, &opened);
+    enum leg_event event = leg_open(relay->crypto, source, turn_keys(turn, side), input, size,
+                                    output, room, relay->now_ns / NS_PER_S, &opened);
     count_opened(turn, &opened);
     fault_input(output, opened.produced);
     if (sink == NULL)
@@ -412,9 +163,9 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
         return TRANSFORM_DEAD;
     }
     if (opened.produced == 0)
-        release_output(turn, turn->direction);
+        turn_release_output(turn, turn->direction);
     turn_commit(turn);
-    if (!append_owed(turn, side))
+    if (!turn_append_owed(turn, side))
         memory_await(relay, turn->index);
     return flow->output_size != 0 || opened.consumed != 0 ? TRANSFORM_OUTPUT : TRANSFORM_NOTHING;
 }
@@ -456,8 +207,8 @@ static enum transform_result pass_input(struct turn *turn)
 
 static enum transform_result transform(struct turn *turn)
 {
-    struct leg *source = leg_of(turn, source_side(turn->direction));
-    struct leg *sink = leg_of(turn, sink_side(turn->direction));
+    struct leg *source = turn_leg(turn, source_side(turn->direction));
+    struct leg *sink = turn_leg(turn, sink_side(turn->direction));
 
     if (source != NULL)
         return open_input(turn, source);
@@ -505,9 +256,9 @@ static bool move_input(struct turn *turn, unsigned order, unsigned least)
 static unsigned least_input_order(struct turn *turn)
 {
     size_t held = turn->session->input_size[turn->direction];
-    bool records = leg_of(turn, source_side(turn->direction)) != NULL;
+    bool records = turn_leg(turn, source_side(turn->direction)) != NULL;
 
-    return order_for(records && held < RECORD_WIRE_MAX_TLS12 ? RECORD_WIRE_MAX_TLS12 : held + 1);
+    return run_order(records && held < RECORD_WIRE_MAX_TLS12 ? RECORD_WIRE_MAX_TLS12 : held + 1);
 }
 
 /* Makes room for reading up to `limit` bytes behind the unprocessed input; a partial record may
@@ -519,14 +270,14 @@ static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
     struct flow *flow = &turn->next.flows[turn->direction];
     uint32_t held = session->input_size[turn->direction];
     unsigned order = session->read_order[turn->direction];
-    unsigned needed = limit < run_size(BLOCK_ORDER_MAX) ? order_for(limit) : 0;
+    unsigned needed = limit < run_size(BLOCK_ORDER_MAX) ? run_order(limit) : 0;
 
     if (flow->input != BLOCK_NONE && held != 0) {
         uint32_t end = flow->input_offset + held;
         /* A TLS record must fit behind the offset; else the start of it moves to the front of
          * another run. */
         uint32_t enough =
-            leg_of(turn, source_side(turn->direction)) != NULL ? RECORD_WIRE_MAX_TLS12 : 1;
+            turn_leg(turn, source_side(turn->direction)) != NULL ? RECORD_WIRE_MAX_TLS12 : 1;
         bool fits = run_size(flow->input_order) - flow->input_offset >= enough &&
                     end < run_size(flow->input_order);
         if (fits && (flow->input_order >= order || blocks_scarce(turn->relay->blocks))) {
@@ -540,7 +291,7 @@ static size_t input_room(struct turn *turn, size_t limit, uint8_t **ret_place)
         return run_size(flow->input_order) - held;
     }
     if (flow->input != BLOCK_NONE && flow->input_order != order)
-        release_input(turn);
+        turn_release_input(turn);
     if (flow->input == BLOCK_NONE && !memory_take(turn->relay, order > needed ? order : needed,
                                                   needed, &flow->input, &flow->input_order))
         return 0;
@@ -567,7 +318,7 @@ static enum read_result read_input(struct turn *turn)
     struct relay *relay = turn->relay;
     struct relay_session *session = turn->session;
     enum relay_side source = source_side(turn->direction), sink = sink_side(turn->direction);
-    struct leg *sink_leg = leg_of(turn, sink);
+    struct leg *sink_leg = turn_leg(turn, sink);
     uint8_t *place;
 
     if ((session->readable & (1u << source)) == 0)
@@ -577,7 +328,7 @@ static enum read_result read_input(struct turn *turn)
     const uint8_t *beginning =
         held == 0 ? NULL : block_memory(&relay->arena, flow->input) + flow->input_offset;
     size_t limit =
-        memory_read_limit(relay, session, source, leg_of(turn, source) != NULL, beginning, held);
+        memory_read_limit(relay, session, source, turn_leg(turn, source) != NULL, beginning, held);
     if (limit == 0)
         return READ_NOTHING;
     size_t room = input_room(turn, limit, &place);
@@ -586,7 +337,7 @@ static enum read_result read_input(struct turn *turn)
     room = room < limit ? room : limit;
     size_t left = relay->turn_bytes - turn->moved;
     room = room < left ? room : left;
-    if (sink_leg != NULL && leg_of(turn, source) == NULL) {
+    if (sink_leg != NULL && turn_leg(turn, source) == NULL) {
         size_t capacity = seal_capacity(sink_leg, flow->input_order);
         room = room < capacity ? room : capacity;
     }
@@ -597,11 +348,11 @@ static enum read_result read_input(struct turn *turn)
         room = room < likely ? room : likely;
     }
     ssize_t got;
-    count_begin(turn, source);
+    turn_count_begin(turn, source);
     do {
         got = recv(session->fds[source], place, room, 0);
     } while (got < 0 && errno == EINTR);
-    count_end(turn, source, got, 0);
+    turn_count_end(turn, source, got, 0);
     if (got < 0 && errno == EAGAIN) {
         session->readable &= (uint8_t) ~(1u << source);
         return READ_NOTHING;
@@ -640,7 +391,7 @@ static enum flow_status source_finished(struct turn *turn)
     struct relay *relay = turn->relay;
     uint32_t index = turn->index;
     enum relay_side side = source_side(turn->direction);
-    struct leg *leg = leg_of(turn, side);
+    struct leg *leg = turn_leg(turn, side);
     struct flow *flow = &turn->next.flows[turn->direction];
 
     if (turn->next.flows[turn->direction ^ 1].discard == DISCARD_BROKEN)
@@ -658,7 +409,7 @@ static enum flow_status source_finished(struct turn *turn)
         }
     }
     flow->source_ended = 1;
-    release_input(turn);
+    turn_release_input(turn);
     turn->session->input_size[turn->direction] = 0;
     turn_commit(turn);
     return FLOW_BUSY;
@@ -695,7 +446,7 @@ static enum flow_status turn_over(struct turn *turn, enum flow_status status)
     unsigned least = least_input_order(turn);
 
     if (flow->input != BLOCK_NONE && turn->session->input_size[turn->direction] == 0)
-        release_input(turn);
+        turn_release_input(turn);
     else if (flow->input != BLOCK_NONE && !turn->session->queued &&
              run_size(flow->input_order) > HELD_MAX && run_size(least) <= HELD_MAX)
         ignore(move_input(turn, least, least)); /* what waits for its rest needs no more */
@@ -708,10 +459,10 @@ static enum flow_status turn_over(struct turn *turn, enum flow_status status)
 static enum flow_status flow_step(struct turn *turn)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
-    struct leg *sink = leg_of(turn, sink_side(turn->direction));
+    struct leg *sink = turn_leg(turn, sink_side(turn->direction));
     struct relay_session *session = turn->session;
 
-    switch (write_output(turn, turn->direction)) {
+    switch (turn_write(turn, turn->direction)) {
     case WRITE_WAIT:
         return turn_over(turn, FLOW_WAITING);
     case WRITE_BROKEN:
@@ -719,7 +470,7 @@ static enum flow_status flow_step(struct turn *turn)
     case WRITE_DONE:
         break;
     }
-    if (!append_owed(turn, sink_side(turn->direction)))
+    if (!turn_append_owed(turn, sink_side(turn->direction)))
         return starved(turn);
     if (flow->output_size != 0)
         return FLOW_BUSY;
@@ -785,6 +536,14 @@ enum flow_status flow_run(struct relay *relay, uint32_t index, unsigned directio
 
 /* ---- for the session's life ---- */
 
+void flow_send_owed(struct relay *relay, uint32_t index, enum relay_side side)
+{
+    struct turn turn;
+    turn_begin(&turn, relay, index, side == SIDE_CLIENT ? FLOW_DOWN : FLOW_UP);
+    if (!turn_append_owed(&turn, side))
+        memory_await(relay, index);
+}
+
 bool flow_owes(struct relay *relay, uint32_t index)
 {
     const struct slot *slot = &relay->arena.slots[index];
@@ -826,8 +585,8 @@ bool flow_flush(struct relay *relay, uint32_t index, unsigned direction, bool *r
 
     turn_begin(&turn, relay, index, direction);
     enum write_result result = relay->arena.slots[index].state == SESSION_CONNECTING
-                                   ? write_run(&turn, direction)
-                                   : write_output(&turn, direction);
+                                   ? turn_write_run(&turn, direction)
+                                   : turn_write(&turn, direction);
     if (turn.dirty)
         turn_commit(&turn);
     *ret_failed = result == WRITE_BROKEN;
@@ -843,7 +602,7 @@ bool flow_preload_input(struct relay *relay, uint32_t index, unsigned direction,
         return true;
     turn_begin(&turn, relay, index, direction);
     struct flow *flow = &turn.next.flows[direction];
-    if (!memory_take(relay, order_for(size), order_for(size), &flow->input, &flow->input_order))
+    if (!memory_take(relay, run_order(size), run_order(size), &flow->input, &flow->input_order))
         return false;
     memcpy(block_memory(&relay->arena, flow->input), data, size);
     turn.session->input_size[direction] = (uint32_t)size;
@@ -875,9 +634,9 @@ void flow_drop(struct relay *relay, uint32_t index)
     turn_begin(&turn, relay, index, FLOW_UP);
     for (unsigned direction = 0; direction < FLOW_COUNT; direction++) {
         turn.direction = direction;
-        release_input(&turn);
+        turn_release_input(&turn);
         turn.session->input_size[direction] = 0;
-        release_output(&turn, direction);
+        turn_release_output(&turn, direction);
     }
     turn_commit(&turn);
 }
