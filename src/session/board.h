@@ -11,7 +11,7 @@
 #include "base/attributes.h"
 #include "session/event.h"
 
-#define BOARD_VERSION       2
+#define BOARD_VERSION       3
 #define BOARD_WORKERS_MAX   64 /* handshakers and relays each */
 #define BOARD_PROCESSES     (3 * BOARD_WORKERS_MAX + 2)
 #define BOARD_SERVERS_MAX   1024

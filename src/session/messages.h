@@ -7,7 +7,7 @@
 #include "session/board.h"
 #include "session/slot.h"
 
-#define MESSAGES_VERSION 2
+#define MESSAGES_VERSION 3
 #define MESSAGE_PATH_MAX 1024
 
 enum message_type {

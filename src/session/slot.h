@@ -17,7 +17,7 @@
 #include "session/state.h"
 #include "tls/leg.h"
 
-#define ARENA_VERSION   3
+#define ARENA_VERSION   4
 #define BLOCK_SIZE      16384u
 #define BLOCK_NONE      UINT32_MAX
 #define SLOT_NAME_MAX   64

@@ -71,10 +71,11 @@ def two_listeners(start, folder, authority, server):
 
 
 def refused(port):
-    """A new connection is refused at once; no waiting in a queue."""
+    """A new connection is refused at once; no waiting in a queue. (A reset is the same, seen while
+    the socket just ceases to listen.)"""
     try:
         socket.create_connection(("127.0.0.1", port), 5).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
 

@@ -1,0 +1,39 @@
+/* holdfast keys: the table of what can be asked about keys. */
+#include "cmd/keys.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+
+static const struct topic {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} topics[] = {
+    {NULL, NULL, NULL},
+};
+
+static void usage(FILE *to)
+{
+    fputs("Usage: holdfast keys TOPIC [options]      (holdfast keys TOPIC --help says more)\n\n",
+          to);
+    for (const struct topic *it = topics; it->name != NULL; it++)
+        fprintf(to, "  %-10s %s\n", it->name, it->help);
+}
+
+int cmd_keys(int argc, char **argv)
+{
+    if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        usage(stdout);
+        return 0;
+    }
+    for (const struct topic *it = topics; argc >= 2 && it->name != NULL; it++) {
+        if (strcmp(argv[1], it->name) == 0)
+            return it->run(argc - 1, argv + 1);
+    }
+    if (argc >= 2)
+        fprintf(stderr, "holdfast keys: there is no topic '%s'\n\n", argv[1]);
+    usage(stderr);
+    return 2;
+}

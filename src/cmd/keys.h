@@ -1,0 +1,3 @@
+/* The topics of `holdfast keys`, one file each; arguments as for a verb, with the topic's name
+ * first. */
+#pragma once
