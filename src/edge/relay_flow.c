@@ -148,7 +148,7 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     size_t room =
         sink == NULL ? run_size(flow->output_order) : seal_capacity(sink, flow->output_order);
     enum leg_event event = leg_open(relay->crypto, source, turn_keys(turn, side), input, size,
-                                    output, room, relay->now_ns / NS_PER_S, &opened);
+                                    output, room, relay->now_ns / NS_PER_MS, &opened);
     count_opened(turn, &opened);
     fault_input(output, opened.produced);
     if (sink == NULL)

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
+
 void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, unsigned direction)
 {
     turn->relay = relay;
@@ -186,9 +188,9 @@ bool turn_append_owed(struct turn *turn, enum relay_side side)
         return true; /* after the next write */
     }
     bool update = leg->update_owed;
-    size_t size =
-        leg_seal_owed(turn->relay->crypto, leg, turn_keys(turn, side),
-                      block_memory(&turn->relay->arena, flow->output) + flow->output_size);
+    size_t size = leg_seal_owed(
+        turn->relay->crypto, leg, turn_keys(turn, side), turn->relay->now_ns / NS_PER_MS,
+        block_memory(&turn->relay->arena, flow->output) + flow->output_size);
     flow->output_size += (uint32_t)size;
     if (update && size != 0)
         worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_SENT, 1);

@@ -8,7 +8,7 @@
 #include "base/secret.h"
 
 _Static_assert(sizeof(struct arena_header) == 4096, "slots begin on a page");
-_Static_assert(sizeof(struct slot) <= 512,
+_Static_assert(sizeof(struct slot) <= 560,
                "an idle session must stay below 1 KiB with its secrets");
 _Static_assert(sizeof(struct slot_secrets) <= 400,
                "an idle session must stay below 1 KiB with its slot");

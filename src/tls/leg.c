@@ -14,6 +14,7 @@
 #define MESSAGE_HEADER_SIZE 4
 #define MESSAGE_MAX         65536 /* of a message we skip */
 #define ALERT_SIZE          2
+#define NS_PER_TENTH        100000000ull
 
 enum { ALERT_LEVEL_WARNING = 1, ALERT_LEVEL_FATAL = 2 };
 enum { HELLO_REQUEST = 0, CLIENT_HELLO = 1, NEW_SESSION_TICKET = 4, KEY_UPDATE = 24 };
@@ -25,7 +26,7 @@ struct opening {
     struct leg *leg;
     struct leg_keys *keys;
     const struct suite *suite;
-    uint64_t now_s;
+    uint64_t now_ms;
     enum leg_event event;
     struct leg_opened opened;
 };
@@ -104,6 +105,17 @@ void leg_init(struct leg *leg, const struct suite *suite, bool is_client, size_t
     leg->update_tokens = UPDATE_BURST;
 }
 
+/* Since when a key is in use is kept in tenths of a second: 32 bits last for 13 years. */
+static uint32_t tenths(uint64_t now_ms)
+{
+    return (uint32_t)(now_ms / 100);
+}
+
+void leg_start(struct leg *leg, uint64_t now_ms)
+{
+    leg->write_since = tenths(now_ms);
+}
+
 /* ---- Opening ---- */
 
 static bool fatal(struct opening *o, enum leg_reason reason, enum alert alert)
@@ -161,8 +173,9 @@ static bool take_alert(struct opening *o, const uint8_t *content, size_t size)
 /* A bucket, not a counter for life: clients that renew per record during a long download are legal.
  * The second is kept modulo 2^16; a session silent for longer than that merely gets fewer tokens
  * than it is due. */
-static bool take_update_token(struct leg *leg, uint64_t now_s)
+static bool take_update_token(struct leg *leg, uint64_t now_ms)
 {
+    uint64_t now_s = now_ms / 1000;
     uint32_t elapsed = (uint16_t)(now_s - leg->update_refilled);
     uint32_t tokens = leg->update_tokens + elapsed * UPDATE_PER_S;
 
@@ -184,7 +197,7 @@ static bool take_key_update(struct opening *o, unsigned request)
     if (request != UPDATE_NOT_REQUESTED && request != UPDATE_REQUESTED) {
         return fatal(o, LEG_REASON_BAD_MESSAGE, ALERT_ILLEGAL_PARAMETER);
     }
-    if (!take_update_token(leg, o->now_s)) {
+    if (!take_update_token(leg, o->now_ms)) {
         return fatal(o, LEG_REASON_UPDATE_FLOOD, ALERT_UNEXPECTED_MESSAGE);
     }
     unsigned bank = leg->read_bank;
@@ -193,8 +206,11 @@ static bool take_key_update(struct opening *o, unsigned request)
     }
     leg->read_bank = (bank ^ 1u) & 1u;
     leg->read_sequence = 0;
+    leg->read_blocks = 0;
+    leg->read_epoch++;
     /* Whether this answers our request or crossed it, the peer's key is new: nothing is left to ask
      * for. */
+    o->opened.update_answered |= leg->update_asked;
     leg->update_asked = 0;
     leg->update_request = 0;
     if (request == UPDATE_REQUESTED && !leg->close_sent) {
@@ -362,6 +378,7 @@ static void open_records(struct record_crypto *crypto, struct opening *o, const 
             return;
         }
         opened->consumed += record.consumed;
+        leg->read_blocks += key_blocks(record.size);
         if (!take_record(o, &record, content)) {
             return;
         }
@@ -370,13 +387,13 @@ static void open_records(struct record_crypto *crypto, struct opening *o, const 
 
 enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
                         const uint8_t *input, size_t size, uint8_t *output, size_t output_size,
-                        uint64_t now_s, struct leg_opened *ret_opened)
+                        uint64_t now_ms, struct leg_opened *ret_opened)
 {
     struct opening o = {
         .leg = leg,
         .keys = keys,
         .suite = suite_find(leg->version, leg->suite),
-        .now_s = now_s,
+        .now_ms = now_ms,
         .event = LEG_CLOSED,
         .opened = {.alert = ALERT_NONE, .peer_alert = ALERT_NONE},
     };
@@ -401,6 +418,14 @@ bool leg_owes(const struct leg *leg)
            (leg->alert_owed != ALERT_NONE || leg->update_owed || leg->refuse_renegotiation);
 }
 
+/* Blocks of all records that carry `size` bytes. */
+static uint64_t sealed_blocks(const struct leg *leg, size_t size)
+{
+    size_t whole = size / leg->fragment_max, rest = size % leg->fragment_max;
+
+    return whole * key_blocks(leg->fragment_max) + (rest != 0 || whole == 0 ? key_blocks(rest) : 0);
+}
+
 /* 0 on failure, after which the leg is closed for writing. */
 static size_t seal(struct record_crypto *crypto, struct leg *leg, const struct leg_keys *keys,
                    enum record_type type, const uint8_t *input, size_t size, uint8_t *output)
@@ -414,7 +439,9 @@ static size_t seal(struct record_crypto *crypto, struct leg *leg, const struct l
     }
     if (written == 0) {
         leg->close_sent = 1;
+        return 0;
     }
+    leg->write_blocks += sealed_blocks(leg, size);
     return written;
 }
 
@@ -429,7 +456,7 @@ static size_t seal_alert(struct record_crypto *crypto, struct leg *leg, const st
 
 /* One unfragmented record under the old key, then the new key in the other bank. */
 static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
-                              uint8_t *output)
+                              uint64_t now_ms, uint8_t *output)
 {
     const uint8_t content[] = {KEY_UPDATE, 0, 0, 1,
                                leg->update_request ? UPDATE_REQUESTED : UPDATE_NOT_REQUESTED};
@@ -444,6 +471,10 @@ static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, str
     if (written > 0) {
         leg->write_bank = (bank ^ 1u) & 1u;
         leg->write_sequence = 0;
+        leg->write_blocks = 0;
+        leg->write_epoch++;
+        leg->write_since = tenths(now_ms);
+        leg->renewal_wanted = leg->renewal_request = 0;
         leg->update_asked |= leg->update_request;
         leg->update_request = 0;
         leg->update_owed = 0;
@@ -452,7 +483,7 @@ static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, str
 }
 
 size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
-                     uint8_t *output)
+                     uint64_t now_ms, uint8_t *output)
 {
     size_t written = 0;
 
@@ -465,7 +496,7 @@ size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_k
         return written;
     }
     if (leg->update_owed) {
-        written = seal_key_update(crypto, leg, keys, output);
+        written = seal_key_update(crypto, leg, keys, now_ms, output);
     }
     if (leg->refuse_renegotiation && !leg->close_sent) {
         written += seal_alert(crypto, leg, keys, ALERT_NO_RENEGOTIATION, output + written);
@@ -474,17 +505,47 @@ size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_k
     return written;
 }
 
-bool leg_update_keys(struct leg *leg, bool request)
+/* No counter of its own: each record takes whole blocks and two more. */
+static uint64_t bytes_of(uint64_t blocks, uint64_t records)
+{
+    return blocks > 2 * records ? (blocks - 2 * records) * 16 : 0;
+}
+
+/* Both in steps of a tenth, so that two seconds are never less. */
+static bool key_is_young(const struct leg *leg, uint64_t now_ms)
+{
+    return (uint32_t)(tenths(now_ms) - leg->write_since) <= LEG_KEY_AGE_MIN_MS / 100;
+}
+
+bool leg_update_keys(struct leg *leg, bool request, uint64_t now_ms)
 {
     if (!is_tls13(leg) || leg->close_sent || leg->alert_owed != ALERT_NONE) {
         return false;
     }
     /* An answer that is owed already renews our key; the peer has just renewed its own. */
     if (!leg->update_owed) {
+        if (key_is_young(leg, now_ms)) {
+            return false;
+        }
         leg->update_owed = 1;
         leg->update_request = request && !leg->update_asked;
     }
     return true;
+}
+
+struct key_usage leg_write_usage(const struct leg *leg)
+{
+    return (struct key_usage){.blocks = leg->write_blocks,
+                              .records = leg->write_sequence,
+                              .bytes = bytes_of(leg->write_blocks, leg->write_sequence),
+                              .since = leg->write_since * NS_PER_TENTH};
+}
+
+struct key_usage leg_read_usage(const struct leg *leg)
+{
+    return (struct key_usage){.blocks = leg->read_blocks,
+                              .records = leg->read_sequence,
+                              .bytes = bytes_of(leg->read_blocks, leg->read_sequence)};
 }
 
 void leg_alert(struct leg *leg, enum alert alert)

@@ -12,6 +12,7 @@
  * I/O. */
 #pragma once
 
+#include "tls/key_limits.h"
 #include "tls/record.h"
 
 /* Alert descriptions (RFC 9846 §6). */
@@ -36,6 +37,12 @@ const char *alert_name(unsigned alert);
 struct leg {
     uint64_t read_sequence, write_sequence;
     uint64_t write_nonce; /* TLS 1.2 AES-GCM: explicit nonce of the next record */
+    /* What each key was used for, in blocks as key_blocks() counts them. Records are the sequence
+     * numbers, which begin anew with each key. (The few records that the handshake sealed under the
+     * key are in the sequence number only.) */
+    uint64_t read_blocks, write_blocks;
+    uint32_t read_epoch, write_epoch; /* key changes so far */
+    uint32_t write_since; /* when our key came into use: tenths of a second, CLOCK_MONOTONIC */
     uint16_t suite;       /* IANA id; 0: a plain leg, no TLS (leg_* functions are not called) */
     uint16_t version;
     uint16_t fragment_max; /* our records carry at most this much plaintext (max_fragment_length) */
@@ -48,7 +55,10 @@ struct leg {
                                  data */
     uint8_t update_asked : 1; /* we asked (update_requested); at most one outstanding */
     uint8_t refuse_renegotiation : 1; /* TLS 1.2: a no_renegotiation warning is owed */
-    uint8_t update_request : 1; /* the owed KeyUpdate is our own and asks for the peer's, too */
+    uint8_t update_request : 1;  /* the owed KeyUpdate is our own and asks for the peer's, too */
+    uint8_t renewal_wanted : 1;  /* an operator wants another key: with the next data */
+    uint8_t renewal_request : 1; /* … and one of the peer */
+    uint8_t limit_announced : 1; /* the end of a key that cannot be renewed was told */
     uint8_t alert_owed;   /* ALERT_NONE, or an alert to seal before anything else; fatal unless
                              close_notify */
     uint8_t partial_size; /* bytes of a fragmented post-handshake message kept in `partial` */
@@ -62,7 +72,7 @@ struct leg {
                       still to skip */
 };
 
-_Static_assert(sizeof(struct leg) <= 64, "two copies lie in each session slot");
+_Static_assert(sizeof(struct leg) <= 80, "two copies lie in each session slot");
 
 struct leg_keys {
     struct record_key read[2], write[2];
@@ -70,6 +80,8 @@ struct leg_keys {
 
 /* Prepares a fresh leg: everything zero but the given values, alert_owed NONE, bucket full. */
 void leg_init(struct leg *leg, const struct suite *suite, bool is_client, size_t fragment_max);
+/* Its keys come into use. All times here are CLOCK_MONOTONIC in milliseconds. */
+void leg_start(struct leg *leg, uint64_t now_ms);
 
 enum leg_event {
     LEG_MORE,   /* all complete records were opened; what is left is a partial record */
@@ -107,6 +119,7 @@ struct leg_opened {
     size_t consumed;         /* bytes of input */
     size_t produced;         /* bytes of plaintext in output */
     uint32_t key_updates;    /* received in this call */
+    bool update_answered;    /* … and the peer's key that we had asked for is among them */
     uint32_t renegotiations; /* refused in this call (TLS 1.2 ClientHello or HelloRequest) */
     enum leg_reason reason;
     uint8_t alert;      /* LEG_FATAL: what to send */
@@ -116,13 +129,12 @@ struct leg_opened {
 /* Opens as many records as `input` holds and `output_size` allows (each needs its ciphertext length
  * of room). Post-handshake messages are dealt with here: KeyUpdate switches the read bank and marks
  * an answer owed; user_canceled is tolerated; a TLS 1.2 renegotiation attempt makes a
- * no_renegotiation warning owed; NewSessionTickets on a client leg are skipped. `now_s`:
- * CLOCK_MONOTONIC in seconds, for the KeyUpdate bucket. Plaintext produced before a LEG_CLOSED or
- * LEG_FATAL is valid and belongs to the stream. `keys` is written (inactive bank only) when a
- * KeyUpdate arrives. */
+ * no_renegotiation warning owed; NewSessionTickets on a client leg are skipped. `now_ms` is
+ * for the bucket of KeyUpdates. Plaintext produced before a LEG_CLOSED or LEG_FATAL is valid and
+ * belongs to the stream. `keys` is written (inactive bank only) when a KeyUpdate arrives. */
 MUST_CHECK enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg,
                                    struct leg_keys *keys, const uint8_t *input, size_t size,
-                                   uint8_t *output, size_t output_size, uint64_t now_s,
+                                   uint8_t *output, size_t output_size, uint64_t now_ms,
                                    struct leg_opened *ret_opened);
 
 /* Does this leg have something to send by itself (KeyUpdate answer, warning, alert)? */
@@ -132,12 +144,20 @@ bool leg_owes(const struct leg *leg);
 /* Seals what is owed; one KeyUpdate answers any number of requests. Returns bytes written (0:
  * nothing owed or failure, see leg->close_sent). */
 size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
-                     uint8_t *output);
+                     uint64_t now_ms, uint8_t *output);
 
 /* Asks for our own KeyUpdate to go out: renews the write key, and the peer's too if `request`
- * (ignored while one is outstanding). TLS 1.3 only. Takes effect in the next leg_seal_owed().
- * Returns false when not possible. */
-bool leg_update_keys(struct leg *leg, bool request);
+ * (ignored while one is outstanding). TLS 1.3 only. Takes effect in the next leg_seal_owed(). Some
+ * clients end a session in which keys change faster than they like (GnuTLS: 8 in a second, some
+ * 1), so our key must be LEG_KEY_AGE_MIN_MS old, whatever made it. Returns false when it is not, or
+ * when there is nothing to be renewed. */
+#define LEG_KEY_AGE_MIN_MS 2000
+bool leg_update_keys(struct leg *leg, bool request, uint64_t now_ms);
+
+/* What the key that we seal with was used for so far. */
+struct key_usage leg_write_usage(const struct leg *leg);
+/* The same of the peer's key; its age is not known. */
+struct key_usage leg_read_usage(const struct leg *leg);
 
 /* Marks an alert to be sent (close_notify or fatal). The first one wins; ALERT_NONE does nothing.
  */

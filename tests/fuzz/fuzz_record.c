@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         enum leg_event event =
             leg_open(crypto, &leg, &keys, wire, length, output, sizeof(output), at, &opened);
         if (opened.consumed > length || opened.produced > n ||
-            leg_seal_owed(crypto, &leg, &keys, owed) > sizeof(owed) || leg_owes(&leg)) {
+            leg_seal_owed(crypto, &leg, &keys, at, owed) > sizeof(owed) || leg_owes(&leg)) {
             abort();
         }
         if (event == LEG_FATAL || event == LEG_CLOSED) {

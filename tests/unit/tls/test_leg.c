@@ -17,6 +17,7 @@ static const uint16_t suite_ids[][2] = {
 };
 
 static struct record_crypto *crypto;
+static uint64_t clock_ms = 1000000;
 static uint8_t plain[100000], wire[200000], output[200000];
 
 static int setup(void **state)
@@ -47,6 +48,13 @@ struct link {
     struct leg_opened opened;
     size_t size; /* bytes in `wire` for the leg */
 };
+
+/* Late enough for another key. */
+static bool update_keys(struct leg *leg, bool request)
+{
+    clock_ms += 2 * LEG_KEY_AGE_MIN_MS;
+    return leg_update_keys(leg, request, clock_ms);
+}
 
 static void link_init(struct link *link, uint16_t version, uint16_t id, bool leg_is_client)
 {
@@ -98,8 +106,8 @@ static enum leg_event take_at(struct link *link, uint64_t now_s)
 {
     size_t size = link->size;
     link->size = 0;
-    return leg_open(crypto, &link->leg, &link->keys, wire, size, output, sizeof(output), now_s,
-                    &link->opened);
+    return leg_open(crypto, &link->leg, &link->keys, wire, size, output, sizeof(output),
+                    now_s * 1000, &link->opened);
 }
 
 static enum leg_event take(struct link *link)
@@ -144,13 +152,13 @@ static void assert_owes(struct link *link, enum record_type type, const void *co
     struct record_opened opened;
 
     assert_true(leg_owes(&link->leg));
-    size_t n = leg_seal_owed(crypto, &link->leg, &link->keys, owed);
+    size_t n = leg_seal_owed(crypto, &link->leg, &link->keys, clock_ms, owed);
     assert_int_equal(peer_reads(link, owed, n, &opened), type);
     assert_int_equal(opened.consumed, n);
     assert_int_equal(opened.size, size);
     assert_memory_equal(output, content, size);
     assert_false(leg_owes(&link->leg));
-    assert_int_equal(leg_seal_owed(crypto, &link->leg, &link->keys, owed), 0);
+    assert_int_equal(leg_seal_owed(crypto, &link->leg, &link->keys, clock_ms, owed), 0);
 }
 
 /* ---- Broken records ---- */
@@ -247,7 +255,7 @@ static void test_unknown_suite(void **state)
     link_tls13(&link);
     link.leg.suite = 0x1305;
     assert_fatal(&link, LEG_REASON_INTERNAL, ALERT_INTERNAL_ERROR);
-    assert_int_equal(leg_seal_owed(crypto, &link.leg, &link.keys, owed), 0);
+    assert_int_equal(leg_seal_owed(crypto, &link.leg, &link.keys, clock_ms, owed), 0);
     assert_true(link.leg.close_sent);
     assert_int_equal(leg_sealed_size(&link.leg, 5), 0);
 }
@@ -367,9 +375,9 @@ static void test_nothing_after_close_sent(void **state)
     assert_false(leg_owes(&link.leg));
     leg_alert(&link.leg, ALERT_CLOSE_NOTIFY);
     leg_alert(&link.leg, ALERT_INTERNAL_ERROR); /* the first one wins */
-    assert_false(leg_update_keys(&link.leg, true));
+    assert_false(update_keys(&link.leg, true));
     assert_owes(&link, RECORD_ALERT, "\x01\x00", 2);
-    assert_false(leg_update_keys(&link.leg, true));
+    assert_false(update_keys(&link.leg, true));
     leg_alert(&link.leg, ALERT_INTERNAL_ERROR);
     assert_false(leg_owes(&link.leg));
     put_key_update(&link, 1); /* cannot be answered any more, but is obeyed */
@@ -575,10 +583,10 @@ static void test_own_key_update(void **state)
 
     (void)state;
     link_tls12(&link);
-    assert_false(leg_update_keys(&link.leg, false));
+    assert_false(update_keys(&link.leg, false));
 
     link_tls13(&link);
-    assert_true(leg_update_keys(&link.leg, true));
+    assert_true(update_keys(&link.leg, true));
     assert_owes(&link, RECORD_HANDSHAKE, "\x18\0\0\1\1", 5);
     struct record_key next;
     assert_true(record_key_next(link.suite, &link.peer_read, &next));
@@ -588,7 +596,7 @@ static void test_own_key_update(void **state)
     assert_int_equal(peer_reads(&link, wire, n, &opened), RECORD_APPLICATION_DATA);
 
     /* RFC 9846 §4.7.3: one outstanding request at most */
-    assert_true(leg_update_keys(&link.leg, true));
+    assert_true(update_keys(&link.leg, true));
     assert_owes(&link, RECORD_HANDSHAKE, "\x18\0\0\1\0", 5);
     assert_true(record_key_next(link.suite, &link.peer_read, &next));
     link.peer_read = next;
@@ -596,7 +604,7 @@ static void test_own_key_update(void **state)
     put_key_update(&link, 0); /* the answer */
     assert_int_equal(take(&link), LEG_AGAIN);
     assert_false(leg_owes(&link.leg));
-    assert_true(leg_update_keys(&link.leg, true));
+    assert_true(update_keys(&link.leg, true));
     assert_owes(&link, RECORD_HANDSHAKE, "\x18\0\0\1\1", 5);
 }
 
@@ -607,7 +615,7 @@ static void test_crossing_key_updates(void **state)
 
     (void)state;
     link_tls13(&link);
-    assert_true(leg_update_keys(&link.leg, true));
+    assert_true(update_keys(&link.leg, true));
     put_key_update(&link, 1);
     assert_int_equal(take(&link), LEG_AGAIN);
     assert_owes(&link, RECORD_HANDSHAKE, "\x18\0\0\1\0", 5);
@@ -626,8 +634,8 @@ static void test_used_up_keys(void **state)
 
     link_tls13(&link);
     link.keys.write[0].epoch = UINT32_MAX;
-    assert_true(leg_update_keys(&link.leg, false));
-    assert_int_equal(leg_seal_owed(crypto, &link.leg, &link.keys, owed), 0);
+    assert_true(update_keys(&link.leg, false));
+    assert_int_equal(leg_seal_owed(crypto, &link.leg, &link.keys, clock_ms, owed), 0);
     assert_true(link.leg.close_sent);
 
     link_tls13(&link);
@@ -815,7 +823,7 @@ static void peer_to_leg(struct openssl_peer *peer, size_t size)
 static void leg_to_peer(struct openssl_peer *peer, size_t size)
 {
     int error;
-    size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, wire);
+    size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, wire);
     size_t sealed = leg_seal(crypto, &peer->leg, &peer->keys, plain, size, wire + n);
     assert_int_equal(sealed, leg_sealed_size(&peer->leg, size));
     assert_int_equal(openssl_peer_open(peer, wire, n + sealed, output, sizeof(output), &error),
@@ -831,7 +839,7 @@ static void close_both(struct openssl_peer *peer)
     int error;
 
     leg_alert(&peer->leg, ALERT_CLOSE_NOTIFY);
-    size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, owed);
+    size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, owed);
     assert_int_equal(openssl_peer_open(peer, owed, n, output, sizeof(output), &error), 0);
     assert_int_equal(error, SSL_ERROR_ZERO_RETURN);
     assert_int_equal(SSL_get_shutdown(peer->ssl), SSL_RECEIVED_SHUTDOWN);
@@ -890,7 +898,7 @@ static void test_openssl_key_updates(void **state)
                 peer_to_leg(peer, 100);
                 assert_int_equal(leg_owes(&peer->leg), ask);
                 leg_to_peer(peer, 100);
-                assert_true(leg_update_keys(&peer->leg, ask));
+                assert_true(update_keys(&peer->leg, ask));
                 leg_to_peer(peer, 100);
                 assert_int_equal(peer->leg.update_asked, ask);
                 peer_to_leg(peer, 20000); /* brings OpenSSL's answer first */
@@ -928,7 +936,7 @@ static void test_openssl_fatal_alert(void **state)
         uint8_t owed[LEG_OWED_MAX];
         int error;
         leg_alert(&peer->leg, ALERT_INTERNAL_ERROR);
-        size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, owed);
+        size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, owed);
         assert_int_equal(openssl_peer_open(peer, owed, n, output, sizeof(output), &error), 0);
         assert_int_equal(error, SSL_ERROR_SSL);
         openssl_peer_free(peer);
@@ -989,7 +997,7 @@ static void test_openssl_renegotiation(void **state)
             size_t n = openssl_peer_output(peer, wire, sizeof(wire));
             assert_int_equal(leg_reads(peer, wire, n), 0);
             assert_true(leg_owes(&peer->leg));
-            n = leg_seal_owed(crypto, &peer->leg, &peer->keys, owed);
+            n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, owed);
             /* OpenSSL itself gives up when its wish is refused, but it did understand our alert */
             assert_int_equal(openssl_peer_open(peer, owed, n, output, sizeof(output), &error), 0);
             assert_int_equal(error, SSL_ERROR_SSL);
