@@ -64,6 +64,9 @@ static void set_handshake(json_t *object, const struct event *event)
     json_set_field(object, "alpn", event->alpn, sizeof event->alpn);
     if (event->type == EVENT_HANDSHAKE_DONE) {
         json_set_flag(object, "resumed", (event->flags & EVENT_RESUMED) != 0);
+        if (event->resumption_miss != RESUMPTION_MISS_NONE)
+            json_set_text(object, "resumption_miss",
+                          resumption_miss_name((enum resumption_miss)event->resumption_miss));
         json_set_text(object, "key_type", (event->flags & EVENT_KEY_RSA) != 0 ? "rsa" : "ecdsa");
     }
     if ((event->flags & EVENT_HELLO_RETRY) != 0)

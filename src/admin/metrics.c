@@ -60,6 +60,16 @@ static void write_counters(const struct admin_view *view, struct buffer *output)
     }
 }
 
+static void write_resumption(const struct admin_view *view, struct buffer *output)
+{
+    head(output, "resumption_misses_total", "counter",
+         "Offers to resume that led to a full handshake");
+    for (int miss = RESUMPTION_MISS_NONE + 1; miss < RESUMPTION_MISS_COUNT; miss++)
+        buffer_printf(output, "holdfast_resumption_misses_total{reason=\"%s\"} %" PRIu64 "\n",
+                      resumption_miss_name((enum resumption_miss)miss),
+                      board_resumption_misses(view->board, (enum resumption_miss)miss));
+}
+
 static void add_histogram(struct board_histogram *sum, const struct board_histogram *part)
 {
     for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
@@ -298,5 +308,6 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     if (view->vault != NULL)
         ignore(vault_each(view->vault, certificate_row, output));
     write_counters(view, output);
+    write_resumption(view, output);
     write_histograms(view, output);
 }

@@ -93,14 +93,11 @@ static bool add_sessions(const struct admin_view *view, const struct conf *next,
 
 /* ---- resumption ---- */
 
-/* The session-id context is made of these (edge/certificates.c). */
+/* The session-id context is made of these (edge/certificates.c: scope_of). */
 static const char *context_change(const struct conf_listener *before,
                                   const struct conf_listener *after)
 {
-    return before->unknown_name != after->unknown_name ? "strict-sni"
-           : before->min_version != after->min_version ? "tls-min"
-           : before->max_version != after->max_version ? "tls-max"
-                                                       : NULL;
+    return before->unknown_name != after->unknown_name ? "strict-sni" : NULL;
 }
 
 static void add_resumption(const struct conf *before, const struct conf *after, json_t *plan)

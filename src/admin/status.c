@@ -157,6 +157,7 @@ static void set_counts(json_t *object, const struct board *board)
         {"refused_overload", COUNTER_REFUSED_OVERLOAD},
         {"handshakes", COUNTER_HANDSHAKES},
         {"handshakes_resumed", COUNTER_HANDSHAKES_RESUMED},
+        {"resumptions_offered", COUNTER_RESUMPTIONS_OFFERED},
         {"handshake_failures", COUNTER_HANDSHAKE_FAILURES},
         {"sessions_opened", COUNTER_SESSIONS_OPENED},
         {"sessions_closed", COUNTER_SESSIONS_CLOSED},

@@ -83,6 +83,7 @@ struct conf_listener {
     char *groups;                     /* OpenSSL group list; CONF_GROUPS_DEFAULT */
     uint32_t tickets;                 /* TLS 1.3 tickets per handshake */
     uint64_t ticket_lifetime;         /* ms */
+    uint32_t max_lineage;             /* seconds; how long a chain of resumed sessions lasts */
     bool tolerate_truncation;         /* client FIN without close_notify is an ordinary end */
     struct conf_networks proxy_from;  /* PROXY protocol is expected (required) from these networks,
                                          refused as garbage else */

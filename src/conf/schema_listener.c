@@ -236,6 +236,8 @@ static const struct schema_option listener_options[] = {
     {OPTION("tickets", schema_count, tickets), .fallback = "1", .maximum = 16, .none = true},
     {OPTION("ticket-lifetime", schema_duration, ticket_lifetime), .fallback = "12h",
      .minimum = MINUTE, .maximum = 7 * DAY},
+    {OPTION("max-lineage", schema_seconds, max_lineage), .fallback = "7d", .minimum = SECOND,
+     .maximum = 7 * DAY},
     {OPTION("tolerate-truncation", schema_boolean, tolerate_truncation), .fallback = "no"},
     {OPTION("proxy-from", schema_networks, proxy_from)},
     {OPTION("allow", schema_networks, allow)},
@@ -275,8 +277,9 @@ static const struct schema_option listener_options[] = {
 static const char *listener_refuses(const void *object, const struct schema_option *option)
 {
     static const char *const terminating[] = {
-        "certificates", "alpn",    "tls-min",         "tls-max",
-        "groups",       "tickets", "ticket-lifetime", "tolerate-truncation"};
+        "certificates",    "alpn",        "tls-min",
+        "tls-max",         "groups",      "tickets",
+        "ticket-lifetime", "max-lineage", "tolerate-truncation"};
     const struct conf_listener *listener = object;
 
     for (size_t i = 0; listener->mode == CONF_MODE_PASS_THROUGH && i < ARRAY_SIZE(terminating);

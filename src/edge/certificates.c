@@ -106,18 +106,12 @@ static uint16_t version_code(enum conf_tls_version version)
 }
 
 /* From the listener's policy only: renewal of a certificate keeps resumption, another policy ends
- * it. */
-static void session_id_context(const struct conf_listener *listener, uint8_t ret_context[32])
+ * it (reload_plan.c tells the operator). */
+static struct resumption_scope scope_of(const struct conf_listener *listener)
 {
-    char text[CONF_NAME_MAX + 64];
-
-    for (unsigned lane = 0; lane < 4; lane++) {
-        ignore(snprintf(text, sizeof text, "%u:%s:%d:%d:%d", lane, listener->name,
-                        (int)listener->unknown_name, (int)listener->min_version,
-                        (int)listener->max_version));
-        uint64_t hash = string_hash(text);
-        memcpy(ret_context + (size_t)lane * 8, &hash, 8);
-    }
+    return (struct resumption_scope){.listener = listener->name,
+                                     .strict_names =
+                                         listener->unknown_name == CONF_UNKNOWN_NAME_REFUSE};
 }
 
 static int build_server(const struct certificates *certificates, const struct entry *entry,
@@ -133,9 +127,13 @@ static int build_server(const struct certificates *certificates, const struct en
         .alpn_size = names->alpn_size,
         .tickets = conf->tickets,
         .ticket_lifetime_s = (uint32_t)(conf->ticket_lifetime / 1000),
+        .lineage_s = conf->max_lineage,
+        .resumption_epoch = &certificates->worker->board->resumption_epoch,
     };
+    struct resumption_scope scope = scope_of(conf);
 
-    session_id_context(conf, policy.session_id_context);
+    memcpy(policy.trust_digest, scope.trust_digest, sizeof policy.trust_digest);
+    resumption_context(&scope, policy.session_id_context);
     memcpy(policy.ticket_keys, certificates->ticket_keys, sizeof policy.ticket_keys);
     int result = tls_server_new(ret_server, &policy, entry->pairs, error);
     secret_wipe(policy.ticket_keys, sizeof policy.ticket_keys);

@@ -46,6 +46,7 @@ struct connection {
     uint8_t *hello; /* copy of the ClientHello, for the fingerprint of an event */
     size_t hello_size;
     char server_name[CLIENT_HELLO_NAME_MAX];
+    struct resumption_offer offer;
     struct handshake *handshake;
     struct certificate_choice choice;
     uint8_t last_bytes[256]; /* goodbye */
@@ -135,6 +136,9 @@ static void report_done(struct connection *connection, const struct handshake_fa
 
     worker_count(worker, COUNTER_HANDSHAKES, 1);
     worker_count(worker, COUNTER_HANDSHAKES_RESUMED, facts->resumed);
+    worker_count(worker, COUNTER_RESUMPTIONS_OFFERED, facts->resumption_offered);
+    if (facts->miss != RESUMPTION_MISS_NONE)
+        board_add(&worker->self->resumption_misses[facts->miss], 1);
     worker_count(worker, COUNTER_HANDSHAKES_TLS12, facts->version == TLS_VERSION_1_2);
     worker_count(worker, COUNTER_HANDSHAKES_RSA,
                  !facts->resumed && facts->key_type == KEY_TYPE_RSA);
@@ -150,6 +154,7 @@ static void report_done(struct connection *connection, const struct handshake_fa
         return;
     event->version = facts->version;
     event->suite = facts->suite;
+    event->resumption_miss = (uint8_t)facts->miss;
     event->certificate = connection->choice.certificate;
     event->certificate_version = connection->choice.versions[facts->key_type];
     event->flags |= (uint8_t)((facts->resumed ? EVENT_RESUMED : 0) |
@@ -506,6 +511,7 @@ static bool choose_certificate(struct connection *connection)
             refuse(connection, ALERT_INTERNAL_ERROR, "client_hello", "out of memory");
             return false;
         }
+        handshake_expect(connection->handshake, &connection->offer);
         connection->stage = STAGE_HANDSHAKE;
         trace(connection, "ClientHello read, certificate chosen");
         return true;
@@ -539,6 +545,7 @@ static bool take_hello(struct connection *connection)
 
     ignore(
         string_copy(connection->server_name, sizeof connection->server_name, hello->server_name));
+    resumption_offer(hello, &connection->offer);
     keep_hello(connection, hello->wire_size);
     connection->traced = traced_now(connection);
     uint32_t upstream = route(connection);

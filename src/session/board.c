@@ -82,6 +82,15 @@ uint64_t board_sum(const struct board *board, enum counter counter)
     return sum;
 }
 
+uint64_t board_resumption_misses(const struct board *board, enum resumption_miss miss)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < BOARD_PROCESSES; i++)
+        sum += __atomic_load_n(&board->processes[i].resumption_misses[miss], __ATOMIC_RELAXED);
+    return sum;
+}
+
 static uint32_t sum_workers(const uint32_t counts[BOARD_WORKERS_MAX])
 {
     uint32_t sum = 0;

@@ -10,6 +10,7 @@
 
 #include "base/attributes.h"
 #include "session/event.h"
+#include "tls/resumption.h"
 
 #define BOARD_VERSION       3
 #define BOARD_WORKERS_MAX   64 /* handshakers and relays each */
@@ -44,6 +45,8 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_HANDSHAKES, "handshakes_total", "Handshakes completed")                              \
     X(COUNTER_HANDSHAKES_RESUMED, "handshakes_resumed_total",                                      \
       "Handshakes completed by resumption")                                                        \
+    X(COUNTER_RESUMPTIONS_OFFERED, "resumptions_offered_total",                                    \
+      "Completed handshakes whose client offered to resume")                                       \
     X(COUNTER_HANDSHAKES_TLS12, "handshakes_tls12_total", "Handshakes completed with TLS 1.2")     \
     X(COUNTER_HANDSHAKES_RSA, "handshakes_rsa_total",                                              \
       "Handshakes completed with the RSA certificate")                                             \
@@ -143,6 +146,7 @@ struct board_process {
                                              handshaker: sent to relay i so far */
     uint64_t received[BOARD_WORKERS_MAX]; /* relay: sessions taken from handshaker i so far */
     uint64_t counters[COUNTER_COUNT];
+    uint64_t resumption_misses[RESUMPTION_MISS_COUNT]; /* handshaker: by reason */
     struct board_histogram histograms[HISTOGRAM_COUNT];
 };
 
@@ -230,6 +234,7 @@ struct board {
     /* What new sessions are made with; by the supervisor. Sessions made with less are superseded.
      */
     uint32_t config_generation, binary_generation, ticket_key_generation;
+    uint64_t resumption_epoch;            /* resumption.h; by control, only ever raised */
     struct board_drain drain;             /* of the house; by control */
     struct board_trace trace;             /* by control */
     struct board_dial dials[BOARD_DIALS]; /* by control */
@@ -247,6 +252,7 @@ void board_observe(struct board_histogram *histogram, uint64_t duration_us);
 
 /* Sums over all processes. */
 uint64_t board_sum(const struct board *board, enum counter counter);
+uint64_t board_resumption_misses(const struct board *board, enum resumption_miss miss);
 uint32_t board_server_sessions(const struct board *board, unsigned server);
 uint32_t board_listener_connections(const struct board *board, unsigned listener);
 

@@ -74,6 +74,7 @@ struct event {
     uint8_t alert_sent, alert_received; /* ALERT_NONE */
     uint8_t reason;                     /* session-closed: enum session_end */
     uint8_t flags;                      /* EVENT_* below */
+    uint8_t resumption_miss;            /* handshake-done: enum resumption_miss */
     uint32_t config;                    /* generation that the indices belong to */
     uint32_t certificate;               /* index, CONF_NONE */
     uint32_t certificate_version;

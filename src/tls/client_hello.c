@@ -307,6 +307,7 @@ static void take_extension(struct cursor *cursor, struct client_hello *hello, si
         return;
     case EXTENSION_SESSION_TICKET:
         hello->session_ticket = true;
+        hello->ticket_size = cursor->left;
         break;
     case EXTENSION_PRE_SHARED_KEY:
         hello->pre_shared_key = true;
@@ -368,6 +369,7 @@ static void take_message(struct cursor *cursor, struct client_hello *hello)
     if (cursor->left > SESSION_ID_MAX) {
         fail(cursor, CLIENT_HELLO_BAD);
     }
+    hello->session_id_size = (uint8_t)cursor->left;
     take(cursor, NULL, cursor->left);
     leave(cursor, session_id);
 

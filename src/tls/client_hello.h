@@ -39,6 +39,9 @@ struct client_hello {
     size_t alpn_size;
     bool offers_ecdsa,
         offers_rsa; /* certificate types that its signature_algorithms (or their absence) allow */
+    uint8_t session_id_size;
+    size_t ticket_size; /* of the session ticket; 0: none, or the client only says that it takes
+                           them */
     bool early_data, session_ticket, pre_shared_key, post_handshake_auth, extended_master_secret;
     uint16_t ciphers[CLIENT_HELLO_CIPHERS_MAX];
     size_t cipher_count;

@@ -51,9 +51,15 @@ struct handshake *handshake_new_server(struct tls_server *server)
 
     if (handshake != NULL) {
         handshake->server = tls_server_ref(server);
+        resumption_name("", handshake->offer.name);
         SSL_set_accept_state(handshake->ssl);
     }
     return handshake;
+}
+
+void handshake_expect(struct handshake *handshake, const struct resumption_offer *offer)
+{
+    handshake->offer = *offer;
 }
 
 /* Sends and verifies the name; addresses are verified but never sent (RFC 6066 §3). */

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "tls/certificate.h"
 #include "tls/leg.h"
+#include "tls/resumption.h"
 
 /* ---- contexts ---- */
 
@@ -25,7 +26,11 @@ struct tls_policy {
     size_t alpn_size;
     uint32_t tickets; /* TLS 1.3 tickets per handshake; 0: none (TLS 1.2: whether at all) */
     uint32_t ticket_lifetime_s;
-    uint8_t session_id_context[32]; /* from the listener's policy, never from the certificate */
+    int64_t lineage_s; /* from the last use of certificates on, this long tickets resume, however
+                          often they are renewed; 0: RESUMPTION_LINEAGE_MAX_S */
+    const uint64_t *resumption_epoch; /* in shared memory, read at each handshake; NULL: 0 */
+    uint8_t trust_digest[RESUMPTION_TRUST_SIZE]; /* as in the scope below */
+    uint8_t session_id_context[32];              /* resumption_context() */
     uint8_t ticket_keys[80]; /* OpenSSL's name, HMAC and AES keys: the same in all handshakers */
 };
 
@@ -74,6 +79,9 @@ enum handshake_status {
 struct handshake;
 struct handshake *
 handshake_new_server(struct tls_server *server); /* takes its own reference; NULL: out of memory */
+/* What the client offers to resume, before anything is fed. Without it the server name counts as ""
+ * and no miss has a reason. */
+void handshake_expect(struct handshake *handshake, const struct resumption_offer *offer);
 /* `server_name`: SNI and the name to verify; NULL: none. Produces output at once: call
  * handshake_feed with size 0 first. */
 struct handshake *handshake_new_client(struct tls_client *client, const char *server_name);
@@ -97,7 +105,9 @@ struct handshake_facts {
     const uint8_t *alpn;
     size_t alpn_size;
     bool resumed, hello_retry;
-    enum key_type key_type; /* of the certificate used */
+    bool resumption_offered;   /* server: the client has offered a ticket or a session id */
+    enum resumption_miss miss; /* why it was not resumed, though offered */
+    enum key_type key_type;    /* of the certificate used */
     uint16_t fragment_max;
     const char *peer_subject;     /* client certificate (server side) or server certificate (client
                                      side); NULL: none */

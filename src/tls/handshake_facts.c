@@ -96,6 +96,20 @@ static void session_collect(struct handshake *handshake)
         peer_collect(handshake);
 }
 
+/* OpenSSL passes over a ticket without a word when version or suite do not fit. */
+static void resumption_collect(struct handshake *handshake)
+{
+    struct handshake_facts *facts = &handshake->facts;
+
+    facts->resumption_offered =
+        facts->resumed || resumption_offered(&handshake->offer, facts->version);
+    facts->miss = !facts->resumption_offered || facts->resumed ? RESUMPTION_MISS_NONE
+                  : handshake->miss != RESUMPTION_MISS_NONE    ? handshake->miss
+                  : SSL_get_options(handshake->ssl) & SSL_OP_NO_TICKET
+                      ? RESUMPTION_MISS_POLICY_CHANGED
+                      : RESUMPTION_MISS_UNSUITABLE;
+}
+
 void handshake_facts_collect(struct handshake *handshake)
 {
     struct handshake_facts *facts = &handshake->facts;
@@ -118,6 +132,8 @@ void handshake_facts_collect(struct handshake *handshake)
     facts->records_read = handshake->read.records;
     facts->records_written = handshake->write.records;
     signature_collect(handshake);
+    if (!handshake_is_client(handshake))
+        resumption_collect(handshake);
     session_collect(handshake);
     ERR_clear_error();
 }

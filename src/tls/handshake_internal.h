@@ -46,6 +46,8 @@ struct handshake {
     uint8_t last_record[LAST_RECORD_MAX]; /* the peer's */
     size_t last_record_size;              /* 0: it was larger */
 
+    struct resumption_offer offer; /* server */
+    enum resumption_miss miss;     /* why what was offered last was not taken */
     bool hello_retry;
     bool streaming; /* used plainly: no detaching any more */
     struct handshake_facts facts;

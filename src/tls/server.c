@@ -6,9 +6,9 @@
 
 #include <openssl/err.h>
 
-#include "base/secret.h"
 #include "tls/certificate_internal.h"
 #include "tls/key_schedule.h"
+#include "tls/server_resumption.h"
 
 struct tls_server {
     unsigned references;
@@ -16,6 +16,7 @@ struct tls_server {
     enum key_type first_type;
     uint8_t *alpn; /* wire format, NULL: none */
     unsigned alpn_size;
+    struct server_resumption resumption;
 };
 
 /* Our order decides; without a common protocol the handshake ends with no_application_protocol (RFC
@@ -83,20 +84,13 @@ static int set_protocol(SSL_CTX *context, const struct tls_policy *policy, struc
     return context_set_groups(context, policy->groups, error);
 }
 
-static int set_resumption(SSL_CTX *context, const struct tls_policy *policy, struct error *error)
+static int set_resumption(struct tls_server *server, const struct tls_policy *policy,
+                          struct error *error)
 {
-    uint8_t keys[sizeof policy->ticket_keys];
-
-    memcpy(keys, policy->ticket_keys, sizeof keys); /* OpenSSL's macro wants them writable */
-    bool good = SSL_CTX_set_tlsext_ticket_keys(context, keys, sizeof keys) == 1 &&
-                SSL_CTX_set_num_tickets(context, policy->tickets) == 1 &&
-                SSL_CTX_set_session_id_context(context, policy->session_id_context,
-                                               sizeof policy->session_id_context) == 1;
-    secret_wipe(keys, sizeof keys);
-    SSL_CTX_set_timeout(context, policy->ticket_lifetime_s);
-    return good ? 0
-                : error_set(error, ERROR_TLS, "OpenSSL refuses the ticket settings: %s",
-                            openssl_reason());
+    return server_resumption_init(&server->resumption, server->context, policy)
+               ? 0
+               : error_set(error, ERROR_TLS, "OpenSSL refuses the ticket settings: %s",
+                           openssl_reason());
 }
 
 static int set_alpn(struct tls_server *server, const struct tls_policy *policy, struct error *error)
@@ -145,7 +139,7 @@ int tls_server_new(struct tls_server **ret_server, const struct tls_policy *poli
     }
     set_behaviour(server->context, policy);
     if ((result = set_protocol(server->context, policy, error)) != 0 ||
-        (result = set_resumption(server->context, policy, error)) != 0 ||
+        (result = set_resumption(server, policy, error)) != 0 ||
         (result = set_alpn(server, policy, error)) != 0 ||
         (result = set_certificates(server, pairs, error)) != 0)
         goto failed;

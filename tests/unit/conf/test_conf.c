@@ -57,7 +57,7 @@ static const char everything[] =
     "    routes = {\"a.shop.example=api\", \"*.B.example=app\"}\n"
     "    strict-sni = on alpn = {\"h2\", \"http/1.1\", 'odd\"\\\\one'} tls-min = 1.3 tls-max = 1.3 "
     "groups = \"P-256:X448\"\n"
-    "    tickets = 2 ticket-lifetime = 7d tolerate-truncation = yes\n"
+    "    tickets = 2 ticket-lifetime = 7d max-lineage = 90m tolerate-truncation = yes\n"
     "    proxy-from = {\"10.0.0.0/8\", \"::1\", \"2001:db8::/32\", \"::/0\", \"0.0.0.0/0\"} allow "
     "= \"192.0.2.1\" deny = \"192.0.2.0/24\"\n"
     "    proxy-timeout = 1s handshake-timeout = 1500ms idle-timeout = 1h max-session-age = 30d\n"
@@ -118,6 +118,7 @@ static void defaults(void **state)
     assert_string_equal(listener->groups, CONF_GROUPS_DEFAULT);
     assert_int_equal(listener->tickets, 1);
     assert_int_equal(listener->ticket_lifetime, 12 * 3600 * 1000);
+    assert_int_equal(listener->max_lineage, 7 * 24 * 3600);
     assert_int_equal(listener->handshake_timeout, 10000);
     assert_int_equal(listener->proxy_timeout, 5000);
     assert_int_equal(listener->idle_timeout, 0);

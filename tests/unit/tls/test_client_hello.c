@@ -347,6 +347,9 @@ static void test_plain_tls12(void **state)
     (void)state;
     assert_int_equal(parse_extension(35, "ticket", 6), CLIENT_HELLO_OK);
     assert_true(hello.session_ticket);
+    assert_int_equal(hello.ticket_size, 6);
+    assert_int_equal(parse_extension(35, "", 0), CLIENT_HELLO_OK);
+    assert_true(hello.session_ticket && hello.ticket_size == 0);
     assert_false(hello.early_data || hello.pre_shared_key || hello.has_server_name);
     assert_string_equal(hello.server_name, "");
     assert_int_equal(hello.min_version, 0x0303);
@@ -400,6 +403,7 @@ static void test_openssl_in_pieces(void **state)
         assert_string_equal(hello.server_name, "www.example.org");
         assert_int_equal(hello.min_version, 0x0303);
         assert_int_equal(hello.max_version, 0x0304);
+        assert_int_equal(hello.session_id_size, 32);
         assert_int_equal(hello.alpn_size, 12);
         assert_memory_equal(hello.alpn, "\x02h2\x08http/1.1", 12);
         assert_true(hello.offers_ecdsa && hello.offers_rsa && hello.session_ticket);
