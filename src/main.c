@@ -19,6 +19,7 @@ static const struct verb {
     {"certs", cmd_certs, "the certificates in service"},
     {"cert", cmd_cert, "install or renew a certificate"},
     {"keys", cmd_keys, "ticket keys and traffic keys: list, renew, who knows them until when"},
+    {"keylife", cmd_keylife, "how long may a key be used, by which formula"},
     {"upstream", cmd_upstream, "list servers; drain, weight, ready"},
     {"upgrade", cmd_upgrade, "another binary in place; every session goes on"},
     {"drain", cmd_drain, "end the sessions of a listener or of all, spread over a time"},

@@ -58,8 +58,21 @@ static const struct control_verb verb_trace = {
 };
 
 const struct control_verb *const control_verbs[] = {
-    &verb_status,          &verb_sessions,       &verb_session_close,  &verb_certs,
-    &verb_cert_install,    &verb_cert_renew,     &verb_upstream,       &verb_upgrade,
-    &verb_upgrade_status,  &verb_drain,          &verb_trace,          &verb_reload,
-    &verb_config_rollback, &verb_config_confirm, &verb_config_history, NULL,
+    &verb_status,
+    &verb_sessions,
+    &verb_session_close,
+    &verb_certs,
+    &verb_cert_install,
+    &verb_cert_renew,
+    &verb_upstream,
+    &verb_upgrade,
+    &verb_upgrade_status,
+    &verb_drain,
+    &verb_trace,
+    &verb_reload,
+    &verb_config_rollback,
+    &verb_config_confirm,
+    &verb_config_history,
+    &verb_key_usage,
+    NULL,
 };

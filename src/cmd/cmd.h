@@ -12,6 +12,7 @@ int cmd_cert(int argc, char **argv);
 int cmd_upstream(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 int cmd_keys(int argc, char **argv);
+int cmd_keylife(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_demo(int argc, char **argv);

@@ -1,0 +1,100 @@
+#include "admin/key_usage.h"
+
+#include <math.h>
+
+#include "admin/event_json.h"
+#include "admin/json.h"
+#include "admin/sessions.h"
+#include "base/clock.h"
+
+static struct key_usage_entry *entry_of(struct key_usage_survey *survey, const struct leg *leg)
+{
+    for (size_t i = 0; i < survey->count; i++) {
+        struct key_usage_entry *entry = &survey->entries[i];
+        if (entry->version == leg->version && entry->suite == leg->suite)
+            return entry;
+    }
+    if (survey->count == KEY_USAGE_SUITES)
+        return NULL;
+    struct key_usage_entry *entry = &survey->entries[survey->count++];
+    *entry = (struct key_usage_entry){.version = leg->version, .suite = leg->suite};
+    return entry;
+}
+
+static void count(struct key_usage_survey *survey, unsigned relay, const struct slot *slot)
+{
+    const struct leg *leg = &slot_hot(slot)->client;
+
+    if ((slot->flags & SLOT_PASS_THROUGH) != 0 || leg->suite == 0 ||
+        (survey->listener != CONF_NONE && slot->listener != survey->listener))
+        return;
+    struct key_usage_entry *entry = entry_of(survey, leg);
+    struct key_usage usage = leg_write_usage(leg);
+    if (entry == NULL)
+        return;
+    if (entry->sessions++ == 0 || usage.blocks > entry->usage.blocks) {
+        entry->usage = usage;
+        entry->session = SESSION_ID(relay, slot->serial);
+    }
+}
+
+bool key_usage_survey(const struct admin_view *view, struct key_usage_survey *survey,
+                      size_t maximum)
+{
+    struct slot slot;
+
+    for (; maximum > 0 && survey->relay < view->workers; maximum--) {
+        if (survey->slot >= session_slots(view, survey->relay)) {
+            survey->relay++;
+            survey->slot = 0;
+            continue;
+        }
+        if (session_read(&view->arenas[survey->relay], survey->slot++, &slot))
+            count(survey, survey->relay, &slot);
+    }
+    return survey->relay >= view->workers;
+}
+
+static enum key_cipher cipher_of(const struct suite *suite)
+{
+    return suite->aead == AEAD_CHACHA20_POLY1305 ? KEY_CHACHA20_POLY1305 : KEY_AES_GCM;
+}
+
+/* How much of its bound the key has used, and at the rate since it came into use, when that is
+ * reached; null where there is none. */
+static void set_bound(json_t *object, const struct key_usage_entry *entry,
+                      const struct suite *suite, double age_s)
+{
+    struct key_question question = {cipher_of(suite), 128, 16384, KEY_LOG2_PROBABILITY};
+    double bound = key_bound_confidentiality(&question).blocks, used = (double)entry->usage.blocks;
+    double left = used > 0 ? (bound - used) / used * age_s : INFINITY;
+
+    ignore(
+        json_object_set_new(object, "used", isinf(bound) ? json_null() : json_real(used / bound)));
+    ignore(json_object_set_new(object, "seconds_left",
+                               isfinite(left) ? json_real(left > 0 ? left : 0) : json_null()));
+}
+
+json_t *key_usage_to_json(const struct admin_view *view, const struct key_usage_survey *survey,
+                          const struct key_usage_entry *entry, uint64_t now_ns)
+{
+    const struct suite *suite = suite_find(entry->version, entry->suite);
+    char number[VIEW_NUMBER_MAX], id[SESSION_ID_TEXT_MAX];
+    uint64_t age = now_ns > entry->usage.since ? now_ns - entry->usage.since : 0;
+    json_t *object = json_object();
+
+    json_set_text(object, "listener", view_listener_name(view->conf, survey->listener));
+    json_set_text(object, "version", view_version_name(entry->version, number));
+    json_set_text(object, "suite", view_suite_name(entry->version, entry->suite, number));
+    json_set_number(object, "sessions", entry->sessions);
+    json_set_text(
+        object, "session",
+        session_id_text(id, SESSION_ID_RELAY(entry->session), SESSION_ID_SERIAL(entry->session)));
+    json_set_number(object, "records", entry->usage.records);
+    json_set_number(object, "blocks", entry->usage.blocks);
+    json_set_number(object, "bytes", entry->usage.bytes);
+    json_set_number(object, "age_ms", age / NS_PER_MS);
+    if (suite != NULL)
+        set_bound(object, entry, suite, (double)age / NS_PER_S);
+    return object;
+}

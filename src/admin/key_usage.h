@@ -1,0 +1,32 @@
+/* Where the sending keys of the running sessions stand: one pass over the slots, an entry for each
+ * version and suite, with the session whose key is used most. */
+#pragma once
+
+#include <jansson.h>
+
+#include "admin/view.h"
+#include "tls/key_limits.h"
+
+#define KEY_USAGE_SUITES 32
+
+struct key_usage_entry {
+    uint16_t version, suite;
+    uint64_t sessions;
+    uint64_t session; /* SESSION_ID of the one most used; what follows is about its key */
+    struct key_usage usage;
+};
+
+struct key_usage_survey {
+    uint32_t listener; /* CONF_NONE: all */
+    unsigned relay;    /* where the pass goes on */
+    uint32_t slot;
+    struct key_usage_entry entries[KEY_USAGE_SUITES];
+    size_t count;
+};
+
+/* Looks at up to `maximum` slots more; true at the end. */
+bool key_usage_survey(const struct admin_view *view, struct key_usage_survey *survey,
+                      size_t maximum);
+
+json_t *key_usage_to_json(const struct admin_view *view, const struct key_usage_survey *survey,
+                          const struct key_usage_entry *entry, uint64_t now_ns);
