@@ -54,6 +54,7 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_CONFIG_REFUSED:
     case EVENT_CONFIG_RETURNED:
     case EVENT_CONFIG_CONFIRMED:
+    case EVENT_TRAFFIC_KEY_EXHAUSTING:
     case EVENT_WARNING:
         return true;
     case EVENT_TYPE_COUNT:

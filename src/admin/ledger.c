@@ -63,7 +63,8 @@ uint32_t ledger_judge(const struct admin_view *view, const struct slot *slot)
         kinds |= 1u << SUPERSEDED_BINARY;
     if (generation->ticket_key != 0 && older(generation->ticket_key, &board->ticket_key_generation))
         kinds |= 1u << SUPERSEDED_TICKET_KEY;
-    if (client->suite != 0 && (client->update_asked || client->update_owed))
+    if (client->suite != 0 &&
+        (client->update_asked || client->update_owed || client->renewal_wanted))
         kinds |= 1u << SUPERSEDED_TRAFFIC_KEY;
     return kinds;
 }

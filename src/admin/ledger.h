@@ -13,7 +13,7 @@
     X(SUPERSEDED_BINARY, "binary")                                                                 \
     /* the key that its tickets were made with */                                                  \
     X(SUPERSEDED_TICKET_KEY, "ticket-key")                                                         \
-    /* a KeyUpdate of the client's leg is outstanding */                                           \
+    /* a KeyUpdate of the client's leg is outstanding, or one that an operator wants */            \
     X(SUPERSEDED_TRAFFIC_KEY, "traffic-key")
 
 enum superseded {

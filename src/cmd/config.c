@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,10 +14,12 @@
 #include <unistd.h>
 
 #include "admin/control_client.h"
+#include "base/string.h"
 #include "cmd/cmd.h"
 #include "cmd/config_history.h"
 #include "cmd/config_pairs.h"
 #include "conf/conf.h"
+#include "tls/governor.h"
 
 static const char usage[] =
     "Usage: holdfast config test -c FILE\n"
@@ -174,13 +177,36 @@ static int config_test(const struct conf *conf)
     return code;
 }
 
+/* What `traffic-key-probability` comes to, as comments: the text stays a configuration. */
+static void print_key_limits(const struct conf *conf)
+{
+    char soft_text[32], hard_text[32];
+
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *listener = &conf->listeners[i];
+        struct key_limits limits;
+
+        if (listener->mode == CONF_MODE_PASS_THROUGH)
+            continue;
+        governor_limits(conf, listener, suite_find(TLS_VERSION_1_3, 0x1301), &limits);
+        printf("# listener %s: AES-GCM keys are renewed after %" PRIu64 " blocks (%s), hard limit "
+               "%" PRIu64 " blocks (%s)\n",
+               listener->name, limits.blocks_soft,
+               string_bytes(soft_text, sizeof soft_text, limits.blocks_soft * 16),
+               limits.blocks_hard,
+               string_bytes(hard_text, sizeof hard_text, limits.blocks_hard * 16));
+    }
+}
+
 static int config_show(const struct conf *conf)
 {
     char *text = conf_show(conf);
 
     if (text == NULL)
         return fail(&(struct error){.code = ERROR_MEMORY, .message = "out of memory"});
-    bool written = fputs(text, stdout) >= 0 && fflush(stdout) == 0;
+    fputs(text, stdout);
+    print_key_limits(conf);
+    bool written = fflush(stdout) == 0 && ferror(stdout) == 0;
     free(text);
     if (written)
         return 0;

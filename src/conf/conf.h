@@ -102,6 +102,11 @@ struct conf_listener {
                                         was removed by a reload */
     uint64_t queue_timeout;          /* ms that a connection may wait to be accepted; 0: none */
     enum conf_overload overload_action; /* how one is refused that has waited longer */
+    /* When a key that we seal with is renewed (tls/governor.h); 0: none of these. */
+    uint32_t traffic_key_records;     /* records */
+    uint32_t traffic_key_probability; /* N: blocks, as few as 2^-N allows */
+    uint64_t traffic_key_bytes;
+    uint64_t traffic_key_age; /* ms */
 };
 
 enum conf_balance {
@@ -186,6 +191,10 @@ struct conf {
     enum conf_log_handshakes log_handshakes;
     uint32_t log_sample; /* one in N */
     bool log_sessions;   /* an event per closed session; default true */
+    /* What all edges together send in the time that matters, and the 2^-N that an attacker who
+     * watches them all may win with; 0: no limit comes of it. */
+    uint64_t traffic_key_fleet_volume;
+    uint32_t traffic_key_fleet_probability;
     struct conf_admin admin;
     struct conf_listener *listeners;
     size_t listener_count;

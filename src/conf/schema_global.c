@@ -14,6 +14,7 @@
 #define SECOND   1000ull
 #define HOUR     (3600 * SECOND)
 #define MEBIBYTE (1ull << 20)
+#define GIBIBYTE (1ull << 30)
 
 /* ---- user ---- */
 
@@ -92,6 +93,10 @@ static const struct schema_option global_options[] = {
     {OPTION("handshaker-nice", schema_integer, handshaker_nice), .fallback = "10", .maximum = 19},
     {.name = "log-handshakes", .type = &log_handshakes_type, .fallback = "failures"},
     {OPTION("log-sessions", schema_boolean, log_sessions), .fallback = "yes"},
+    {OPTION("traffic-key-fleet-volume", schema_size, traffic_key_fleet_volume), .fallback = "none",
+     .minimum = GIBIBYTE, .maximum = 1ull << 63, .none = true},
+    {OPTION("traffic-key-fleet-probability", schema_count, traffic_key_fleet_probability),
+     .fallback = "40", .minimum = 16, .maximum = 100},
     {OPTION("listener-places", schema_count, listener_places), .maximum = CONF_LISTENERS_MAX,
      .internal = true},
     {OPTION("upstream-places", schema_count, upstream_places), .maximum = CONF_PLACES_MAX,
@@ -136,8 +141,22 @@ static int global_check(struct schema_reader *reader, void *object)
     return 0;
 }
 
-const struct schema_section schema_global = {
-    .kind = "", .options = global_options, .complete = global_complete, .check = global_check};
+static const char *global_refuses(const void *object, const struct schema_option *option)
+{
+    const struct conf *conf = object;
+
+    if (strcmp(option->name, "traffic-key-fleet-probability") == 0 &&
+        conf->traffic_key_fleet_volume == 0)
+        return "found it without traffic-key-fleet-volume; expected what all edges send together, "
+               "such as 10t";
+    return NULL;
+}
+
+const struct schema_section schema_global = {.kind = "",
+                                             .options = global_options,
+                                             .complete = global_complete,
+                                             .refuses = global_refuses,
+                                             .check = global_check};
 
 /* ---- admin ---- */
 

@@ -269,6 +269,14 @@ static const struct schema_option listener_options[] = {
     {OPTION("overload-action", schema_choice, overload_action), .fallback = "reset",
      .words = overload_words},
     {OPTION("on-removal", schema_choice, on_removal), .fallback = "keep", .words = removal_words},
+    {OPTION("traffic-key-records", schema_count, traffic_key_records), .fallback = "16777216",
+     .minimum = 16, .maximum = UINT32_MAX, .none = true},
+    {OPTION("traffic-key-probability", schema_count, traffic_key_probability), .fallback = "60",
+     .minimum = 32, .maximum = 100},
+    {OPTION("traffic-key-bytes", schema_size, traffic_key_bytes), .fallback = "none",
+     .minimum = 64 * KIBIBYTE, .maximum = 1ull << 60, .none = true},
+    {OPTION("traffic-key-age", schema_duration, traffic_key_age), .fallback = "none",
+     .minimum = 3 * SECOND, .maximum = 3650 * DAY, .none = true},
     {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
     {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
     {.name = NULL},
@@ -276,10 +284,19 @@ static const struct schema_option listener_options[] = {
 
 static const char *listener_refuses(const void *object, const struct schema_option *option)
 {
-    static const char *const terminating[] = {
-        "certificates",    "alpn",        "tls-min",
-        "tls-max",         "groups",      "tickets",
-        "ticket-lifetime", "max-lineage", "tolerate-truncation"};
+    static const char *const terminating[] = {"certificates",
+                                              "alpn",
+                                              "tls-min",
+                                              "tls-max",
+                                              "groups",
+                                              "tickets",
+                                              "ticket-lifetime",
+                                              "max-lineage",
+                                              "tolerate-truncation",
+                                              "traffic-key-records",
+                                              "traffic-key-probability",
+                                              "traffic-key-bytes",
+                                              "traffic-key-age"};
     const struct conf_listener *listener = object;
 
     for (size_t i = 0; listener->mode == CONF_MODE_PASS_THROUGH && i < ARRAY_SIZE(terminating);

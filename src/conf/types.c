@@ -22,8 +22,8 @@ struct unit {
 /* Smallest first. */
 static const struct unit duration_units[] = {
     {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600 * 1000}, {"d", 24 * 3600 * 1000}};
-static const struct unit size_units[] = {
-    {"", 1}, {"k", 1u << 10}, {"m", 1u << 20}, {"g", 1u << 30}};
+static const struct unit size_units[] = {{"", 1},         {"k", 1u << 10},   {"m", 1u << 20},
+                                         {"g", 1u << 30}, {"t", 1ull << 40}, {"p", 1ull << 50}};
 
 /* ---- text ---- */
 
@@ -298,7 +298,7 @@ static int size_ranged(struct schema_reader *reader, const struct schema_option 
                        const struct schema_value *value, uint64_t *ret_size)
 {
     return ranged_read(reader, option, value, size_number, size_format,
-                       "a size in bytes or with its unit (k, m, g)", ret_size);
+                       "a size in bytes or with its unit (k, m, g, t, p)", ret_size);
 }
 
 static void number_show(struct buffer *buffer, const struct schema_option *option,

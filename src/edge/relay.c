@@ -223,6 +223,9 @@ static void on_control(void *context, uint64_t tag, unsigned events)
             upstreams_address(relay->upstreams, (const void *)message->body);
         } else if (message->type == MESSAGE_DRAIN) {
             relay_drain(relay);
+        } else if (message->type == MESSAGE_RENEW_KEYS &&
+                   message->size == sizeof(struct message_renew)) {
+            keys_renew_wanted(relay, (const void *)message->body);
         } else if (message->type == MESSAGE_CLOSE_SESSION &&
                    message->size == sizeof(struct message_session)) {
             const struct message_session *body = (const void *)message->body;
@@ -391,6 +394,7 @@ static bool relay_init(struct relay *relay)
     loop_handler_fixed(relay->worker.loop, CONTROL_HANDLER, on_control, relay);
     timer_init(&relay->housekeeping, housekeeping, relay);
     relay_drain_init(relay);
+    keys_configure(relay);
     reload_init(relay);
     return true;
 }

@@ -9,6 +9,7 @@
  *   relay_registration.c  what makes sessions outlive this relay; leaving them to a successor
  *   relay_succession.c    taking them from a predecessor
  *   relay_drain.c    sessions that a drain on the board ends
+ *   relay_keys.c     traffic keys: renewed in time, or the session ends
  *   relay_reload.c   another configuration
  *   upstreams.c      which server; health
  *
@@ -70,6 +71,9 @@ struct relay_removal {
     struct timer timer;
 };
 
+/* Suites that differ in how far their keys may be used. */
+enum { KEYS_AES_GCM, KEYS_CHACHA20, KEYS_KINDS };
+
 struct relay {
     struct worker worker;
     struct arena arena;
@@ -98,6 +102,7 @@ struct relay {
     struct inherited *inherited; /* by slot, while a predecessor's sessions are taken over */
     bool secrets_unlocked;       /* to be warned about */
     struct relay_removal removal;
+    struct key_limits key_limits[BOARD_LISTENERS_MAX][KEYS_KINDS];
 };
 
 /* Both sockets of a session are watched once, for its life, whoever serves it: the watches go from
@@ -165,6 +170,25 @@ void session_report_end(struct relay *relay, uint32_t index, enum session_end en
 void session_queue(struct relay *relay, uint32_t index);
 /* The configuration is another one: its time-outs begin to count for this session, too. */
 void session_rearm(struct relay *relay, uint32_t index);
+
+/* What identifies the session, into an event; and a line of its trace, if it is traced. */
+void session_identify(const struct relay *relay, uint32_t index, struct event *event);
+void session_trace(struct relay *relay, uint32_t index, const char *text);
+
+/* ---- relay_keys.c ---- */
+
+/* The configuration is another one. */
+void keys_configure(struct relay *relay);
+/* MESSAGE_RENEW_KEYS */
+void keys_renew_wanted(struct relay *relay, const struct message_renew *body);
+/* A key that cannot be renewed has come so far that the session is to end. */
+MUST_CHECK bool keys_worn_out(struct relay *relay, uint32_t index);
+/* When that will be for its age alone, or is to be announced before; 0: never. */
+uint64_t keys_age_end(const struct relay *relay, uint32_t index);
+/* False when it was announced already. */
+bool keys_announce_age(struct relay *relay, uint32_t index);
+/* The session has ended. */
+void keys_ended(struct relay *relay, uint32_t index);
 
 /* ---- relay_reload.c ---- */
 

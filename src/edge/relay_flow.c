@@ -73,14 +73,6 @@ static enum flow_status leg_failed(struct turn *turn, enum relay_side side,
     return FLOW_DEAD;
 }
 
-static void count_opened(struct turn *turn, const struct leg_opened *opened)
-{
-    if (opened->key_updates != 0)
-        worker_count(&turn->relay->worker, COUNTER_KEY_UPDATES_RECEIVED, opened->key_updates);
-    if (opened->renegotiations != 0)
-        worker_count(&turn->relay->worker, COUNTER_RENEGOTIATIONS_REFUSED, opened->renegotiations);
-}
-
 /* Largest plaintext whose seal fits a run of this order together with what the leg may owe. */
 static size_t seal_capacity(const struct leg *leg, unsigned order)
 {
@@ -113,12 +105,15 @@ enum transform_result { TRANSFORM_NOTHING, TRANSFORM_OUTPUT, TRANSFORM_STARVED, 
 static bool seal_output(struct turn *turn, struct leg *leg, const uint8_t *input, size_t size)
 {
     struct flow *flow = &turn->next.flows[turn->direction];
+    enum relay_side side = sink_side(turn->direction);
+    uint64_t blocks = leg->write_blocks, records = leg->write_sequence;
 
-    flow->output_size =
-        (uint32_t)leg_seal(turn->relay->crypto, leg, turn_keys(turn, sink_side(turn->direction)),
-                           input, size, block_memory(&turn->relay->arena, flow->output));
-    if (flow->output_size != 0)
+    flow->output_size = (uint32_t)leg_seal(turn->relay->crypto, leg, turn_keys(turn, side), input,
+                                           size, block_memory(&turn->relay->arena, flow->output));
+    if (flow->output_size != 0) {
+        keys_sealed(turn, side, leg->write_blocks - blocks, leg->write_sequence - records);
         return true;
+    }
     turn_commit(turn); /* the run is the session's, which gives it back */
     session_end(turn->relay, turn->index, SESSION_END_INTERNAL, true);
     return false;
@@ -147,9 +142,12 @@ static enum transform_result open_input(struct turn *turn, struct leg *source)
     uint8_t *output = sink == NULL ? block_memory(&relay->arena, flow->output) : relay->scratch;
     size_t room =
         sink == NULL ? run_size(flow->output_order) : seal_capacity(sink, flow->output_order);
+    bool owed = source->update_owed;
     enum leg_event event = leg_open(relay->crypto, source, turn_keys(turn, side), input, size,
                                     output, room, relay->now_ns / NS_PER_MS, &opened);
-    count_opened(turn, &opened);
+    keys_opened(turn, side, owed, &opened);
+    if (opened.renegotiations != 0)
+        worker_count(&relay->worker, COUNTER_RENEGOTIATIONS_REFUSED, opened.renegotiations);
     fault_input(output, opened.produced);
     if (sink == NULL)
         flow->output_size = (uint32_t)opened.produced;
@@ -478,6 +476,8 @@ static enum flow_status flow_step(struct turn *turn)
         return turn_over(turn,
                          FLOW_WAITING); /* nothing may be sealed before; room will be announced */
     if (session->input_size[turn->direction] != 0 && !flow->source_ended) {
+        if (keys_renew(turn, sink_side(turn->direction)))
+            return FLOW_BUSY;
         switch (transform(turn)) {
         case TRANSFORM_OUTPUT:
             return FLOW_BUSY;

@@ -153,6 +153,7 @@ static void swap(struct relay *relay)
     struct conf *before = worker_swap_config(&relay->worker);
 
     upstreams_reload(relay->upstreams, before);
+    keys_configure(relay);
     if (relay->worker.begun) {
         watch_removal(relay);
         for (uint32_t i = 0; i < relay->arena.header->high_water; i++) {

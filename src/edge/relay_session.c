@@ -53,6 +53,7 @@ static uint64_t next_deadline(struct relay *relay, uint32_t index, enum session_
     uint64_t half = slot->state == SESSION_HALF_CLOSED
                         ? earlier(0, active_ns, listener->half_close_timeout)
                         : 0;
+    uint64_t key = keys_age_end(relay, index);
     uint64_t deadline = age;
 
     *ret_end = SESSION_END_AGE;
@@ -63,6 +64,10 @@ static uint64_t next_deadline(struct relay *relay, uint32_t index, enum session_
     if (half != 0 && (deadline == 0 || half < deadline)) {
         deadline = half;
         *ret_end = SESSION_END_HALF_CLOSE_TIMEOUT;
+    }
+    if (key != 0 && (deadline == 0 || key < deadline)) {
+        deadline = key;
+        *ret_end = SESSION_END_KEY_LIMIT;
     }
     return deadline;
 }
@@ -113,6 +118,8 @@ static void time_out(struct relay *relay, uint32_t index)
             return;
         if (deadline > relay->now_ns)
             arm(relay, index, deadline);
+        else if (end == SESSION_END_KEY_LIMIT && keys_announce_age(relay, index))
+            arm_timeouts(relay, index);
         else
             session_close(relay, index, end, ALERT_CLOSE_NOTIFY);
         return;
@@ -134,7 +141,19 @@ static void on_session_timer(void *context)
 
 /* ---- states ---- */
 
-static void trace(struct relay *relay, uint32_t index, const char *text)
+void session_identify(const struct relay *relay, uint32_t index, struct event *event)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+
+    event->session = session_id(relay, index);
+    event->listener = slot->listener;
+    event->flags = (slot->flags & SLOT_TRACED) != 0 ? EVENT_TRACED : 0;
+    memcpy(event->client, slot->client_address, sizeof event->client);
+    event->client_port = slot->client_port;
+    ignore(string_copy(event->server_name, sizeof event->server_name, slot->server_name));
+}
+
+void session_trace(struct relay *relay, uint32_t index, const char *text)
 {
     const struct slot *slot = &relay->arena.slots[index];
     struct event *event;
@@ -142,12 +161,7 @@ static void trace(struct relay *relay, uint32_t index, const char *text)
     if ((slot->flags & SLOT_TRACED) == 0 ||
         (event = event_begin(&relay->worker.events, EVENT_TRACE)) == NULL)
         return;
-    event->session = session_id(relay, index);
-    event->listener = slot->listener;
-    event->flags = EVENT_TRACED;
-    memcpy(event->client, slot->client_address, sizeof event->client);
-    event->client_port = slot->client_port;
-    ignore(string_copy(event->server_name, sizeof event->server_name, slot->server_name));
+    session_identify(relay, index, event);
     ignore(string_copy(event->detail, sizeof event->detail, text));
     event_end(&relay->worker.events, EVENT_TRACE);
 }
@@ -177,7 +191,7 @@ static void arm_state(struct relay *relay, uint32_t index)
 static void enter_state(struct relay *relay, uint32_t index, enum session_state state)
 {
     relay->arena.slots[index].state = (uint8_t)state;
-    trace(relay, index, session_states[state].name);
+    session_trace(relay, index, session_states[state].name);
     arm_state(relay, index);
 }
 
@@ -365,7 +379,9 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     struct slot_upstream_secrets *secrets = &relay->arena.upstream_secrets[body->slot];
     secrets->keys = body->keys;
     slot->flags |= SLOT_UPSTREAM_TLS;
-    slot_commit_upstream(slot, slot_hot(slot), secrets, &body->leg);
+    struct leg leg = body->leg;
+    leg_start(&leg, relay->now_ns / NS_PER_MS);
+    slot_commit_upstream(slot, slot_hot(slot), secrets, &leg);
     session->writable |= 1u << SIDE_UPSTREAM;
     session->readable |= 1u << SIDE_UPSTREAM;
     if (slot->upstream_unix) /* the handshaker has read them; our counter knows only what we did */
@@ -408,6 +424,7 @@ static void fill_slot(struct relay *relay, uint32_t index, const struct session_
     memset(slot, 0, sizeof *slot);
     for (unsigned i = 0; i < FLOW_COUNT; i++)
         hot.flows[i].input = hot.flows[i].output = BLOCK_NONE;
+    leg_start(&hot.client, relay->now_ns / NS_PER_MS);
     slot->serial = relay->arena.header->next_serial++;
     slot_commit(slot, &hot);
     slot->flags = offer->flags;
@@ -641,6 +658,8 @@ void session_run(struct relay *relay, uint32_t index)
             session_close(relay, index, SESSION_END_BOTH_CLOSED, ALERT_NONE);
         else if ((up || down) && slot->state == SESSION_OPEN)
             session_set_state(relay, index, SESSION_HALF_CLOSED);
+        if (slot->state != SESSION_CLOSING && keys_worn_out(relay, index))
+            session_close(relay, index, SESSION_END_KEY_LIMIT, ALERT_CLOSE_NOTIFY);
         memory_note(relay, index);
     }
 }
@@ -740,6 +759,9 @@ void session_report_end(struct relay *relay, uint32_t index, enum session_end en
     struct event *event;
 
     worker_count(&relay->worker, COUNTER_SESSIONS_CLOSED, 1);
+    if (end == SESSION_END_KEY_LIMIT)
+        worker_count(&relay->worker, COUNTER_KEY_LIMIT_ENDS, 1);
+    keys_ended(relay, index);
     if (failures[end])
         worker_count(&relay->worker, COUNTER_SESSIONS_FAILED, 1);
     board_observe(&relay->worker.self->histograms[HISTOGRAM_SESSION], age_us);

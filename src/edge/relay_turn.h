@@ -78,3 +78,14 @@ enum write_result turn_write(struct turn *turn, unsigned direction);
 /* Seals what the leg owes (KeyUpdate, alert) behind the output of the direction to `side`, if there
  * is room, and commits. False when it could not be done now for want of memory. */
 bool turn_append_owed(struct turn *turn, enum relay_side side);
+
+/* ---- relay_keys.c ---- */
+
+/* There is data to be sealed for `side`: is a KeyUpdate to go first? It is owed then. */
+MUST_CHECK bool keys_renew(struct turn *turn, enum relay_side side);
+/* Records of this side were opened: counts, and may ask the peer for another key. `owed_before`: an
+ * answer was owed before that. */
+void keys_opened(struct turn *turn, enum relay_side side, bool owed_before,
+                 const struct leg_opened *opened);
+/* So much was sealed for this side: for the board. */
+void keys_sealed(struct turn *turn, enum relay_side side, uint64_t blocks, uint64_t records);

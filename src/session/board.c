@@ -105,6 +105,18 @@ uint32_t board_server_sessions(const struct board *board, unsigned server)
     return server < BOARD_SERVERS_MAX ? sum_workers(board->servers[server].sessions) : 0;
 }
 
+struct board_sealed board_listener_sealed(const struct board *board, unsigned listener)
+{
+    struct board_sealed sum = {0};
+
+    for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++) {
+        const struct board_sealed *sealed = &board->listeners[listener].sealed[i];
+        sum.blocks += __atomic_load_n(&sealed->blocks, __ATOMIC_RELAXED);
+        sum.records += __atomic_load_n(&sealed->records, __ATOMIC_RELAXED);
+    }
+    return sum;
+}
+
 uint32_t board_listener_connections(const struct board *board, unsigned listener)
 {
     return listener < BOARD_LISTENERS_MAX ? sum_workers(board->listeners[listener].connections) : 0;

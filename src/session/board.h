@@ -70,6 +70,26 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_UPSTREAM_BYTES_OUT, "upstream_sent_bytes_total", "Bytes sent to upstream servers")   \
     X(COUNTER_KEY_UPDATES_RECEIVED, "key_updates_received_total", "KeyUpdate messages received")   \
     X(COUNTER_KEY_UPDATES_SENT, "key_updates_sent_total", "KeyUpdate messages sent")               \
+    X(COUNTER_KEY_UPDATES_ANSWERS, "key_updates_answers_total",                                    \
+      "KeyUpdates owed because the peer asked for one")                                            \
+    X(COUNTER_KEY_UPDATES_RECORDS, "key_updates_records_total",                                    \
+      "KeyUpdates begun for the records sealed under a key")                                       \
+    X(COUNTER_KEY_UPDATES_BLOCKS, "key_updates_blocks_total",                                      \
+      "KeyUpdates begun for the blocks sealed under a key")                                        \
+    X(COUNTER_KEY_UPDATES_BYTES, "key_updates_bytes_total",                                        \
+      "KeyUpdates begun for the bytes sealed under a key")                                         \
+    X(COUNTER_KEY_UPDATES_AGE, "key_updates_age_total", "KeyUpdates begun for the age of a key")   \
+    X(COUNTER_KEY_UPDATES_OPERATOR, "key_updates_operator_total",                                  \
+      "KeyUpdates begun because an operator wanted them")                                          \
+    X(COUNTER_KEY_UPDATES_PEER, "key_updates_peer_total",                                          \
+      "KeyUpdates begun to ask for a key that the peer has used for too long")                     \
+    X(COUNTER_KEY_REQUESTS, "key_update_requests_total", "KeyUpdates that ask for the peer's")     \
+    X(COUNTER_KEY_REQUESTS_ANSWERED, "key_update_requests_answered_total",                         \
+      "Peers' KeyUpdates after being asked")                                                       \
+    X(COUNTER_KEY_REQUESTS_UNANSWERED, "key_update_requests_unanswered_total",                     \
+      "Sessions that ended before the client's KeyUpdate came")                                    \
+    X(COUNTER_KEY_LIMIT_ENDS, "sessions_closed_key_limit_total",                                   \
+      "Sessions ended because their traffic key could not be renewed")                             \
     X(COUNTER_RENEGOTIATIONS_REFUSED, "renegotiations_refused_total",                              \
       "TLS 1.2 renegotiation attempts refused")                                                    \
     X(COUNTER_RECORD_ERRORS, "record_errors_total", "Sessions ended by a bad record")              \
@@ -176,11 +196,17 @@ struct board_drain {
     uint32_t over;    /* nobody is left, and that was told */
 };
 
+/* What a relay has sealed for clients, all keys together. */
+struct board_sealed {
+    uint64_t blocks, records;
+};
+
 struct board_listener {
     struct board_drain drain;
-    uint32_t connections[BOARD_WORKERS_MAX]; /* sessions of relay i */
-    uint32_t handshakes[BOARD_WORKERS_MAX];  /* under way in handshaker i */
-    uint64_t accepted, refused;              /* atomic add */
+    struct board_sealed sealed[BOARD_WORKERS_MAX]; /* by relay; grows for ever */
+    uint32_t connections[BOARD_WORKERS_MAX];       /* sessions of relay i */
+    uint32_t handshakes[BOARD_WORKERS_MAX];        /* under way in handshaker i */
+    uint64_t accepted, refused;                    /* atomic add */
 };
 
 struct board_trace {
@@ -255,6 +281,7 @@ uint64_t board_sum(const struct board *board, enum counter counter);
 uint64_t board_resumption_misses(const struct board *board, enum resumption_miss miss);
 uint32_t board_server_sessions(const struct board *board, unsigned server);
 uint32_t board_listener_connections(const struct board *board, unsigned listener);
+struct board_sealed board_listener_sealed(const struct board *board, unsigned listener);
 
 /* The address last resolved for a server; false when there is none. */
 void board_address_set(struct board *board, unsigned server, const void *bytes, uint32_t size);

@@ -43,6 +43,7 @@
     X(EVENT_CONFIG_RETURNED, "config-returned", true)                                              \
     X(EVENT_CONFIG_CONFIRMED, "config-confirmed", true)                                            \
     X(EVENT_WARNING, "warning", true)                                                              \
+    X(EVENT_TRAFFIC_KEY_EXHAUSTING, "traffic-key-exhausting", false)                               \
     X(EVENT_TRACE, "trace", false)
 
 enum event_type {

@@ -53,6 +53,8 @@ enum message_type {
     MESSAGE_ADDRESS,
     /* control → relay: end one session (struct message_session) */
     MESSAGE_CLOSE_SESSION,
+    /* control → relay: another traffic key for one session (struct message_renew) */
+    MESSAGE_RENEW_KEYS,
     /* control → relay and handshaker: a drain on the board has changed, look there (no body) */
     MESSAGE_DRAIN,
 
@@ -265,6 +267,16 @@ struct message_address {
 struct message_session {
     uint32_t slot;
     uint32_t reason; /* enum session_end */
+    uint64_t serial;
+};
+
+enum {
+    RENEW_REQUEST = 1, /* ask for the peer's, too */
+    RENEW_NOW = 2      /* not with the next data but at once, if the key is not too young */
+};
+struct message_renew {
+    uint32_t slot;
+    uint32_t flags; /* RENEW_* */
     uint64_t serial;
 };
 

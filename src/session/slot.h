@@ -111,7 +111,8 @@ enum {
     SLOT_UPSTREAM_TLS = 4,
     SLOT_PASS_THROUGH = 8,
     SLOT_TRACED = 16,
-    SLOT_SOURCE_COUNTED = 32 /* also where the state is SESSION_FREE, between two steps */
+    SLOT_SOURCE_COUNTED = 32,   /* also where the state is SESSION_FREE, between two steps */
+    SLOT_KEY_UPDATE_UNABLE = 64 /* the client is known to end a session upon a KeyUpdate */
 };
 
 /* Secrets of slot i. The upstream part is touched by sessions with a TLS upstream only. */

@@ -44,7 +44,8 @@ extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
     X(SESSION_END_LIMIT, "connection-limit", false)                                                \
     X(SESSION_END_CRASHED_RELAY, "crashed-its-relay", true)                                        \
     X(SESSION_END_CORRUPT, "corrupt-slot", true)                                                   \
-    X(SESSION_END_LOST, "lost-with-its-relay", true)
+    X(SESSION_END_LOST, "lost-with-its-relay", true)                                               \
+    X(SESSION_END_KEY_LIMIT, "traffic-key-limit", false)
 
 enum session_end {
 #define X(symbol, name, failure) symbol,

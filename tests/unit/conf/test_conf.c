@@ -64,6 +64,8 @@ static const char everything[] =
     "    half-close-timeout = 10s keep-alive = 45s user-timeout = 2m client-hello-max = 64k\n"
     "    max-connections = 1000 max-connections-per-source = 10 backlog = 128\n"
     "    queue-timeout = 1s overload-action = alert\n"
+    "    traffic-key-records = none traffic-key-probability = 57 traffic-key-bytes = 2t "
+    "traffic-key-age = 1d\n"
     "}\n"
     "listener through { mode = pass-through bind = \"*:8443\" upstream = api idle-timeout = off "
     "keep-alive = 0 }\n"
@@ -131,6 +133,10 @@ static void defaults(void **state)
     assert_int_equal(listener->backlog, 4096);
     assert_int_equal(listener->queue_timeout, 2000);
     assert_int_equal(listener->overload_action, CONF_OVERLOAD_RESET);
+    assert_int_equal(listener->traffic_key_records, 1u << 24);
+    assert_int_equal(listener->traffic_key_probability, 60);
+    assert_int_equal(listener->traffic_key_bytes, 0);
+    assert_int_equal(listener->traffic_key_age, 0);
     assert_int_equal(listener->alpn.count, 0);
 
     assert_int_equal(upstream->balance, CONF_BALANCE_ROUND_ROBIN);
@@ -194,6 +200,10 @@ static void listener_values(void **state)
     assert_int_equal(listener->max_connections_per_source, 10);
     assert_int_equal(listener->queue_timeout, 1000);
     assert_int_equal(listener->overload_action, CONF_OVERLOAD_ALERT);
+    assert_int_equal(listener->traffic_key_records, 0);
+    assert_int_equal(listener->traffic_key_probability, 57);
+    assert_int_equal(listener->traffic_key_bytes, 2ull << 40);
+    assert_int_equal(listener->traffic_key_age, 24ull * 3600 * 1000);
     assert_int_equal(conf->listeners[1].mode, CONF_MODE_PASS_THROUGH);
     assert_int_equal(conf->listeners[1].keepalive, 0);
     assert_int_equal(conf_find_listener(conf, "through"), 1);

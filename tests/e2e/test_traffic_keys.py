@@ -1,0 +1,292 @@
+"""The governor of traffic keys at limits made small by the configuration: real clients follow every KeyUpdate, none comes sooner
+than two seconds after the one before, and a TLS 1.2 session ends in good time."""
+
+import contextlib
+import os
+import signal
+import ssl
+import time
+
+import pytest
+
+import clients
+import forge
+import servers
+from daemon import free_port, wait_until
+from test_admin import metrics
+from test_clients import line_command
+
+PATIENCE = 60
+PATTERN = bytes(range(256)) * 4096  # 1 MiB
+
+
+@pytest.fixture
+def edge(shop):
+    """edge(…) → a Shop whose counters the test can read."""
+    def make(*arguments, extra="", **options):
+        port = free_port()
+        here = shop(*arguments, extra=f'{extra}\nadmin {{ bind = "127.0.0.1:{port}" }}', **options)
+        here.admin = port
+        return here
+    return make
+
+
+def counter(here, name):
+    return metrics(here.admin)[f'holdfast_{name}{{process="relay"}}']
+
+
+def exchange_until(client, condition, timeout=PATIENCE):
+    """Exchanges checked messages until the condition holds; looks at it after every few of them."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met"
+        for _ in range(20):
+            client.exchange()
+
+
+def updates(here, cause):
+    return counter(here, f"key_updates_{cause}_total")
+
+
+# ---- renewed in time ----
+
+@pytest.mark.parametrize("kind", ["python", "openssl", "gnutls", "node", "java", "go"])
+def test_real_clients_follow(edge, folder, kind):
+    """Two key changes, each as soon as the rule of two seconds allows it."""
+    here = edge(listener="traffic-key-records = 16")
+    begin = time.monotonic()
+    made = here.client(version="1.3") if kind == "python" else clients.LineProcess(line_command(kind, here, "1.3", folder))
+    with contextlib.closing(made) as client:
+        exchange_until(client, lambda: updates(here, "records") >= 2)
+        client.exchange("after")
+    assert time.monotonic() - begin >= 4
+    assert counter(here, "key_updates_sent_total") == updates(here, "records") + updates(here, "peer") + updates(here, "answers")
+    assert counter(here, "key_update_requests_answered_total") >= counter(here, "key_update_requests_total") - 1
+
+
+@pytest.mark.parametrize("suite", ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"])
+@pytest.mark.parametrize("option, cause", [("traffic-key-bytes = 64k", "bytes"), ("traffic-key-age = 3s", "age"),
+                                           ("traffic-key-records = 100", "records")])
+def test_each_limit(edge, folder, option, cause, suite):
+    here = edge(listener=option)
+    with forge.Forger(here.port, folder, root=here.root, suites=suite) as client:
+        deadline = time.monotonic() + PATIENCE
+        changes, number = 0, 0
+        while changes < 2:
+            assert time.monotonic() < deadline
+            number += 1
+            fresh = client.update_keys() if number % 20 == 0 else b""  # lest it be asked for
+            client.send_raw(fresh + client.seal_as(forge.APPLICATION_DATA, PATTERN[:1000]))
+            left = 1000
+            while left:
+                kind, data = client.read_record()
+                if kind == forge.APPLICATION_DATA:
+                    left -= len(data)
+                elif data[:1] == b"\x18":
+                    assert data == forge.KEY_UPDATE  # whole, and asks for nothing
+                    assert left == 1000  # before the data, not amid it
+                    changes += 1
+    assert updates(here, cause) == 2
+    assert counter(here, "key_updates_sent_total") == 2
+
+
+def test_blocks_of_a_fleet(edge):
+    """A budget of many keys that leaves a key some hundred KiB."""
+    here = edge(extra="traffic-key-fleet-volume = 1024p\ntraffic-key-fleet-probability = 58")
+    with here.client(version="1.3") as client:
+        def moved():
+            client.send(PATTERN[:65536])
+            assert client.receive(65536) == PATTERN[:65536]
+            return updates(here, "blocks") >= 2
+        wait_until(moved, PATIENCE)
+
+
+def test_chacha20_has_no_limit_of_blocks(edge):
+    here = edge(listener="traffic-key-records = none", extra="traffic-key-fleet-volume = 1024p\ntraffic-key-fleet-probability = 58")
+    with here.client(version="1.3", suites="TLS_CHACHA20_POLY1305_SHA256") as client:
+        begin = time.monotonic()
+        while time.monotonic() - begin < 3:  # longer than the two seconds for which a key is too young in any case
+            client.send(PATTERN[:65536])
+            assert client.receive(65536) == PATTERN[:65536]
+    assert counter(here, "key_updates_sent_total") == 0
+
+
+def pour(connection):
+    """The pattern without end, to whoever asks."""
+    connection.socket.recv(1)
+    while True:
+        connection.socket.sendall(PATTERN)
+
+
+def test_bulk(edge, server):
+    """Data at full speed, in which the key changes every two seconds and no oftener."""
+    here = edge(server(pour), listener="traffic-key-records = 64")
+    begin = time.monotonic()
+    with here.client(version="1.3") as client:
+        client.send(b"x")
+        taken = 0
+        while time.monotonic() - begin < PATIENCE and (taken % (64 << 20) or updates(here, "records") < 4):
+            assert client.receive(1 << 20) == PATTERN
+            taken += 1 << 20
+        lasted = time.monotonic() - begin
+    assert 4 <= updates(here, "records") <= lasted / 2
+
+
+def test_client_asked_for_its_key(edge, folder):
+    """It has used its key for twice as long as we do ours: asked once, and not again before it answers."""
+    here = edge(listener="traffic-key-records = 64")
+
+    def exchange(client):
+        client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"z"))
+        while True:
+            kind, data = client.read_record()
+            if kind == forge.APPLICATION_DATA:
+                return
+            if data[:1] == b"\x18":
+                seen.append(data)
+
+    seen = []
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        deadline = time.monotonic() + PATIENCE
+        while forge.KEY_UPDATE_REQUESTED not in seen or len(seen) < 4:
+            assert time.monotonic() < deadline
+            exchange(client)
+        assert seen.count(forge.KEY_UPDATE_REQUESTED) == 1
+        assert counter(here, "key_update_requests_total") == 1
+        assert counter(here, "key_update_requests_answered_total") == 0
+        assert here.edge.lines("sessions", "--superseded", "traffic-key")
+        client.send_raw(client.update_keys())
+        exchange(client)
+        assert counter(here, "key_update_requests_answered_total") == 1
+        while seen.count(forge.KEY_UPDATE_REQUESTED) < 2:
+            assert time.monotonic() < deadline
+            exchange(client)
+    wait_until(lambda: counter(here, "key_update_requests_unanswered_total") == 1)
+
+
+def test_key_towards_the_server(edge, authority, folder):
+    """We are the client of a TLS upstream: our key there is renewed, too."""
+    chain, key = authority.issue("app.test").write(folder, "upstream")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(chain, key)
+    tls.minimum_version = ssl.TLSVersion.TLSv1_3
+    upstream = servers.Server(servers.quiet_echo, tls=tls)
+    try:
+        here = edge(upstream, listener="traffic-key-records = 16\ntls-max = 1.2",
+                    upstream_options=f'tls = yes\ntls-trust = "{authority.root_path}"\ntls-name = "app.test"')
+        here.edge.write_config(here.edge.config_path.read_text().replace("traffic-key-records = 16", "traffic-key-records = 200"))
+        here.edge.run("reload")  # a changed limit counts for sessions, too
+        with here.client(version="1.2") as client:
+            wait_until(lambda: [client.send(b"x" * 10), client.receive(10)] and updates(here, "records") >= 1, PATIENCE)
+    finally:
+        upstream.close()
+
+
+# ---- TLS 1.2: the end in good time ----
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"])
+def test_tls12_ends_in_good_time(edge, cipher):
+    here = edge(listener="traffic-key-records = 400")
+    with here.wire(version="1.2", ciphers=cipher) as client:
+        number = 0
+        try:
+            while True:
+                client.send(b"%06d" % number)
+                answer = client.receive(6)
+                if answer == b"":
+                    break
+                assert answer == b"%06d" % number
+                number += 1
+                assert number < 800, "beyond the hard limit"
+        except (ssl.SSLError, OSError) as error:
+            assert clients.alert_name(error) == "close_notify", error
+        assert 400 <= number < 800
+    told = here.edge.wait_event("traffic-key-exhausting", listener="shop")
+    ended = here.edge.wait_event("session-closed", reason="traffic-key-limit")
+    assert told["session"] == ended["session"]
+    assert "records left" in told["detail"]
+    assert here.edge.events.index(told) < here.edge.events.index(ended)
+    assert counter(here, "sessions_closed_key_limit_total") == 1
+
+
+def test_tls12_bulk_ends_before_the_hard_limit(edge, server):
+    here = edge(server(pour), listener="traffic-key-records = 3000")
+    with here.client(version="1.2") as client:
+        client.send(b"x")
+        received = client.read_to_end()  # to a close_notify
+    assert received == (PATTERN * (len(received) // len(PATTERN) + 1))[:len(received)]
+    assert 3000 <= len(received) / 16384 <= 6000
+    here.edge.wait_event("session-closed", reason="traffic-key-limit")
+
+
+def test_tls12_age(edge):
+    here = edge(listener="traffic-key-age = 3s")
+    with here.wire(version="1.2") as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
+        assert client.alert() == "close_notify"
+    here.edge.wait_event("traffic-key-exhausting")
+    here.edge.wait_event("session-closed", reason="traffic-key-limit")
+
+
+# ---- succession ----
+
+@pytest.mark.parametrize("how", ["kill", "upgrade"])
+def test_usage_and_owed_updates_survive(edge, server, folder, how):
+    """The relay goes again and again while keys are due: counts go on, an owed KeyUpdate comes once, and every byte fits."""
+    here = edge(listener="traffic-key-records = 100", extra="workers = 1\nprotect-after = 50ms")
+    here.edge.tolerated = ("killed",)
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        epoch, number = 0, 0
+
+        def exchange(size):
+            nonlocal epoch, number
+            data = PATTERN[number % 251:][:size]
+            number += 1
+            fresh = client.update_keys() if number % 20 == 0 else b""
+            client.send_raw(fresh + client.seal_as(forge.APPLICATION_DATA, data))
+            got = b""
+            while len(got) < size:
+                kind, piece = client.read_record()
+                if kind == forge.APPLICATION_DATA:
+                    got += piece
+                elif piece[:1] == b"\x18":
+                    epoch += 1
+            assert got == data
+
+        exchange(10)
+        wait_until(lambda: not here.edge.lines("sessions", "--younger", "500ms"), 20)
+        for _ in range(3):
+            for _ in range(60):
+                exchange(100)
+            succeed(here, how)
+        deadline = time.monotonic() + PATIENCE
+        while epoch < 2:
+            assert time.monotonic() < deadline
+            exchange(3000)
+    assert updates(here, "records") == epoch
+
+
+def succeed(here, how):
+    relays = here.edge.workers("relay")
+    if how == "upgrade":
+        here.edge.run("upgrade", timeout=PATIENCE)
+    else:
+        mark = here.edge.mark()
+        os.kill(relays[0], signal.SIGKILL)
+        here.edge.wait_event("sessions-adopted", since=mark, timeout=PATIENCE)
+
+    def replaced():
+        result = here.edge.run("status", "--json", check=False)
+        return result.returncode == 0 and not set(here.edge.workers("relay")) & set(relays)
+    wait_until(replaced, PATIENCE)
+
+
+# ---- configuration ----
+
+def test_config_show_says_how_much_that_is(edge):
+    here = edge()
+    shown = here.edge.run("config", "show").stdout
+    assert "# listener shop: AES-GCM keys are renewed after 12148001999 blocks (" in shown
+    here.edge.config_path.write_text(shown)
+    assert here.edge.run("config", "show").stdout == shown
