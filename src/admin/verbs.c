@@ -66,6 +66,8 @@ const struct control_verb *const control_verbs[] = {
     &verb_cert_renew,
     &verb_upstream,
     &verb_upgrade,
+    &verb_keys_traffic,
+    &verb_keys_traffic_renew,
     &verb_upgrade_status,
     &verb_drain,
     &verb_trace,

@@ -11,6 +11,7 @@ static const struct topic {
     int (*run)(int argc, char **argv);
     const char *help;
 } topics[] = {
+    {"traffic", keys_traffic, "how far the keys of live sessions are used; renewing them"},
     {NULL, NULL, NULL},
 };
 

@@ -1,3 +1,5 @@
 /* The topics of `holdfast keys`, one file each; arguments as for a verb, with the topic's name
  * first. */
 #pragma once
+
+int keys_traffic(int argc, char **argv);

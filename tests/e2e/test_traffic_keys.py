@@ -282,6 +282,132 @@ def succeed(here, how):
     wait_until(replaced, PATIENCE)
 
 
+# ---- an operator's wish ----
+
+def listed(here, *arguments):
+    return here.edge.lines("keys", "traffic", "list", *arguments)
+
+
+def epochs(here):
+    return sorted(line["epoch"] for line in listed(here))
+
+
+def old_enough(here):
+    """No key is too young any more."""
+    wait_until(lambda: all(line["age_ms"] >= 2200 for line in listed(here, "--limit", "100")))
+
+
+def test_list(edge):
+    here = edge(listener="traffic-key-records = 1000")
+    with here.client(version="1.3") as much, here.client(version="1.2") as little, here.client(version="1.3") as idle:
+        idle.exchange()
+        little.exchange()
+        for _ in range(100):
+            much.exchange()
+        first, second, third = listed(here)
+        assert first["used_permille"] >= 50 > second["used_permille"] >= third["used_permille"]
+        assert first["limit"] == "records" and 100 <= first["records"] <= 110
+        assert first["blocks"] >= 3 * 100 and first["bytes"] > 16 * 100
+        assert 100 <= first["client_records"] <= 110
+        assert first["epoch"] == 0 and not first["wanted"] and first["listener"] == "shop"
+        assert listed(here, "--limit", "1")[0]["session"] == first["session"]
+        assert len(listed(here, "--listener", "shop")) == 3
+        assert first["session"] in here.edge.run("keys", "traffic", "list").stdout
+    wait_until(lambda: not listed(here))
+    assert here.edge.run("keys", "traffic", "list").stdout.endswith("no TLS session is open\n")
+
+
+def test_renewal_with_the_next_data(edge):
+    here = edge()
+    with here.client(version="1.3") as client, here.client(version="1.3") as other, here.client(version="1.2") as old:
+        for each in (client, other, old):
+            each.exchange()
+        named, = (line["session"] for line in listed(here) if line["client"].endswith(f":{client.socket.getsockname()[1]}"))
+        old_enough(here)
+        assert here.edge.json("keys", "traffic", "renew", "--session", named, "--request") == {"sessions": 1, "skipped": 0}
+        wait_until(lambda: any(line["wanted"] for line in listed(here)))
+        assert len(here.edge.lines("sessions", "--superseded", "traffic-key")) == 1
+        client.exchange()
+        assert epochs(here) == [0, 0, 1]
+        client.exchange()  # brings the client's answer
+        client.exchange()
+        line, = (line for line in listed(here) if line["session"] == named)
+        assert line["client_epoch"] == 1 and not line["asked"] and not line["wanted"]
+        old_enough(here)
+        assert here.edge.json("keys", "traffic", "renew", "--listener", "shop") == {"sessions": 2, "skipped": 1}
+        wait_until(lambda: sum(line["wanted"] for line in listed(here)) == 2)
+        for each in (client, other, old):
+            each.exchange()
+        assert epochs(here) == [0, 1, 2]
+        assert updates(here, "operator") == 3
+
+
+def test_renewal_at_once(edge, folder):
+    """Nothing is to be sent, and the KeyUpdate comes by itself."""
+    here = edge()
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"hello"))
+        assert client.read_until(forge.APPLICATION_DATA) == b"hello"
+        old_enough(here)
+        here.edge.run("keys", "traffic", "renew", "--all", "--now")
+        assert client.read_record() == (forge.HANDSHAKE, forge.KEY_UPDATE)
+        here.edge.run("keys", "traffic", "renew", "--all", "--now")  # too young: waits for data that comes later
+        wait_until(lambda: listed(here)[0]["wanted"])
+        old_enough(here)
+        client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"hello"))
+        assert client.read_record() == (forge.HANDSHAKE, forge.KEY_UPDATE)
+        assert client.read_record() == (forge.APPLICATION_DATA, b"hello")
+
+
+def test_renewal_spread_over_time(edge):
+    here = edge()
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(here.client(version="1.3")) for _ in range(30)]
+        for client in made:
+            client.exchange()
+        old_enough(here)
+        begin = time.monotonic()
+        assert here.edge.json("keys", "traffic", "renew", "--all", "--now", "--over", "3s") == {"sessions": 30, "skipped": 0}
+        assert time.monotonic() - begin >= 3
+        ages = [line["age_ms"] for line in listed(here, "--limit", "100")]
+        assert max(ages) - min(ages) >= 1000, ages
+        for client in made:
+            client.exchange()
+        assert epochs_of(here, 100) == [1] * 30
+
+
+def epochs_of(here, limit):
+    return [line["epoch"] for line in listed(here, "--limit", str(limit))]
+
+
+@pytest.mark.parametrize("arguments, code, message", [
+    (["renew"], 2, "expected one of"),
+    (["renew", "--all", "--listener", "shop"], 2, "expected one of"),
+    (["renew", "--session", "0-999"], 2, "there is no session 0-999"),
+    (["renew", "--listener", "nowhere"], 2, 'there is no listener "nowhere"'),
+    (["renew", "--all", "--over", "8d"], 2, "at most 604800000"),
+    (["list", "--listener", "nowhere"], 2, 'there is no listener "nowhere"'),
+    (["list", "--limit", "0"], 2, "from 1 to 1000"),
+    (["list", "--limit", "1001"], 2, "1000"),
+    (["change"], 2, 'found "change"'),
+    ([], 2, "expected list or renew"),
+])
+def test_wrong_requests(shop, arguments, code, message):
+    result = shop().edge.run("keys", "traffic", *arguments, check=False)
+    assert result.returncode == code
+    assert message in result.stderr
+
+
+def test_tls12_cannot_be_renewed(edge):
+    here = edge()
+    with here.client(version="1.2") as client:
+        client.exchange()
+        line, = listed(here)
+        result = here.edge.run("keys", "traffic", "renew", "--session", line["session"], check=False)
+        assert result.returncode == 2 and "is not TLS 1.3" in result.stderr
+        client.exchange()
+
+
 # ---- configuration ----
 
 def test_config_show_says_how_much_that_is(edge):

@@ -1,0 +1,185 @@
+/* holdfast keys traffic: how far the keys of live sessions are used, and renewing them. */
+#include "cmd/keys.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "admin/control_client.h"
+#include "admin/table.h"
+#include "base/string.h"
+#include "cmd/cmd.h"
+
+static const char usage[] =
+    "Usage: holdfast keys traffic list [--listener NAME] [--limit N] [-c FILE | --socket PATH] "
+    "[--json]\n"
+    "       holdfast keys traffic renew --session ID | --listener NAME | --all [--request] [--now] "
+    "[--over TIME]\n"
+    "                                   [-c FILE | --socket PATH] [--json]\n"
+    "\n"
+    "  list   The sessions whose key is nearest to a limit: the key that data to the client is\n"
+    "         sealed with, how far it was used, and how often it was renewed.\n"
+    "  renew  Another key for sessions of TLS 1.3, with the next data to the client; none that is\n"
+    "         younger than two seconds.\n"
+    "\n"
+    "Options:\n"
+    "      --listener NAME  sessions of this listener\n"
+    "      --limit N        so many at most, up to 1000 (default 20)\n"
+    "      --session ID     this session\n"
+    "      --all            all sessions\n"
+    "      --request        ask the client for another key, too\n"
+    "      --now            at once, also where no data is to be sent\n"
+    "      --over TIME      spread over this time, such as 10min; ends with this "
+    "command\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+
+enum {
+    OPTION_LISTENER = CLIENT_OPTION_LAST,
+    OPTION_LIMIT,
+    OPTION_SESSION,
+    OPTION_ALL,
+    OPTION_REQUEST,
+    OPTION_NOW,
+    OPTION_OVER
+};
+
+static const struct option long_options[] = {CLIENT_LONG_OPTIONS,
+                                             {"listener", required_argument, NULL, OPTION_LISTENER},
+                                             {"limit", required_argument, NULL, OPTION_LIMIT},
+                                             {"session", required_argument, NULL, OPTION_SESSION},
+                                             {"all", no_argument, NULL, OPTION_ALL},
+                                             {"request", no_argument, NULL, OPTION_REQUEST},
+                                             {"now", no_argument, NULL, OPTION_NOW},
+                                             {"over", required_argument, NULL, OPTION_OVER},
+                                             {0}};
+
+static int set_number(json_t *request, const char *key, uint64_t number)
+{
+    return json_object_set_new(request, key, json_integer((json_int_t)number));
+}
+
+static int set_text(json_t *request, const char *key, const char *text, struct error *error)
+{
+    json_t *value = json_string(text);
+
+    return value != NULL && json_object_set_new(request, key, value) == 0
+               ? 0
+               : error_set(error, ERROR_USAGE, "--%s: not a text in UTF-8", key);
+}
+
+/* 0: taken, negative: wrong, 1: another option. */
+static int take_option(json_t *request, int option, struct error *error)
+{
+    uint64_t number;
+    int result;
+
+    switch (option) {
+    case OPTION_LISTENER:
+        return set_text(request, "listener", optarg, error);
+    case OPTION_SESSION:
+        return set_text(request, "session", optarg, error);
+    case OPTION_LIMIT:
+        result = client_count(&number, optarg, 1000, error);
+        return result < 0 ? result : set_number(request, "limit", number);
+    case OPTION_OVER:
+        result = client_duration(&number, optarg, error);
+        return result < 0 ? result : set_number(request, "over_ms", number);
+    case OPTION_ALL:
+        return json_object_set_new(request, "all", json_true());
+    case OPTION_REQUEST:
+        return json_object_set_new(request, "request", json_true());
+    case OPTION_NOW:
+        return json_object_set_new(request, "now", json_true());
+    default:
+        return 1;
+    }
+}
+
+static void session_row(void *context, json_t *line)
+{
+    struct table *table = context;
+    char age[32], bytes[32];
+    uint64_t used = client_number(line, "used_permille");
+    int style = used >= 750 ? CELL_BAD : used >= 500 ? CELL_WARN : CELL_GOOD;
+
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "session"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "listener"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "client"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "version"));
+    table_cell(table, CELL_RIGHT | style, "%" PRIu64 ".%" PRIu64 " %% %s", used / 10, used % 10,
+               client_text(line, "limit"));
+    table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(line, "records"));
+    table_cell(table, CELL_RIGHT, "%s",
+               string_bytes(bytes, sizeof bytes, client_number(line, "bytes")));
+    table_cell(table, CELL_RIGHT, "%s",
+               string_duration(age, sizeof age, client_number(line, "age_ms")));
+    table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(line, "epoch"));
+    table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(line, "client_epoch"));
+    table_cell(table, CELL_PLAIN, "%s",
+               client_flag(line, "asked")    ? "client asked"
+               : client_flag(line, "wanted") ? "to be renewed"
+               : client_flag(line, "unable") ? "no KeyUpdate"
+                                             : "-");
+}
+
+static int list(const struct client_options *options, json_t *request)
+{
+    static const char *const headings[] = {"SESSION",       "LISTENER",  "CLIENT", "TLS",
+                                           "OF HARD LIMIT", "RECORDS",   "DATA",   "AGE",
+                                           "RENEWED",       "BY CLIENT", "STATE",  NULL};
+    struct table table;
+
+    ignore(json_object_set_new(request, "verb", json_string("keys-traffic")));
+    if (options->json)
+        return client_each("keys", options, request, client_print_line, NULL);
+    table_init(&table, headings);
+    int code = client_each("keys", options, request, session_row, &table);
+    table_print(&table, stdout);
+    if (code == 0 && table_rows(&table) == 0)
+        puts("no TLS session is open");
+    table_fini(&table);
+    return code;
+}
+
+static void print_renewed(void *context, json_t *line)
+{
+    (void)context;
+    printf("another key is on its way for %" PRIu64 " sessions", client_number(line, "sessions"));
+    if (client_number(line, "skipped") != 0)
+        printf("; %" PRIu64 " without TLS 1.3 cannot have one", client_number(line, "skipped"));
+    putchar('\n');
+}
+
+static int renew(const struct client_options *options, json_t *request)
+{
+    ignore(json_object_set_new(request, "verb", json_string("keys-traffic-renew")));
+    return client_each("keys", options, request, options->json ? client_print_line : print_renewed,
+                       NULL);
+}
+
+int keys_traffic(int argc, char **argv)
+{
+    struct client_options options = {.json = false};
+    struct error error = {.code = ERROR_NONE};
+    json_t *request = json_object();
+    int option, code = -1;
+
+    while (code < 0 &&
+           (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
+        int result = take_option(request, option, &error);
+        if (result > 0)
+            code = client_option(&options, option, usage);
+        else if (result < 0)
+            code = client_fail("keys", &error);
+    }
+    const char *action = optind + 1 == argc ? argv[optind] : "";
+    if (code < 0 && strcmp(action, "list") == 0)
+        return list(&options, request);
+    if (code < 0 && strcmp(action, "renew") == 0)
+        return renew(&options, request);
+    json_decref(request);
+    if (code < 0) {
+        fprintf(stderr, "holdfast keys traffic: expected list or renew, found \"%s\"; see --help\n",
+                optind < argc ? argv[optind] : "");
+        code = 2;
+    }
+    return code;
+}
