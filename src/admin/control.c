@@ -169,11 +169,9 @@ static void on_descriptors(void *context, const struct message_descriptors *body
     }
 }
 
-static void on_go(void *context, enum predecessor predecessor)
+void control_serve(struct control *control)
 {
-    struct control *control = context;
     struct vault_host host;
-    (void)predecessor; /* everything is read again */
 
     control_vault_host(control, &host);
     control->view.vault =
@@ -191,12 +189,18 @@ static void on_go(void *context, enum predecessor predecessor)
     worker_ready(&control->worker);
 }
 
+static void on_go(void *context, enum predecessor predecessor)
+{
+    (void)predecessor; /* everything is read again */
+    control_tickets_start(context);
+}
+
 static void on_message(void *context, struct message *message)
 {
     struct control *control = context;
     const struct message_opened *opened = (const void *)message->body;
 
-    if (control_reload_message(control, message))
+    if (control_reload_message(control, message) || control_tickets_opened(control, message))
         return;
     if (message->type == MESSAGE_RELOADED) {
         control_reloaded(control, message);
@@ -258,6 +262,9 @@ static int control_init(struct control *control, struct error *error)
                control);
     control_drain_init(control);
     control_reload_init(control);
+    int result = control_tickets_init(control, error);
+    if (result < 0)
+        return result;
     control->http = http_new(worker->loop, &control->view);
     if (control->http == NULL ||
         !resolver_init(&control->resolver, worker->loop, worker->conf, &resolver_host))
@@ -283,6 +290,7 @@ static void control_fini(struct control *control)
         control_reload_fini(control);
         vault_free(control->view.vault);
         control->view.vault = NULL;
+        control_tickets_fini(control);
         http_free(control->http);
         resolver_fini(&control->resolver);
         peers_fini(&control->peers);

@@ -4,6 +4,7 @@
  *   control_vault.c     what the vault needs from its host
  *   control_drain.c     drains: begin, cancel, the end
  *   control_reload.c    another configuration; what it changes
+ *   control_tickets.c   the ticket keys: rotation, storage
  *   verb_*.c            the verbs of the control socket */
 #pragma once
 
@@ -16,6 +17,7 @@
 #include "admin/trace.h"
 #include "admin/view.h"
 #include "edge/worker.h"
+#include "vault/ticket_store.h"
 #include "vault/vault.h"
 
 /* A socket of the admin HTTP server. */
@@ -25,6 +27,7 @@ struct admin_socket {
 };
 
 struct reload_request;
+struct tickets;
 
 struct control {
     struct worker worker;
@@ -46,13 +49,14 @@ struct control {
     json_t *plan;                     /* what the last reload changed; NULL: there was none */
     struct reload_request *reloads;   /* waiting for the supervisor's answer */
     uint32_t reload_serial;
+    struct tickets *tickets;
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */
 extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install,
     verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain, verb_reload,
     verb_config_rollback, verb_keys_traffic, verb_keys_traffic_renew, verb_config_confirm,
-    verb_config_history, verb_key_usage;
+    verb_config_history, verb_key_usage, verb_tickets, verb_tickets_rotate;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* What the vault needs of its process. */
@@ -76,6 +80,27 @@ void control_reload_fini(struct control *control);
 void control_take_admin(struct control *control, unsigned index, int fd);
 /* MESSAGE_CONFIG and what follows it; false: another message. */
 bool control_reload_message(struct control *control, struct message *message);
+
+/* ---- control_tickets.c ---- */
+
+MUST_CHECK int control_tickets_init(struct control *control, struct error *error);
+void control_tickets_fini(struct control *control);
+/* Makes the keys ready, or finds them as an earlier control left them or as they are stored; then
+ * calls control_serve(). */
+void control_tickets_start(struct control *control);
+/* MESSAGE_OPENED; false: an answer to somebody else. */
+bool control_tickets_opened(struct control *control, struct message *message);
+/* Another configuration is in force. */
+void control_tickets_reload(struct control *control);
+/* An operator's wish. ERROR_BUSY: another instance is at it, ask again soon. Storage that fails
+ * does not make it fail. */
+MUST_CHECK int control_tickets_act(struct control *control, enum ticket_action action,
+                                   struct error *error);
+
+/* ---- control.c ---- */
+
+/* The ticket keys are there: certificates may go out to handshakers, which then accept. */
+void control_serve(struct control *control);
 
 /* ---- verb_reload.c ---- */
 

@@ -101,6 +101,7 @@ static void swap(struct control *control)
     control->feed.config = generation;
     swap_admin(control);
     conf_free(before);
+    control_tickets_reload(control);
     worker_config_loaded(&control->worker, generation, true);
 }
 

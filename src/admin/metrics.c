@@ -5,6 +5,7 @@
 
 #include "admin/drain.h"
 #include "admin/ledger.h"
+#include "admin/tickets.h"
 #include "base/clock.h"
 #include "vault/vault.h"
 
@@ -307,6 +308,7 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
          "End of the certificate in service, in Unix seconds");
     if (view->vault != NULL)
         ignore(vault_each(view->vault, certificate_row, output));
+    tickets_metrics(view, (int64_t)(clock_wall_ns() / NS_PER_S), output);
     write_counters(view, output);
     write_resumption(view, output);
     write_histograms(view, output);

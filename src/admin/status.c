@@ -4,6 +4,7 @@
 #include "admin/drain.h"
 #include "admin/json.h"
 #include "admin/ledger.h"
+#include "admin/tickets.h"
 #include "base/clock.h"
 
 static uint32_t load(const uint32_t *place)
@@ -210,6 +211,9 @@ json_t *status_to_json(const struct admin_view *view, const char *config_path, u
     json_set_number(object, "sessions", sessions);
     json_set_number(object, "capacity", (uint64_t)load(&board->relay_capacity) * view->workers);
     set_superseded(object, view, now_ns);
+    if (view->tickets != NULL)
+        ignore(json_object_set_new(object, "ticket_keys",
+                                   tickets_to_json(view, (int64_t)(wall / NS_PER_S))));
     set_lists(object, view, now_ns, (int64_t)(wall / NS_PER_S));
     set_counts(object, board);
     return object;

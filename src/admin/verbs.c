@@ -76,5 +76,7 @@ const struct control_verb *const control_verbs[] = {
     &verb_config_confirm,
     &verb_config_history,
     &verb_key_usage,
+    &verb_tickets,
+    &verb_tickets_rotate,
     NULL,
 };

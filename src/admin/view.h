@@ -9,6 +9,7 @@
 #include "session/slot.h"
 
 struct vault;
+struct ticket_view;
 
 struct admin_view {
     const struct conf *conf;
@@ -17,6 +18,7 @@ struct admin_view {
     uint32_t slot_capacity;                 /* of each arena */
     unsigned workers;                       /* handshakers and relays each */
     struct vault *vault;                    /* NULL: not running */
+    const struct ticket_view *tickets;      /* the same */
 };
 
 /* A server by its indices; NULL when there is none (any more). */

@@ -20,6 +20,7 @@
 #include "cmd/config_pairs.h"
 #include "conf/conf.h"
 #include "tls/governor.h"
+#include "edge/key_encryption.h"
 
 static const char usage[] =
     "Usage: holdfast config test -c FILE\n"
@@ -169,6 +170,8 @@ static int config_test(const struct conf *conf)
         code = fail(&error);
     else if (files.failures != 0)
         code = error_exit_code(&(struct error){.code = ERROR_IO});
+    else if (key_encryption_check(conf, user->pw_uid, &error) != 0)
+        code = fail(&error);
     else if (config_check_pairs(conf, NULL, &files, stderr) != 0)
         code = error_exit_code(&(struct error){.code = ERROR_CERTIFICATE_UNPARSABLE});
     else

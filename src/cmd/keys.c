@@ -12,6 +12,7 @@ static const struct topic {
     const char *help;
 } topics[] = {
     {"traffic", keys_traffic, "how far the keys of live sessions are used; renewing them"},
+    {"tickets", keys_tickets, "the keys of session tickets: list, rotate"},
     {NULL, NULL, NULL},
 };
 

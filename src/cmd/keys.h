@@ -3,3 +3,4 @@
 #pragma once
 
 int keys_traffic(int argc, char **argv);
+int keys_tickets(int argc, char **argv);

@@ -73,6 +73,10 @@ static void print_head(const json_t *status)
     if (json_is_false(json_object_get(status, "crash_survival")))
         printf("sessions do not survive their relay's crash: this kernel's counters do not "
                "behave\n");
+    const json_t *tickets = json_object_get(status, "ticket_keys");
+    if (strcmp(client_text(tickets, "storage"), "failed") == 0)
+        printf("TICKET KEYS NOT STORED since %s: %s\n",
+               client_text(tickets, "storage_failed_since"), client_text(tickets, "storage_error"));
     print_superseded(status);
     print_drains(status);
 }

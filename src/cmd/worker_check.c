@@ -10,6 +10,7 @@
 
 #include "base/secret.h"
 #include "cmd/config_pairs.h"
+#include "edge/key_encryption.h"
 #include "edge/worker.h"
 #include "ipc/memory.h"
 #include "tls/handshake.h"
@@ -44,8 +45,14 @@ static const char *drop_privileges(const char *user, const char *group)
 static int check(const struct conf *conf, const struct conf *before, char **argv, FILE *report)
 {
     struct config_files files;
+    struct error error = {0};
 
     config_files_open(&files, conf, report);
+    if (files.failures == 0 &&
+        key_encryption_check(conf, (uid_t)strtoul(argv[2], NULL, 10), &error) < 0) {
+        fprintf(report, "%s: %s\n", conf->path, error.message);
+        files.failures++;
+    }
     const char *failed = drop_privileges(argv[2], argv[3]);
     if (failed != NULL) {
         fprintf(report, "cannot drop privileges (%s): %s\n", failed, strerror(errno));

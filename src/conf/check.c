@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/string.h"
 
+#define TICKET_KEYS 62    /* that only decrypt: what a ring has room for (tls/ticket_ring.h) */
 #define PATIENCE_MS 60000 /* what most clients grant a connection before they give up */
 
 /* Puts the reader into section number `index` of a kind, for the lines of its options. */
@@ -261,6 +262,23 @@ static bool certificate_used(const struct conf *conf, uint32_t certificate)
     return false;
 }
 
+/* The keys of tickets that may still come back must fit in the ring. */
+static void warn_ticket_keys(struct schema_reader *reader, cfg_t *root)
+{
+    const struct conf *conf = reader->conf;
+    uint64_t longest = conf_longest_ticket(conf);
+
+    reader->schema = &schema_global;
+    reader->tree = root;
+    reader->line = 0;
+    if (longest / TICKET_KEYS >= conf->ticket_key_lifetime)
+        schema_warn(reader, schema_line(reader, "ticket-key-lifetime", 0),
+                    "ticket-key-lifetime is so short that tickets resume for no longer than %d "
+                    "times of it, though a listener's ticket-lifetime is longer: only so many "
+                    "keys are kept",
+                    TICKET_KEYS);
+}
+
 static void warn_unused(struct schema_reader *reader, cfg_t *root)
 {
     const struct conf *conf = reader->conf;
@@ -290,6 +308,7 @@ int conf_check(struct schema_reader *reader, cfg_t *root)
     if (code == 0) {
         warn_times(reader, root);
         warn_unused(reader, root);
+        warn_ticket_keys(reader, root);
     }
     return code;
 }

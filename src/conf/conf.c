@@ -304,6 +304,19 @@ int conf_read(char **ret_text, const char *path, struct error *error)
 
 /* ---- using it ---- */
 
+uint64_t conf_longest_ticket(const struct conf *conf)
+{
+    uint64_t longest = 0;
+
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *listener = &conf->listeners[i];
+        if (conf_listener_in_force(listener) && listener->mode == CONF_MODE_TCP &&
+            listener->tickets != 0 && listener->ticket_lifetime > longest)
+            longest = listener->ticket_lifetime;
+    }
+    return longest;
+}
+
 void conf_free(struct conf *conf)
 {
     if (conf == NULL)

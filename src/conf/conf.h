@@ -188,6 +188,9 @@ struct conf {
     uint64_t drain_notice;  /* health says 503 this long before listening ends; default 0 */
     uint64_t protect_after; /* ms; sessions of this age survive the crash of their relay; 0: none */
     int handshaker_nice;    /* default 10 */
+    uint64_t ticket_key_lifetime; /* ms that a ticket key encrypts; default 12 h */
+    char *key_encryption_key;     /* path, or "credential:NAME"; NULL: ticket keys are not stored */
+    char *ticket_keys_file;       /* shared by several instances; NULL: in the state folder */
     enum conf_log_handshakes log_handshakes;
     uint32_t log_sample; /* one in N */
     bool log_sessions;   /* an event per closed session; default true */
@@ -235,6 +238,15 @@ MUST_CHECK int conf_parse_internal(struct conf **ret_conf, const char *path, con
  * certificate shop.example"). Stops and returns the first non-zero result of `fn`. */
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
+
+/* The file of the key-encryption key: a credential's stands in $CREDENTIALS_DIRECTORY, which the
+ * service manager sets. Fails when that is missing, or when no key is configured
+ * (ERROR_NOT_FOUND). */
+#define CONF_CREDENTIAL "credential:"
+MUST_CHECK int conf_key_encryption_path(char *path, size_t size, const struct conf *conf,
+                                        struct error *error);
+/* The longest life of a ticket that a listener in force gives, in ms; 0: none gives any. */
+uint64_t conf_longest_ticket(const struct conf *conf);
 
 /* Is there an object of the configured ones, neither a hole nor retired? */
 static inline bool conf_listener_in_force(const struct conf_listener *listener)

@@ -1,7 +1,12 @@
 /* The files that a configuration names. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/string.h"
 #include "conf/conf.h"
+
+#define PATH_SIZE 4096
 
 struct visit {
     conf_path_fn *fn;
@@ -20,10 +25,45 @@ static void visit_path(struct visit *visit, const char *path, const char *option
     visit->result = visit->fn(visit->context, path, role, folder);
 }
 
+int conf_key_encryption_path(char *path, size_t size, const struct conf *conf, struct error *error)
+{
+    const char *value = conf->key_encryption_key, *folder = getenv("CREDENTIALS_DIRECTORY");
+    int length;
+
+    if (value == NULL)
+        return error_set(error, ERROR_NOT_FOUND, "no key-encryption-key is configured");
+    if (!string_starts_with(value, CONF_CREDENTIAL)) {
+        length = snprintf(path, size, "%s", value);
+    } else if (folder == NULL || folder[0] != '/') {
+        return error_set(error, ERROR_IO,
+                         "key-encryption-key: found \"%s\", but $CREDENTIALS_DIRECTORY is not set; "
+                         "expected the service manager to set it; give the unit LoadCredential=%s:"
+                         "PATH or LoadCredentialEncrypted=, and check with systemd-run -p "
+                         "LoadCredential=…",
+                         value, value + strlen(CONF_CREDENTIAL));
+    } else {
+        length = snprintf(path, size, "%s/%s", folder, value + strlen(CONF_CREDENTIAL));
+    }
+    return length >= 0 && (size_t)length < size
+               ? 0
+               : error_set(error, ERROR_CONFIG, "key-encryption-key: the path is too long");
+}
+
+/* A credential whose folder is unknown is left out: who needs it says why. */
+static void visit_key_encryption_key(struct visit *visit, const struct conf *conf)
+{
+    char path[PATH_SIZE];
+
+    if (conf->key_encryption_key != NULL &&
+        conf_key_encryption_path(path, sizeof path, conf, NULL) == 0)
+        visit->result = visit->fn(visit->context, path, "key-encryption-key", false);
+}
+
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
 {
     struct visit visit = {.fn = fn, .context = context};
 
+    visit_key_encryption_key(&visit, conf);
     for (size_t i = 0; i < conf->certificate_count; i++) {
         const struct conf_certificate *certificate = &conf->certificates[i];
         for (size_t j = 0; j < certificate->chain.count; j++)

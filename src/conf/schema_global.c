@@ -31,6 +31,24 @@ static int user_read(struct schema_reader *reader, const struct schema_option *o
 static const struct schema_type user_type = {
     .read = user_read, .show = schema_text_show, .free = schema_text_free};
 
+/* ---- key-encryption-key = PATH | "credential:NAME" ---- */
+
+static int key_encryption_key_read(struct schema_reader *reader, const struct schema_option *option,
+                                   const struct schema_value *value, void *field)
+{
+    const char *name = value->text + strlen(CONF_CREDENTIAL);
+
+    if (!string_starts_with(value->text, CONF_CREDENTIAL))
+        return schema_path.read(reader, option, value, field);
+    if (name[0] == '\0' || strchr(name, '/') != NULL || name[0] == '.')
+        return schema_fail_value(reader, option, value,
+                                 "\"credential:NAME\" with a name that systemd takes");
+    return schema_text.read(reader, option, value, field);
+}
+
+static const struct schema_type key_encryption_key_type = {
+    .read = key_encryption_key_read, .show = schema_text_show, .free = schema_text_free};
+
 /* ---- log-handshakes = failures | "sample N" | all: two members of struct conf ---- */
 
 static int log_handshakes_read(struct schema_reader *reader, const struct schema_option *option,
@@ -91,6 +109,10 @@ static const struct schema_option global_options[] = {
     {OPTION("protect-after", schema_duration, protect_after), .fallback = "1s", .minimum = 50,
      .maximum = HOUR, .none = true},
     {OPTION("handshaker-nice", schema_integer, handshaker_nice), .fallback = "10", .maximum = 19},
+    {OPTION("ticket-key-lifetime", schema_duration, ticket_key_lifetime), .fallback = "12h",
+     .minimum = SECOND, .maximum = 7 * 24 * HOUR},
+    {OPTION("key-encryption-key", key_encryption_key_type, key_encryption_key)},
+    {OPTION("ticket-keys-file", schema_path, ticket_keys_file)},
     {.name = "log-handshakes", .type = &log_handshakes_type, .fallback = "failures"},
     {OPTION("log-sessions", schema_boolean, log_sessions), .fallback = "yes"},
     {OPTION("traffic-key-fleet-volume", schema_size, traffic_key_fleet_volume), .fallback = "none",
@@ -133,6 +155,10 @@ static int global_check(struct schema_reader *reader, void *object)
 {
     const struct conf *conf = object;
 
+    if (conf->ticket_keys_file != NULL && conf->key_encryption_key == NULL)
+        return schema_fail(reader, schema_line(reader, "ticket-keys-file", 0),
+                           "found ticket-keys-file without key-encryption-key; expected both: "
+                           "ticket keys are never stored in clear");
     if (conf->drain_notice != 0 && conf->drain_notice >= conf->drain_timeout)
         schema_warn(reader, schema_line(reader, "drain-notice", 0),
                     "drain-notice is not shorter than drain-timeout: sessions get less time to "

@@ -11,6 +11,7 @@
 #include "conf/merge.h"
 #include "edge/alpn.h"
 #include "ipc/memory.h"
+#include "tls/ticket_ring.h"
 
 #define UNKNOWN_KEPT_NS  (5 * NS_PER_S) /* how long "no such name" is remembered */
 #define FOLDER_NAMES_MAX 200000u        /* names of folders remembered, known or not */
@@ -41,7 +42,7 @@ struct certificates {
     size_t entry_count;
     struct listener_names *listeners, *next_listeners; /* next: prepared; NULL: nothing is */
     size_t listener_count, next_listener_count;
-    uint8_t ticket_keys[80];
+    struct ticket_ring *ticket_ring; /* for reading only */
 };
 
 /* ---- names ---- */
@@ -129,15 +130,13 @@ static int build_server(const struct certificates *certificates, const struct en
         .ticket_lifetime_s = (uint32_t)(conf->ticket_lifetime / 1000),
         .lineage_s = conf->max_lineage,
         .resumption_epoch = &certificates->worker->board->resumption_epoch,
+        .ticket_ring = certificates->ticket_ring,
     };
     struct resumption_scope scope = scope_of(conf);
 
     memcpy(policy.trust_digest, scope.trust_digest, sizeof policy.trust_digest);
     resumption_context(&scope, policy.session_id_context);
-    memcpy(policy.ticket_keys, certificates->ticket_keys, sizeof policy.ticket_keys);
-    int result = tls_server_new(ret_server, &policy, entry->pairs, error);
-    secret_wipe(policy.ticket_keys, sizeof policy.ticket_keys);
-    return result;
+    return tls_server_new(ret_server, &policy, entry->pairs, error);
 }
 
 static bool make_room(struct entry *entry, size_t count)
@@ -410,19 +409,14 @@ void certificates_refuse(struct certificates *certificates,
 
 /* ---- life ---- */
 
-static bool read_ticket_keys(struct certificates *certificates)
+static bool map_ticket_ring(struct certificates *certificates)
 {
-    size_t size;
-    char *keys = memory_document_read(certificates->worker->descriptors[SETUP_TICKET_KEYS],
-                                      sizeof certificates->ticket_keys, &size);
-    bool right = keys != NULL && size == sizeof certificates->ticket_keys;
-
-    if (right)
-        memcpy(certificates->ticket_keys, keys, size);
-    if (keys != NULL)
-        secret_wipe(keys, size);
-    free(keys);
-    return right;
+    certificates->ticket_ring = memory_map(certificates->worker->descriptors[SETUP_TICKET_KEYS],
+                                           sizeof *certificates->ticket_ring, false);
+    if (certificates->ticket_ring == NULL)
+        return false;
+    ignore(secret_protect(certificates->ticket_ring, sizeof *certificates->ticket_ring));
+    return true;
 }
 
 /* Room for `count` certificates; none is ever taken back. */
@@ -461,7 +455,7 @@ struct certificates *certificates_new(struct worker *worker, certificates_want_f
     certificates->listener_count = worker->conf->listener_count;
     certificates->listeners = index_listeners(worker->conf);
     if (certificates->listeners == NULL || !grow(certificates, worker->conf->certificate_count) ||
-        !read_ticket_keys(certificates)) {
+        !map_ticket_ring(certificates)) {
         certificates_free(certificates);
         return NULL;
     }
@@ -481,6 +475,7 @@ void certificates_free(struct certificates *certificates)
     listeners_free(certificates->next_listeners, certificates->next_listener_count);
     free(certificates->entries);
     free(certificates->folders);
+    memory_unmap(certificates->ticket_ring, sizeof *certificates->ticket_ring);
     secret_free(certificates, sizeof *certificates);
 }
 

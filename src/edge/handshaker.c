@@ -381,7 +381,7 @@ int handshaker_main(int channel_fd)
     }
     if (!handshaker_init(&handshaker)) {
         ignore(
-            fprintf(stderr, "handshaker: out of memory, or the ticket keys could not be read\n"));
+            fprintf(stderr, "handshaker: out of memory, or the ticket keys could not be mapped\n"));
         return 3;
     }
     if (sandbox_enter(SANDBOX_HANDSHAKER, &error) < 0) {

@@ -78,7 +78,8 @@ enum house_descriptor {
     HOUSE_BOARD,
     HOUSE_EVENTS,
     HOUSE_NOTIFY,
-    HOUSE_TICKET_KEYS,
+    HOUSE_TICKET_KEYS,         /* struct ticket_ring */
+    HOUSE_TICKET_KEYS_LOOKING, /* the same, for reading only */
     HOUSE_INOTIFY,
     HOUSE_CONTROL_SOCKET,
     HOUSE_STATE_FOLDER,

@@ -8,19 +8,19 @@
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/secret.h"
 #include "base/string.h"
+#include "edge/key_encryption.h"
 #include "edge/supervisor_history.h"
 #include "edge/supervisor_internal.h"
 #include "ipc/memory.h"
 #include "ipc/ring.h"
 #include "loop/socket_counters.h"
+#include "tls/ticket_ring.h"
 
 #define CHANNEL_QUEUE (1u << 20)
 
@@ -125,16 +125,16 @@ static int create_arenas(struct supervisor *supervisor, struct error *error)
     return 0;
 }
 
+/* Empty: control makes the first keys, or reads those of before (admin/tickets.h). Handshakers look
+ * at them, they have nothing to write there. */
 static int create_ticket_keys(struct supervisor *supervisor, struct error *error)
 {
-    int32_t *fd = &supervisor->house->descriptors[HOUSE_TICKET_KEYS];
-    uint8_t keys[80];
+    int32_t *fds = supervisor->house->descriptors;
 
-    if (getrandom(keys, sizeof keys, 0) != sizeof keys)
-        return out_of(error, "ticket keys");
-    *fd = memory_document("holdfast-ticket-keys", keys, sizeof keys);
-    secret_wipe(keys, sizeof keys);
-    return *fd < 0 ? out_of(error, "ticket keys") : 0;
+    fds[HOUSE_TICKET_KEYS] = memory_create("holdfast-ticket-keys", sizeof(struct ticket_ring));
+    if (fds[HOUSE_TICKET_KEYS] >= 0)
+        fds[HOUSE_TICKET_KEYS_LOOKING] = memory_reopen(fds[HOUSE_TICKET_KEYS]);
+    return fds[HOUSE_TICKET_KEYS_LOOKING] < 0 ? out_of(error, "ticket keys") : 0;
 }
 
 /* The effective configuration as text: what every process parses, so that none asks the machine for
@@ -310,7 +310,8 @@ int resources_create(struct supervisor *supervisor, struct error *error)
         return out_of(error, "the file watcher");
     ignore(string_copy(house->config_path, sizeof house->config_path, supervisor->conf->path));
     house->counters = socket_counters_work();
-    if ((result = raise_limits(supervisor, error)) < 0 ||
+    if ((result = key_encryption_check(supervisor->conf, house->uid, error)) < 0 ||
+        (result = raise_limits(supervisor, error)) < 0 ||
         (result = create_board(supervisor, error)) < 0 ||
         (result = create_config(supervisor, error)) < 0 ||
         (result = create_ticket_keys(supervisor, error)) < 0 ||

@@ -167,8 +167,9 @@ static void choose_descriptors(const struct process *process, int fds[SETUP_DESC
         fds[SETUP_BLOCKS] = arena->blocks;
         fds[SETUP_WATCHES] = arena->watches;
     } else if (process->kind == PROCESS_HANDSHAKER) {
-        fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS];
+        fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS_LOOKING];
     } else {
+        fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS];
         fds[SETUP_INOTIFY] = all[HOUSE_INOTIFY];
         fds[SETUP_CONTROL_SOCKET] = all[HOUSE_CONTROL_SOCKET];
         fds[SETUP_STATE_FOLDER] = all[HOUSE_STATE_FOLDER];

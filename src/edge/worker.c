@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -243,8 +244,24 @@ void worker_fini(struct worker *worker)
     free(worker->message);
 }
 
+/* Once: what the limit did not allow to be locked may reach the swap. Relays know better how much
+ * they need and say so themselves. */
+static void tell_unlocked(struct worker *worker)
+{
+    struct rlimit limit = {0, 0};
+
+    if (secret_unlocked() == 0 || worker->role->kind == PROCESS_RELAY)
+        return;
+    ignore(getrlimit(RLIMIT_MEMLOCK, &limit));
+    worker_warn(worker,
+                "%zu KiB of secrets are not locked in memory and may reach the swap: "
+                "RLIMIT_MEMLOCK is %llu KiB; set LimitMEMLOCK=infinity",
+                secret_unlocked() / 1024, (unsigned long long)limit.rlim_cur / 1024);
+}
+
 void worker_ready(struct worker *worker)
 {
+    tell_unlocked(worker);
     if (!worker_tell(worker, MESSAGE_READY, NULL, 0, NULL, 0))
         worker_warn(worker, "cannot tell the supervisor that this process is ready");
 }

@@ -116,6 +116,10 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_SESSIONS_ADOPTED, "sessions_adopted_total",                                          \
       "Sessions that a relay took over from its predecessor")                                      \
     X(COUNTER_SESSIONS_LOST, "sessions_lost_total", "Sessions that ended with their relay")        \
+    X(COUNTER_TICKET_KEYS_ROTATED, "ticket_keys_rotated_total",                                    \
+      "Times another ticket key became current")                                                   \
+    X(COUNTER_TICKET_STORAGE_ERRORS, "ticket_keys_storage_errors_total",                           \
+      "Times the ticket keys could not be stored or read")                                         \
     X(COUNTER_UPGRADES, "upgrades_total", "Upgrades that went through")                            \
     X(COUNTER_UPGRADES_FAILED, "upgrades_failed_total", "Upgrades refused or rolled back")
 
@@ -257,8 +261,8 @@ struct board {
     uint64_t started_wall_ns;
     struct board_upgrade upgrade;
     struct board_address addresses[BOARD_SERVERS_MAX];
-    /* What new sessions are made with; by the supervisor. Sessions made with less are superseded.
-     */
+    /* What new sessions are made with; by the supervisor, that of the ticket key by control.
+     * Sessions made with less are superseded. */
     uint32_t config_generation, binary_generation, ticket_key_generation;
     uint64_t resumption_epoch;            /* resumption.h; by control, only ever raised */
     struct board_drain drain;             /* of the house; by control */

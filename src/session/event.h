@@ -42,6 +42,10 @@
     X(EVENT_CONFIG_REFUSED, "config-refused", true)                                                \
     X(EVENT_CONFIG_RETURNED, "config-returned", true)                                              \
     X(EVENT_CONFIG_CONFIRMED, "config-confirmed", true)                                            \
+    X(EVENT_TICKET_KEYS_READY, "ticket-keys-ready", true)                                          \
+    X(EVENT_TICKET_KEYS_ROTATED, "ticket-keys-rotated", true)                                      \
+    X(EVENT_TICKET_KEYS_STORAGE_FAILED, "ticket-keys-storage-failed", true)                        \
+    X(EVENT_TICKET_KEYS_STORAGE_HEALED, "ticket-keys-storage-healed", true)                        \
     X(EVENT_WARNING, "warning", true)                                                              \
     X(EVENT_TRAFFIC_KEY_EXHAUSTING, "traffic-key-exhausting", false)                               \
     X(EVENT_TRACE, "trace", false)

@@ -156,7 +156,7 @@ enum setup_descriptor {
     SETUP_SECRETS,
     SETUP_BLOCKS,
     SETUP_WATCHES,        /* relay: what watches its sessions (loop_use_watches) */
-    SETUP_TICKET_KEYS,    /* handshaker: document of 80 bytes */
+    SETUP_TICKET_KEYS,    /* struct ticket_ring; control writes it, handshakers look at it */
     SETUP_INOTIFY,        /* control */
     SETUP_CONTROL_SOCKET, /* control: listening Unix socket */
     SETUP_STATE_FOLDER,   /* control: directory */

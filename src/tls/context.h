@@ -33,6 +33,8 @@ MUST_CHECK int context_use_keypair(SSL_CTX *context, struct keypair *pair, struc
 /* Prepares a context so that handshakes under it can be detached (handshake_capture.c). */
 void context_capture(SSL_CTX *context);
 
+/* NULL: none was given. */
+const struct ticket_ring *tls_server_ticket_ring(const struct tls_server *server);
 SSL_CTX *tls_server_context(const struct tls_server *server);
 /* The type that a session without a signature (a resumed one) is counted under. */
 enum key_type tls_server_key_type(const struct tls_server *server);

@@ -18,6 +18,8 @@
 
 /* ---- contexts ---- */
 
+struct ticket_ring;
+
 /* What a listener asks of its handshakes; a plain value. */
 struct tls_policy {
     uint16_t min_version, max_version; /* TLS_VERSION_* */
@@ -31,7 +33,8 @@ struct tls_policy {
     const uint64_t *resumption_epoch; /* in shared memory, read at each handshake; NULL: 0 */
     uint8_t trust_digest[RESUMPTION_TRUST_SIZE]; /* as in the scope below */
     uint8_t session_id_context[32];              /* resumption_context() */
-    uint8_t ticket_keys[80]; /* OpenSSL's name, HMAC and AES keys: the same in all handshakers */
+    const struct ticket_ring *ticket_ring; /* the same in all handshakers; NULL: keys of its own.
+                                              Outlives the servers made with it */
 };
 
 /* Everything needed for handshakes under one policy with one certificate name (its ECDSA and RSA

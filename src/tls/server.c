@@ -161,9 +161,14 @@ void tls_server_unref(struct tls_server *server)
 {
     if (server == NULL || --server->references > 0)
         return;
-    SSL_CTX_free(server->context); /* cleanses the ticket keys */
+    SSL_CTX_free(server->context);
     free(server->alpn);
     free(server);
+}
+
+const struct ticket_ring *tls_server_ticket_ring(const struct tls_server *server)
+{
+    return server->resumption.ticket_ring;
 }
 
 SSL_CTX *tls_server_context(const struct tls_server *server)

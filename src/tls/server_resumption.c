@@ -6,6 +6,8 @@
 #include "base/secret.h"
 #include "tls/certificate_internal.h"
 #include "tls/handshake_internal.h"
+#include "tls/ticket_cipher.h"
+#include "tls/ticket_ring.h"
 
 static int64_t wall_seconds(void)
 {
@@ -104,7 +106,13 @@ static int on_ticket_made(SSL *ssl, void *argument)
 
 static bool knows_key(const struct server_resumption *resumption, const uint8_t *name, size_t size)
 {
-    return size == sizeof resumption->key_name && memcmp(name, resumption->key_name, size) == 0;
+    struct ticket_key key;
+    bool current;
+
+    bool found = resumption->ticket_ring != NULL && size == TICKET_KEY_NAME_SIZE &&
+                 ticket_ring_find(resumption->ticket_ring, name, &key, &current);
+    secret_wipe(&key, sizeof key);
+    return found;
 }
 
 /* IGNORE_RENEW: a full handshake, and a new ticket at its end. */
@@ -127,28 +135,18 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
     return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
-static bool set_ticket_keys(SSL_CTX *context, const struct tls_policy *policy)
-{
-    uint8_t keys[sizeof policy->ticket_keys];
-
-    memcpy(keys, policy->ticket_keys, sizeof keys); /* OpenSSL's macro wants them writable */
-    bool good = SSL_CTX_set_tlsext_ticket_keys(context, keys, sizeof keys) == 1;
-    secret_wipe(keys, sizeof keys);
-    return good;
-}
-
 bool server_resumption_init(struct server_resumption *resumption, SSL_CTX *context,
                             const struct tls_policy *policy)
 {
     *resumption = (struct server_resumption){
         .lineage_s = policy->lineage_s == 0 ? RESUMPTION_LINEAGE_MAX_S : policy->lineage_s,
         .lifetime_s = policy->ticket_lifetime_s,
-        .epoch = policy->resumption_epoch};
+        .epoch = policy->resumption_epoch,
+        .ticket_ring = policy->ticket_ring};
     memcpy(resumption->trust_digest, policy->trust_digest, sizeof resumption->trust_digest);
     memcpy(resumption->context, policy->session_id_context, sizeof resumption->context);
-    memcpy(resumption->key_name, policy->ticket_keys, sizeof resumption->key_name);
     SSL_CTX_set_timeout(context, policy->ticket_lifetime_s);
-    return set_ticket_keys(context, policy) &&
+    return (policy->ticket_ring == NULL || ticket_cipher_install(context)) &&
            SSL_CTX_set_num_tickets(context, policy->tickets) == 1 &&
            SSL_CTX_set_session_id_context(context, policy->session_id_context,
                                           sizeof policy->session_id_context) == 1 &&

@@ -13,7 +13,7 @@ struct server_resumption {
     const uint64_t *epoch;
     uint8_t trust_digest[RESUMPTION_TRUST_SIZE];
     uint8_t context[32];
-    uint8_t key_name[16]; /* of the ticket key */
+    const struct ticket_ring *ticket_ring;
 };
 
 /* Sets the context's tickets and their judging. */

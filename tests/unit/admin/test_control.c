@@ -27,6 +27,7 @@
 #include "loop/socket.h"
 #include "session/messages.h"
 #include "tls/certificate.h"
+#include "tls/ticket_ring.h"
 
 #define SLOTS 16
 
@@ -147,6 +148,7 @@ static int start(void **state)
     descriptors[SETUP_BOARD] = memory_create("board", sizeof *control.board);
     descriptors[SETUP_EVENTS] = memory_create("events", events_size());
     descriptors[SETUP_NOTIFY] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    descriptors[SETUP_TICKET_KEYS] = memory_create("tickets", sizeof(struct ticket_ring));
     descriptors[SETUP_INOTIFY] = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     descriptors[SETUP_STATE_FOLDER] = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     control.board = memory_map(descriptors[SETUP_BOARD], sizeof *control.board, true);

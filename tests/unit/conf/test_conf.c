@@ -298,6 +298,37 @@ static void paths(void **state)
     conf_free(conf);
 }
 
+static void key_encryption_key(void **state)
+{
+    static const char text[] =
+        "key-encryption-key = \"credential:kek\"\nlistener l { bind = \"*:1\" certificates = c "
+        "upstream = app ticket-lifetime = 2h }\n"
+        "listener m { bind = \"*:2\" certificates = c upstream = app ticket-lifetime = 3h tickets "
+        "= "
+        "none }\n"
+        "upstream app { servers = \"10.0.0.1:1\" }\ncertificate c { from = internal names = "
+        "localhost }\n";
+    char path[64];
+    struct conf *conf = NULL;
+    struct error error = {0};
+    struct seen seen = {.count = 0};
+
+    (void)state;
+    assert_int_equal(conf_parse(&conf, "t.conf", text, NULL, NULL, &error), 0);
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+    assert_int_equal(conf_key_encryption_path(path, sizeof path, conf, &error), -ERROR_IO);
+    assert_int_equal(conf_each_path(conf, see, &seen), 0);
+    assert_int_equal(seen.count, 0);
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/cred", 1), 0);
+    assert_int_equal(conf_key_encryption_path(path, sizeof path, conf, &error), 0);
+    assert_string_equal(path, "/run/cred/kek");
+    assert_int_equal(conf_each_path(conf, see, &seen), 0);
+    assert_string_equal(seen.last, "/run/cred/kek|key-encryption-key|0");
+    assert_int_equal(conf_longest_ticket(conf), 2 * 3600 * 1000);
+    assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
+    conf_free(conf);
+}
+
 static void reading_files(void **state)
 {
     char folder[] = "/tmp/holdfast-test-XXXXXX", path[64], *text = NULL;
@@ -330,7 +361,8 @@ int main(void)
         cmocka_unit_test(defaults),        cmocka_unit_test(checks_begin_with_the_second_server),
         cmocka_unit_test(listener_values), cmocka_unit_test(other_values),
         cmocka_unit_test(round_trip),      cmocka_unit_test(shown_text),
-        cmocka_unit_test(paths),           cmocka_unit_test(reading_files),
+        cmocka_unit_test(paths),           cmocka_unit_test(key_encryption_key),
+        cmocka_unit_test(reading_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,8 @@ static void global(void **state)
         {"drain-notice = 29s", 0, NULL},
         {"\ndrain-notice = 30s", 2, "drain-notice is not shorter than drain-timeout"},
         {"drain-timeout = none drain-notice = 1s", 1, "drain-notice is not shorter"},
+        {"ticket-key-lifetime = 12m", 0, NULL},
+        {"\nticket-key-lifetime = 11m", 2, "ticket-key-lifetime is so short"},
     };
     (void)state;
     check("", "\nlistener l { bind = \"*:443\" certificates = c upstream = app }\n" TRUNK, cases,

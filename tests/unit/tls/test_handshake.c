@@ -30,7 +30,6 @@ static struct tls_policy ordinary_policy(void)
                                 .ticket_lifetime_s = 3600};
 
     memset(policy.session_id_context, 7, sizeof policy.session_id_context);
-    memset(policy.ticket_keys, 9, sizeof policy.ticket_keys);
     return policy;
 }
 
