@@ -11,7 +11,7 @@ BENCH_OPTIONS = --write
 SOURCES = $(shell git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
-.PHONY: all deps demo test soak bench fuzz lint install clean help deps-build
+.PHONY: all deps demo test soak compatibility bench fuzz lint install clean help deps-build
 
 all: deps-build ## Build the program: build/holdfast (default)
 	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
@@ -35,6 +35,9 @@ test: deps ## Unit and end-to-end tests, plain and under ASan + UBSan
 
 soak: deps all ## Mixed clients through kills, reloads and upgrades, for SOAK_SECONDS
 	@HOLDFAST=$(BUILD)/holdfast tests/soak/run --seconds $(SOAK_SECONDS) $(SOAK_OPTIONS)
+
+compatibility: deps all ## Try the TLS libraries that are here; writes doc/compatibility.md
+	@HOLDFAST=$(BUILD)/holdfast HOLDFAST_WRITE_COMPATIBILITY=1 /usr/bin/python3 -m pytest -q tests/e2e/test_compatibility.py
 
 bench: all ## Measure beside nginx, HAProxy, hitch and stunnel
 	@packaging/deps bench

@@ -304,6 +304,12 @@ class LineProcess:
             self.output += data
         self._taken = at + len(expected)
 
+    def read_line(self, timeout=30):
+        """The line after the last match."""
+        begin = self._taken
+        self.wait_output(b"\n", timeout)
+        return self.output[begin:self._taken].decode().rstrip("\n")
+
     def exchange(self, text="message"):
         self.count += 1
         line = f"{self.count} {text} {os.urandom(6).hex()}".encode()

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "stream.h"
-#include "transport.h"
+#include "stacks/transport.h"
 
 #define PORTS_MAX   8
 #define AT_ONCE     32u /* handshakes under way */
@@ -430,7 +430,7 @@ int main(int count, char **arguments)
     struct epoll_event input = {.events = EPOLLIN, .data.ptr = NULL};
     if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input) != 0)
         die("epoll");
-    if (!transport.begin(options.root, options.name))
+    if (!transport.begin(options.root, options.name, false))
         die(options.root);
     make_sessions();
     while (ended < options.sessions) {

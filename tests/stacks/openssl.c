@@ -1,4 +1,4 @@
-#include "transport.h"
+#include "stacks/transport.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -7,10 +7,19 @@
 #include <string.h>
 
 static SSL_CTX *context;
+static SSL_SESSION *kept;
 static const char *name;
 
-static bool begin(const char *root, const char *server_name)
+static const char *version(void)
 {
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}
+
+/* OpenSSL as a client renegotiates by default. */
+static bool begin(const char *root, const char *server_name, bool renegotiates)
+{
+    (void)renegotiates;
+
     context = SSL_CTX_new(TLS_client_method());
     if (context == NULL || SSL_CTX_load_verify_locations(context, root, NULL) != 1)
         return false;
@@ -24,11 +33,12 @@ static bool begin(const char *root, const char *server_name)
 static void *open_session(int fd, bool tls13)
 {
     SSL *ssl = SSL_new(context);
-    int version = tls13 ? TLS1_3_VERSION : TLS1_2_VERSION;
+    int wanted = tls13 ? TLS1_3_VERSION : TLS1_2_VERSION;
 
     if (ssl == NULL || SSL_set_fd(ssl, fd) != 1 || SSL_set1_host(ssl, name) != 1 ||
-        SSL_set_tlsext_host_name(ssl, name) != 1 || SSL_set_min_proto_version(ssl, version) != 1 ||
-        SSL_set_max_proto_version(ssl, version) != 1)
+        SSL_set_tlsext_host_name(ssl, name) != 1 || SSL_set_min_proto_version(ssl, wanted) != 1 ||
+        SSL_set_max_proto_version(ssl, wanted) != 1 ||
+        (kept != NULL && SSL_set_session(ssl, kept) != 1))
         return NULL;
     SSL_set_connect_state(ssl);
     return ssl;
@@ -74,6 +84,28 @@ static enum io update_keys(void *tls, bool request)
     return SSL_key_update(tls, type) == 1 ? IO_DONE : IO_FAILED; /* sent by the next write */
 }
 
+static enum io renegotiate(void *tls)
+{
+    ERR_clear_error();
+    return SSL_renegotiate(tls) == 1 ? handshake(tls) : IO_FAILED;
+}
+
+static bool negotiating(void *tls)
+{
+    return SSL_in_init(tls) || SSL_renegotiate_pending(tls);
+}
+
+static unsigned handshakes(void *tls)
+{
+    return SSL_is_init_finished(tls) ? (unsigned)SSL_total_renegotiations(tls) + 1 : 0;
+}
+
+static void keep_session(void *tls)
+{
+    SSL_SESSION_free(kept);
+    kept = SSL_get1_session(tls);
+}
+
 static enum io close_notify(void *tls)
 {
     ERR_clear_error();
@@ -95,12 +127,17 @@ static void free_session(void *tls)
 
 const struct transport transport = {
     .name = "openssl",
+    .version = version,
     .begin = begin,
     .open = open_session,
     .handshake = handshake,
     .read = read_some,
     .write = write_some,
     .update_keys = update_keys,
+    .renegotiate = renegotiate,
+    .negotiating = negotiating,
+    .handshakes = handshakes,
+    .keep_session = keep_session,
     .close_notify = close_notify,
     .fault = fault,
     .free = free_session,

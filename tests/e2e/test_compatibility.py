@@ -1,0 +1,183 @@
+"""What real TLS libraries do when keys are renewed, sessions renegotiated, resumed and closed: every client in every situation,
+compared with doc/compatibility.md. HOLDFAST_WRITE_COMPATIBILITY=1 writes the document instead (make compatibility)."""
+
+import contextlib
+
+import pytest
+
+import clients
+import daemon
+import matrix
+from matrix import NO_CALL, Gone, Peer
+from test_admin import metrics
+
+DECLINE_WITHIN = 10  # seconds after which a client that was declined counts as waiting for ever
+
+
+class Arrangement:
+    """One edge, and the client that is tried at it."""
+
+    def __init__(self, client, version, shop):
+        self.client, self.tls = client, version
+        self.command = client.command()
+        self.admin = daemon.free_port()
+        self.shop = shop(extra=f'admin {{ bind = {{"127.0.0.1:{self.admin}"}} }}')
+        self.library = None
+
+    @contextlib.contextmanager
+    def connected(self, willing=True):
+        arguments = [str(self.shop.port), str(self.shop.root), clients.NAME, self.tls]
+        with contextlib.closing(Peer([*self.command, *arguments, *(["renegotiates"] if willing else [])])) as peer:
+            self.library = peer.version
+            yield peer
+
+    def count(self, name):
+        """A counter of all processes together."""
+        return sum(value for key, value in metrics(self.admin).items() if key.startswith(f"holdfast_{name}_total"))
+
+    def wait_grown(self, name, before):
+        daemon.wait_until(lambda: self.count(name) > before, 20, f"{name} stays at {before}")
+
+    def session(self):
+        newest, = self.shop.edge.lines("sessions")
+        return newest
+
+
+# ---- the situations; each gives the outcome that stands in the document ----
+
+def carries_data(here):
+    with here.connected() as peer:
+        peer.ask("echo 20 1000")
+        peer.ask("start")
+        before = here.count("client_received_bytes")
+        daemon.wait_until(lambda: here.count("client_received_bytes") > before + (4 << 20), 30, "traffic stands still")
+        peer.ask("stop")
+    return "yes"
+
+
+def resumes(here):
+    with here.connected() as peer:
+        peer.ask("echo")
+        before = here.count("handshakes_resumed")
+        peer.ask("reconnect")
+        peer.ask("echo")
+    return "yes" if here.count("handshakes_resumed") == before + 1 else "no"
+
+
+def closes(here):
+    """close_notify in both directions, whoever begins."""
+    for order in ("close", "await-close"):
+        with here.connected() as peer:
+            peer.ask("echo")
+            since = here.shop.edge.mark()
+            reason = "both-closed"
+            if order == "await-close":
+                here.shop.edge.run("sessions", "close", here.session()["id"])
+                reason = "closed-by-operator"
+            peer.ask(order)
+            here.shop.edge.wait_event("session-closed", since=since, reason=reason)
+    return "yes"
+
+
+def sends_update(here):
+    if here.client.update not in here.client.can:
+        return NO_CALL
+    with here.connected() as peer:
+        for _ in range(3):
+            before = here.count("key_updates_received")
+            peer.ask(here.client.update)
+            peer.ask("echo")
+            here.wait_grown("key_updates_received", before)
+    return "yes, and asks for ours" if here.client.asks_always else "yes"
+
+
+def sends_update_under_load(here):
+    if here.client.update not in here.client.can:
+        return NO_CALL
+    with here.connected() as peer:
+        peer.ask("echo")
+        peer.ask("start")
+        for _ in range(3):
+            before = here.count("key_updates_received")
+            if not here.client.renews_itself:
+                peer.ask(here.client.update)
+            here.wait_grown("key_updates_received", before)
+        peer.ask("stop")
+        peer.ask("echo")
+    return "yes, by itself" if here.client.renews_itself else "yes"
+
+
+def gets_answer(here):
+    if "request" not in here.client.can:
+        return NO_CALL
+    with here.connected() as peer:
+        for _ in range(3):
+            before = here.count("key_updates_sent")
+            peer.ask("request")
+            peer.ask("echo")
+            here.wait_grown("key_updates_sent", before)
+    return "yes"
+
+
+def is_declined(here):
+    """A renegotiation begun by the client where the listener refuses it."""
+    if "renegotiate" not in here.client.can:
+        return NO_CALL
+    before = here.count("renegotiations_refused")
+    with here.connected() as peer:
+        peer.ask("echo")
+        try:
+            answer = peer.ask(f"renegotiate {DECLINE_WITHIN}")
+            assert answer == "ok declined"
+            peer.ask("echo 3")
+            outcome = "goes on"
+        except Gone as gone:
+            outcome = "waits for ever" if "waits" in str(gone) else "gives up"
+    here.wait_grown("renegotiations_refused", before)
+    return outcome
+
+
+SITUATIONS = {
+    "1.3": {
+        "data": carries_data,
+        "resumes": resumes,
+        "sends KeyUpdate": sends_update,
+        "sends it under load": sends_update_under_load,
+        "asks for ours, gets it": gets_answer,
+        "closes": closes,
+    },
+    "1.2": {
+        "data": carries_data,
+        "resumes": resumes,
+        "is refused a renegotiation": is_declined,
+        "closes": closes,
+    },
+}
+
+
+def outcome_of(situation, here):
+    try:
+        return situation(here)
+    except Gone as gone:
+        return f"no: {gone}"
+
+
+@pytest.fixture(scope="session", name="document")
+def document_fixture():
+    tables = matrix.read_document()
+    yield tables
+    if matrix.WRITES:
+        matrix.write_document(tables, {version: list(situations) for version, situations in SITUATIONS.items()})
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("name", matrix.CLIENTS)
+def test_client(shop, document, name, version):
+    client = matrix.CLIENTS[name]
+    if version not in client.versions:
+        pytest.skip(f"{client.title} is not tried with TLS {version}")
+    here = Arrangement(client, version, shop)
+    outcomes = {title: outcome_of(situation, here) for title, situation in SITUATIONS[version].items()}
+    if matrix.WRITES:
+        document[version][client.title] = matrix.Row(here.library, outcomes)
+    assert outcomes == document[version][client.title].outcomes
