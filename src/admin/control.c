@@ -164,6 +164,7 @@ static void on_descriptors(void *context, const struct message_descriptors *body
         case DESCRIPTORS_LISTENING:
         case DESCRIPTORS_CONTROL:
         case DESCRIPTORS_UPSTREAM_TLS:
+        case DESCRIPTORS_KEY_UPDATE_UNABLE:
             break;
         }
     }

@@ -8,6 +8,7 @@
 #include "base/secret.h"
 #include "conf/merge.h"
 #include "tls/certificate.h"
+#include "tls/fingerprints.h"
 #include "tls/handshake.h"
 
 #define TRUST_MAX (4u << 20)
@@ -175,11 +176,32 @@ static void check_upstream(struct check *check, const struct conf_upstream *upst
     free(trust);
 }
 
+/* ---- fingerprints ---- */
+
+static void check_fingerprints(struct check *check)
+{
+    const char *path = check->conf->key_update_unable;
+    struct fingerprints *fingerprints = NULL;
+    struct error error = {0};
+    size_t size;
+    char *text = config_files_read(check->files, path, FINGERPRINTS_FILE_MAX, &size);
+
+    if (text == NULL)
+        find(check, false, "key-update-unable: cannot read %s, or it is larger than %u KiB", path,
+             FINGERPRINTS_FILE_MAX / 1024);
+    else if (fingerprints_parse(&fingerprints, path, text, &error) < 0)
+        find(check, false, "key-update-unable: %s", error.message);
+    fingerprints_free(fingerprints);
+    free(text);
+}
+
 size_t config_check_pairs(const struct conf *conf, const struct conf *before,
                           const struct config_files *files, FILE *report)
 {
     struct check check = {.conf = conf, .before = before, .files = files, .report = report};
 
+    if (conf->key_update_unable != NULL)
+        check_fingerprints(&check);
     for (size_t i = 0; i < conf->certificate_count; i++) {
         const struct conf_certificate *certificate = &conf->certificates[i];
         for (size_t j = 0; certificate->from == CONF_FROM_FILES && j < certificate->chain.count;

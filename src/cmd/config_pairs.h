@@ -1,5 +1,5 @@
-/* The pre-flight of what a configuration's files hold: certificates from files, and what TLS to
- * upstream servers needs. */
+/* The pre-flight of what a configuration's files hold: certificates from files, what TLS to
+ * upstream servers needs, and fingerprints. */
 #pragma once
 
 #include "cmd/config_files.h"

@@ -198,6 +198,7 @@ struct conf {
      * watches them all may win with; 0: no limit comes of it. */
     uint64_t traffic_key_fleet_volume;
     uint32_t traffic_key_fleet_probability;
+    char *key_update_unable; /* file of fingerprints (tls/fingerprints.h), or NULL */
     struct conf_admin admin;
     struct conf_listener *listeners;
     size_t listener_count;

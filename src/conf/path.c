@@ -14,6 +14,7 @@ struct visit {
     int result; /* the first non-zero one */
 };
 
+/* `name` NULL: a global option. */
 static void visit_path(struct visit *visit, const char *path, const char *option, const char *kind,
                        const char *name, bool folder)
 {
@@ -21,7 +22,10 @@ static void visit_path(struct visit *visit, const char *path, const char *option
 
     if (visit->result != 0 || path == NULL || path[0] == '\0')
         return;
-    ignore(snprintf(role, sizeof role, "%s of %s %s", option, kind, name));
+    if (name == NULL)
+        ignore(snprintf(role, sizeof role, "%s", option));
+    else
+        ignore(snprintf(role, sizeof role, "%s of %s %s", option, kind, name));
     visit->result = visit->fn(visit->context, path, role, folder);
 }
 
@@ -64,6 +68,7 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
     struct visit visit = {.fn = fn, .context = context};
 
     visit_key_encryption_key(&visit, conf);
+    visit_path(&visit, conf->key_update_unable, "key-update-unable", NULL, NULL, false);
     for (size_t i = 0; i < conf->certificate_count; i++) {
         const struct conf_certificate *certificate = &conf->certificates[i];
         for (size_t j = 0; j < certificate->chain.count; j++)

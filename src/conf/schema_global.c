@@ -119,6 +119,7 @@ static const struct schema_option global_options[] = {
      .minimum = GIBIBYTE, .maximum = 1ull << 63, .none = true},
     {OPTION("traffic-key-fleet-probability", schema_count, traffic_key_fleet_probability),
      .fallback = "40", .minimum = 16, .maximum = 100},
+    {OPTION("key-update-unable", schema_path, key_update_unable)},
     {OPTION("listener-places", schema_count, listener_places), .maximum = CONF_LISTENERS_MAX,
      .internal = true},
     {OPTION("upstream-places", schema_count, upstream_places), .maximum = CONF_PLACES_MAX,

@@ -402,6 +402,9 @@ static void detach(struct connection *connection)
     offer.key_type = (uint8_t)facts.key_type;
     offer.flags =
         (uint8_t)((facts.resumed ? SLOT_RESUMED : 0) | (facts.hello_retry ? SLOT_HELLO_RETRY : 0));
+    if (facts.version == TLS_VERSION_1_3 &&
+        unable_clients_have(handshaker, connection->hello, connection->hello_size))
+        offer.flags |= SLOT_KEY_UPDATE_UNABLE;
     (void)string_printable(offer.alpn, sizeof offer.alpn, facts.alpn, facts.alpn_size);
     hand_over(connection, &offer, &facts);
 }

@@ -217,6 +217,10 @@ static void on_descriptors(void *context, const struct message_descriptors *body
             take_upstream_material(handshaker, body->first, fds, count);
         return;
     }
+    if (body->role == DESCRIPTORS_KEY_UPDATE_UNABLE && count == 1) {
+        unable_clients_take(handshaker, fds[0]);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         unsigned number = body->first + (unsigned)i;
         if (body->role == DESCRIPTORS_LISTENING) {
@@ -389,6 +393,7 @@ int handshaker_main(int channel_fd)
         return error_exit_code(&error);
     }
     int code = worker_run(&handshaker.worker);
+    fingerprints_free(handshaker.unable_clients);
     certificates_free(handshaker.certificates); /* private keys are wiped */
     return code;
 }

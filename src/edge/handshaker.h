@@ -17,6 +17,7 @@
 #include "edge/worker.h"
 #include "session/proxy_protocol.h"
 #include "tls/client_hello.h"
+#include "tls/fingerprints.h"
 
 struct connection;
 
@@ -59,7 +60,8 @@ struct handshaker {
     bool report_resume;
     struct admission admission;
     struct encryptor *encryptor;
-    struct client_hello hello; /* scratch: it is large */
+    struct client_hello hello;           /* scratch: it is large */
+    struct fingerprints *unable_clients; /* NULL: none are known */
     uint64_t now_ns;
     uint64_t log_counter;
 };
@@ -105,6 +107,13 @@ void connections_resume(struct handshaker *handshaker, const char *name);
 void connections_retire(struct handshaker *handshaker);
 /* Frees what was closed in this batch. */
 void connections_bury(struct handshaker *handshaker);
+
+/* ---- unable_clients.c ---- */
+/* The file was opened; one that cannot be used is warned about, and what was known before stays. */
+void unable_clients_take(struct handshaker *handshaker, int fd);
+/* Is the client with this ClientHello (as on the wire) known not to implement KeyUpdate? Costs
+ * nothing unless a file is configured. */
+bool unable_clients_have(struct handshaker *handshaker, const uint8_t *hello, size_t size);
 
 /* ---- dispatch.c ---- */
 /* Sessions that relays are ready to take, less those under way here. */

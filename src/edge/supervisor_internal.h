@@ -111,6 +111,8 @@ NORETURN void spawn_execute(const struct supervisor *supervisor, int program,
                             char *const *arguments, const int *fds, size_t count, bool drops);
 /* What TLS to upstream servers needs, opened now. */
 bool spawn_upstream_material(const struct process *process, const struct house_life *life);
+/* The file of `key-update-unable`, opened now, if one is configured. */
+bool spawn_unable_clients(const struct process *process, const struct house_life *life);
 
 /* ---- supervisor_files.c ---- */
 void files_open(struct process *control, const struct message_open *body);

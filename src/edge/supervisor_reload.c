@@ -213,7 +213,7 @@ static bool send_config(struct reload *reload, struct process *process, enum lif
     if (!spawn_tell(life, MESSAGE_CONFIG, &body, sizeof body, &document, 1))
         return false;
     if (process->kind == PROCESS_HANDSHAKER &&
-        (!spawn_upstream_material(process, life) ||
+        (!spawn_upstream_material(process, life) || !spawn_unable_clients(process, life) ||
          !send_new(life, DESCRIPTORS_LISTENING, &reload->listening)))
         return false;
     if (process->kind == PROCESS_CONTROL && !send_new(life, DESCRIPTORS_ADMIN, &reload->admin))

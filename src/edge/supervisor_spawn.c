@@ -241,6 +241,23 @@ bool spawn_upstream_material(const struct process *process, const struct house_l
     return true;
 }
 
+bool spawn_unable_clients(const struct process *process, const struct house_life *life)
+{
+    const char *path = process->supervisor->conf->key_update_unable;
+
+    if (path == NULL)
+        return true;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        supervisor_event(process->supervisor, EVENT_WARNING,
+                         "key-update-unable: cannot open %s: %s", path, strerror(errno));
+        return true;
+    }
+    bool sent = send_descriptors(life, DESCRIPTORS_KEY_UPDATE_UNABLE, 0, &fd, 1);
+    ignore(close(fd));
+    return sent;
+}
+
 static bool send_listening(const struct house *house, const struct house_life *life)
 {
     int fds[CONF_ADDRESSES_MAX];
@@ -260,7 +277,8 @@ static bool send_handshaker(const struct process *process, const struct house_li
                               &house->pairs[index * house->workers + i][0], 1))
             return false;
     }
-    return spawn_upstream_material(process, life) && send_listening(house, life) &&
+    return spawn_upstream_material(process, life) && spawn_unable_clients(process, life) &&
+           send_listening(house, life) &&
            send_descriptors(life, DESCRIPTORS_CONTROL, 0, &house->handshaker_control[index][0], 1);
 }
 

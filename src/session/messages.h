@@ -183,11 +183,12 @@ enum descriptors_role {
                               listeners in force */
     DESCRIPTORS_HANDSHAKER, /* channel to handshaker number first, … */
     DESCRIPTORS_RELAY,
-    DESCRIPTORS_CONTROL,     /* channel to control (one) */
-    DESCRIPTORS_ARENA,       /* control: metadata of relay first, … */
-    DESCRIPTORS_ADMIN,       /* control: listening admin socket number first, … */
-    DESCRIPTORS_UPSTREAM_TLS /* handshaker: trust, certificate, key of upstream `first`, as far as
-                                configured */
+    DESCRIPTORS_CONTROL,      /* channel to control (one) */
+    DESCRIPTORS_ARENA,        /* control: metadata of relay first, … */
+    DESCRIPTORS_ADMIN,        /* control: listening admin socket number first, … */
+    DESCRIPTORS_UPSTREAM_TLS, /* handshaker: trust, certificate, key of upstream `first`, as far as
+                                 configured */
+    DESCRIPTORS_KEY_UPDATE_UNABLE /* handshaker: the file of fingerprints, if one is configured */
 };
 struct message_descriptors {
     uint32_t role;

@@ -282,6 +282,79 @@ def succeed(here, how):
     wait_until(replaced, PATIENCE)
 
 
+# ---- clients that do not know KeyUpdate ----
+
+class Unable(forge.Forger):
+    """As mbedTLS: a KeyUpdate is the end."""
+
+    def exchange(self, text=b"telemetry"):
+        """False when the session ended with a KeyUpdate."""
+        self.send_raw(self.seal_as(forge.APPLICATION_DATA, text))
+        while True:
+            kind, data = self.read_record()
+            if kind == forge.APPLICATION_DATA:
+                assert data == text
+                return True
+            if data[:1] == b"\x18":
+                self.close()
+                return False
+
+
+def fingerprint(here, folder):
+    with forge.Forger(here.port, folder, root=here.root):
+        return here.edge.wait_event("handshake-done")["ja4"]
+
+
+@pytest.mark.parametrize("part", [10, 23, 36])
+def test_unable_client_survives_the_soft_limit(edge, folder, part):
+    known = folder / "unable.txt"
+    known.write_text("# nobody yet\n")
+    here = edge(listener="traffic-key-records = 500", extra=f'log-handshakes = all\nkey-update-unable = "{known}"')
+    with Unable(here.port, folder, root=here.root) as client:  # not in the file: it does not survive
+        assert client.exchange()
+        old_enough(here)
+        assert not all(client.exchange() for _ in range(501))
+    known.write_text(f"{fingerprint(here, folder)[:part]}  test client\n")
+    here.edge.run("reload")
+    with Unable(here.port, folder, root=here.root) as client:
+        assert client.exchange()
+        old_enough(here)
+        assert all(client.exchange() for _ in range(900))
+        line, = listed(here)
+        assert line["unable"] and line["records"] >= 900 and line["client_records"] >= 900 and line["epoch"] == 0
+        assert not all(client.exchange() for _ in range(110))  # the hard limit is not passed
+    here.edge.config_path.write_text(here.edge.config_path.read_text().replace("key-update-unable", "#"))
+    here.edge.run("reload")
+    with Unable(here.port, folder, root=here.root) as client:
+        assert client.exchange()
+        assert not listed(here)[0]["unable"]
+
+
+def test_bad_fingerprints(edge, folder):
+    """A wrong line is refused with its number, in a reload and in `config test`; what was known goes on."""
+    known = folder / "unable.txt"
+    known.write_text("t13d00\n")
+    here = edge()
+    here.edge.config_path.write_text(f'key-update-unable = "{known}"\n{here.edge.config_path.read_text()}')
+    for verb in (["config", "test"], ["reload"]):
+        result = here.edge.run(*verb, check=False)
+        assert result.returncode in (2, 6)
+        assert f"key-update-unable: {known}:1: found 't13d00'; expected a JA4 fingerprint" in result.stdout + result.stderr
+    known.unlink()
+    result = here.edge.run("reload", check=False)
+    assert result.returncode == 3 and "key-update-unable: cannot open" in result.stdout + result.stderr
+    known.write_text("t13d0000h2\n")
+    here.edge.run("reload")
+    known.write_text("what is this\n")
+    count = len(here.edge.workers("handshaker"))
+    here.edge.tolerated = ("killed",)
+    os.kill(here.edge.workers("handshaker")[0], signal.SIGKILL)
+    here.edge.wait_event("warning", detail=lambda text: f"{known}:1: found 'what'" in text)
+    wait_until(lambda: len(here.edge.workers("handshaker")) == count)
+    with here.client(version="1.3") as client:
+        client.exchange()
+
+
 # ---- an operator's wish ----
 
 def listed(here, *arguments):
