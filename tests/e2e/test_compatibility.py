@@ -11,6 +11,7 @@ import matrix
 from matrix import NO_CALL, Gone, Peer
 from test_admin import metrics
 
+OLD_ENOUGH = 2200    # ms: a younger key is not renewed
 DECLINE_WITHIN = 10  # seconds after which a client that was declined counts as waiting for ever
 
 
@@ -39,8 +40,20 @@ class Arrangement:
         daemon.wait_until(lambda: self.count(name) > before, 20, f"{name} stays at {before}")
 
     def session(self):
-        newest, = self.shop.edge.lines("sessions")
-        return newest
+        """The identifier of the only session."""
+        only, = self.shop.edge.lines("sessions")
+        return only["id"]
+
+    def key(self):
+        """How the key of the only session was used."""
+        only, = self.shop.edge.lines("keys", "traffic", "list")
+        return only
+
+    def renew_key(self, *options):
+        """Returns once the KeyUpdate is out."""
+        before = daemon.wait_until(lambda: self.key()["age_ms"] >= OLD_ENOUGH and self.key(), 20)
+        self.shop.edge.run("keys", "traffic", "renew", "--session", before["session"], *options)
+        daemon.wait_until(lambda: self.key()["epoch"] > before["epoch"], 20, "the key is not renewed")
 
 
 # ---- the situations; each gives the outcome that stands in the document ----
@@ -72,7 +85,7 @@ def closes(here):
             since = here.shop.edge.mark()
             reason = "both-closed"
             if order == "await-close":
-                here.shop.edge.run("sessions", "close", here.session()["id"])
+                here.shop.edge.run("sessions", "close", here.session())
                 reason = "closed-by-operator"
             peer.ask(order)
             here.shop.edge.wait_event("session-closed", since=since, reason=reason)
@@ -119,6 +132,42 @@ def gets_answer(here):
     return "yes"
 
 
+def follows(here):
+    """KeyUpdates to an idle session, one every two seconds."""
+    with here.connected() as peer:
+        peer.ask("echo")
+        for _ in range(2):
+            here.renew_key("--now")
+            peer.ask("echo 3")
+    return "yes"
+
+
+def follows_under_load(here):
+    """Of a client that asks for another key all the time ours never gets old enough: we renew it by answering."""
+    with here.connected() as peer:
+        peer.ask("start")
+        for _ in range(2):
+            if here.client.renews_itself:
+                before = here.key()["epoch"]
+                daemon.wait_until(lambda before=before: here.key()["epoch"] > before, 20, "the key is not renewed")
+            else:
+                here.renew_key()
+        peer.ask("stop")
+        peer.ask("echo")
+    return "yes, in answers" if here.client.renews_itself else "yes"
+
+
+def answers(here):
+    """A KeyUpdate that asks for the client's."""
+    with here.connected() as peer:
+        peer.ask("echo")
+        before = here.count("key_update_requests_answered")
+        here.renew_key("--request", "--now")
+        daemon.wait_until(lambda: peer.ask("echo") and here.count("key_update_requests_answered") > before, 20,
+                          "the request is not answered")
+    return "yes"
+
+
 def is_declined(here):
     """A renegotiation begun by the client where the listener refuses it."""
     if "renegotiate" not in here.client.can:
@@ -144,6 +193,9 @@ SITUATIONS = {
         "sends KeyUpdate": sends_update,
         "sends it under load": sends_update_under_load,
         "asks for ours, gets it": gets_answer,
+        "follows ours": follows,
+        "follows under load": follows_under_load,
+        "asked for its own, sends it": answers,
         "closes": closes,
     },
     "1.2": {
