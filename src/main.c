@@ -20,6 +20,7 @@ static const struct verb {
     {"cert", cmd_cert, "install or renew a certificate"},
     {"keys", cmd_keys, "ticket keys and traffic keys: list, renew, who knows them until when"},
     {"keylife", cmd_keylife, "how long may a key be used, by which formula"},
+    {"policy", cmd_policy, "what is allowed here, as a document; lint it"},
     {"upstream", cmd_upstream, "list servers; drain, weight, ready"},
     {"upgrade", cmd_upgrade, "another binary in place; every session goes on"},
     {"drain", cmd_drain, "end the sessions of a listener or of all, spread over a time"},

@@ -1,5 +1,6 @@
 #include "admin/client_facts.h"
 
+#include "admin/json.h"
 #include "base/attributes.h"
 
 #define NOT_OFFERED "not offered by default"
@@ -61,4 +62,20 @@ const char *client_evidence_name(enum client_evidence evidence)
     static const char *const names[] = {
         [CLIENT_MEASURED] = "measured", [CLIENT_REPORTED] = "reported"};
     return names[evidence];
+}
+
+json_t *client_facts_to_json(const struct client_facts *facts)
+{
+    json_t *object = json_object();
+
+    json_set_text(object, "family", facts->family);
+    json_set_text(object, "version", facts->version);
+    json_set_text(object, "renews", facts->renews);
+    json_set_text(object, "key_updates", facts->key_updates);
+    json_set_text(object, "renegotiation", facts->renegotiation);
+    json_set_text(object, "post_handshake_authentication", facts->post_handshake_authentication);
+    json_set_text(object, "evidence", client_evidence_name(facts->evidence));
+    json_set_text(object, "source", facts->source);
+    json_set_text(object, "as_of", CLIENT_FACTS_AS_OF);
+    return object;
 }

@@ -2,6 +2,7 @@
  * Shown by `keylife --clients` and in the policy document. */
 #pragma once
 
+#include <jansson.h>
 #include <stddef.h>
 
 /* How it is known. */
@@ -27,3 +28,5 @@ extern const struct client_facts client_facts[];
 extern const size_t client_facts_count;
 
 const char *client_evidence_name(enum client_evidence evidence);
+
+json_t *client_facts_to_json(const struct client_facts *facts);

@@ -13,6 +13,7 @@ int cmd_upstream(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
 int cmd_keys(int argc, char **argv);
 int cmd_keylife(int argc, char **argv);
+int cmd_policy(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_demo(int argc, char **argv);

@@ -2,7 +2,6 @@
 #include "cmd/keylife.h"
 
 #include "admin/client_facts.h"
-#include "admin/json.h"
 #include "base/attributes.h"
 
 static void print_one(const struct client_facts *facts)
@@ -21,17 +20,8 @@ static void print_one(const struct client_facts *facts)
 
 static void print_one_json(const struct client_facts *facts)
 {
-    json_t *object = json_object();
+    json_t *object = client_facts_to_json(facts);
 
-    json_set_text(object, "family", facts->family);
-    json_set_text(object, "version", facts->version);
-    json_set_text(object, "renews", facts->renews);
-    json_set_text(object, "key_updates", facts->key_updates);
-    json_set_text(object, "renegotiation", facts->renegotiation);
-    json_set_text(object, "post_handshake_authentication", facts->post_handshake_authentication);
-    json_set_text(object, "evidence", client_evidence_name(facts->evidence));
-    json_set_text(object, "source", facts->source);
-    json_set_text(object, "as_of", CLIENT_FACTS_AS_OF);
     client_print_json(stdout, object);
     json_decref(object);
 }
