@@ -71,6 +71,13 @@ static void write_resumption(const struct admin_view *view, struct buffer *outpu
                       board_resumption_misses(view->board, (enum resumption_miss)miss));
 }
 
+static void write_session_cache(const struct admin_view *view, struct buffer *output)
+{
+    head(output, "session_cache_entries", "gauge", "Sessions in the cache");
+    buffer_printf(output, "holdfast_session_cache_entries %" PRIu32 "\n",
+                  load32(&view->board->session_cache_entries));
+}
+
 static void add_histogram(struct board_histogram *sum, const struct board_histogram *part)
 {
     for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
@@ -311,5 +318,6 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     tickets_metrics(view, (int64_t)(clock_wall_ns() / NS_PER_S), output);
     write_counters(view, output);
     write_resumption(view, output);
+    write_session_cache(view, output);
     write_histograms(view, output);
 }

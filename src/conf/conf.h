@@ -183,6 +183,7 @@ struct conf {
     char *user; /* what workers run as when started as root; default "holdfast", else "nobody" */
     uint32_t workers;       /* handshakers and relays each; default: the cores */
     uint64_t buffer_memory; /* blocks of all relays together; default 256 MiB */
+    uint32_t session_cache; /* TLS 1.2 sessions resumed by id; 0: none */
     uint32_t max_sessions;  /* 0: what the descriptor limit allows */
     uint64_t drain_timeout; /* SIGTERM: how long sessions may finish; default 30 s */
     uint64_t drain_notice;  /* health says 503 this long before listening ends; default 0 */

@@ -372,7 +372,8 @@ int conf_keep_fixed(struct conf *next, const struct conf *current, unsigned *ret
     unsigned changed =
         (next->workers != current->workers ? CONF_FIXED_WORKERS : 0) |
         (next->buffer_memory != current->buffer_memory ? CONF_FIXED_BUFFER_MEMORY : 0) |
-        (next->max_sessions != current->max_sessions ? CONF_FIXED_MAX_SESSIONS : 0);
+        (next->max_sessions != current->max_sessions ? CONF_FIXED_MAX_SESSIONS : 0) |
+        (next->session_cache != current->session_cache ? CONF_FIXED_SESSION_CACHE : 0);
 
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         if (strcmp(*texts[i].next, texts[i].current) == 0)
@@ -387,14 +388,15 @@ int conf_keep_fixed(struct conf *next, const struct conf *current, unsigned *ret
     next->workers = current->workers;
     next->buffer_memory = current->buffer_memory;
     next->max_sessions = current->max_sessions;
+    next->session_cache = current->session_cache;
     *ret_changed = changed;
     return 0;
 }
 
 const char *conf_fixed_text(unsigned changed, char *text, size_t size)
 {
-    static const char *const names[] = {"state-folder", "user", "workers", "buffer-memory",
-                                        "max-sessions"};
+    static const char *const names[] = {"state-folder",  "user",         "workers",
+                                        "buffer-memory", "max-sessions", "session-cache"};
     size_t used = 0;
 
     text[0] = '\0';

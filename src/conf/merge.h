@@ -28,7 +28,8 @@ enum {
     CONF_FIXED_USER = 2,
     CONF_FIXED_WORKERS = 4,
     CONF_FIXED_BUFFER_MEMORY = 8,
-    CONF_FIXED_MAX_SESSIONS = 16
+    CONF_FIXED_MAX_SESSIONS = 16,
+    CONF_FIXED_SESSION_CACHE = 32
 };
 MUST_CHECK int conf_keep_fixed(struct conf *next, const struct conf *current, unsigned *ret_changed,
                                struct error *error);

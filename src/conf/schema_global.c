@@ -102,6 +102,8 @@ static const struct schema_option global_options[] = {
      .minimum = 4 * MEBIBYTE, .maximum = MEBIBYTE << 20},
     {OPTION("max-sessions", schema_count, max_sessions), .fallback = "none", .minimum = 1,
      .maximum = 100 * 1000 * 1000, .none = true},
+    {OPTION("session-cache", schema_count, session_cache), .fallback = "20000", .minimum = 100,
+     .maximum = 1000 * 1000, .none = true},
     {OPTION("drain-timeout", schema_duration, drain_timeout), .fallback = "30s", .minimum = 1,
      .maximum = 7 * 24 * HOUR, .none = true},
     {OPTION("drain-notice", schema_duration, drain_notice), .fallback = "none", .minimum = 1,

@@ -42,7 +42,8 @@ struct certificates {
     size_t entry_count;
     struct listener_names *listeners, *next_listeners; /* next: prepared; NULL: nothing is */
     size_t listener_count, next_listener_count;
-    struct ticket_ring *ticket_ring; /* for reading only */
+    struct session_cache *session_cache; /* NULL: none */
+    struct ticket_ring *ticket_ring;     /* for reading only */
 };
 
 /* ---- names ---- */
@@ -131,6 +132,7 @@ static int build_server(const struct certificates *certificates, const struct en
         .lineage_s = conf->max_lineage,
         .resumption_epoch = &certificates->worker->board->resumption_epoch,
         .ticket_ring = certificates->ticket_ring,
+        .session_cache = certificates->session_cache,
     };
     struct resumption_scope scope = scope_of(conf);
 
@@ -442,14 +444,15 @@ static bool grow(struct certificates *certificates, size_t count)
     return true;
 }
 
-struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want,
-                                      void *context)
+struct certificates *certificates_new(struct worker *worker, struct session_cache *cache,
+                                      certificates_want_fn *want, void *context)
 {
     struct certificates *certificates = secret_alloc(sizeof *certificates);
 
     if (certificates == NULL)
         return NULL;
     certificates->worker = worker;
+    certificates->session_cache = cache;
     certificates->want = want;
     certificates->context = context;
     certificates->listener_count = worker->conf->listener_count;

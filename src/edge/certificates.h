@@ -24,9 +24,9 @@ enum certificate_answer {
 
 typedef void certificates_want_fn(void *context, const struct message_certificate_wanted *wanted);
 
-/* `want` sends a question to control. */
-struct certificates *certificates_new(struct worker *worker, certificates_want_fn *want,
-                                      void *context);
+/* `want` sends a question to control. `cache`: of sessions; NULL: none. */
+struct certificates *certificates_new(struct worker *worker, struct session_cache *cache,
+                                      certificates_want_fn *want, void *context);
 void certificates_free(struct certificates *certificates);
 
 /* ---- another configuration (indices keep their meaning) ---- */

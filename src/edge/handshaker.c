@@ -270,6 +270,7 @@ static void on_go(void *context, enum predecessor predecessor)
     handshaker->worker.self->sessions = 0;
 
     handshaker->go = true;
+    session_memory_go(&handshaker->sessions);
     acceptor_drain_look(handshaker);
     if (handshaker->certificates_complete)
         worker_ready(&handshaker->worker);
@@ -336,6 +337,7 @@ static void after_batch(void *context)
     handshaker->now_ns = loop_now(handshaker->worker.loop);
     acceptor_run(handshaker);
     dispatch_flush(handshaker);
+    session_memory_count(&handshaker->sessions);
     connections_bury(handshaker);
     if (handshaker->stopping && handshaker->under_way == 0 && encryptor_idle(handshaker->encryptor))
         loop_stop(handshaker->worker.loop, 0);
@@ -357,7 +359,9 @@ static bool handshaker_init(struct handshaker *handshaker)
     acceptor_drain_init(handshaker);
     admission_init(handshaker);
     handshaker->crypto = record_crypto_new();
-    handshaker->certificates = certificates_new(&handshaker->worker, want_certificate, handshaker);
+    session_memory_init(&handshaker->sessions, &handshaker->worker);
+    handshaker->certificates = certificates_new(&handshaker->worker, handshaker->sessions.cache,
+                                                want_certificate, handshaker);
     handshaker->encryptor = encryptor_new(handshaker);
     return handshaker->crypto != NULL && handshaker->certificates != NULL &&
            handshaker->encryptor != NULL && acceptor_init(handshaker);

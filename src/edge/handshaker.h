@@ -14,6 +14,7 @@
 #include "edge/admission.h"
 #include "edge/certificates.h"
 #include "edge/offer.h"
+#include "edge/session_memory.h"
 #include "edge/worker.h"
 #include "session/proxy_protocol.h"
 #include "tls/client_hello.h"
@@ -42,6 +43,7 @@ struct encryptor;
 struct handshaker {
     struct worker worker;
     struct certificates *certificates;
+    struct session_memory sessions;
     struct record_crypto *crypto;
     struct acceptor_socket *sockets;
     size_t socket_count;

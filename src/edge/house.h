@@ -84,6 +84,7 @@ enum house_descriptor {
     HOUSE_CONTROL_SOCKET,
     HOUSE_STATE_FOLDER,
     HOUSE_HISTORY,
+    HOUSE_SESSION_CACHE, /* -1: none is configured */
     HOUSE_DESCRIPTOR_COUNT,
     HOUSE_DESCRIPTORS_MAX = 32
 };

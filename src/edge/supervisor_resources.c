@@ -20,6 +20,7 @@
 #include "ipc/memory.h"
 #include "ipc/ring.h"
 #include "loop/socket_counters.h"
+#include "tls/session_cache.h"
 #include "tls/ticket_ring.h"
 
 #define CHANNEL_QUEUE (1u << 20)
@@ -135,6 +136,23 @@ static int create_ticket_keys(struct supervisor *supervisor, struct error *error
     if (fds[HOUSE_TICKET_KEYS] >= 0)
         fds[HOUSE_TICKET_KEYS_LOOKING] = memory_reopen(fds[HOUSE_TICKET_KEYS]);
     return fds[HOUSE_TICKET_KEYS_LOOKING] < 0 ? out_of(error, "ticket keys") : 0;
+}
+
+static int create_session_cache(struct supervisor *supervisor, struct error *error)
+{
+    int32_t *fd = &supervisor->house->descriptors[HOUSE_SESSION_CACHE];
+    uint32_t entries = supervisor->conf->session_cache;
+    size_t size = session_cache_size(entries);
+
+    if (entries == 0)
+        return 0;
+    *fd = memory_create("holdfast-session-cache", size);
+    void *memory = *fd < 0 ? NULL : memory_map(*fd, size, true);
+    if (memory == NULL)
+        return out_of(error, "the cache of sessions");
+    session_cache_format(memory, entries);
+    memory_unmap(memory, size);
+    return 0;
 }
 
 /* The effective configuration as text: what every process parses, so that none asks the machine for
@@ -315,6 +333,7 @@ int resources_create(struct supervisor *supervisor, struct error *error)
         (result = create_board(supervisor, error)) < 0 ||
         (result = create_config(supervisor, error)) < 0 ||
         (result = create_ticket_keys(supervisor, error)) < 0 ||
+        (result = create_session_cache(supervisor, error)) < 0 ||
         (result = create_arenas(supervisor, error)) < 0 ||
         (result = create_channels(supervisor, error)) < 0 ||
         (result = open_state_folder(supervisor, error)) < 0 ||

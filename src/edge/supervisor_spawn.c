@@ -168,6 +168,7 @@ static void choose_descriptors(const struct process *process, int fds[SETUP_DESC
         fds[SETUP_WATCHES] = arena->watches;
     } else if (process->kind == PROCESS_HANDSHAKER) {
         fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS_LOOKING];
+        fds[SETUP_SESSION_CACHE] = all[HOUSE_SESSION_CACHE];
     } else {
         fds[SETUP_TICKET_KEYS] = all[HOUSE_TICKET_KEYS];
         fds[SETUP_INOTIFY] = all[HOUSE_INOTIFY];

@@ -47,6 +47,14 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
       "Handshakes completed by resumption")                                                        \
     X(COUNTER_RESUMPTIONS_OFFERED, "resumptions_offered_total",                                    \
       "Completed handshakes whose client offered to resume")                                       \
+    X(COUNTER_SESSION_CACHE_HITS, "session_cache_hits_total", "Sessions resumed from the cache")   \
+    X(COUNTER_SESSION_CACHE_MISSES, "session_cache_misses_total",                                  \
+      "Session ids that the cache did not know")                                                   \
+    X(COUNTER_SESSION_CACHE_STORED, "session_cache_stored_total", "Sessions put in the cache")     \
+    X(COUNTER_SESSION_CACHE_REPLACED, "session_cache_replaced_total",                              \
+      "Sessions that had to make room before their end: session-cache is too small")               \
+    X(COUNTER_SESSION_CACHE_TOO_LARGE, "session_cache_too_large_total",                            \
+      "Sessions too large for the cache")                                                          \
     X(COUNTER_HANDSHAKES_TLS12, "handshakes_tls12_total", "Handshakes completed with TLS 1.2")     \
     X(COUNTER_HANDSHAKES_RSA, "handshakes_rsa_total",                                              \
       "Handshakes completed with the RSA certificate")                                             \
@@ -264,6 +272,7 @@ struct board {
     /* What new sessions are made with; by the supervisor, that of the ticket key by control.
      * Sessions made with less are superseded. */
     uint32_t config_generation, binary_generation, ticket_key_generation;
+    uint32_t session_cache_entries;       /* by handshakers, each second */
     uint64_t resumption_epoch;            /* resumption.h; by control, only ever raised */
     struct board_drain drain;             /* of the house; by control */
     struct board_trace trace;             /* by control */

@@ -160,6 +160,7 @@ enum setup_descriptor {
     SETUP_INOTIFY,        /* control */
     SETUP_CONTROL_SOCKET, /* control: listening Unix socket */
     SETUP_STATE_FOLDER,   /* control: directory */
+    SETUP_SESSION_CACHE,  /* handshaker; unless session-cache = none */
     SETUP_DESCRIPTOR_COUNT
 };
 

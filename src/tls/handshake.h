@@ -15,6 +15,7 @@
 #include "tls/certificate.h"
 #include "tls/leg.h"
 #include "tls/resumption.h"
+#include "tls/session_cache.h"
 
 /* ---- contexts ---- */
 
@@ -30,7 +31,9 @@ struct tls_policy {
     uint32_t ticket_lifetime_s;
     int64_t lineage_s; /* from the last use of certificates on, this long tickets resume, however
                           often they are renewed; 0: RESUMPTION_LINEAGE_MAX_S */
-    const uint64_t *resumption_epoch; /* in shared memory, read at each handshake; NULL: 0 */
+    struct session_cache *session_cache; /* for clients without tickets; NULL: none; unused when
+                                            `tickets` is 0 */
+    const uint64_t *resumption_epoch;    /* in shared memory, read at each handshake; NULL: 0 */
     uint8_t trust_digest[RESUMPTION_TRUST_SIZE]; /* as in the scope below */
     uint8_t session_id_context[32];              /* resumption_context() */
     const struct ticket_ring *ticket_ring; /* the same in all handshakers; NULL: keys of its own.

@@ -63,7 +63,6 @@ static void set_behaviour(SSL_CTX *context, const struct tls_policy *policy)
     SSL_CTX_set_options(context, options);
     SSL_CTX_clear_options(context, SSL_OP_ENABLE_KTLS | SSL_OP_LEGACY_SERVER_CONNECT);
     SSL_CTX_set_mode(context, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_security_callback(context, permit);
     SSL_CTX_set_tlsext_servername_callback(context, confirm_server_name);
     context_capture(context);

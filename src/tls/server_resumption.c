@@ -135,6 +135,87 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
     return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
+/* ---- session ids: TLS 1.2 without tickets ---- */
+
+static struct server_resumption *resumption_of(const SSL_CTX *context)
+{
+    return SSL_CTX_get_app_data(context);
+}
+
+/* Called at the end of a handshake that resumed nothing, and for the tickets of TLS 1.3, which need
+ * no cache. Returns 0: we keep no reference. */
+static int on_session(SSL *ssl, SSL_SESSION *session)
+{
+    const struct server_resumption *resumption = resumption_of(SSL_get_SSL_CTX(ssl));
+    uint8_t data[SESSION_CACHE_DATA_MAX];
+    unsigned id_size = 0;
+
+    if (SSL_version(ssl) != TLS1_2_VERSION || !stamp(resumption, ssl, session))
+        return 0;
+    const uint8_t *id = SSL_SESSION_get_id(session, &id_size);
+    int64_t end =
+        (int64_t)SSL_SESSION_get_time(session) + (int64_t)SSL_SESSION_get_timeout(session) + 1;
+    int size = i2d_SSL_SESSION(session, NULL);
+    if (size > 0 && size <= (int)sizeof data)
+        size = i2d_SSL_SESSION(session, &(unsigned char *){data});
+    session_cache_put(resumption->cache, id, id_size, data, size > 0 ? (size_t)size : 0,
+                      wall_seconds(), end);
+    secret_wipe(data, sizeof data);
+    return 0;
+}
+
+/* NULL: there is none, or its bytes are no session. */
+static SSL_SESSION *cached(struct session_cache *cache, const uint8_t *id, size_t id_size)
+{
+    uint8_t data[SESSION_CACHE_DATA_MAX];
+    const unsigned char *at = data;
+    size_t size = session_cache_get(cache, id, id_size, wall_seconds(), data);
+    SSL_SESSION *session = size == 0 ? NULL : d2i_SSL_SESSION(NULL, &at, (long)size);
+
+    secret_wipe(data, size);
+    return session;
+}
+
+static SSL_SESSION *on_id(SSL *ssl, const unsigned char *id, int id_size, int *ret_copy)
+{
+    const struct server_resumption *resumption = resumption_of(SSL_get_SSL_CTX(ssl));
+    struct handshake *handshake = SSL_get_app_data(ssl);
+    struct session_cache_counts *counts = session_cache_counts(resumption->cache);
+    SSL_SESSION *session = cached(resumption->cache, id, (size_t)id_size);
+
+    *ret_copy = 0; /* OpenSSL's from now on */
+    handshake->miss =
+        session == NULL ? RESUMPTION_MISS_UNKNOWN_KEY : judge(resumption, handshake, session);
+    if (handshake->miss == RESUMPTION_MISS_NONE) {
+        counts->hits++;
+        return session;
+    }
+    counts->misses += session == NULL && handshake->offer.session_id;
+    if (handshake->miss == RESUMPTION_MISS_CAPPED)
+        session_cache_remove(resumption->cache, id, (size_t)id_size, wall_seconds());
+    SSL_SESSION_free(session);
+    return NULL;
+}
+
+/* A fatal alert ends what it happened to for good (RFC 5246 §7.2.2). */
+static void on_bad_session(SSL_CTX *context, SSL_SESSION *session)
+{
+    unsigned size = 0;
+    const uint8_t *id = SSL_SESSION_get_id(session, &size);
+
+    session_cache_remove(resumption_of(context)->cache, id, size, wall_seconds());
+}
+
+static bool install_cache(struct server_resumption *resumption, SSL_CTX *context)
+{
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL |
+                                                SSL_SESS_CACHE_NO_AUTO_CLEAR);
+    SSL_CTX_sess_set_new_cb(context, on_session);
+    SSL_CTX_sess_set_get_cb(context, on_id);
+    SSL_CTX_sess_set_remove_cb(context, on_bad_session);
+    return SSL_CTX_set_app_data(context, resumption) == 1;
+}
+
 bool server_resumption_init(struct server_resumption *resumption, SSL_CTX *context,
                             const struct tls_policy *policy)
 {
@@ -142,10 +223,14 @@ bool server_resumption_init(struct server_resumption *resumption, SSL_CTX *conte
         .lineage_s = policy->lineage_s == 0 ? RESUMPTION_LINEAGE_MAX_S : policy->lineage_s,
         .lifetime_s = policy->ticket_lifetime_s,
         .epoch = policy->resumption_epoch,
-        .ticket_ring = policy->ticket_ring};
+        .ticket_ring = policy->ticket_ring,
+        .cache = policy->tickets == 0 ? NULL : policy->session_cache};
     memcpy(resumption->trust_digest, policy->trust_digest, sizeof resumption->trust_digest);
     memcpy(resumption->context, policy->session_id_context, sizeof resumption->context);
     SSL_CTX_set_timeout(context, policy->ticket_lifetime_s);
+    SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    if (resumption->cache != NULL && !install_cache(resumption, context))
+        return false;
     return (policy->ticket_ring == NULL || ticket_cipher_install(context)) &&
            SSL_CTX_set_num_tickets(context, policy->tickets) == 1 &&
            SSL_CTX_set_session_id_context(context, policy->session_id_context,

@@ -14,6 +14,7 @@ struct server_resumption {
     uint8_t trust_digest[RESUMPTION_TRUST_SIZE];
     uint8_t context[32];
     const struct ticket_ring *ticket_ring;
+    struct session_cache *cache; /* NULL: none */
 };
 
 /* Sets the context's tickets and their judging. */

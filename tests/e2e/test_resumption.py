@@ -5,6 +5,7 @@ import math
 import os
 import re
 import signal
+import ssl
 import subprocess
 import time
 from types import SimpleNamespace
@@ -16,8 +17,8 @@ from clients import NAME, s_client
 from daemon import free_port, wait_until
 
 ALL = "log-handshakes = all"
-VERSIONS = ["1.2", "1.3"]
-versions = pytest.mark.parametrize("version", VERSIONS)
+versions = pytest.mark.parametrize("version", ["1.2", "1.3", "1.2-id"])  # the last: a client without tickets, by session id
+tickets = pytest.mark.parametrize("version", ["1.2", "1.3"])
 
 
 class Guest:
@@ -25,13 +26,16 @@ class Guest:
 
     def __init__(self, here, version, **options):
         self.here, self.options = here, options
-        self.tls = clients.context(here.root, version)
-        self.session = None
+        self.tls = clients.context(here.root, version.removesuffix("-id"))
+        if version.endswith("-id"):
+            self.tls.options |= ssl.OP_NO_TICKET
+        self.session = self.address = None
 
     def visit(self, keep=True, **options):
         """Was it resumed? Data must get through either way."""
         with clients.Client(self.here.port, tls=self.tls, session=self.session, **{**self.options, **options}) as client:
             client.exchange("fetches the tickets of TLS 1.3, too")
+            self.address = "{}:{}".format(*client.socket.getsockname())
             if keep:
                 self.session = client.socket.session
             return client.socket.session_reused
@@ -43,15 +47,14 @@ def returning(here, version, **options):
     return guest
 
 
-def last_done(edge, since):
-    return edge.wait_event("handshake-done", since=since)
+def told(guest):
+    """The event of its last visit."""
+    return guest.here.edge.wait_event("handshake-done", client=guest.address)
 
 
 def expect_miss(guest, reason, **options):
-    edge = guest.here.edge
-    mark = edge.mark()
     assert not guest.visit(**options)
-    done = last_done(edge, mark)
+    done = told(guest)
     assert (done["resumed"], done["resumption_miss"]) == (False, reason)
 
 
@@ -113,16 +116,15 @@ def test_lineage_ends_to_the_second(shop, version):
     after = math.floor(time.time())
     set_lineage(here.edge, "4s")
     while True:
-        mark = here.edge.mark()
         begun = math.floor(time.time())
         resumed = guest.visit(keep=False)
         ended = math.floor(time.time())
         if not resumed:
             break
         assert begun < after + 4, "resumed although its lineage was over"
-        assert "resumption_miss" not in last_done(here.edge, mark)
+        assert "resumption_miss" not in told(guest)
     assert ended >= before + 4, "refused too early"
-    assert last_done(here.edge, mark)["resumption_miss"] == "capped"
+    assert told(guest)["resumption_miss"] == "capped"
 
 
 def test_no_promise_beyond_the_lineage(shop):
@@ -188,17 +190,16 @@ def damage(path, offset):
     path.write_text(head + base64.encodebytes(changed).decode() + foot)
 
 
-@versions
+@tickets
 @pytest.mark.parametrize("offset, reason", [(3, "unknown-key"), (40, "corrupt"), (-1, "corrupt")])
 def test_damaged_ticket(shop, folder, version, offset, reason):
     """In the key's name, in what is encrypted, in the authenticator."""
     here = shop(extra=ALL)
     path = pem_of_session(here, folder / "session.pem", version)
     damage(path, offset)
-    mark = here.edge.mark()
     output = s_client(here.port, f"-tls1_{version[-1]}", "-sess_in", str(path), text=b"hello there\n", until=b"\nhello there")
     assert "\nhello there" in output and "New, TLS" in output
-    assert last_done(here.edge, mark)["resumption_miss"] == reason
+    assert here.edge.wait_event("handshake-done", count=2)["resumption_miss"] == reason
 
 
 @versions
@@ -217,10 +218,35 @@ def test_ticket_of_another_daemon(start, folder, authority, server, version):
     assert guest.visit()
 
 
-def test_gnutls_resumes(shop, need):
+# ---- other clients ----
+
+@pytest.mark.parametrize("priority", ["NORMAL", "NORMAL:-VERS-ALL:+VERS-TLS1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_TICKETS"])
+def test_gnutls_resumes(shop, need, priority):
     here = shop(extra=ALL)
     output = subprocess.run(
         [need("gnutls-cli"), "--x509cafile", here.root, "--sni-hostname", NAME, "--verify-hostname", NAME, "--resume",
-         "--waitresumption", "-p", str(here.port), "127.0.0.1"], input=b"", capture_output=True, timeout=30, check=False).stdout
+         "--waitresumption", "--priority", priority, "-p", str(here.port), "127.0.0.1"],
+        input=b"", capture_output=True, timeout=30, check=False).stdout
     assert b"*** This is a resumed session" in output, output
     here.edge.wait_event("handshake-done", resumed=True)
+
+
+@pytest.mark.parametrize("options", [("-tls1_3",), ("-tls1_2",), ("-tls1_2", "-no_ticket")])
+def test_s_client_resumes(shop, folder, options):
+    here = shop(extra=ALL)
+    path = folder / "session.pem"
+    made = s_client(here.port, *options, "-sess_out", str(path), text=b"hello there\n", until=b"\nhello there")
+    assert "New, TLS" in made
+    wait_until(path.exists)
+    again = s_client(here.port, *options, "-sess_in", str(path), text=b"hello there\n", until=b"\nhello there")
+    assert "Reused, TLS" in again
+    here.edge.wait_event("handshake-done", resumed=True)
+
+
+# ---- the cache of session ids ----
+
+def test_no_cache(shop):
+    here = shop(extra=f"session-cache = none\n{ALL}")
+    guest = returning(here, "1.2-id")
+    assert not guest.visit()
+    assert returning(here, "1.2").visit()

@@ -47,7 +47,8 @@ static const char everything[] =
     "# all that there is\r\n"
     "state-folder = '/srv/hold \"fast\"'\n"
     "user = www-data   workers = 3   // trailing\n"
-    "buffer-memory = 1g max-sessions = 5000 /* and\n behind */ drain-timeout = 90s\n"
+    "buffer-memory = 1g max-sessions = 5000 session-cache = 1000 /* and\n behind */ drain-timeout "
+    "= 90s\n"
     "drain-notice = 5s handshaker-nice = 0 log-handshakes = \"sample 10\" log-sessions = no\n"
     "admin { bind = {\"127.0.0.1:8444\", \"[::1]:8444\", \"unix:/run/admin.sock\"} }\n"
     "listener Shop {\n"
@@ -106,6 +107,7 @@ static void defaults(void **state)
     assert_true(strcmp(conf->user, "holdfast") == 0 || strcmp(conf->user, "nobody") == 0);
     assert_int_equal(conf->buffer_memory, 256u << 20);
     assert_int_equal(conf->max_sessions, 0);
+    assert_int_equal(conf->session_cache, 20000);
     assert_int_equal(conf->drain_timeout, 30000);
     assert_int_equal(conf->drain_notice, 0);
     assert_int_equal(conf->handshaker_nice, 10);

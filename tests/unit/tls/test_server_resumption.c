@@ -67,6 +67,7 @@ static struct tls_server *server_new(const struct tls_policy *policy)
 struct visit {
     int version;
     const char *name;
+    bool no_tickets;      /* it is to be resumed by id */
     SSL_SESSION *session; /* offered; replaced by what it was given */
     struct handshake_facts facts;
     unsigned long promised_s; /* the ticket's lifetime */
@@ -91,6 +92,8 @@ static SSL *client_of(const struct visit *visit)
     SSL_CTX_set_session_cache_mode(context,
                                    SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
     SSL_CTX_sess_set_new_cb(context, keep_session);
+    if (visit->no_tickets)
+        SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
     SSL *peer = peer_new(context, false);
     SSL_CTX_free(context);
     SSL_set_tlsext_host_name(peer, context_text(visit->name));
@@ -103,8 +106,10 @@ static SSL *client_of(const struct visit *visit)
 static void come(struct tls_server *server, struct visit *visit)
 {
     struct handshake *handshake = handshake_new_server(server);
-    struct resumption_offer offer = {.pre_shared_key = visit->session != NULL,
-                                     .ticket = visit->session != NULL};
+    bool again = visit->session != NULL;
+    struct resumption_offer offer = {.pre_shared_key = again,
+                                     .ticket = again && !visit->no_tickets,
+                                     .session_id = again && visit->no_tickets};
     uint8_t nothing;
 
     resumption_name(visit->name, offer.name);
@@ -413,6 +418,120 @@ static void the_end_of_the_certificate_is_the_end(void **state)
     }
 }
 
+/* ---- by session id ---- */
+
+static _Alignas(64) uint8_t cache_memory[64 * 2200];
+static struct session_cache *cache;
+
+static struct tls_policy policy_with_cache(void)
+{
+    struct tls_policy policy = ordinary_policy();
+
+    memset(cache_memory, 0, sizeof cache_memory);
+    session_cache_format(cache_memory, 64);
+    session_cache_close(cache);
+    cache = session_cache_open(cache_memory, session_cache_size(64));
+    assert_non_null(cache);
+    policy.session_cache = cache;
+    return policy;
+}
+
+static struct visit guest_without_tickets(const struct tls_policy *policy)
+{
+    struct visit visit = {.version = TLS1_2_VERSION, .name = "edge.test", .no_tickets = true};
+
+    come_to(policy, &visit);
+    assert_false(visit.facts.resumed || visit.facts.resumption_offered);
+    assert_non_null(visit.session);
+    return visit;
+}
+
+static void an_id_is_judged_as_a_ticket_is(void **state)
+{
+    static const struct {
+        void (*change)(struct tls_policy *policy, struct visit *visit);
+        enum resumption_miss miss;
+    } cases[] = {
+        {change_context, RESUMPTION_MISS_POLICY_CHANGED},
+        {change_trust, RESUMPTION_MISS_TRUST_CHANGED},
+        {change_name, RESUMPTION_MISS_NAME_CHANGED},
+        {raise_epoch, RESUMPTION_MISS_POLICY_CHANGED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct tls_policy policy = policy_with_cache();
+        struct visit visit = guest_without_tickets(&policy);
+        cases[i].change(&policy, &visit);
+        expect_miss(&policy, &visit, cases[i].miss);
+        expect_resumed(&policy, &visit);
+        SSL_SESSION_free(visit.session);
+    }
+}
+
+static void an_id_ends_with_the_certificate(void **state)
+{
+    struct keypair *renewed = certificate, *first = certificate_until(-1);
+    struct tls_policy policy = policy_with_cache();
+
+    (void)state;
+    certificate = first;
+    struct visit visit = guest_without_tickets(&policy);
+    certificate = renewed;
+    expect_miss(&policy, &visit, RESUMPTION_MISS_CAPPED);
+    expect_resumed(&policy, &visit);
+    keypair_unref(first);
+    SSL_SESSION_free(visit.session);
+}
+
+static void an_id_that_is_not_in_the_cache_is_unknown(void **state)
+{
+    struct tls_policy policy = policy_with_cache();
+    struct visit visit = guest_without_tickets(&policy);
+
+    (void)state;
+    policy = policy_with_cache();
+    expect_miss(&policy, &visit, RESUMPTION_MISS_UNKNOWN_KEY);
+    assert_int_equal(session_cache_counts(cache)->misses, 1);
+    expect_resumed(&policy, &visit);
+    assert_int_equal(session_cache_counts(cache)->hits, 1);
+    SSL_SESSION_free(visit.session);
+}
+
+static void ids_are_resumed_by_every_context_with_the_cache(void **state)
+{
+    struct tls_policy policy = policy_with_cache();
+    struct visit visit = guest_without_tickets(&policy);
+
+    (void)state;
+    for (unsigned n = 0; n < 5; n++)
+        expect_resumed(&policy, &visit); /* each time another server context */
+    assert_int_equal(session_cache_counts(cache)->stored, 1);
+    assert_int_equal(session_cache_counts(cache)->hits, 5);
+    SSL_SESSION_free(visit.session);
+}
+
+/* Neither tickets nor a listener that resumes nothing fill the cache. */
+static void only_clients_without_tickets_are_cached(void **state)
+{
+    struct tls_policy policy = policy_with_cache();
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+        struct visit visit = guest(&policy, versions[i]);
+        expect_resumed(&policy, &visit);
+        SSL_SESSION_free(visit.session);
+    }
+    assert_int_equal(session_cache_counts(cache)->stored, 0);
+    policy.tickets = 0;
+    struct visit visit = {.version = TLS1_2_VERSION, .name = "edge.test", .no_tickets = true};
+    come_to(&policy, &visit);
+    come_to(&policy, &visit);
+    assert_false(visit.facts.resumed);
+    assert_int_equal(session_cache_counts(cache)->stored, 0);
+    SSL_SESSION_free(visit.session);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -425,6 +544,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
+    session_cache_close(cache);
     issued_fini();
     return 0;
 }
@@ -445,6 +565,11 @@ int main(void)
         cmocka_unit_test(no_ticket_promises_more_than_the_cap),
         cmocka_unit_test(a_renewed_certificate_neither_ends_nor_lengthens_a_chain),
         cmocka_unit_test(the_end_of_the_certificate_is_the_end),
+        cmocka_unit_test(an_id_is_judged_as_a_ticket_is),
+        cmocka_unit_test(an_id_ends_with_the_certificate),
+        cmocka_unit_test(an_id_that_is_not_in_the_cache_is_unknown),
+        cmocka_unit_test(ids_are_resumed_by_every_context_with_the_cache),
+        cmocka_unit_test(only_clients_without_tickets_are_cached),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
