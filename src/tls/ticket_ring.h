@@ -16,7 +16,7 @@
 
 #include "base/attributes.h"
 
-#define TICKET_RING_VERSION    1
+#define TICKET_RING_VERSION    1 /* raise MESSAGES_VERSION as well: then no upgrade mixes two */
 #define TICKET_KEYS_MAX        64
 #define TICKET_KEY_NAME_SIZE   16
 #define TICKET_KEY_SECRET_SIZE 32

@@ -346,6 +346,46 @@ def test_two_instances_share_a_ring(shop, start, folder, kek, version):
     assert not connect(here.port, tls, session)[0]
 
 
+@VERSIONS
+def test_everything_changes_and_all_resume(shop, start, folder, kek, version):
+    """Two instances with one ring, a client that goes from one to the other; between any two visits something is replaced."""
+    shared = folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    here = shop(extra=f'key-encryption-key = "{kek}"\nticket-keys-file = "{shared}/ring"\n')
+    port = free_port()
+    text = here.edge.config_path.read_text()
+    there = start(text.replace(f"127.0.0.1:{here.port}", f"127.0.0.1:{port}").replace(f'"{folder}/state"', f'"{folder}/there/state"'),
+                  subfolder="there")
+    here.edge.tolerated = there.tolerated = ("killed",)
+    tls = clients.context(here.root, version)
+    _, session = connect(here.port, tls)
+
+    def renew_certificate(_):
+        pair = here.replace()
+        wait_until(lambda: here.leaf() == clients.leaf(port, here.root) == pair.fingerprint, 20)
+
+    def reload(edge):
+        edge.write_config(edge.config_path.read_text() + f"\n# {os.urandom(4).hex()}\n")
+        edge.run("reload")
+
+    def kill_handshakers(edge):
+        mark = edge.mark()
+        victims = edge.workers("handshaker")
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        edge.wait_event("process-started", since=mark, count=len(victims), timeout=20)
+
+    changes = (renew_certificate, rotate, reload, kill_handshakers, restart, lambda edge: edge.run("upgrade"))
+    resumed = []
+    for number, change in enumerate(changes * 2):
+        change((here.edge, there)[number % 2])
+        for visited in (here.port, port):
+            again, session = connect(visited, tls, session)
+            resumed.append(again)
+    assert resumed == [True] * 2 * 2 * len(changes)
+
+
 # ---- storage that fails ----
 
 @contextlib.contextmanager
