@@ -99,7 +99,7 @@ static void publish(struct control *control, unsigned done)
     const struct ticket_key *current = &keys->keys[keys->current];
     worker_count(&control->worker, COUNTER_TICKET_KEYS_ROTATED, 1);
     report(control, EVENT_TICKET_KEYS_ROTATED,
-           "%s is current (made by %s at %s), %u earlier ones open tickets",
+           "%s is current (made by %s at %s), %u earlier ones still open tickets",
            ticket_key_id(current, id), ticket_cause_name(current->cause), current->node,
            keys->current);
 }
@@ -140,7 +140,8 @@ static int work(struct control *control, enum ticket_action action, struct error
 
     share_resumption_epoch(control);
     rules_and_clock(control, &rules, &clock);
-    bool storing = tickets->store != NULL && clock.monotonic_ns >= tickets->retry_ns;
+    bool storing = tickets->store != NULL &&
+                   (action != TICKET_ADVANCE || clock.monotonic_ns >= tickets->retry_ns);
     if (storing)
         result =
             ticket_store_sync(tickets->store, &tickets->keys, action, &rules, &clock, &done, error);

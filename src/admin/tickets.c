@@ -17,7 +17,7 @@ static uint64_t age_of_current(const struct ticket_keys *keys, int64_t wall_s)
 {
     const struct ticket_key *current = &keys->keys[keys->current];
 
-    return (uint64_t)wall_s > current->not_before ? (uint64_t)wall_s - current->not_before : 0;
+    return (uint64_t)wall_s > current->since ? (uint64_t)wall_s - current->since : 0;
 }
 
 json_t *tickets_to_json(const struct admin_view *view, int64_t wall_s)
@@ -51,6 +51,7 @@ json_t *ticket_key_to_json(const struct ticket_keys *keys, uint32_t index, int64
     json_set_text(object, "id", ticket_key_id(key, id));
     json_set_text(object, "role", ticket_key_role(keys, index));
     json_set_time(object, "not_before", (int64_t)key->not_before);
+    json_set_time(object, "since", (int64_t)key->since);
     json_set_time(object, "not_after", (int64_t)key->not_after);
     if (key->not_after > (uint64_t)wall_s)
         json_set_number(object, "opens_for_s", key->not_after - (uint64_t)wall_s);

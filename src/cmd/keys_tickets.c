@@ -62,9 +62,10 @@ static void row(void *context, json_t *line)
         return;
     }
     const char *role = client_text(line, "role"), *until = client_text(line, "not_after");
+    const char *since = client_text(line, "since");
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "id"));
     table_cell(table, strcmp(role, "current") == 0 ? CELL_GOOD : CELL_PLAIN, "%s", role);
-    table_cell(table, CELL_PLAIN, "%s", client_text(line, "not_before"));
+    table_cell(table, CELL_PLAIN, "%s", since[0] != '\0' ? since : client_text(line, "not_before"));
     table_cell(table, CELL_PLAIN, "%s", until[0] != '\0' ? until : "-");
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "cause"));
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "node"));

@@ -160,7 +160,7 @@ static size_t write_plain(uint8_t *plain, const struct ticket_keys *keys)
         at = put_64(put_64(at, key->not_before), key->not_after);
         at = put_32(put_32(at, key->window_s), key->cause);
         at = put(at, key->node, sizeof key->node);
-        at = put_64(at, 0); /* room */
+        at = put_64(at, key->since);
     }
     return (size_t)(at - plain);
 }
@@ -177,7 +177,7 @@ static void read_key(const uint8_t **at, struct ticket_key *key)
     key->cause = take_32(at);
     take(at, key->node, sizeof key->node);
     key->node[sizeof key->node - 1] = '\0';
-    ignore((long)take_64(at));
+    key->since = take_64(at);
 }
 
 static bool read_plain(struct ticket_keys *keys, const uint8_t *plain, size_t size)

@@ -105,6 +105,8 @@ static void set_current(struct ticket_keys *keys, uint32_t index, const struct t
     keys->keys[index].not_after = 0;
     keys->keys[index].window_s = (uint32_t)rules->window_s;
     keys->keys[index].generation = ++keys->generation;
+    if (keys->keys[index].since == 0)
+        keys->keys[index].since = clock->wall_s;
     keys->promoted_ns = clock->monotonic_ns;
 }
 
@@ -226,9 +228,9 @@ static uint64_t promoted_since(const struct ticket_key *key, const struct ticket
 {
     uint64_t age_ns;
 
-    if (clock->wall_s < key->not_before || clock->wall_s - key->not_before >= rules->lifetime_s)
+    if (clock->wall_s < key->since || clock->wall_s - key->since >= rules->lifetime_s)
         return clock->monotonic_ns;
-    age_ns = (clock->wall_s - key->not_before) * NS_PER_S;
+    age_ns = (clock->wall_s - key->since) * NS_PER_S;
     return age_ns < clock->monotonic_ns ? clock->monotonic_ns - age_ns : 0;
 }
 

@@ -35,7 +35,8 @@ struct ticket_key {
     uint8_t name[TICKET_KEY_NAME_SIZE];
     uint8_t cipher_key[TICKET_KEY_SECRET_SIZE]; /* AES-256-CBC */
     uint8_t mac_key[TICKET_KEY_SECRET_SIZE];    /* HMAC-SHA-256 */
-    uint64_t not_before;                        /* Unix seconds: when it is to become current */
+    uint64_t not_before; /* Unix seconds: when it is to become current; never changes */
+    uint64_t since;      /* when it did; 0: not yet */
     uint64_t not_after;  /* when it opens no ticket any more; 0: it is current or will be */
     uint64_t retired_ns; /* CLOCK_MONOTONIC of this machine: when it was replaced; 0: it was not */
     uint32_t window_s;   /* the longest life of a ticket made with it */

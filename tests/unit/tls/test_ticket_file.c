@@ -110,6 +110,7 @@ static void the_same_comes_back(void **state)
         assert_memory_equal(read_keys.keys[i].cipher_key, keys.keys[i].cipher_key, 32);
         assert_memory_equal(read_keys.keys[i].mac_key, keys.keys[i].mac_key, 32);
         assert_string_equal(read_keys.keys[i].node, "here");
+        assert_int_equal(read_keys.keys[i].since, keys.keys[i].since);
         assert_int_equal(read_keys.keys[i].retired_ns, 0);
     }
     assert_int_equal(ticket_file_seal(again, &keys, 7, kek), size);

@@ -222,6 +222,23 @@ static void a_shorter_window_counts_from_the_next_key_on(void **state)
     assert_int_equal(keys.keys[0].not_after, START + LIFETIME + WINDOW);
 }
 
+/* A key whose turn was brought forward is as old as its use, not as its plan. */
+static void a_forced_rotation_counts_from_itself(void **state)
+{
+    (void)state;
+    pass(0);
+    pass(10);
+    ignore((int)ticket_keys_rotate(&keys, &rules, &now));
+    assert_int_equal(current()->since, START + 10);
+    assert_int_equal(current()->not_before, START + LIFETIME);
+    assert_int_equal(pass(LIFETIME - 1) & TICKET_KEYS_PROMOTED, 0);
+    other = keys;
+    memset(&keys, 0, sizeof keys);
+    ignore((int)ticket_keys_merge(&keys, &other, &rules, &now)); /* a restart */
+    assert_int_equal(current()->since, START + 10);
+    assert_int_equal(pass(1) & TICKET_KEYS_PROMOTED, TICKET_KEYS_PROMOTED);
+}
+
 static void a_restart_finds_the_current_key_again(void **state)
 {
     (void)state;
@@ -302,6 +319,7 @@ int main(void)
         cmocka_unit_test_setup(next_is_known_a_lifetime_before_its_use, set_up),
         cmocka_unit_test_setup(a_key_opens_as_long_as_a_ticket_lives, set_up),
         cmocka_unit_test_setup(a_shorter_window_counts_from_the_next_key_on, set_up),
+        cmocka_unit_test_setup(a_forced_rotation_counts_from_itself, set_up),
         cmocka_unit_test_setup(a_restart_finds_the_current_key_again, set_up),
         cmocka_unit_test_setup(a_merge_is_a_union_and_both_agree, set_up),
         cmocka_unit_test_setup(the_ring_shows_what_was_published, set_up),
