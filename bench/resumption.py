@@ -124,4 +124,5 @@ def table(result):
 CONDITIONS = f"""{WORKERS} workers each; TLS 1.3; for each column {TICKETS} clients make a full handshake and a request, and come back with
 their ticket afterwards. A renewal is another key and certificate of the same authority in the same files: Holdfast sees it by itself,
 nginx gets SIGHUP, HAProxy (master-worker) SIGUSR2, as for the reload without a change. The second row of each peer has a file of
-ticket keys (`ssl_session_ticket_key`, `tls-ticket-keys`): without one its keys are random and die with every reload."""
+ticket keys (`ssl_session_ticket_key`, `tls-ticket-keys`): without one its keys are random and die with every reload.
+nginx binds tickets to the certificate, HAProxy does not."""
