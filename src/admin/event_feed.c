@@ -19,6 +19,7 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
         return conf->log_handshakes == CONF_LOG_ALL || conf->log_sample <= 1 ||
                feed->done_seen++ % conf->log_sample == 0;
     case EVENT_SESSION_CLOSED:
+    case EVENT_RENEGOTIATED:
         return conf->log_sessions;
     case EVENT_TRACE:
         return false;
@@ -34,6 +35,7 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_STOPPING:
     case EVENT_HANDSHAKE_FAILED:
     case EVENT_DETACH_FAILED:
+    case EVENT_RENEGOTIATION_FAILED:
     case EVENT_CERTIFICATE_LOADED:
     case EVENT_CERTIFICATE_REFUSED:
     case EVENT_CERTIFICATE_ROLLED_BACK:

@@ -255,6 +255,19 @@ static int certificate_row(void *context, const struct vault_entry *entry)
     return output->failed;
 }
 
+static void write_attached(const struct board *board, struct buffer *output)
+{
+    uint32_t counts[ATTACHED_REASON_COUNT];
+
+    board_attached_count(board, counts);
+    head(output, "sessions_attached", "gauge", "Sessions that OpenSSL carries in a handshaker");
+    for (unsigned i = 0; i < ATTACHED_REASON_COUNT; i++) {
+        buffer_printf(output, "holdfast_sessions_attached");
+        label(output, "{", "reason", attached_reason_name((enum attached_reason)i));
+        buffer_printf(output, "} %u\n", counts[i]);
+    }
+}
+
 static void write_superseded(const struct admin_view *view, uint64_t now_ns, struct buffer *output)
 {
     static const struct {
@@ -309,6 +322,7 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     write_gauges(view, output);
     write_processes(view, now_ns, output);
     write_listeners(view, output);
+    write_attached(view->board, output);
     write_superseded(view, now_ns, output);
     write_servers(view, output);
     head(output, "certificate_not_after_seconds", "gauge",

@@ -148,9 +148,23 @@ static bool passes(const struct session_filter *filter, const struct slot *slot,
     return name_matches(filter->server_name, server_name);
 }
 
-static void set_tls(json_t *object, const struct slot *slot, const struct leg *leg)
+/* What the slot of an attached session does not say; nothing once it has ended. */
+static uint16_t set_attached(json_t *object, const struct board *board, const struct slot *slot)
+{
+    struct board_attached attached;
+
+    if (!board_attached_read(board, slot->attached, slot_attached_serial(slot), &attached))
+        return 0;
+    json_set_text(object, "attached", attached_reason_name((enum attached_reason)attached.reason));
+    return attached.suite;
+}
+
+static void set_tls(json_t *object, const struct board *board, const struct slot *slot,
+                    const struct leg *leg)
 {
     char number[VIEW_NUMBER_MAX];
+    uint16_t suite =
+        (slot->flags & SLOT_ATTACHED) != 0 ? set_attached(object, board, slot) : leg->suite;
 
     json_set_field(object, "sni", slot->server_name, sizeof slot->server_name);
     if ((slot->flags & SLOT_PASS_THROUGH) != 0) {
@@ -158,7 +172,7 @@ static void set_tls(json_t *object, const struct slot *slot, const struct leg *l
         return;
     }
     json_set_text(object, "version", view_version_name(leg->version, number));
-    json_set_text(object, "suite", view_suite_name(leg->version, leg->suite, number));
+    json_set_text(object, "suite", view_suite_name(leg->version, suite, number));
     json_set_text(object, "group", view_group_name(slot->group, number));
     json_set_field(object, "alpn", slot->alpn, sizeof slot->alpn);
     json_set_flag(object, "resumed", (slot->flags & SLOT_RESUMED) != 0);
@@ -206,7 +220,7 @@ static json_t *to_json(const struct admin_view *view, unsigned relay, const stru
     json_set_number(object, "idle_s", now_s > slot->active_s ? now_s - slot->active_s : 0);
     json_set_text(object, "listener", view_listener_name(view->conf, slot->listener));
     json_set_address(object, "client", slot->client_address, slot->client_port);
-    set_tls(object, slot, &hot->client);
+    set_tls(object, view->board, slot, &hot->client);
     json_set_text(object, "upstream", view_upstream_name(view->conf, slot->upstream));
     json_set_text(object, "server", view_server_name(view->conf, slot->upstream, slot->server));
     json_set_address(object, "upstream_address", slot->upstream_address, slot->upstream_port);

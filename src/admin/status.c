@@ -160,6 +160,9 @@ static void set_counts(json_t *object, const struct board *board)
         {"handshakes_resumed", COUNTER_HANDSHAKES_RESUMED},
         {"resumptions_offered", COUNTER_RESUMPTIONS_OFFERED},
         {"handshake_failures", COUNTER_HANDSHAKE_FAILURES},
+        {"renegotiations", COUNTER_RENEGOTIATIONS},
+        {"renegotiations_failed", COUNTER_RENEGOTIATIONS_FAILED},
+        {"renegotiations_refused", COUNTER_RENEGOTIATIONS_REFUSED},
         {"sessions_opened", COUNTER_SESSIONS_OPENED},
         {"sessions_closed", COUNTER_SESSIONS_CLOSED},
         {"sessions_failed", COUNTER_SESSIONS_FAILED},
@@ -191,6 +194,18 @@ static void set_superseded(json_t *object, const struct admin_view *view, uint64
     ignore(json_object_set_new(object, "superseded", kinds));
 }
 
+/* Sessions that OpenSSL carries, by why. */
+static void set_attached(json_t *object, const struct board *board)
+{
+    uint32_t counts[ATTACHED_REASON_COUNT];
+    json_t *reasons = json_object();
+
+    board_attached_count(board, counts);
+    for (unsigned i = 0; i < ATTACHED_REASON_COUNT; i++)
+        json_set_number(reasons, attached_reason_name((enum attached_reason)i), counts[i]);
+    ignore(json_object_set_new(object, "attached", reasons));
+}
+
 json_t *status_to_json(const struct admin_view *view, const char *config_path, uint64_t now_ns)
 {
     const struct board *board = view->board;
@@ -210,6 +225,7 @@ json_t *status_to_json(const struct admin_view *view, const char *config_path, u
     json_set_flag(object, "crash_survival", board->crash_survival != 0);
     json_set_number(object, "sessions", sessions);
     json_set_number(object, "capacity", (uint64_t)load(&board->relay_capacity) * view->workers);
+    set_attached(object, board);
     set_superseded(object, view, now_ns);
     if (view->tickets != NULL)
         ignore(json_object_set_new(object, "ticket_keys",

@@ -37,6 +37,23 @@ static void print_superseded(const json_t *status)
         putchar('\n');
 }
 
+/* "attached to OpenSSL: renegotiation 3, suite 1"; nothing when nobody is. */
+static void print_attached(const json_t *status)
+{
+    const char *reason, *separator = "attached to OpenSSL: ";
+    json_t *count, *reasons = json_object_get(status, "attached");
+
+    json_object_foreach(reasons, reason, count)
+    {
+        if (json_integer_value(count) == 0)
+            continue;
+        printf("%s%s %lld", separator, reason, (long long)json_integer_value(count));
+        separator = ", ";
+    }
+    if (separator[0] == ',')
+        putchar('\n');
+}
+
 static void print_drains(const json_t *status)
 {
     const json_t *drains = json_object_get(status, "drains");
@@ -77,6 +94,7 @@ static void print_head(const json_t *status)
     if (strcmp(client_text(tickets, "storage"), "failed") == 0)
         printf("TICKET KEYS NOT STORED since %s: %s\n",
                client_text(tickets, "storage_failed_since"), client_text(tickets, "storage_error"));
+    print_attached(status);
     print_superseded(status);
     print_drains(status);
 }

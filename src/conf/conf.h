@@ -57,6 +57,24 @@ enum conf_unknown_name {
 }; /* strict-sni = true → REFUSE */
 enum conf_proxy_out { CONF_PROXY_OUT_NONE, CONF_PROXY_OUT_V1, CONF_PROXY_OUT_V2 };
 enum conf_overload { CONF_OVERLOAD_RESET, CONF_OVERLOAD_ALERT };
+/* Whether sessions leave OpenSSL for a relay's record layer. */
+enum conf_detach {
+    CONF_DETACH_PREFER,  /* all that can; the others stay attached to OpenSSL */
+    CONF_DETACH_REQUIRE, /* all; one that cannot ends */
+    CONF_DETACH_NEVER    /* OpenSSL carries every session */
+};
+/* TLS 1.2 renegotiation that a client begins. */
+enum conf_renegotiation {
+    CONF_RENEGOTIATION_REFUSE,
+    CONF_RENEGOTIATION_ALLOW,
+    CONF_RENEGOTIATION_AUTHENTICATED /* of clients with a verified certificate */
+};
+enum conf_on_timeout { CONF_ON_TIMEOUT_KEEP, CONF_ON_TIMEOUT_CLOSE };
+/* `count` times in each `period` (ms). */
+struct conf_rate {
+    uint32_t count;
+    uint64_t period;
+};
 enum conf_tls_version { CONF_TLS_1_2, CONF_TLS_1_3 };
 enum conf_on_removal { CONF_ON_REMOVAL_KEEP, CONF_ON_REMOVAL_DRAIN };
 
@@ -100,7 +118,15 @@ struct conf_listener {
     int backlog;
     enum conf_on_removal on_removal; /* what becomes of sessions whose listener, upstream or server
                                         was removed by a reload */
-    uint64_t queue_timeout;          /* ms that a connection may wait to be accepted; 0: none */
+    enum conf_detach detach;
+    bool cbc_suites; /* TLS 1.2 CBC suites are offered, too; their sessions stay attached */
+    enum conf_renegotiation renegotiation;
+    struct conf_rate renegotiation_rate; /* of one session */
+    uint64_t renegotiate_every;          /* ms; we ask for it on this schedule; 0: never */
+    uint64_t renegotiation_timeout;      /* ms that a client has */
+    enum conf_on_timeout renegotiation_on_timeout; /* what becomes of a session whose client does
+                                                      not begin */
+    uint64_t queue_timeout;             /* ms that a connection may wait to be accepted; 0: none */
     enum conf_overload overload_action; /* how one is refused that has waited longer */
     /* When a key that we seal with is renewed (tls/governor.h); 0: none of these. */
     uint32_t traffic_key_records;     /* records */
@@ -192,6 +218,7 @@ struct conf {
     uint64_t ticket_key_lifetime; /* ms that a ticket key encrypts; default 12 h */
     char *key_encryption_key;     /* path, or "credential:NAME"; NULL: ticket keys are not stored */
     char *ticket_keys_file;       /* shared by several instances; NULL: in the state folder */
+    uint32_t renegotiation_budget; /* renegotiations per second of all handshakers; default 20 */
     enum conf_log_handshakes log_handshakes;
     uint32_t log_sample; /* one in N */
     bool log_sessions;   /* an event per closed session; default true */

@@ -157,6 +157,7 @@ extern const struct schema_type schema_sources;  /* struct conf_addresses withou
 extern const struct schema_type schema_networks; /* struct conf_networks */
 extern const struct schema_type
     schema_names; /* struct conf_text_list of DNS names, wildcards, IP addresses */
+extern const struct schema_type schema_rate; /* struct conf_rate; range of its period */
 extern const struct schema_type schema_host; /* char *: DNS name or IP address */
 
 /* Pieces for the types of single sections. */

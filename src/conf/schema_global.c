@@ -110,6 +110,8 @@ static const struct schema_option global_options[] = {
      .maximum = HOUR, .none = true},
     {OPTION("protect-after", schema_duration, protect_after), .fallback = "1s", .minimum = 50,
      .maximum = HOUR, .none = true},
+    {OPTION("renegotiation-budget", schema_count, renegotiation_budget), .fallback = "20",
+     .minimum = 1, .maximum = 1000 * 1000},
     {OPTION("handshaker-nice", schema_integer, handshaker_nice), .fallback = "10", .maximum = 19},
     {OPTION("ticket-key-lifetime", schema_duration, ticket_key_lifetime), .fallback = "12h",
      .minimum = SECOND, .maximum = 7 * 24 * HOUR},

@@ -222,6 +222,18 @@ static const struct schema_word removal_words[] = {
 static const struct schema_word overload_words[] = {
     {"reset", CONF_OVERLOAD_RESET}, {"alert", CONF_OVERLOAD_ALERT}, {NULL, 0}};
 
+static const struct schema_word detach_words[] = {{"prefer", CONF_DETACH_PREFER},
+                                                  {"require", CONF_DETACH_REQUIRE},
+                                                  {"never", CONF_DETACH_NEVER},
+                                                  {NULL, 0}};
+static const struct schema_word renegotiation_words[] = {
+    {"refuse", CONF_RENEGOTIATION_REFUSE},
+    {"allow", CONF_RENEGOTIATION_ALLOW},
+    {"authenticated", CONF_RENEGOTIATION_AUTHENTICATED},
+    {NULL, 0}};
+static const struct schema_word on_timeout_words[] = {
+    {"keep", CONF_ON_TIMEOUT_KEEP}, {"close", CONF_ON_TIMEOUT_CLOSE}, {NULL, 0}};
+
 static const struct schema_option listener_options[] = {
     {OPTION("bind", schema_addresses, bind)},
     {OPTION("mode", schema_choice, mode), .fallback = "tcp", .words = mode_words},
@@ -238,6 +250,18 @@ static const struct schema_option listener_options[] = {
      .minimum = MINUTE, .maximum = 7 * DAY},
     {OPTION("max-lineage", schema_seconds, max_lineage), .fallback = "7d", .minimum = SECOND,
      .maximum = 7 * DAY},
+    {OPTION("detach", schema_choice, detach), .fallback = "prefer", .words = detach_words},
+    {OPTION("cbc-suites", schema_boolean, cbc_suites), .fallback = "no"},
+    {OPTION("renegotiation", schema_choice, renegotiation), .fallback = "refuse",
+     .words = renegotiation_words},
+    {OPTION("renegotiate-every", schema_duration, renegotiate_every), .fallback = "none",
+     .minimum = SECOND, .maximum = 365 * DAY, .none = true},
+    {OPTION("renegotiation-rate", schema_rate, renegotiation_rate), .fallback = "1/10m",
+     .minimum = SECOND, .maximum = DAY},
+    {OPTION("renegotiation-timeout", schema_duration, renegotiation_timeout), .fallback = "10s",
+     .minimum = 100, .maximum = 10 * MINUTE},
+    {OPTION("renegotiation-on-timeout", schema_choice, renegotiation_on_timeout),
+     .fallback = "keep", .words = on_timeout_words},
     {OPTION("tolerate-truncation", schema_boolean, tolerate_truncation), .fallback = "no"},
     {OPTION("proxy-from", schema_networks, proxy_from)},
     {OPTION("allow", schema_networks, allow)},
@@ -282,6 +306,33 @@ static const struct schema_option listener_options[] = {
     {.name = NULL},
 };
 
+/* The options about renegotiation, each as far as others give it a meaning. */
+static const char *renegotiation_refuses(const struct conf_listener *listener, const char *option)
+{
+    bool policy = strcmp(option, "renegotiation") == 0 || strcmp(option, "renegotiate-every") == 0;
+    bool by_client = listener->renegotiation != CONF_RENEGOTIATION_REFUSE;
+    bool by_us = listener->renegotiate_every != 0;
+
+    if (!policy && strncmp(option, "renegotiation-", strlen("renegotiation-")) != 0)
+        return NULL;
+    if (listener->mode == CONF_MODE_PASS_THROUGH)
+        return "found it with mode = pass-through, which does not take part in the handshake; "
+               "expected mode = tcp";
+    if (policy)
+        return NULL;
+    if (strcmp(option, "renegotiation-rate") == 0)
+        return by_client ? NULL
+                         : "found it with renegotiation = refuse; expected renegotiation = allow "
+                           "or authenticated";
+    if (strcmp(option, "renegotiation-on-timeout") == 0)
+        return by_us ? NULL
+                     : "found it without renegotiate-every; expected the schedule by which "
+                       "clients are asked";
+    return by_client || by_us ? NULL
+                              : "found it without any renegotiation; expected renegotiation = "
+                                "allow or authenticated, or renegotiate-every";
+}
+
 static const char *listener_refuses(const void *object, const struct schema_option *option)
 {
     static const char *const terminating[] = {"certificates",
@@ -292,12 +343,18 @@ static const char *listener_refuses(const void *object, const struct schema_opti
                                               "tickets",
                                               "ticket-lifetime",
                                               "max-lineage",
+                                              "detach",
+                                              "cbc-suites",
                                               "tolerate-truncation",
                                               "traffic-key-records",
                                               "traffic-key-probability",
                                               "traffic-key-bytes",
                                               "traffic-key-age"};
     const struct conf_listener *listener = object;
+    const char *renegotiation = renegotiation_refuses(listener, option->name);
+
+    if (renegotiation != NULL)
+        return renegotiation;
 
     for (size_t i = 0; listener->mode == CONF_MODE_PASS_THROUGH && i < ARRAY_SIZE(terminating);
          i++) {
@@ -332,6 +389,29 @@ static int check_upstream(struct schema_reader *reader, const struct conf_listen
     return 0;
 }
 
+/* Renegotiation and CBC suites need OpenSSL to carry the session, and TLS 1.2. */
+static int check_attached(struct schema_reader *reader, const struct conf_listener *listener)
+{
+    const char *option = listener->renegotiation != CONF_RENEGOTIATION_REFUSE ? "renegotiation"
+                         : listener->renegotiate_every != 0                   ? "renegotiate-every"
+                         : listener->cbc_suites                               ? "cbc-suites"
+                                                                              : NULL;
+
+    if (option == NULL)
+        return 0;
+    if (listener->detach == CONF_DETACH_REQUIRE)
+        return schema_fail(reader, schema_line(reader, option, 0),
+                           "listener '%s': found %s with detach = require, which only takes "
+                           "sessions that leave OpenSSL; expected detach = prefer or never",
+                           listener->name, option);
+    if (listener->min_version == CONF_TLS_1_3)
+        return schema_fail(reader, schema_line(reader, option, 0),
+                           "listener '%s': found %s with tls-min = 1.3; expected tls-min = 1.2, "
+                           "because there is no such thing in TLS 1.3",
+                           listener->name, option);
+    return 0;
+}
+
 static int check_tls(struct schema_reader *reader, const struct conf_listener *listener)
 {
     if (listener->mode == CONF_MODE_PASS_THROUGH)
@@ -348,7 +428,7 @@ static int check_tls(struct schema_reader *reader, const struct conf_listener *l
             "listener '%s': found tls-min = 1.3 above tls-max = 1.2; expected tls-min up to "
             "tls-max",
             listener->name);
-    return 0;
+    return check_attached(reader, listener);
 }
 
 static void warn_timeouts(struct schema_reader *reader, const struct conf_listener *listener)

@@ -123,6 +123,7 @@ static int build_server(const struct certificates *certificates, const struct en
     struct tls_policy policy = {
         .min_version = version_code(conf->min_version),
         .max_version = version_code(conf->max_version),
+        .cbc = conf->cbc_suites,
         .groups =
             strcmp(conf->groups, CONF_GROUPS_DEFAULT) == 0 ? tls_default_groups() : conf->groups,
         .alpn = names->alpn,

@@ -13,159 +13,12 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/string.h"
-#include "edge/handshaker.h"
+#include "edge/attached.h"
+#include "edge/connection_internal.h"
 
 #define INPUT_FIRST   4096u
 #define GOODBYE_NS    NS_PER_S /* how long a refused client may take to read why */
 #define GOODBYE_READS 8
-
-enum stage {
-    STAGE_PROXY,
-    STAGE_HELLO,
-    STAGE_CERTIFICATE,
-    STAGE_HANDSHAKE,
-    STAGE_GOODBYE,
-    STAGE_CLOSED
-};
-
-struct connection {
-    struct handshaker *handshaker;
-    struct connection *next, *previous;
-    int fd;
-    uint16_t listener, upstream;
-    enum stage stage;
-    bool traced;
-    bool hung_up; /* the client's end of stream is there: read until it is seen */
-    uint8_t client[16];
-    uint16_t client_port;
-    struct address local; /* from a PROXY header; size 0: ask the socket */
-    uint64_t accepted_ns;
-    struct timer timer;
-    uint8_t *input;
-    size_t input_size, input_capacity, input_maximum;
-    uint8_t *hello; /* copy of the ClientHello, for the fingerprint of an event */
-    size_t hello_size;
-    char server_name[CLIENT_HELLO_NAME_MAX];
-    struct resumption_offer offer;
-    struct handshake *handshake;
-    struct certificate_choice choice;
-    uint8_t last_bytes[256]; /* goodbye */
-    size_t last_size;
-};
-
-static const struct conf_listener *conf_of(const struct connection *connection)
-{
-    return &connection->handshaker->worker.conf->listeners[connection->listener];
-}
-
-/* ---- events ---- */
-
-static bool traced_now(const struct connection *connection)
-{
-    const struct board_trace *trace = &connection->handshaker->worker.board->trace;
-
-    if (__atomic_load_n(&trace->generation, __ATOMIC_ACQUIRE) == 0)
-        return false;
-    if (trace->by_client && memcmp(trace->client, connection->client, sizeof trace->client) != 0)
-        return false;
-    return trace->server_name[0] == 0 ||
-           strncmp(trace->server_name, connection->server_name, sizeof trace->server_name) == 0;
-}
-
-static struct event *begin_event(struct connection *connection, enum event_type type)
-{
-    struct handshaker *handshaker = connection->handshaker;
-    struct event *event = event_begin(&handshaker->worker.events, type);
-
-    if (event == NULL)
-        return NULL;
-    event->listener = connection->listener;
-    memcpy(event->client, connection->client, sizeof event->client);
-    event->client_port = connection->client_port;
-    event->duration_us = (handshaker->now_ns - connection->accepted_ns) / NS_PER_US;
-    event->flags = connection->traced ? EVENT_TRACED : 0;
-    ignore(string_copy(event->server_name, sizeof event->server_name, connection->server_name));
-    return event;
-}
-
-static void add_fingerprint(struct connection *connection, struct event *event)
-{
-    struct client_hello *hello = &connection->handshaker->hello;
-
-    if (connection->hello != NULL &&
-        client_hello_parse(connection->hello, connection->hello_size, connection->hello_size,
-                           hello) == CLIENT_HELLO_OK)
-        ignore(client_hello_ja4(hello, event->fingerprint));
-}
-
-static void trace(struct connection *connection, const char *text)
-{
-    struct event *event;
-
-    if (!connection->traced || (event = begin_event(connection, EVENT_TRACE)) == NULL)
-        return;
-    ignore(string_copy(event->detail, sizeof event->detail, text));
-    event_end(&connection->handshaker->worker.events, EVENT_TRACE);
-}
-
-static void report_failure(struct connection *connection, const char *stage, const char *detail,
-                           uint8_t alert_sent, uint8_t alert_received)
-{
-    struct handshaker *handshaker = connection->handshaker;
-    struct event *event;
-
-    if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port))
-        return; /* control reports what its own dials find */
-    worker_count(&handshaker->worker, COUNTER_HANDSHAKE_FAILURES, 1);
-    if ((event = begin_event(connection, EVENT_HANDSHAKE_FAILED)) == NULL)
-        return;
-    event->alert_sent = alert_sent;
-    event->alert_received = alert_received;
-    ignore(string_copy(event->stage, sizeof event->stage, stage));
-    ignore(string_copy(event->detail, sizeof event->detail, detail));
-    add_fingerprint(connection, event);
-    event_end(&handshaker->worker.events, EVENT_HANDSHAKE_FAILED);
-}
-
-static void report_done(struct connection *connection, const struct handshake_facts *facts)
-{
-    struct handshaker *handshaker = connection->handshaker;
-    struct worker *worker = &handshaker->worker;
-    uint64_t duration_us = (handshaker->now_ns - connection->accepted_ns) / NS_PER_US;
-    const struct conf *conf = worker->conf;
-
-    worker_count(worker, COUNTER_HANDSHAKES, 1);
-    worker_count(worker, COUNTER_HANDSHAKES_RESUMED, facts->resumed);
-    worker_count(worker, COUNTER_RESUMPTIONS_OFFERED, facts->resumption_offered);
-    if (facts->miss != RESUMPTION_MISS_NONE)
-        board_add(&worker->self->resumption_misses[facts->miss], 1);
-    worker_count(worker, COUNTER_HANDSHAKES_TLS12, facts->version == TLS_VERSION_1_2);
-    worker_count(worker, COUNTER_HANDSHAKES_RSA,
-                 !facts->resumed && facts->key_type == KEY_TYPE_RSA);
-    board_observe(&worker->self->histograms[facts->resumed ? HISTOGRAM_HANDSHAKE_RESUMED
-                                                           : HISTOGRAM_HANDSHAKE],
-                  duration_us);
-    bool wanted =
-        conf->log_handshakes == CONF_LOG_ALL || (conf->log_handshakes == CONF_LOG_SAMPLE &&
-                                                 handshaker->log_counter++ % conf->log_sample == 0);
-    struct event *event;
-    if ((!wanted && !connection->traced) ||
-        (event = begin_event(connection, EVENT_HANDSHAKE_DONE)) == NULL)
-        return;
-    event->version = facts->version;
-    event->suite = facts->suite;
-    event->resumption_miss = (uint8_t)facts->miss;
-    event->certificate = connection->choice.certificate;
-    event->certificate_version = connection->choice.versions[facts->key_type];
-    event->flags |= (uint8_t)((facts->resumed ? EVENT_RESUMED : 0) |
-                              (facts->hello_retry ? EVENT_HELLO_RETRY : 0) |
-                              (facts->key_type == KEY_TYPE_RSA ? EVENT_KEY_RSA : 0));
-    ignore(
-        string_copy(event->group, sizeof event->group, facts->group == NULL ? "" : facts->group));
-    (void)string_printable(event->alpn, sizeof event->alpn, facts->alpn, facts->alpn_size);
-    add_fingerprint(connection, event);
-    event_end(&worker->events, EVENT_HANDSHAKE_DONE);
-}
 
 /* ---- end ---- */
 
@@ -262,7 +115,7 @@ static void refuse(struct connection *connection, enum alert alert, const char *
 {
     const uint8_t record[] = {RECORD_ALERT, 3, 3, 0, 2, 2, (uint8_t)alert};
 
-    report_failure(connection, stage, detail, (uint8_t)alert, ALERT_NONE);
+    connection_report_failure(connection, stage, detail, (uint8_t)alert, ALERT_NONE);
     goodbye(connection, record, sizeof record);
 }
 
@@ -277,7 +130,8 @@ static void refuse_http(struct connection *connection)
                         sizeof body - 1, body);
 
     worker_count(&connection->handshaker->worker, COUNTER_PLAIN_HTTP, 1);
-    report_failure(connection, "client_hello", "plain HTTP on a TLS port", ALERT_NONE, ALERT_NONE);
+    connection_report_failure(connection, "client_hello", "plain HTTP on a TLS port", ALERT_NONE,
+                              ALERT_NONE);
     goodbye(connection, text, (size_t)size);
 }
 
@@ -294,7 +148,8 @@ static void on_timeout(void *context)
     connection->handshaker->now_ns = loop_now(connection->handshaker->worker.loop);
     if (connection->stage != STAGE_GOODBYE && connection->stage != STAGE_CLOSED) {
         worker_count(&connection->handshaker->worker, COUNTER_HANDSHAKE_TIMEOUTS, 1);
-        report_failure(connection, stages[connection->stage], "time-out", ALERT_NONE, ALERT_NONE);
+        connection_report_failure(connection, stages[connection->stage], "time-out", ALERT_NONE,
+                                  ALERT_NONE);
     }
     retire(connection);
 }
@@ -343,24 +198,33 @@ static size_t build_preamble(struct connection *connection, const struct handsha
     return proxy_protocol_build_v2(&client, &local, &fields, output);
 }
 
-static void hand_over(struct connection *connection, struct session_offer *offer,
-                      const struct handshake_facts *facts)
+/* All that the offer says of the connection but for its legs. */
+static void fill_offer(struct connection *connection, struct session_offer *offer,
+                       const struct handshake_facts *facts, uint8_t *preamble)
 {
-    struct handshaker *handshaker = connection->handshaker;
-    uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
+    const struct worker_setup *setup = &connection->handshaker->worker.setup;
 
     offer->listener = connection->listener;
     offer->upstream = connection->upstream;
-    offer->generation.config = handshaker->worker.setup.config_generation;
-    offer->generation.binary = handshaker->worker.setup.binary_generation;
+    offer->generation.config = setup->config_generation;
+    offer->generation.binary = setup->binary_generation;
     offer->accepted_ns = connection->accepted_ns;
     memcpy(offer->client_address, connection->client, sizeof offer->client_address);
     offer->client_port = connection->client_port;
     offer->flags |= connection->traced ? SLOT_TRACED : 0;
     ignore(string_copy(offer->server_name, sizeof offer->server_name, connection->server_name));
     offer->preamble_size = (uint32_t)build_preamble(connection, facts, preamble);
+}
+
+static void hand_over(struct connection *connection, struct session_offer *offer,
+                      const struct handshake_facts *facts)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
+
+    fill_offer(connection, offer, facts, preamble);
     offer->surplus_size = (uint32_t)connection->input_size;
-    trace(connection, "handed to a relay");
+    connection_trace(connection, "handed to a relay");
     int fd = connection->fd;
     loop_unwatch(handshaker->worker.loop, fd);
     connection->fd = -1;
@@ -369,44 +233,83 @@ static void hand_over(struct connection *connection, struct session_offer *offer
     retire(connection);
 }
 
+/* The session stays with OpenSSL; the relay gets the other end of a pair of sockets. */
+static void attach(struct connection *connection, struct session_offer *offer,
+                   const struct handshake_facts *facts, enum attached_reason reason)
+{
+    struct attached_new what = {.handshaker = connection->handshaker,
+                                .handshake = connection->handshake,
+                                .fd = connection->fd,
+                                .listener = connection->listener,
+                                .reason = reason,
+                                .surplus = connection->input,
+                                .surplus_size = connection->input_size,
+                                .client_port = connection->client_port};
+    uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
+
+    memcpy(what.client, connection->client, sizeof what.client);
+    fill_offer(connection, offer, facts, preamble);
+    loop_unwatch(connection->handshaker->worker.loop, connection->fd);
+    int fd = attached_begin(&what, offer);
+    if (fd < 0) {
+        connection_report_failure(connection, "established",
+                                  "no room for a session that stays with OpenSSL", ALERT_NONE,
+                                  ALERT_NONE);
+    } else {
+        connection_trace(connection, "stays with OpenSSL");
+        connection->fd = -1;
+        connection->handshake = NULL;
+        dispatch_session(connection->handshaker, offer, preamble, NULL, fd);
+    }
+    retire(connection);
+}
+
+static void describe(const struct connection *connection, const struct handshake_facts *facts,
+                     struct session_offer *offer)
+{
+    offer->certificate = connection->choice.certificate;
+    offer->generation.certificate_version = connection->choice.versions[facts->key_type];
+    if (connection_conf(connection)->tickets != 0) /* else it has nothing that a ticket key opens */
+        offer->generation.ticket_key = __atomic_load_n(
+            &connection->handshaker->worker.board->ticket_key_generation, __ATOMIC_RELAXED);
+    offer->key_type = (uint8_t)facts->key_type;
+    offer->flags = (uint8_t)((facts->resumed ? SLOT_RESUMED : 0) |
+                             (facts->hello_retry ? SLOT_HELLO_RETRY : 0));
+    if (facts->version == TLS_VERSION_1_3 &&
+        unable_clients_have(connection->handshaker, connection->hello, connection->hello_size))
+        offer->flags |= SLOT_KEY_UPDATE_UNABLE;
+    (void)string_printable(offer->alpn, sizeof offer->alpn, facts->alpn, facts->alpn_size);
+}
+
+/* The handshake is done: a relay takes over, or OpenSSL keeps the session. */
 static void detach(struct connection *connection)
 {
     struct handshaker *handshaker = connection->handshaker;
-    struct session_offer offer = {.certificate = connection->choice.certificate};
+    const struct conf_listener *conf = connection_conf(connection);
+    struct session_offer offer = {0};
     struct handshake_facts facts;
     struct error error = {0};
-    struct event *event;
+    enum attached_reason reason = ATTACHED_CROSS_CHECK;
 
     if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port)) {
         retire(connection); /* control has seen what it wanted */
         return;
     }
     handshake_facts(connection->handshake, &facts);
-    report_done(connection, &facts);
-    if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys,
-                         &error) < 0) {
-        worker_count(&handshaker->worker, COUNTER_DETACH_FAILURES, 1);
-        if ((event = begin_event(connection, EVENT_DETACH_FAILED)) != NULL) {
-            event->version = facts.version;
-            event->suite = facts.suite;
-            ignore(string_copy(event->detail, sizeof event->detail, error.message));
-            event_end(&handshaker->worker.events, EVENT_DETACH_FAILED);
-        }
-        retire(connection);
-        return;
+    connection_report_done(connection, &facts);
+    describe(connection, &facts, &offer);
+    if (attached_wanted(conf, connection->handshake, &facts, &reason)) {
+        attach(connection, &offer, &facts, reason);
+    } else if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys,
+                                &error) == 0) {
+        hand_over(connection, &offer, &facts);
+    } else {
+        connection_report_mismatch(connection, &facts, &error);
+        if (conf->detach == CONF_DETACH_PREFER)
+            attach(connection, &offer, &facts, ATTACHED_CROSS_CHECK);
+        else
+            retire(connection);
     }
-    offer.generation.certificate_version = connection->choice.versions[facts.key_type];
-    if (conf_of(connection)->tickets != 0) /* else it has nothing that a ticket key opens */
-        offer.generation.ticket_key =
-            __atomic_load_n(&handshaker->worker.board->ticket_key_generation, __ATOMIC_RELAXED);
-    offer.key_type = (uint8_t)facts.key_type;
-    offer.flags =
-        (uint8_t)((facts.resumed ? SLOT_RESUMED : 0) | (facts.hello_retry ? SLOT_HELLO_RETRY : 0));
-    if (facts.version == TLS_VERSION_1_3 &&
-        unable_clients_have(handshaker, connection->hello, connection->hello_size))
-        offer.flags |= SLOT_KEY_UPDATE_UNABLE;
-    (void)string_printable(offer.alpn, sizeof offer.alpn, facts.alpn, facts.alpn_size);
-    hand_over(connection, &offer, &facts);
 }
 
 static void pass_through(struct connection *connection)
@@ -436,8 +339,8 @@ static bool flush(struct connection *connection)
             continue;
         if (sent < 0) {
             if (errno != EAGAIN) {
-                report_failure(connection, "handshake", "the connection broke", ALERT_NONE,
-                               ALERT_NONE);
+                connection_report_failure(connection, "handshake", "the connection broke",
+                                          ALERT_NONE, ALERT_NONE);
                 retire(connection);
             }
             return false;
@@ -453,8 +356,8 @@ static void handshake_failed(struct connection *connection)
     const uint8_t *data;
 
     handshake_failure(connection->handshake, &failure);
-    report_failure(connection, failure.stage, failure.reason, failure.alert_sent,
-                   failure.alert_received);
+    connection_report_failure(connection, failure.stage, failure.reason, failure.alert_sent,
+                              failure.alert_received);
     size_t size = handshake_output(connection->handshake, &data);
     goodbye(connection, data, size);
 }
@@ -483,7 +386,7 @@ static bool run_handshake(struct connection *connection)
 
 static uint32_t route(const struct connection *connection)
 {
-    const struct conf_listener *conf = conf_of(connection);
+    const struct conf_listener *conf = connection_conf(connection);
     const char *name = connection->server_name;
     const char *dot = strchr(name, '.');
 
@@ -516,7 +419,7 @@ static bool choose_certificate(struct connection *connection)
         }
         handshake_expect(connection->handshake, &connection->offer);
         connection->stage = STAGE_HANDSHAKE;
-        trace(connection, "ClientHello read, certificate chosen");
+        connection_trace(connection, "ClientHello read, certificate chosen");
         return true;
     case CERTIFICATE_ASKED:
         connection->stage = STAGE_CERTIFICATE;
@@ -550,7 +453,7 @@ static bool take_hello(struct connection *connection)
         string_copy(connection->server_name, sizeof connection->server_name, hello->server_name));
     resumption_offer(hello, &connection->offer);
     keep_hello(connection, hello->wire_size);
-    connection->traced = traced_now(connection);
+    connection->traced = connection_traced(connection);
     uint32_t upstream = route(connection);
     if (upstream == CONF_NONE) {
         worker_count(&connection->handshaker->worker, COUNTER_UNKNOWN_NAME, 1);
@@ -558,7 +461,7 @@ static bool take_hello(struct connection *connection)
         return false;
     }
     connection->upstream = (uint16_t)upstream;
-    if (conf_of(connection)->mode == CONF_MODE_PASS_THROUGH) {
+    if (connection_conf(connection)->mode == CONF_MODE_PASS_THROUGH) {
         pass_through(connection);
         return false;
     }
@@ -570,7 +473,7 @@ static bool read_hello(struct connection *connection)
     if (connection->input_size == 0)
         return false;
     switch (client_hello_parse(connection->input, connection->input_size,
-                               conf_of(connection)->client_hello_max,
+                               connection_conf(connection)->client_hello_max,
                                &connection->handshaker->hello)) {
     case CLIENT_HELLO_OK:
         return take_hello(connection);
@@ -604,8 +507,9 @@ static bool read_proxy_header(struct connection *connection)
     case PROXY_PROTOCOL_INCOMPLETE:
         return false;
     case PROXY_PROTOCOL_BAD:
-        report_failure(connection, "proxy_header", "a PROXY header was expected from this network",
-                       ALERT_NONE, ALERT_NONE);
+        connection_report_failure(connection, "proxy_header",
+                                  "a PROXY header was expected from this network", ALERT_NONE,
+                                  ALERT_NONE);
         retire(connection);
         return false;
     case PROXY_PROTOCOL_OK:
@@ -623,7 +527,8 @@ static bool read_proxy_header(struct connection *connection)
     }
     connection->stage = STAGE_HELLO;
     timer_set(connection->handshaker->worker.loop, &connection->timer,
-              connection->handshaker->now_ns + conf_of(connection)->handshake_timeout * NS_PER_MS);
+              connection->handshaker->now_ns +
+                  connection_conf(connection)->handshake_timeout * NS_PER_MS);
     return true;
 }
 
@@ -681,10 +586,10 @@ static void run(struct connection *connection)
                 retire(connection); /* came and went: a port check, not a failed handshake */
                 return;
             }
-            report_failure(connection,
-                           connection->stage == STAGE_HANDSHAKE ? "handshake" : "client_hello",
-                           got == 0 ? "the client closed the connection" : "the connection broke",
-                           ALERT_NONE, ALERT_NONE);
+            connection_report_failure(
+                connection, connection->stage == STAGE_HANDSHAKE ? "handshake" : "client_hello",
+                got == 0 ? "the client closed the connection" : "the connection broke", ALERT_NONE,
+                ALERT_NONE);
             retire(connection);
             return;
         }
@@ -793,4 +698,10 @@ void connections_retire(struct handshaker *handshaker)
             refuse(it, ALERT_INTERNAL_ERROR, "certificate",
                    "the process that looked for its certificate is being replaced");
     }
+}
+
+void connections_give_up(struct handshaker *handshaker)
+{
+    while (handshaker->connections != NULL)
+        retire(handshaker->connections);
 }

@@ -10,8 +10,11 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/secret.h"
+#include "edge/attached_internal.h"
 #include "edge/sandbox.h"
 #include "ipc/memory.h"
+
+#define CARRY_NS (3 * NS_PER_S) /* for attached sessions to part when their time is over */
 
 /* ---- events of the loop ---- */
 
@@ -26,6 +29,13 @@ static void on_socket(void *context, uint64_t tag, unsigned events)
 static void on_connection(void *context, uint64_t tag, unsigned events)
 {
     connection_event(context, (struct connection *)(uintptr_t)tag, events);
+}
+
+static void on_attached(void *context, uint64_t tag, unsigned events)
+{
+    uint64_t side = tag & ATTACHED_TAG_RELAY;
+
+    attached_event(context, (struct attached *)(uintptr_t)(tag - side), side != 0, events);
 }
 
 static void on_resume(void *context)
@@ -276,10 +286,18 @@ static void on_go(void *context, enum predecessor predecessor)
         worker_ready(&handshaker->worker);
 }
 
-/* Handshakes that are not done by now will not be. */
+/* Handshakes that are not done by now will not be; attached sessions may have longer. */
 static void on_stop_deadline(void *context)
 {
-    loop_stop(((struct handshaker *)context)->worker.loop, 0);
+    struct handshaker *handshaker = context;
+    uint64_t now_ns = loop_now(handshaker->worker.loop);
+
+    if (handshaker->attached_count == 0 || now_ns >= handshaker->carry_until_ns) {
+        loop_stop(handshaker->worker.loop, 0);
+        return;
+    }
+    connections_give_up(handshaker);
+    timer_set(handshaker->worker.loop, &handshaker->stop, handshaker->carry_until_ns + CARRY_NS);
 }
 
 static void on_stop(void *context, const struct message_stop *body)
@@ -287,6 +305,7 @@ static void on_stop(void *context, const struct message_stop *body)
     struct handshaker *handshaker = context;
 
     handshaker->stopping = true;
+    handshaker->carry_until_ns = body->carry_ns;
     acceptor_update(handshaker);
     timer_set(handshaker->worker.loop, &handshaker->stop, body->deadline_ns);
 }
@@ -298,6 +317,9 @@ static void retire(struct handshaker *handshaker, const struct message_stop *bod
     struct loop *loop = handshaker->worker.loop;
 
     on_stop(handshaker, body);
+    attached_retire_all(handshaker, body->carry_ns);
+    if (handshaker->retiring)
+        return; /* told once more: there is less time */
     for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
         if (handshaker->relays[i].fd >= 0)
             loop_unwatch(loop, handshaker->relays[i].fd);
@@ -330,6 +352,16 @@ static void on_orphaned(void *context)
     loop_stop(((struct handshaker *)context)->worker.loop, 0);
 }
 
+/* What is left, if anything, are attached sessions: relays can be stopped. */
+static void nothing_under_way(struct handshaker *handshaker)
+{
+    if (handshaker->attached_count == 0)
+        loop_stop(handshaker->worker.loop, 0);
+    else if (!handshaker->retiring && !handshaker->carrying_told)
+        handshaker->carrying_told =
+            worker_tell(&handshaker->worker, MESSAGE_RETIRED, NULL, 0, NULL, 0);
+}
+
 static void after_batch(void *context)
 {
     struct handshaker *handshaker = context;
@@ -339,8 +371,9 @@ static void after_batch(void *context)
     dispatch_flush(handshaker);
     session_memory_count(&handshaker->sessions);
     connections_bury(handshaker);
+    attached_run_all(handshaker);
     if (handshaker->stopping && handshaker->under_way == 0 && encryptor_idle(handshaker->encryptor))
-        loop_stop(handshaker->worker.loop, 0);
+        nothing_under_way(handshaker);
 }
 
 static bool handshaker_init(struct handshaker *handshaker)
@@ -354,6 +387,7 @@ static bool handshaker_init(struct handshaker *handshaker)
     handshaker->connection_handler = loop_handler(loop, on_connection, handshaker);
     handshaker->relay_handler = loop_handler(loop, on_relay, handshaker);
     handshaker->control_handler = loop_handler(loop, on_control, handshaker);
+    handshaker->attached_handler = loop_handler(loop, on_attached, handshaker);
     timer_init(&handshaker->resume, on_resume, handshaker);
     timer_init(&handshaker->stop, on_stop_deadline, handshaker);
     acceptor_drain_init(handshaker);

@@ -5,8 +5,9 @@
  *   acceptor.c     listening sockets, limits, pausing
  *   acceptor_drain.c  the same in a drain: refusing, and accepting again
  *   admission.c    refusing what waited too long
- *   connection.c   one client connection from accept to hand-over
+ *   connection.c   one client connection from accept to hand-over; connection_report.c
  *   dispatch.c     hand-over to relays: credits, batches
+ *   attached.c     sessions that stay with OpenSSL (attached.h)
  *   encryptor.c    client handshakes for relays with TLS upstreams
  */
 #pragma once
@@ -20,6 +21,7 @@
 #include "tls/client_hello.h"
 #include "tls/fingerprints.h"
 
+struct attached;
 struct connection;
 
 struct acceptor_socket {
@@ -51,12 +53,19 @@ struct handshaker {
     size_t next_socket_count;
     struct relay_channel relays[BOARD_WORKERS_MAX];
     int control_fd; /* -1: none */
-    uint8_t socket_handler, connection_handler, relay_handler, control_handler;
+    uint8_t socket_handler, connection_handler, relay_handler, control_handler, attached_handler;
     struct connection *connections; /* all under way */
     struct connection *graveyard;   /* closed in this batch */
     uint32_t under_way;
+    struct attached *attached;           /* all that are carried here */
+    struct attached *attached_ready;     /* with work left over */
+    struct attached *attached_graveyard; /* over in this batch */
+    uint32_t attached_count;
+    uint64_t carry_until_ns;   /* stopping: how long they may go on; 0: for ever */
+    uint64_t renegotiation_ns; /* up to which the budget for renegotiations is used up */
     bool certificates_complete, go, stopping, retiring, paused;
-    bool prepared; /* worker.next_conf is ready to come into force */
+    bool carrying_told; /* the supervisor knows that only attached sessions are left */
+    bool prepared;      /* worker.next_conf is ready to come into force */
     struct timer resume, stop, drain;
     uint64_t pause_reported_ns;
     bool report_resume;
@@ -107,6 +116,8 @@ void connection_event(struct handshaker *handshaker, struct connection *connecti
 void connections_resume(struct handshaker *handshaker, const char *name);
 /* Those that wait for an answer of control will not get one here. */
 void connections_retire(struct handshaker *handshaker);
+/* Closes all that are under way. */
+void connections_give_up(struct handshaker *handshaker);
 /* Frees what was closed in this batch. */
 void connections_bury(struct handshaker *handshaker);
 

@@ -42,8 +42,8 @@ struct house_life {
     uint32_t stage;  /* enum life_stage */
     uint32_t binary; /* generation of the binary that it runs */
     uint64_t started_ns;
-    uint32_t hung; /* killed by the watchdog */
-    uint32_t spare;
+    uint32_t hung;    /* killed by the watchdog */
+    uint32_t carries; /* handshaker: it was stopped, and only attached sessions are left */
 };
 
 struct house_process {

@@ -3,6 +3,7 @@
  *
  *   relay.c          the process: set-up, offers from handshakers, messages, drain, housekeeping
  *   relay_session.c  life of a session: open, connect, states, end
+ *   relay_attached.c the same of sessions that OpenSSL carries in a handshaker
  *   relay_flow.c     the data path, written once for both directions
  *   relay_turn.c     one turn of it: working copy, runs, writing (relay_turn.h)
  *   relay_memory.c   buffer memory, and what happens when it runs short
@@ -189,6 +190,15 @@ uint64_t keys_age_end(const struct relay *relay, uint32_t index);
 bool keys_announce_age(struct relay *relay, uint32_t index);
 /* The session has ended. */
 void keys_ended(struct relay *relay, uint32_t index);
+/* ---- relay_attached.c ---- */
+
+/* Of an attached session (edge/attached.h), for others nothing: its client is to get an orderly
+ * end. Say it before the descriptor is shut. */
+void session_end_client(struct relay *relay, uint32_t index);
+/* … we look at its place on the board no more. */
+void session_let_go(struct relay *relay, uint32_t index);
+/* … how its client's stream ended; SESSION_END_NONE: in order. */
+enum session_end session_attached_end(struct relay *relay, uint32_t index);
 
 /* ---- relay_reload.c ---- */
 

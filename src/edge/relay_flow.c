@@ -42,6 +42,8 @@ static enum write_result pass_end(struct turn *turn)
     }
     flow->sink_ended = 1;
     turn_commit(turn); /* first: what is sent cannot be counted after a FIN */
+    if (sink == SIDE_CLIENT)
+        session_end_client(turn->relay, turn->index);
     if (!turn->next.flows[direction ^ 1]
              .sink_ended) /* else the session ends at once, and its descriptors with it */
         ignore(shutdown(turn->session->fds[sink], SHUT_WR));
@@ -217,14 +219,15 @@ static enum transform_result transform(struct turn *turn)
 
 /* How many bytes the sink is likely to take at once (kernel memory accounting; the estimate errs on
  * the small side). */
-static size_t sink_room(int fd)
+static size_t sink_room(int fd, bool is_unix)
 {
     uint32_t info[SK_MEMINFO_VARS];
     socklen_t size = sizeof info;
 
     if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size) != 0)
         return HELD_MAX;
-    uint32_t limit = info[SK_MEMINFO_SNDBUF], queued = info[SK_MEMINFO_WMEM_QUEUED];
+    uint32_t limit = info[SK_MEMINFO_SNDBUF],
+             queued = info[is_unix ? SK_MEMINFO_WMEM_ALLOC : SK_MEMINFO_WMEM_QUEUED];
     return queued >= limit ? 0 : (size_t)(limit - queued) / 8 * 7;
 }
 
@@ -340,7 +343,7 @@ static enum read_result read_input(struct turn *turn)
         room = room < capacity ? room : capacity;
     }
     if (flow->input_order >= ORDER_BULK) {
-        size_t likely = sink_room(session->fds[sink]);
+        size_t likely = sink_room(session->fds[sink], (turn->slot->by_hand >> sink & 1) != 0);
         size_t least = HELD_MAX * 3 / 4;
         likely = likely < least ? least : likely;
         room = room < likely ? room : likely;
@@ -373,13 +376,41 @@ static enum read_result read_input(struct turn *turn)
 
 /* ---- one direction ---- */
 
+/* The handshaker's end of an attached session is gone, or has ended otherwise than in order. */
+static enum flow_status client_over(struct turn *turn, enum session_end end)
+{
+    struct relay *relay = turn->relay;
+
+    turn_commit(turn);
+    if (end == SESSION_END_DRAINED) {
+        session_close(relay, turn->index, end, ALERT_CLOSE_NOTIFY);
+        return FLOW_DEAD;
+    }
+    if (end == SESSION_END_TRUNCATED)
+        worker_count(&relay->worker, COUNTER_TRUNCATIONS, 1);
+    else if (end == SESSION_END_CLIENT_PROTOCOL)
+        worker_count(&relay->worker, COUNTER_RECORD_ERRORS, 1);
+    else if (end == SESSION_END_LOST_HANDSHAKER)
+        worker_count(&relay->worker, COUNTER_SESSIONS_LOST, 1);
+    session_end(relay, turn->index, end, true);
+    return FLOW_DEAD;
+}
+
+/* Why the client's socket of an attached session does not work as it should. */
+static enum session_end client_broken(struct turn *turn)
+{
+    if ((turn->slot->flags & SLOT_ATTACHED) == 0)
+        return SESSION_END_CLIENT_RESET;
+    enum session_end end = session_attached_end(turn->relay, turn->index);
+    return end == SESSION_END_NONE ? SESSION_END_CLIENT_RESET : end;
+}
+
 static enum flow_status source_broken(struct turn *turn)
 {
+    if (source_side(turn->direction) == SIDE_CLIENT)
+        return client_over(turn, client_broken(turn));
     turn_commit(turn);
-    session_end(turn->relay, turn->index,
-                source_side(turn->direction) == SIDE_CLIENT ? SESSION_END_CLIENT_RESET
-                                                            : SESSION_END_UPSTREAM_RESET,
-                true);
+    session_end(turn->relay, turn->index, SESSION_END_UPSTREAM_RESET, true);
     return FLOW_DEAD;
 }
 
@@ -395,6 +426,11 @@ static enum flow_status source_finished(struct turn *turn)
     if (turn->next.flows[turn->direction ^ 1].discard == DISCARD_BROKEN)
         return source_broken(turn);
     turn->session->readable &= (uint8_t) ~(1u << side);
+    if (side == SIDE_CLIENT && (turn->slot->flags & SLOT_ATTACHED) != 0) {
+        enum session_end end = session_attached_end(relay, index);
+        if (end != SESSION_END_NONE)
+            return client_over(turn, end);
+    }
     if (leg != NULL && !leg->close_received) {
         const struct conf_listener *listener = &relay->worker.conf->listeners[turn->slot->listener];
         worker_count(&relay->worker, COUNTER_TRUNCATIONS, 1);
@@ -418,11 +454,8 @@ static enum flow_status sink_broken(struct turn *turn)
     struct relay *relay = turn->relay;
     enum relay_side sink = sink_side(turn->direction);
 
-    if (sink == SIDE_CLIENT) {
-        turn_commit(turn);
-        session_end(relay, turn->index, SESSION_END_CLIENT_RESET, true);
-        return FLOW_DEAD;
-    }
+    if (sink == SIDE_CLIENT)
+        return client_over(turn, client_broken(turn));
     /* The server takes no more, but what it has said may still be on its way to the client. */
     turn->next.flows[turn->direction].discard = (uint8_t)turn->broken;
     turn_commit(turn);

@@ -51,7 +51,7 @@ static bool note_streams(struct relay *relay, uint32_t index)
     for (unsigned side = 0; side < SIDE_COUNT; side++) {
         unsigned in = side == SIDE_CLIENT ? FLOW_UP : FLOW_DOWN, out = in ^ 1;
         struct socket_counters counters;
-        if (session->fds[side] < 0 || (side == SIDE_UPSTREAM && slot->upstream_unix))
+        if (session->fds[side] < 0 || (slot->by_hand >> side & 1) != 0)
             continue;
         if (!socket_counters(session->fds[side], &counters))
             return false;

@@ -210,6 +210,8 @@ static void side_close(struct relay *relay, uint32_t index, enum relay_side side
 
     if (fd < 0)
         return;
+    if (side == SIDE_CLIENT)
+        session_let_go(relay, index);
     session->fds[side] = -1;
     session->readable &= (uint8_t) ~(1u << side);
     session->writable &= (uint8_t) ~(1u << side);
@@ -290,7 +292,8 @@ static void connect_next(struct relay *relay, uint32_t index)
             continue;
         }
         session->fds[SIDE_UPSTREAM] = fd;
-        slot->upstream_unix = address.any.sa_family == AF_UNIX;
+        slot->by_hand &= (uint8_t) ~(1u << SIDE_UPSTREAM);
+        slot->by_hand |= address.any.sa_family == AF_UNIX ? 1u << SIDE_UPSTREAM : 0;
         slot->streams[SIDE_UPSTREAM] = (struct slot_stream){0, 0};
         slot->upstream_cookie = 0; /* not the connection that the supervisor may have */
         slot_note(slot);
@@ -384,7 +387,8 @@ void session_encrypted(struct relay *relay, const struct message_encrypted *body
     slot_commit_upstream(slot, slot_hot(slot), secrets, &leg);
     session->writable |= 1u << SIDE_UPSTREAM;
     session->readable |= 1u << SIDE_UPSTREAM;
-    if (slot->upstream_unix) /* the handshaker has read them; our counter knows only what we did */
+    if ((slot->by_hand >> SIDE_UPSTREAM & 1) !=
+        0) /* the handshaker has read them; our counter knows only what we did */
         slot->streams[SIDE_UPSTREAM].received += body->surplus_size;
     if (!flow_preload_input(relay, body->slot, FLOW_DOWN, surplus, body->surplus_size) ||
         !side_watch(relay, body->slot, SIDE_UPSTREAM)) {
@@ -439,6 +443,8 @@ static void fill_slot(struct relay *relay, uint32_t index, const struct session_
     memcpy(slot->client_address, offer->client_address, sizeof slot->client_address);
     slot->client_port = offer->client_port;
     slot->group = offer->group;
+    slot->attached = offer->attached;
+    slot->by_hand = (offer->flags & SLOT_ATTACHED) != 0 ? 1u << SIDE_CLIENT : 0;
     memcpy(slot->server_name, offer->server_name, sizeof slot->server_name);
     memcpy(slot->alpn, offer->alpn, sizeof slot->alpn);
     relay->arena.secrets[index].client = offer->keys;
@@ -494,6 +500,9 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
 {
     if (relay->free_count == 0) {
         worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
+        if ((offer->flags & SLOT_ATTACHED) != 0)
+            board_attached_say(relay->worker.board, offer->attached, offer->leg.write_nonce,
+                               ATTACHED_LET_GO);
         ignore(close(client_fd));
         return;
     }
@@ -687,6 +696,8 @@ static void run_closing(struct relay *relay, uint32_t index)
     bool failed = false;
 
     if (!session->linger && flush_closing(relay, index, &failed)) {
+        if (end != SESSION_END_UPSTREAM_PROTOCOL) /* else the client is to see that it was none */
+            session_end_client(relay, index);
         flow_end_sink(relay, index, FLOW_DOWN);
         session->linger = true;
     } else if (failed) {

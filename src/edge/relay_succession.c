@@ -139,9 +139,9 @@ static bool counted(const struct relay *relay, uint32_t index, enum relay_side s
     const struct slot *slot = &relay->arena.slots[index];
     struct socket_counters counters;
 
-    if (side == SIDE_UPSTREAM && slot->upstream_unix) {
+    if ((slot->by_hand >> side & 1) != 0) {
         *ret_now = slot->streams[side];
-        return !slot->upstream_busy;
+        return (slot->busy >> side & 1) == 0;
     }
     if (relay->worker.board->crash_survival == 0 ||
         !socket_counters(relay->inherited[index].fds[side], &counters) || counters.closed)
@@ -276,6 +276,7 @@ static void give_up(struct relay *relay, uint32_t index, enum session_end end)
     session_report_end(relay, index, end);
     worker_count(&relay->worker, COUNTER_SESSIONS_LOST, 1);
     session_uncount_source(relay, index);
+    session_let_go(relay, index);
     if (relay->inherited[index].serial == slot->serial)
         abandon(relay, index);
     slot_wipe(&relay->arena, index);

@@ -70,13 +70,13 @@ void turn_release_output(struct turn *turn, unsigned direction)
 
 static bool count_by_hand(const struct turn *turn, enum relay_side side)
 {
-    return side == SIDE_UPSTREAM && turn->slot->upstream_unix;
+    return (turn->slot->by_hand >> side & 1) != 0;
 }
 
 void turn_count_begin(struct turn *turn, enum relay_side side)
 {
     if (count_by_hand(turn, side))
-        __atomic_store_n(&turn->slot->upstream_busy, 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&turn->slot->busy, (uint8_t)(1u << side), __ATOMIC_SEQ_CST);
 }
 
 void turn_count_end(struct turn *turn, enum relay_side side, ssize_t received, ssize_t sent)
@@ -87,7 +87,7 @@ void turn_count_end(struct turn *turn, enum relay_side side, ssize_t received, s
         return;
     stream->received += received > 0 ? (uint32_t)received : 0;
     stream->sent += sent > 0 ? (uint32_t)sent : 0;
-    __atomic_store_n(&turn->slot->upstream_busy, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&turn->slot->busy, 0, __ATOMIC_SEQ_CST);
 }
 
 static void count_written(struct turn *turn, unsigned direction, size_t size)

@@ -19,8 +19,9 @@
         "timerfd_settime", "dup", "getrusage", "sched_getaffinity"
 
 static const char *const relay_calls[] = {SHARED_CALLS, "socket", "connect", "bind", "dup3"};
-static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4", "listen",   "open",
-                                               "openat",     "access",  "readlink", "getdents64"};
+static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4",    "listen",
+                                               "open",       "openat",     "access",
+                                               "readlink",   "getdents64", "socketpair"};
 
 int sandbox_enter(enum sandbox_kind kind, struct error *error)
 {

@@ -317,6 +317,8 @@ static void process_died(struct process *process, enum life_role role, int statu
     char why[96];
 
     describe_death(&dead, status, why, sizeof why);
+    if (process->kind == PROCESS_HANDSHAKER)
+        board_attached_forget(supervisor->board, (uint32_t)dead.pid);
     if (role == LIFE_CURRENT)
         supervisor->board->processes[process->number].pid = 0;
     if (dead.stage == LIFE_STOPPING && (process->kind != PROCESS_RELAY || WIFEXITED(status))) {
@@ -397,6 +399,8 @@ static void on_message(struct process *process, enum life_role role, struct mess
         registry_remove(process, message);
     else if (message->type == MESSAGE_HANDED_OVER && current)
         succession_handed_over(process);
+    else if (message->type == MESSAGE_RETIRED && life_of(process, role)->stage == LIFE_STOPPING)
+        stop_carries(process->supervisor, life_of(process, role));
     else if (message->type == MESSAGE_RETIRED && current)
         succession_retired(process);
     else if (message->type == MESSAGE_CONFIG_LOADED &&

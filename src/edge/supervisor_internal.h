@@ -139,12 +139,16 @@ void succession_abandoned(struct process *process);
 void succession_promote(struct process *process);
 /* The handshaker has stopped receiving: its successor may begin. */
 void succession_retired(struct process *handshaker);
+/* How long a retiring life may take to end. */
+uint64_t succession_finish_ns(const struct process *process);
 
 /* ---- supervisor_stop.c ---- */
 void stop_begin(struct supervisor *supervisor, int exit_code);
 void stop_listening(struct supervisor *supervisor);
 /* Goes on to the next phase of stopping when nobody of this one is left. */
 void stop_advance(struct supervisor *supervisor);
+/* A stopped handshaker has nothing left but attached sessions. */
+void stop_carries(struct supervisor *supervisor, struct house_life *handshaker);
 void stop_timer_fired(void *context);
 void stop_signalled(void *context, int signal_number);
 /* A relay that was started for the sessions left over is told to stop as the others were. */

@@ -7,6 +7,7 @@
 #include "edge/supervisor_internal.h"
 
 #define STOP_GRACE_NS (5 * NS_PER_S) /* beyond the deadline, before what is left is killed */
+#define STOP_CARRY_NS (NS_PER_S)     /* … for attached sessions to end with those of relays */
 
 static bool any_alive(const struct supervisor *supervisor, enum process_kind kind)
 {
@@ -24,6 +25,20 @@ static bool any_alive(const struct supervisor *supervisor, enum process_kind kin
     return false;
 }
 
+/* Handshakers that carry attached sessions end with the relays, which end those sessions. */
+static bool any_handshakes(const struct supervisor *supervisor)
+{
+    for (unsigned i = 0; i < supervisor->process_count; i++) {
+        const struct process *process = &supervisor->processes[i];
+        for (enum life_role role = 0; role < LIFE_COUNT; role++) {
+            const struct house_life *life = life_of(process, role);
+            if (process->kind == PROCESS_HANDSHAKER && life->pid > 0 && !life->carries)
+                return true;
+        }
+    }
+    return false;
+}
+
 static void stop_life(struct house_life *life, const struct message_stop *body)
 {
     if (life->pid <= 0)
@@ -35,7 +50,8 @@ static void stop_life(struct house_life *life, const struct message_stop *body)
 
 static void stop_kind(struct supervisor *supervisor, enum process_kind kind)
 {
-    struct message_stop body = {.deadline_ns = supervisor->stop_deadline_ns};
+    struct message_stop body = {.deadline_ns = supervisor->stop_deadline_ns,
+                                .carry_ns = supervisor->stop_deadline_ns + STOP_CARRY_NS};
 
     for (unsigned i = 0; i < supervisor->process_count; i++) {
         struct process *process = &supervisor->processes[i];
@@ -93,13 +109,22 @@ void stop_resume(struct supervisor *supervisor)
     stop_advance(supervisor);
 }
 
+void stop_carries(struct supervisor *supervisor, struct house_life *handshaker)
+{
+    if (handshaker->stage != LIFE_STOPPING)
+        return;
+    handshaker->carries = true;
+    stop_advance(supervisor);
+}
+
 void stop_advance(struct supervisor *supervisor)
 {
-    if (supervisor->stop == STOP_HANDSHAKERS && !any_alive(supervisor, PROCESS_HANDSHAKER)) {
+    if (supervisor->stop == STOP_HANDSHAKERS && !any_handshakes(supervisor)) {
         set_stop(supervisor, STOP_RELAYS);
         stop_kind(supervisor, PROCESS_RELAY);
     }
-    if (supervisor->stop == STOP_RELAYS && !any_alive(supervisor, PROCESS_RELAY)) {
+    if (supervisor->stop == STOP_RELAYS && !any_alive(supervisor, PROCESS_RELAY) &&
+        !any_alive(supervisor, PROCESS_HANDSHAKER)) {
         set_stop(supervisor, STOP_CONTROL);
         event_flush(&supervisor->events);
         stop_kind(supervisor, PROCESS_CONTROL);

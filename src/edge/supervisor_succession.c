@@ -18,6 +18,8 @@
 #define HAND_OVER_NS  (5 * NS_PER_S)  /* for a relay to take its hands off */
 #define RETIRE_NS     (2 * NS_PER_S)  /* for a handshaker to stop receiving */
 #define FINISH_NS     (10 * NS_PER_S) /* for handshakes of one that retires */
+#define PART_NS       (NS_PER_S)      /* for attached sessions of one before that */
+#define PARTED_NS     (5 * NS_PER_S)  /* beyond their time, before what is left is killed */
 
 /* ---- the registry ---- */
 
@@ -170,6 +172,32 @@ static void move_life(struct process *process, enum life_role from, enum life_ro
     }
 }
 
+/* Attached sessions have as long as at a stop. */
+static uint64_t carry_ns(const struct process *process)
+{
+    uint64_t drain_ns = process->supervisor->conf->drain_timeout * NS_PER_MS;
+
+    return drain_ns > FINISH_NS ? drain_ns : FINISH_NS;
+}
+
+uint64_t succession_finish_ns(const struct process *process)
+{
+    return process->kind == PROCESS_HANDSHAKER ? carry_ns(process) + PARTED_NS
+                                               : FINISH_NS + RETIRE_NS;
+}
+
+/* One handshaker at a time retires: the one before has only the time that the next takes to
+ * prepare. */
+static void hurry_retiring(struct process *process)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+    struct message_stop body = {.deadline_ns = now_ns, .carry_ns = now_ns + PART_NS};
+    const struct house_life *life = life_of(process, LIFE_RETIRING);
+
+    if (process->kind == PROCESS_HANDSHAKER && life->pid > 0)
+        ignore(spawn_tell(life, MESSAGE_RETIRE, &body, sizeof body, NULL, 0));
+}
+
 void succession_promote(struct process *process)
 {
     struct message_go body = {.predecessor = process->durable->predecessor};
@@ -181,7 +209,7 @@ void succession_promote(struct process *process)
         life_kill(life_of(process, LIFE_RETIRING));
         move_life(process, LIFE_CURRENT, LIFE_RETIRING);
         timer_set(process->supervisor->loop, &process->patience,
-                  clock_monotonic_ns() + FINISH_NS + RETIRE_NS);
+                  clock_monotonic_ns() + succession_finish_ns(process));
     }
     move_life(process, LIFE_SUCCESSOR, LIFE_CURRENT);
     life->stage = LIFE_STARTING;
@@ -197,6 +225,7 @@ int succession_begin(struct process *process, struct error *error)
         return -(int)error->code;
     }
     life_watch(process, LIFE_SUCCESSOR);
+    hurry_retiring(process);
     timer_set(process->supervisor->loop, &process->patience, clock_monotonic_ns() + PREPARE_NS);
     process->sent = 0;
     process->sending = process->kind == PROCESS_RELAY;
@@ -266,7 +295,9 @@ static void tell_to_leave(struct process *process, uint32_t type, const void *bo
 
 void succession_hand_over(struct process *process)
 {
-    struct message_stop body = {.deadline_ns = clock_monotonic_ns() + FINISH_NS};
+    uint64_t now_ns = clock_monotonic_ns();
+    struct message_stop body = {.deadline_ns = now_ns + FINISH_NS,
+                                .carry_ns = now_ns + carry_ns(process)};
 
     if (process->kind == PROCESS_RELAY)
         tell_to_leave(process, MESSAGE_HAND_OVER, NULL, 0, HAND_OVER_NS);

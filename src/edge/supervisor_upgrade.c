@@ -533,9 +533,12 @@ static void take_up(struct process *process)
 
     process->go_pending =
         process->kind == PROCESS_RELAY && (current->pid <= 0 || current->stage == LIFE_LOCKED);
-    if (current->stage == LIFE_HANDING_OVER || life_of(process, LIFE_RETIRING)->pid > 0)
+    if (current->stage == LIFE_HANDING_OVER)
         timer_set(process->supervisor->loop, &process->patience,
                   clock_monotonic_ns() + PATIENCE_NS);
+    else if (life_of(process, LIFE_RETIRING)->pid > 0)
+        timer_set(process->supervisor->loop, &process->patience,
+                  clock_monotonic_ns() + succession_finish_ns(process));
     if (successor->pid > 0)
         life_kill(successor); /* nobody knows how far it was told; its end is noticed */
     else if (current->pid <= 0)

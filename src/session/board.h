@@ -64,8 +64,11 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_NOT_TLS, "not_tls_total", "Connections that did not speak TLS")                      \
     X(COUNTER_UNKNOWN_NAME, "unknown_server_name_total",                                           \
       "Handshakes for a name that is not served")                                                  \
-    X(COUNTER_DETACH_FAILURES, "detach_failures_total",                                            \
-      "Sessions ended because the wire cross-check failed")                                        \
+    X(COUNTER_DETACH_FAILURES, "detach_failures_total", "Sessions whose wire cross-check failed")  \
+    X(COUNTER_ATTACHED, "sessions_attached_total", "Sessions that stayed with OpenSSL")            \
+    X(COUNTER_RENEGOTIATIONS, "renegotiations_total", "TLS 1.2 renegotiations that succeeded")     \
+    X(COUNTER_RENEGOTIATIONS_FAILED, "renegotiations_failed_total",                                \
+      "TLS 1.2 renegotiations that were ignored, declined or not allowed to stand")                \
     X(COUNTER_HANDED_OVER, "sessions_handed_over_total", "Sessions handed to a relay")             \
     X(COUNTER_SESSIONS_OPENED, "sessions_opened_total", "Sessions taken by a relay")               \
     X(COUNTER_SESSIONS_CLOSED, "sessions_closed_total", "Sessions ended")                          \
@@ -260,6 +263,45 @@ struct board_dial {
 };
 #define BOARD_DIALS 64
 
+/* Why a session stays with OpenSSL: X(symbol, name). */
+#define ATTACHED_REASON_LIST(X)                                                                    \
+    X(ATTACHED_POLICY, "policy")                                                                   \
+    X(ATTACHED_RENEGOTIATION, "renegotiation")                                                     \
+    X(ATTACHED_AUTHENTICATION, "post-handshake-authentication")                                    \
+    X(ATTACHED_SUITE, "suite")                                                                     \
+    X(ATTACHED_CROSS_CHECK, "cross-check")
+
+enum attached_reason {
+#define X(symbol, name) symbol,
+    ATTACHED_REASON_LIST(X)
+#undef X
+        ATTACHED_REASON_COUNT
+};
+const char *attached_reason_name(enum attached_reason reason);
+
+/* What the two sides of an attached session, its handshaker and its relay, tell each other besides
+ * the bytes between them: how each stream ended. Said before the descriptor is shut. */
+enum attached_word {
+    ATTACHED_CLIENT_CLOSED = 1,    /* the client's stream ended in order */
+    ATTACHED_CLIENT_TRUNCATED = 2, /* … without close_notify */
+    ATTACHED_CLIENT_RESET = 4,     /* … by a reset */
+    ATTACHED_CLIENT_FAULT = 8,     /* the client broke the protocol, or sent a fatal alert */
+    ATTACHED_RENEGOTIATION_FAILED = 16,
+    ATTACHED_RETIRED = 32,       /* its handshaker was replaced, and the time to finish is over */
+    ATTACHED_SERVER_CLOSED = 64, /* relay: the server's stream ended in order */
+    ATTACHED_LET_GO = 128        /* relay: it looks at this no more */
+};
+
+/* The place of a session that OpenSSL carries. Taken and given back by its handshaker. */
+struct board_attached {
+    uint64_t state; /* serial number << 8 | enum attached_word; 0: not in use */
+    uint32_t owner; /* process */
+    uint16_t suite;
+    uint8_t listener;
+    uint8_t reason; /* enum attached_reason */
+};
+#define BOARD_ATTACHED 32768
+
 struct board {
     uint32_t version;
     uint32_t workers;
@@ -281,6 +323,8 @@ struct board {
     struct board_listener listeners[BOARD_LISTENERS_MAX];
     struct board_server servers[BOARD_SERVERS_MAX]; /* of all upstreams, by conf_server.number */
     uint64_t sources[BOARD_SOURCES];                /* board_sources.c */
+    uint64_t attached_serial;                       /* the last one given */
+    struct board_attached attached[BOARD_ATTACHED]; /* board_attached.c */
 };
 
 static inline void board_add(uint64_t *counter, uint64_t value)
@@ -300,6 +344,25 @@ struct board_sealed board_listener_sealed(const struct board *board, unsigned li
 void board_address_set(struct board *board, unsigned server, const void *bytes, uint32_t size);
 bool board_address_get(const struct board *board, unsigned server, void *ret_bytes,
                        uint32_t *ret_size);
+/* ---- board_attached.c ---- */
+
+/* A place for a session, if there is room. */
+MUST_CHECK bool board_attached_take(struct board *board, const struct board_attached *what,
+                                    uint16_t *ret_place, uint64_t *ret_serial);
+/* Adds a word; nothing if the place is another's by now. */
+void board_attached_say(struct board *board, uint16_t place, uint64_t serial,
+                        enum attached_word word);
+/* All words said; 0 also when the place is another's by now. */
+unsigned board_attached_said(const struct board *board, uint16_t place, uint64_t serial);
+/* What stands there; false when the place is another's by now. */
+bool board_attached_read(const struct board *board, uint16_t place, uint64_t serial,
+                         struct board_attached *ret_attached);
+void board_attached_give(struct board *board, uint16_t place, uint64_t serial);
+/* A handshaker died: its places are free. */
+void board_attached_forget(struct board *board, uint32_t owner);
+/* Sessions by reason. */
+void board_attached_count(const struct board *board, uint32_t ret_counts[ATTACHED_REASON_COUNT]);
+
 /* The drain that stands there; false: none. A writer does not disturb. */
 bool board_drain_read(const struct board_drain *place, struct drain *ret_drain);
 /* Puts one there, or changes its times; NULL: none any more. */

@@ -22,6 +22,8 @@
     X(EVENT_HANDSHAKE_FAILED, "handshake-failed", false)                                           \
     X(EVENT_SESSION_CLOSED, "session-closed", false)                                               \
     X(EVENT_DETACH_FAILED, "detach-failed", true)                                                  \
+    X(EVENT_RENEGOTIATED, "renegotiated", false)                                                   \
+    X(EVENT_RENEGOTIATION_FAILED, "renegotiation-failed", false)                                   \
     X(EVENT_CERTIFICATE_LOADED, "certificate-loaded", true)                                        \
     X(EVENT_CERTIFICATE_REFUSED, "certificate-refused", true)                                      \
     X(EVENT_CERTIFICATE_ROLLED_BACK, "certificate-rolled-back", true)                              \

@@ -86,7 +86,8 @@ enum message_type {
     MESSAGE_HAND_OVER,
     MESSAGE_HANDED_OVER,
     /* supervisor → handshaker: finish what you have begun, until a deadline (struct message_stop),
-     * accept and receive nothing more; answer MESSAGE_RETIRED at once */
+     * accept and receive nothing more; answer MESSAGE_RETIRED at once. After MESSAGE_STOP the same
+     * answer says that nothing but attached sessions is left. */
     MESSAGE_RETIRE,
     MESSAGE_RETIRED,
 
@@ -229,6 +230,7 @@ struct message_reloaded {
 
 struct message_stop {
     uint64_t deadline_ns; /* CLOCK_MONOTONIC: sessions may finish until then */
+    uint64_t carry_ns;    /* handshaker: attached sessions until then */
     uint32_t replaced;    /* another process takes this place: leave everything as it is */
     uint32_t reserved;
 };
@@ -299,9 +301,10 @@ struct session_offer {
     uint16_t group;
     uint8_t flags; /* SLOT_* */
     uint8_t key_type;
+    uint16_t attached; /* SLOT_ATTACHED: place on the board; its serial number is the leg's nonce */
     char server_name[SLOT_NAME_MAX];
     char alpn[SLOT_ALPN_MAX];
-    struct leg leg; /* suite 0: pass-through */
+    struct leg leg; /* suite 0: pass-through, or attached */
     struct leg_keys keys;
 };
 

@@ -165,16 +165,15 @@ bool slot_rest(const struct slot *slot, struct slot_rest *ret_rest)
 
 static uint32_t note_of(const struct slot *slot)
 {
-    const struct slot_stream *upstream = &slot->streams[1];
-    const uint64_t words[] = {
-        slot->serial,
-        slot->client_cookie,
-        slot->upstream_cookie,
-        (uint64_t)slot->streams[0].received << 32 | slot->streams[0].sent,
-        /* those of a Unix socket change with every call */
-        slot->upstream_unix != 0 ? 0 : (uint64_t)upstream->received << 32 | upstream->sent,
-        slot->upstream_unix,
-    };
+    uint64_t streams[2];
+
+    for (unsigned side = 0; side < 2; side++) /* those of a Unix socket change with every call */
+        streams[side] =
+            (slot->by_hand >> side & 1) != 0
+                ? 0
+                : (uint64_t)slot->streams[side].received << 32 | slot->streams[side].sent;
+    const uint64_t words[] = {slot->serial, slot->client_cookie, slot->upstream_cookie,
+                              streams[0],   streams[1],          slot->by_hand};
     return (uint32_t)(mix_words(ARENA_VERSION, words, sizeof words) >> 32);
 }
 

@@ -97,10 +97,10 @@ struct slot {
     uint8_t end;    /* closing: enum session_end */
     uint8_t killed; /* times in a row that a relay was killed with this session in hand */
     struct slot_stream streams[2]; /* by side: client, upstream */
-    uint8_t upstream_unix;         /* the upstream is a Unix socket */
-    uint8_t upstream_busy;         /* … and a call on it is under way: its counters are open */
-    uint8_t unused[2];
-    uint32_t noted; /* checksum of what slot_note() covers */
+    uint8_t by_hand;               /* bit per side: a Unix socket, whose streams we count */
+    uint8_t busy;                  /* … and a call on it is under way: its counters are open */
+    uint16_t attached;             /* SLOT_ATTACHED: place on the board */
+    uint32_t noted;                /* checksum of what slot_note() covers */
     char server_name[SLOT_NAME_MAX];
     char alpn[SLOT_ALPN_MAX];
 };
@@ -111,8 +111,9 @@ enum {
     SLOT_UPSTREAM_TLS = 4,
     SLOT_PASS_THROUGH = 8,
     SLOT_TRACED = 16,
-    SLOT_SOURCE_COUNTED = 32,   /* also where the state is SESSION_FREE, between two steps */
-    SLOT_KEY_UPDATE_UNABLE = 64 /* the client is known to end a session upon a KeyUpdate */
+    SLOT_SOURCE_COUNTED = 32,    /* also where the state is SESSION_FREE, between two steps */
+    SLOT_KEY_UPDATE_UNABLE = 64, /* the client is known to end a session upon a KeyUpdate */
+    SLOT_ATTACHED = 128          /* OpenSSL carries it: the client's socket is a handshaker's */
 };
 
 /* Secrets of slot i. The upstream part is touched by sessions with a TLS upstream only. */
@@ -161,6 +162,13 @@ bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, voi
 static inline const struct slot_hot *slot_hot(const struct slot *slot)
 {
     return &slot->hot[slot->current & 1];
+}
+
+/* The client's leg of an attached session is plain, so its nonce is free for the serial number of
+ * the session's place on the board. */
+static inline uint64_t slot_attached_serial(const struct slot *slot)
+{
+    return slot_hot(slot)->client.write_nonce;
 }
 
 /* Makes `next` valid with one store. */

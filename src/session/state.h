@@ -45,7 +45,9 @@ extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
     X(SESSION_END_CRASHED_RELAY, "crashed-its-relay", true)                                        \
     X(SESSION_END_CORRUPT, "corrupt-slot", true)                                                   \
     X(SESSION_END_LOST, "lost-with-its-relay", true)                                               \
-    X(SESSION_END_KEY_LIMIT, "traffic-key-limit", false)
+    X(SESSION_END_KEY_LIMIT, "traffic-key-limit", false)                                           \
+    X(SESSION_END_LOST_HANDSHAKER, "lost-with-its-handshaker", true)                               \
+    X(SESSION_END_RENEGOTIATION, "renegotiation-failed", true)
 
 enum session_end {
 #define X(symbol, name, failure) symbol,

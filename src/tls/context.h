@@ -13,6 +13,12 @@
 #define CONTEXT_SUITES_RSA                                                                         \
     "ECDHE-RSA-AES128-GCM-SHA256:ECDHE-RSA-CHACHA20-POLY1305:ECDHE-RSA-AES256-GCM-SHA384"
 
+/* … and that only OpenSSL can (RFC 5289 and RFC 4492), behind all of those. */
+#define CONTEXT_SUITES_CBC                                                                         \
+    "ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-"       \
+    "AES256-SHA384:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA:ECDHE-RSA-"  \
+    "AES256-SHA"
+
 #define CONTEXT_SIGNATURES_ECDSA "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512"
 #define CONTEXT_SIGNATURES_RSA                                                                     \
     "RSA-PSS+SHA256:RSA+SHA256:RSA-PSS+SHA384:RSA+SHA384:RSA-PSS+SHA512:RSA+SHA512"

@@ -99,6 +99,7 @@ void handshake_free(struct handshake *handshake)
 {
     if (handshake == NULL)
         return;
+    handshake_alone_free(handshake);
     handshake_ssl_free(handshake);
     buffer_fini(&handshake->output);
     buffer_fini(&handshake->later);

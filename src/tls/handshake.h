@@ -38,6 +38,7 @@ struct tls_policy {
     uint8_t session_id_context[32];              /* resumption_context() */
     const struct ticket_ring *ticket_ring; /* the same in all handshakers; NULL: keys of its own.
                                               Outlives the servers made with it */
+    bool cbc; /* the TLS 1.2 CBC suites, too, which only OpenSSL can carry */
 };
 
 /* Everything needed for handshakes under one policy with one certificate name (its ECDSA and RSA
@@ -131,8 +132,8 @@ struct handshake_failure {
 void handshake_failure(const struct handshake *handshake, struct handshake_failure *ret_failure);
 
 /* After HANDSHAKE_DONE with all output taken: fills leg and keys for the record layer and frees
- * OpenSSL's object inside. On failure the reason says which check did not hold; the connection must
- * end with internal_error, which can no longer be sent under these keys. */
+ * OpenSSL's object inside. On failure the reason says which check did not hold, and nothing was
+ * changed: OpenSSL may carry the session (below), or the connection ends. */
 MUST_CHECK int handshake_detach(struct handshake *handshake, struct record_crypto *crypto,
                                 struct leg *ret_leg, struct leg_keys *ret_keys,
                                 struct error *error);
@@ -147,3 +148,54 @@ bool handshake_peer_fingerprint(const struct handshake *handshake, uint8_t ret_f
 long handshake_read(struct handshake *handshake, uint8_t *output, size_t size);
 long handshake_write(struct handshake *handshake, const uint8_t *input, size_t size);
 void handshake_shutdown(struct handshake *handshake); /* close_notify into the output */
+/* handshake_read() said -1 because of the peer's close_notify. */
+bool handshake_close_received(const struct handshake *handshake);
+
+/* ---- carrying: a server's session that stays with OpenSSL, and TLS 1.2 renegotiation in it ----
+ *
+ * Who carries a session holds its own writes back from handshake_renegotiate() on, and whenever
+ * handshake_renegotiation() says RUNNING: OpenSSL takes no application data in the middle of a
+ * handshake, nor do most clients. */
+
+struct handshake_carrying {
+    struct record_crypto *crypto; /* for handshake_go_alone() */
+    size_t client_hello_max;      /* bytes of a later ClientHello */
+    /* A client begins a renegotiation: may it? A refused one is answered with the warning
+     * no_renegotiation. NULL: neither side ever does. */
+    bool (*allows)(void *context);
+    void *context;
+};
+/* After HANDSHAKE_DONE. A later handshake will be a full one and choose no weaker suite. */
+void handshake_carry(struct handshake *handshake, const struct handshake_carrying *how);
+
+enum handshake_renegotiation {
+    RENEGOTIATION_NONE,
+    RENEGOTIATION_ASKED,   /* our HelloRequest is out; the client has not begun */
+    RENEGOTIATION_RUNNING, /* the client has begun */
+    /* Nothing more is given to OpenSSL: end the session, or take it over by handshake_go_alone().
+     */
+    RENEGOTIATION_DECLINED,  /* the client answered by the warning no_renegotiation */
+    RENEGOTIATION_TOO_LARGE, /* its ClientHello exceeds client_hello_max */
+    RENEGOTIATION_CHANGED    /* done, with another client certificate or application protocol */
+};
+enum handshake_renegotiation handshake_renegotiation(const struct handshake *handshake);
+struct handshake_renegotiations {
+    uint32_t done, refused;
+};
+void handshake_renegotiations(const struct handshake *handshake,
+                              struct handshake_renegotiations *ret_counts);
+
+/* TLS 1.2, and the client binds a renegotiation to the session (RFC 5746). */
+bool handshake_can_renegotiate(const struct handshake *handshake);
+/* The client has proved a certificate, which was verified. */
+bool handshake_authenticated(const struct handshake *handshake);
+/* HelloRequest into the output. False when OpenSSL refuses. */
+MUST_CHECK bool handshake_renegotiate(struct handshake *handshake);
+
+/* Takes a TLS 1.2 session from OpenSSL in mid-life, between two records: from here on
+ * handshake_read() and its like go by leg.h. What no library function can do is possible then: to
+ * go on with a client that declined, and to send a fatal alert. Renegotiation is over for this
+ * session. Fails when the suite is not one of ours or the handshake is under way. */
+MUST_CHECK bool handshake_go_alone(struct handshake *handshake);
+/* A fatal alert into the output; only after handshake_go_alone(). */
+void handshake_alert(struct handshake *handshake, enum alert alert);

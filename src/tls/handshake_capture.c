@@ -42,7 +42,7 @@ void handshake_on_secret(void *context, const char *label, size_t label_size, co
         bool application = labels[i].epoch == EPOCH_APPLICATION;
         memcpy(application ? direction->secret : direction->handshake_secret, secret, secret_size);
         direction->secret_size = (uint8_t)secret_size;
-        direction->handshake_records = application ? direction->records : 0;
+        direction->handshake_records = application ? (uint32_t)direction->records : 0;
         direction->records = 0;
         direction->epoch = labels[i].epoch;
     }
@@ -88,6 +88,9 @@ static void on_message(int written, int version, int type, const void *data, siz
         on_record(handshake, written != 0, bytes);
     else if (type == SSL3_RT_HANDSHAKE && is_hello_retry(bytes, size))
         handshake->hello_retry = true;
+    else if (type == SSL3_RT_HANDSHAKE && written == 0 && handshake->carried.in_use && size != 0 &&
+             bytes[0] == SSL3_MT_CLIENT_HELLO)
+        handshake_carry_hello(handshake);
     else if (type == SSL3_RT_ALERT && size == 2 && written != 0)
         handshake->failure.alert_sent = bytes[1];
     else if (type == SSL3_RT_ALERT && size == 2)
@@ -117,6 +120,9 @@ static bool record_next(struct handshake *handshake)
         size = handshake->input_size;
     if (size > handshake->input_size)
         return false;
+    if (handshake->carried.in_use && !handshake->garbage &&
+        handshake_carry_stops(handshake, input, size))
+        return false;
     handshake->record = input;
     handshake->record_size = size;
     handshake->input += size;
@@ -144,6 +150,24 @@ static int bio_read(BIO *bio, char *output, int size)
     return (int)taken;
 }
 
+/* OpenSSL writes whole records. Which it wrote last matters for TLS 1.2 AES-GCM (RFC 5288 §3). */
+static void note_nonce(struct handshake *handshake, const uint8_t *records, size_t size)
+{
+    uint64_t nonce = 0;
+
+    while (size >= RECORD_HEADER_SIZE + sizeof nonce) {
+        size_t record = RECORD_HEADER_SIZE + ((size_t)records[3] << 8 | records[4]);
+        nonce = 0;
+        for (unsigned i = 0; i < sizeof nonce; i++)
+            nonce = nonce << 8 | records[RECORD_HEADER_SIZE + i];
+        if (record >= size)
+            break;
+        records += record;
+        size -= record;
+    }
+    handshake->write_nonce = nonce;
+}
+
 static int bio_write(BIO *bio, const char *input, int size)
 {
     struct handshake *handshake = BIO_get_data(bio);
@@ -153,6 +177,8 @@ static int bio_write(BIO *bio, const char *input, int size)
         ignore(buffer_reserve(&handshake->output, OUTPUT_ROOM) != NULL);
     if (size <= 0 || !buffer_append(&handshake->output, input, (size_t)size))
         return -1;
+    if (handshake->carried.in_use)
+        note_nonce(handshake, (const uint8_t *)input, (size_t)size);
     return size;
 }
 

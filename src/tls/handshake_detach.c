@@ -106,12 +106,12 @@ static int check_flight_tls13(struct detach *detach)
 {
     const struct handshake *handshake = detach->handshake;
     struct wire_record records[FLIGHT_RECORDS_MAX];
-    uint32_t written = handshake->write.records;
+    uint64_t written = handshake->write.records;
     uint64_t sequence = 0;
     long total = flight_collect(handshake, records, FLIGHT_RECORDS_MAX);
     size_t stored = total < FLIGHT_RECORDS_MAX ? (size_t)total : FLIGHT_RECORDS_MAX;
 
-    if (total <= 0 || written > (unsigned long)total)
+    if (total <= 0 || written > (uint64_t)total)
         return mismatch(detach, "the last flight is not complete");
     if (written > stored)
         return mismatch(detach, "too many records after the handshake");
@@ -180,26 +180,30 @@ static int check_flight_tls12(struct detach *detach)
     return 0;
 }
 
-static int take_tls12(struct detach *detach)
+bool handshake_keys_tls12(const struct handshake *handshake, const struct suite *suite,
+                          struct record_key *ret_read, struct record_key *ret_write)
 {
-    const struct handshake *handshake = detach->handshake;
     uint8_t master_secret[48], client_random[32], server_random[32];
-    struct record_key *of_client = &detach->keys.read[0], *of_server = &detach->keys.write[0];
+    bool client = handshake_is_client(handshake);
 
-    if (handshake_is_client(handshake)) {
-        of_client = &detach->keys.write[0];
-        of_server = &detach->keys.read[0];
-    }
     bool good = SSL_SESSION_get_master_key(SSL_get0_session(handshake->ssl), master_secret,
                                            sizeof master_secret) == sizeof master_secret &&
                 SSL_get_client_random(handshake->ssl, client_random, sizeof client_random) ==
                     sizeof client_random &&
                 SSL_get_server_random(handshake->ssl, server_random, sizeof server_random) ==
                     sizeof server_random &&
-                record_key_block(detach->suite, master_secret, client_random, server_random,
-                                 of_client, of_server);
+                record_key_block(suite, master_secret, client_random, server_random,
+                                 client ? ret_write : ret_read, client ? ret_read : ret_write);
     secret_wipe(master_secret, sizeof master_secret);
-    return good ? check_flight_tls12(detach) : mismatch(detach, "the key derivation failed");
+    return good;
+}
+
+static int take_tls12(struct detach *detach)
+{
+    return handshake_keys_tls12(detach->handshake, detach->suite, &detach->keys.read[0],
+                                &detach->keys.write[0])
+               ? check_flight_tls12(detach)
+               : mismatch(detach, "the key derivation failed");
 }
 
 /* ---- both ---- */
@@ -238,9 +242,9 @@ int handshake_detach(struct handshake *handshake, struct record_crypto *crypto, 
     if (result == 0) {
         *ret_leg = detach.leg;
         *ret_keys = detach.keys;
+        handshake_ssl_free(handshake);
     }
     secret_wipe(&detach.keys, sizeof detach.keys);
-    handshake_ssl_free(handshake);
     ERR_clear_error();
     return result;
 }

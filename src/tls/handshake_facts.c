@@ -129,8 +129,8 @@ void handshake_facts_collect(struct handshake *handshake)
     if (facts->alpn_size > 0)
         memcpy(handshake->alpn, alpn, facts->alpn_size);
     facts->alpn = handshake->alpn;
-    facts->records_read = handshake->read.records;
-    facts->records_written = handshake->write.records;
+    facts->records_read = (uint32_t)handshake->read.records;
+    facts->records_written = (uint32_t)handshake->write.records;
     signature_collect(handshake);
     if (!handshake_is_client(handshake))
         resumption_collect(handshake);

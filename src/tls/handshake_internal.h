@@ -1,6 +1,7 @@
-/* The inside of a handshake, shared by its four files: handshake.c (life cycle),
- * handshake_capture.c (what OpenSSL tells while it runs), handshake_detach.c (taking the session
- * over), handshake_stream.c (plain use without detaching). */
+/* The inside of a handshake, shared by its files: handshake.c (life cycle), handshake_capture.c
+ * (what OpenSSL tells while it runs), handshake_detach.c (taking the session over),
+ * handshake_stream.c (plain use without detaching), handshake_carry.c (renegotiation in it),
+ * handshake_alone.c (taking it over in mid-life). */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -15,7 +16,7 @@ enum epoch { EPOCH_PLAIN, EPOCH_HANDSHAKE, EPOCH_APPLICATION };
 /* One direction of the connection as the callbacks saw it. */
 struct direction {
     enum epoch epoch;
-    uint32_t records;           /* since the last change of keys */
+    uint64_t records;           /* since the last change of keys */
     uint32_t handshake_records; /* TLS 1.3: how many were under the handshake keys */
     uint8_t secret_size;
     uint8_t handshake_secret[SUITE_SECRET_MAX]; /* TLS 1.3 */
@@ -24,6 +25,22 @@ struct direction {
 
 /* The peer's last record is kept when it is no larger than this: it holds a TLS 1.2 Finished. */
 #define LAST_RECORD_MAX 64
+
+/* A session that OpenSSL goes on carrying. */
+struct carried {
+    bool in_use;
+    struct handshake_carrying how;
+    size_t hello_size; /* bytes of handshake messages since the last whole ClientHello */
+    enum handshake_renegotiation renegotiation;
+    struct handshake_renegotiations counts;
+};
+
+/* … and one that was taken from it in mid-life. */
+struct alone {
+    struct leg leg;
+    struct leg_keys *keys; /* secret memory; NULL: OpenSSL has the session */
+    bool failed;
+};
 
 struct handshake {
     SSL *ssl;
@@ -48,6 +65,10 @@ struct handshake {
 
     struct resumption_offer offer; /* server */
     enum resumption_miss miss;     /* why what was offered last was not taken */
+    uint64_t write_nonce;          /* TLS 1.2 AES-GCM: explicit nonce of the last record written */
+    struct carried carried;
+    struct alone alone;
+
     bool hello_retry;
     bool streaming; /* used plainly: no detaching any more */
     struct handshake_facts facts;
@@ -76,3 +97,24 @@ void handshake_ssl_free(struct handshake *handshake);
 
 /* Later bytes of a finished handshake that is used plainly. Returns how many were taken. */
 size_t handshake_stream_feed(struct handshake *handshake, const uint8_t *input, size_t size);
+
+/* ---- handshake_carry.c ---- */
+
+/* A ClientHello has come after the handshake, and OpenSSL is about to look at it. */
+void handshake_carry_hello(struct handshake *handshake);
+/* The next record of the peer: is it one that OpenSSL must not see? */
+bool handshake_carry_stops(struct handshake *handshake, const uint8_t *record, size_t size);
+/* OpenSSL has read on: a renegotiation may be over. */
+void handshake_carry_settle(struct handshake *handshake);
+
+/* ---- handshake_detach.c ---- */
+
+/* Both directions' keys of a TLS 1.2 session as it stands. */
+MUST_CHECK bool handshake_keys_tls12(const struct handshake *handshake, const struct suite *suite,
+                                     struct record_key *ret_read, struct record_key *ret_write);
+
+/* ---- handshake_alone.c: the same as in handshake.h, for such a session ---- */
+
+long handshake_alone_read(struct handshake *handshake, uint8_t *output, size_t size);
+long handshake_alone_write(struct handshake *handshake, const uint8_t *input, size_t size);
+void handshake_alone_free(struct handshake *handshake);

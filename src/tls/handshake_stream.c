@@ -9,7 +9,7 @@ size_t handshake_stream_feed(struct handshake *handshake, const uint8_t *input, 
 {
     size_t room = handshake->later.maximum - handshake->later.size;
 
-    if (handshake->ssl == NULL)
+    if (handshake->ssl == NULL && handshake->alone.keys == NULL)
         return 0; /* detached: the bytes belong to the caller */
     if (size > room)
         size = room;
@@ -34,6 +34,8 @@ static int clamp(size_t size)
 
 long handshake_read(struct handshake *handshake, uint8_t *output, size_t size)
 {
+    if (handshake->alone.keys != NULL)
+        return handshake_alone_read(handshake, output, size);
     if (handshake->status != HANDSHAKE_DONE || handshake->ssl == NULL)
         return -1;
     handshake->streaming = true;
@@ -44,11 +46,15 @@ long handshake_read(struct handshake *handshake, uint8_t *output, size_t size)
     buffer_consume(&handshake->later, handshake->later.size - handshake->input_size);
     handshake->input = NULL;
     handshake->input_size = 0;
-    return stream_result(handshake, result);
+    long status = stream_result(handshake, result);
+    handshake_carry_settle(handshake);
+    return status;
 }
 
 long handshake_write(struct handshake *handshake, const uint8_t *input, size_t size)
 {
+    if (handshake->alone.keys != NULL)
+        return handshake_alone_write(handshake, input, size);
     if (handshake->status != HANDSHAKE_DONE || handshake->ssl == NULL)
         return -1;
     handshake->streaming = true;
@@ -60,9 +66,20 @@ long handshake_write(struct handshake *handshake, const uint8_t *input, size_t s
 
 void handshake_shutdown(struct handshake *handshake)
 {
+    if (handshake->alone.keys != NULL)
+        handshake_alert(handshake, ALERT_CLOSE_NOTIFY);
     if (handshake->status != HANDSHAKE_DONE || handshake->ssl == NULL)
         return;
     handshake->streaming = true;
     ignore(SSL_shutdown(handshake->ssl));
     ERR_clear_error();
+}
+
+/* OpenSSL marks a fatal alert as the peer's end, too. */
+bool handshake_close_received(const struct handshake *handshake)
+{
+    if (handshake->alone.keys != NULL)
+        return handshake->alone.leg.close_received;
+    return handshake->ssl != NULL && handshake->failure.alert_received == ALERT_CLOSE_NOTIFY &&
+           (SSL_get_shutdown(handshake->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }

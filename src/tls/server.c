@@ -10,6 +10,8 @@
 #include "tls/key_schedule.h"
 #include "tls/server_resumption.h"
 
+#define SUITES_AEAD CONTEXT_SUITES_ECDSA ":" CONTEXT_SUITES_RSA
+
 struct tls_server {
     unsigned references;
     SSL_CTX *context;
@@ -76,7 +78,8 @@ static int set_protocol(SSL_CTX *context, const struct tls_policy *policy, struc
         return error_set(error, ERROR_CONFIG, "impossible range of TLS versions %#x to %#x",
                          policy->min_version, policy->max_version);
     if (SSL_CTX_set_ciphersuites(context, CONTEXT_SUITES_TLS13) != 1 ||
-        SSL_CTX_set_cipher_list(context, CONTEXT_SUITES_ECDSA ":" CONTEXT_SUITES_RSA) != 1 ||
+        SSL_CTX_set_cipher_list(context, policy->cbc ? SUITES_AEAD ":" CONTEXT_SUITES_CBC
+                                                     : SUITES_AEAD) != 1 ||
         SSL_CTX_set1_sigalgs_list(
             context, context_text(CONTEXT_SIGNATURES_ECDSA ":" CONTEXT_SIGNATURES_RSA)) != 1)
         return error_set(error, ERROR_TLS, "OpenSSL lacks the cipher suites: %s", openssl_reason());

@@ -108,6 +108,7 @@ class Shop:
                 certificates = {{"{clients.NAME}"}}
                 upstream = "app"
                 {listener}
+                {os.environ.get("HOLDFAST_LISTENER", "")}
             }}
             upstream "app" {{
                 servers = {{"{upstream.address}"}}

@@ -58,7 +58,8 @@ static const char everything[] =
     "    routes = {\"a.shop.example=api\", \"*.B.example=app\"}\n"
     "    strict-sni = on alpn = {\"h2\", \"http/1.1\", 'odd\"\\\\one'} tls-min = 1.3 tls-max = 1.3 "
     "groups = \"P-256:X448\"\n"
-    "    tickets = 2 ticket-lifetime = 7d max-lineage = 90m tolerate-truncation = yes\n"
+    "    tickets = 2 ticket-lifetime = 7d max-lineage = 90m tolerate-truncation = yes detach = "
+    "never\n"
     "    proxy-from = {\"10.0.0.0/8\", \"::1\", \"2001:db8::/32\", \"::/0\", \"0.0.0.0/0\"} allow "
     "= \"192.0.2.1\" deny = \"192.0.2.0/24\"\n"
     "    proxy-timeout = 1s handshake-timeout = 1500ms idle-timeout = 1h max-session-age = 30d\n"
@@ -192,6 +193,7 @@ static void listener_values(void **state)
     assert_string_equal(listener->alpn.items[2], "odd\"\\one");
     assert_int_equal(listener->min_version, CONF_TLS_1_3);
     assert_true(listener->tolerate_truncation);
+    assert_int_equal(listener->detach, CONF_DETACH_NEVER);
     assert_int_equal(listener->proxy_from.count, 5);
     assert_true(network_contains(&listener->proxy_from.items[0], inside));
     assert_int_equal(listener->handshake_timeout, 1500);
@@ -210,6 +212,38 @@ static void listener_values(void **state)
     assert_int_equal(conf->listeners[1].keepalive, 0);
     assert_int_equal(conf_find_listener(conf, "through"), 1);
     assert_int_equal(conf_find_listener(conf, "Shop"), CONF_NONE);
+    conf_free(conf);
+}
+
+static void renegotiation(void **state)
+{
+    struct conf *conf = parse(
+        "renegotiation-budget = 7\n"
+        "listener l { bind = \"*:443\" certificates = c upstream = app cbc-suites = yes\n"
+        "    renegotiation = authenticated renegotiation-rate = \"3/1h\" renegotiate-every = 12h\n"
+        "    renegotiation-timeout = 5s renegotiation-on-timeout = close }\n"
+        "listener m { bind = \"*:444\" certificates = c upstream = app }\n"
+        "upstream app { servers = \"127.0.0.1:80\" }\n"
+        "certificate c { from = internal names = localhost }\n");
+    const struct conf_listener *listener = &conf->listeners[0];
+    char *shown = conf_show(conf);
+
+    (void)state;
+    assert_int_equal(conf->renegotiation_budget, 7);
+    assert_int_equal(listener->detach, CONF_DETACH_PREFER);
+    assert_true(listener->cbc_suites);
+    assert_int_equal(listener->renegotiation, CONF_RENEGOTIATION_AUTHENTICATED);
+    assert_int_equal(listener->renegotiation_rate.count, 3);
+    assert_int_equal(listener->renegotiation_rate.period, 3600 * 1000);
+    assert_int_equal(listener->renegotiate_every, 12 * 3600 * 1000);
+    assert_int_equal(listener->renegotiation_timeout, 5000);
+    assert_int_equal(listener->renegotiation_on_timeout, CONF_ON_TIMEOUT_CLOSE);
+    assert_non_null(strstr(shown, "    renegotiation-rate = \"3/1h\"\n"));
+    free(shown);
+    listener = &conf->listeners[1];
+    assert_false(listener->cbc_suites);
+    assert_int_equal(listener->renegotiation, CONF_RENEGOTIATION_REFUSE);
+    assert_int_equal(listener->renegotiate_every, 0);
     conf_free(conf);
 }
 
@@ -364,7 +398,7 @@ int main(void)
         cmocka_unit_test(listener_values), cmocka_unit_test(other_values),
         cmocka_unit_test(round_trip),      cmocka_unit_test(shown_text),
         cmocka_unit_test(paths),           cmocka_unit_test(key_encryption_key),
-        cmocka_unit_test(reading_files),
+        cmocka_unit_test(renegotiation),   cmocka_unit_test(reading_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,7 +230,7 @@ static void test_a_note_covers_connections(void **state)
         (uint8_t *)&slot.serial,          (uint8_t *)&slot.client_cookie,
         (uint8_t *)&slot.upstream_cookie, (uint8_t *)&slot.streams[0].received,
         (uint8_t *)&slot.streams[0].sent, (uint8_t *)&slot.streams[1].received,
-        (uint8_t *)&slot.streams[1].sent, &slot.upstream_unix,
+        (uint8_t *)&slot.streams[1].sent, &slot.by_hand,
     };
     (void)state;
 
@@ -242,10 +242,14 @@ static void test_a_note_covers_connections(void **state)
         *covered[i] ^= 1;
         assert_true(slot_noted(&slot));
     }
-    slot.upstream_unix = 1;
-    slot_note(&slot);
-    slot.streams[1].received += 100; /* with every call */
-    assert_true(slot_noted(&slot));
+    for (unsigned side = 0; side < 2; side++) {
+        slot.by_hand = (uint8_t)(1u << side);
+        slot_note(&slot);
+        slot.streams[side].received += 100; /* with every call */
+        assert_true(slot_noted(&slot));
+        slot.streams[side ^ 1].sent++;
+        assert_false(slot_noted(&slot));
+    }
 }
 
 int main(void)

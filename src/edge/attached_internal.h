@@ -1,0 +1,63 @@
+/* The inside of an attached session, shared by attached.c (the bytes) and attached_renegotiation.c
+ * (TLS 1.2 renegotiation in it). */
+#pragma once
+
+#include "base/buffer.h"
+#include "edge/attached.h"
+
+enum attached_side { ATTACHED_CLIENT, ATTACHED_RELAY, ATTACHED_SIDES };
+
+enum attached_phase {
+    ATTACHED_CARRYING,
+    ATTACHED_PARTING, /* the client gets its last bytes and is waited for */
+    ATTACHED_WAITING, /* the client's socket is closed; the relay is still to let go */
+    ATTACHED_OVER
+};
+
+/* The lowest bit of a watch's tag: which side. */
+#define ATTACHED_TAG_RELAY 1u
+
+struct attached {
+    struct handshaker *handshaker;
+    struct attached *next, *previous, *next_ready;
+    struct handshake *handshake;
+    int client, relay; /* sockets; client -1: closed */
+    enum attached_phase phase;
+    uint16_t listener, place;
+    uint64_t serial;
+    uint8_t client_address[16];
+    uint16_t client_port;
+    bool readable[ATTACHED_SIDES], writable[ATTACHED_SIDES];
+    bool queued;
+    bool up_ended;    /* the client's end was passed on */
+    bool up_dropped;  /* the relay takes nothing more */
+    bool down_ended;  /* the server's end was taken */
+    bool fin_sent;    /* … and passed on */
+    bool client_gone; /* its end of stream was read */
+    struct buffer up; /* plaintext that the relay has not taken */
+    size_t moved;     /* in this turn */
+    struct timer timer, retirement;
+
+    bool held;         /* a renegotiation is asked for or under way: nothing is written */
+    bool unanswered;   /* the client did not begin, or declined: it is not asked again */
+    uint32_t refusals; /* in a row */
+    uint64_t rate_ns;  /* the time up to which the rate of its client's renegotiations is used up */
+    struct handshake_renegotiations seen;
+};
+
+/* ---- attached.c ---- */
+
+void attached_queue(struct attached *it);
+/* Ends it at once: the client sees a reset, the relay the word. */
+void attached_break(struct attached *it, enum attached_word word);
+/* Ends it in order: the handshake's output is still sent. */
+void attached_part(struct attached *it, enum attached_word word);
+
+/* ---- attached_renegotiation.c ---- */
+
+bool renegotiation_possible(const struct conf_listener *conf, const struct handshake *handshake);
+void renegotiation_init(struct attached *it);
+/* After each reading: where does it stand? May end the session. */
+void renegotiation_look(struct attached *it);
+/* A time-out, or the time to ask. */
+void renegotiation_timer(struct attached *it);

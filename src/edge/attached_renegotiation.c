@@ -1,0 +1,253 @@
+/* TLS 1.2 renegotiation in attached sessions: who may begin one, how often, and what becomes of it.
+ *
+ * Ours begins by HelloRequest, behind all that was written before; from then on nothing is written
+ * until the handshake is over: many clients do not take data in the middle of it. One that does not
+ * begin in time, or declines, keeps its session or loses it, as the listener says. */
+#include "edge/attached_internal.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/string.h"
+
+#define NO_BUDGET_NS NS_PER_S /* before we try to ask again */
+
+static const struct conf_listener *conf_of(const struct attached *it)
+{
+    return &it->handshaker->worker.conf->listeners[it->listener];
+}
+
+static bool has_policy(const struct conf_listener *conf)
+{
+    return conf->renegotiation != CONF_RENEGOTIATION_REFUSE || conf->renegotiate_every != 0;
+}
+
+bool renegotiation_possible(const struct conf_listener *conf, const struct handshake *handshake)
+{
+    return has_policy(conf) && handshake_can_renegotiate(handshake);
+}
+
+/* ---- rates: each step moves a point of time, which may be `burst` steps ahead of now ---- */
+
+static bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst)
+{
+    uint64_t point = *point_ns > now_ns ? *point_ns : now_ns;
+
+    if (point - now_ns + step_ns > burst * step_ns)
+        return false;
+    *point_ns = point + step_ns;
+    return true;
+}
+
+/* Of all handshakers together, each has its part. */
+static bool budget_take(struct handshaker *handshaker)
+{
+    const struct worker *worker = &handshaker->worker;
+    uint64_t step_ns = NS_PER_S * worker->setup.workers / worker->conf->renegotiation_budget;
+    uint64_t burst = step_ns < NS_PER_S ? NS_PER_S / step_ns : 1;
+
+    return rate_take(&handshaker->renegotiation_ns, handshaker->now_ns, step_ns, burst);
+}
+
+/* The client begins one. */
+static bool allows(void *context)
+{
+    struct attached *it = context;
+    const struct conf_listener *conf = conf_of(it);
+    const struct conf_rate *rate = &conf->renegotiation_rate;
+
+    switch (conf->renegotiation) {
+    case CONF_RENEGOTIATION_REFUSE:
+        return false;
+    case CONF_RENEGOTIATION_AUTHENTICATED:
+        if (!handshake_authenticated(it->handshake))
+            return false;
+        break;
+    case CONF_RENEGOTIATION_ALLOW:
+        break;
+    }
+    return rate_take(&it->rate_ns, it->handshaker->now_ns, rate->period * NS_PER_MS / rate->count,
+                     rate->count) &&
+           budget_take(it->handshaker);
+}
+
+/* ---- events ---- */
+
+static void report(struct attached *it, enum event_type type, const char *detail)
+{
+    struct event *event = event_begin(&it->handshaker->worker.events, type);
+
+    if (event == NULL)
+        return;
+    event->listener = it->listener;
+    memcpy(event->client, it->client_address, sizeof event->client);
+    event->client_port = it->client_port;
+    ignore(string_copy(event->detail, sizeof event->detail, detail));
+    event_end(&it->handshaker->worker.events, type);
+}
+
+static void failed(struct attached *it, const char *detail)
+{
+    worker_count(&it->handshaker->worker, COUNTER_RENEGOTIATIONS_FAILED, 1);
+    report(it, EVENT_RENEGOTIATION_FAILED, detail);
+}
+
+/* ---- asking ---- */
+
+static void set_timer(struct attached *it, uint64_t after_ns)
+{
+    timer_set(it->handshaker->worker.loop, &it->timer, it->handshaker->now_ns + after_ns);
+}
+
+static void plan(struct attached *it)
+{
+    const struct conf_listener *conf = conf_of(it);
+
+    if (conf->renegotiate_every != 0 && !it->unanswered && handshake_can_renegotiate(it->handshake))
+        set_timer(it, conf->renegotiate_every * NS_PER_MS);
+    else
+        timer_cancel(it->handshaker->worker.loop, &it->timer);
+}
+
+void renegotiation_init(struct attached *it)
+{
+    const struct conf_listener *conf = conf_of(it);
+    const struct handshake_carrying how = {.crypto = it->handshaker->crypto,
+                                           .client_hello_max = conf->client_hello_max,
+                                           .allows = has_policy(conf) ? allows : NULL,
+                                           .context = it};
+
+    handshake_carry(it->handshake, &how);
+    plan(it);
+}
+
+static void hold(struct attached *it)
+{
+    it->held = true;
+    set_timer(it, conf_of(it)->renegotiation_timeout * NS_PER_MS);
+}
+
+static void release(struct attached *it)
+{
+    it->held = false;
+    plan(it);
+    attached_queue(it);
+}
+
+static void ask(struct attached *it)
+{
+    if (it->up_ended || it->down_ended)
+        return;
+    if (!budget_take(it->handshaker)) {
+        set_timer(it, NO_BUDGET_NS);
+        return;
+    }
+    if (!handshake_renegotiate(it->handshake)) {
+        it->unanswered = true;
+        failed(it, "OpenSSL could not ask for it");
+        return;
+    }
+    hold(it);
+    attached_queue(it);
+}
+
+/* ---- what becomes of it ---- */
+
+/* The session goes on without OpenSSL, which would end it; where that cannot be, or is not wanted,
+ * it ends in order. */
+static void declined(struct attached *it)
+{
+    bool keep = conf_of(it)->renegotiation_on_timeout == CONF_ON_TIMEOUT_KEEP;
+    bool alone = handshake_go_alone(it->handshake);
+
+    it->unanswered = true;
+    failed(it, !alone ? "declined by the client, and its suite allows no other way: it ends"
+               : keep ? "declined by the client, whose session goes on"
+                      : "declined by the client: its session ends");
+    if (alone && keep) {
+        release(it);
+        return;
+    }
+    if (alone)
+        handshake_shutdown(it->handshake);
+    attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+}
+
+static void refuse(struct attached *it, enum alert alert, const char *detail)
+{
+    failed(it, detail);
+    if (handshake_go_alone(it->handshake))
+        handshake_alert(it->handshake, alert);
+    attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+}
+
+static void look_at_counts(struct attached *it)
+{
+    struct worker *worker = &it->handshaker->worker;
+    struct handshake_renegotiations now;
+
+    handshake_renegotiations(it->handshake, &now);
+    if (now.refused != it->seen.refused) {
+        worker_count(worker, COUNTER_RENEGOTIATIONS_REFUSED, now.refused - it->seen.refused);
+        it->refusals += now.refused - it->seen.refused;
+    }
+    if (now.done != it->seen.done) {
+        worker_count(worker, COUNTER_RENEGOTIATIONS, now.done - it->seen.done);
+        report(it, EVENT_RENEGOTIATED, "");
+    }
+    it->seen = now;
+}
+
+void renegotiation_look(struct attached *it)
+{
+    look_at_counts(it);
+    switch (handshake_renegotiation(it->handshake)) {
+    case RENEGOTIATION_NONE:
+        if (it->held)
+            release(it);
+        break;
+    case RENEGOTIATION_ASKED:
+        break;
+    case RENEGOTIATION_RUNNING:
+        if (!it->held)
+            hold(it);
+        break;
+    case RENEGOTIATION_DECLINED:
+        declined(it);
+        break;
+    case RENEGOTIATION_TOO_LARGE:
+        refuse(it, ALERT_ILLEGAL_PARAMETER, "the ClientHello exceeds client-hello-max");
+        break;
+    case RENEGOTIATION_CHANGED:
+        refuse(it, ALERT_HANDSHAKE_FAILURE,
+               "it changed the client's certificate or the application protocol");
+        break;
+    }
+}
+
+static void timed_out(struct attached *it)
+{
+    bool begun = handshake_renegotiation(it->handshake) == RENEGOTIATION_RUNNING;
+    bool keep = conf_of(it)->renegotiation_on_timeout == CONF_ON_TIMEOUT_KEEP;
+
+    it->unanswered = true;
+    if (begun) { /* there is no way back */
+        failed(it, "the client began and did not finish in time: its session ends");
+        attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+    } else if (keep) {
+        failed(it, "the client did not begin in time; its session goes on");
+        release(it);
+    } else {
+        failed(it, "the client did not begin in time: its session ends");
+        handshake_shutdown(it->handshake);
+        attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+    }
+}
+
+void renegotiation_timer(struct attached *it)
+{
+    if (it->held)
+        timed_out(it);
+    else
+        ask(it);
+}
