@@ -57,6 +57,7 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_CONFIG_RETURNED:
     case EVENT_CONFIG_CONFIRMED:
     case EVENT_TRAFFIC_KEY_EXHAUSTING:
+    case EVENT_RESUMPTION_FORGOTTEN:
     case EVENT_TICKET_KEYS_READY:
     case EVENT_TICKET_KEYS_ROTATED:
     case EVENT_TICKET_KEYS_STORAGE_FAILED:

@@ -13,6 +13,7 @@ static const struct topic {
 } topics[] = {
     {"traffic", keys_traffic, "how far the keys of live sessions are used; renewing them"},
     {"tickets", keys_tickets, "the keys of session tickets: list, rotate"},
+    {"resumption", keys_resumption, "who is resumed and who is not, and why; forget all sessions"},
     {NULL, NULL, NULL},
 };
 

@@ -3,4 +3,5 @@
 #pragma once
 
 int keys_traffic(int argc, char **argv);
+int keys_resumption(int argc, char **argv);
 int keys_tickets(int argc, char **argv);

@@ -44,6 +44,7 @@
     X(EVENT_CONFIG_REFUSED, "config-refused", true)                                                \
     X(EVENT_CONFIG_RETURNED, "config-returned", true)                                              \
     X(EVENT_CONFIG_CONFIRMED, "config-confirmed", true)                                            \
+    X(EVENT_RESUMPTION_FORGOTTEN, "resumption-forgotten", true)                                    \
     X(EVENT_TICKET_KEYS_READY, "ticket-keys-ready", true)                                          \
     X(EVENT_TICKET_KEYS_ROTATED, "ticket-keys-rotated", true)                                      \
     X(EVENT_TICKET_KEYS_STORAGE_FAILED, "ticket-keys-storage-failed", true)                        \

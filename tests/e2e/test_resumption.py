@@ -14,7 +14,7 @@ import pytest
 
 import clients
 from clients import NAME, s_client
-from daemon import free_port, wait_until
+from daemon import free_port, holdfast, wait_until
 
 ALL = "log-handshakes = all"
 versions = pytest.mark.parametrize("version", ["1.2", "1.3", "1.2-id"])  # the last: a client without tickets, by session id
@@ -218,6 +218,54 @@ def test_ticket_of_another_daemon(start, folder, authority, server, version):
     assert guest.visit()
 
 
+def shown(edge):
+    return edge.json("keys", "resumption", "show")
+
+
+def test_forget(shop):
+    """Every kind of session, from before and after: none resumed, none turned away, live sessions stay."""
+    here = shop(extra=ALL)
+    guests = [returning(here, version) for version in ("1.2", "1.3", "1.2-id") for _ in range(4)]
+    assert all(guest.visit() for guest in guests)
+    with here.client() as live:
+        live.exchange()
+        assert "forgotten" not in shown(here.edge)
+        assert "forgotten" in here.edge.json("keys", "resumption", "forget")
+        here.edge.wait_event("resumption-forgotten")
+        for guest in guests:
+            expect_miss(guest, "policy-changed")
+        assert all(guest.visit() for guest in guests)
+        live.exchange()
+        assert here.edge.run("keys", "resumption", "forget").stdout.count("live sessions stay") == 1  # twice in a second
+    assert not any(guest.visit() for guest in guests)
+    assert not here.edge.events_named("handshake-failed")
+    facts = shown(here.edge)
+    assert facts["misses"]["policy-changed"] == 2 * len(guests) == facts["offered"] - facts["resumed"]
+
+
+def test_forgotten_outlives_processes(shop):
+    """Control and handshakers are killed, then all is upgraded: nothing from before comes back into force."""
+    here = shop(extra=ALL)
+    here.edge.tolerated = ("killed",)
+    guests = [returning(here, version) for version in ("1.2", "1.3", "1.2-id")]
+    here.edge.run("keys", "resumption", "forget")
+    for kind in ("control", "handshaker"):
+        mark, pids = here.edge.mark(), here.edge.workers(kind)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        here.edge.wait_event("process-started", since=mark, timeout=30, count=len(pids))
+    here.edge.run("upgrade")
+    for guest in guests:
+        expect_miss(guest, "policy-changed")
+        assert guest.visit()
+
+
+@pytest.mark.parametrize("arguments", [(), ("forge",), ("show", "more")])
+def test_usage(arguments):
+    result = holdfast("keys", "resumption", *arguments, check=False)
+    assert result.returncode == 2 and "expected show or forget" in result.stderr
+
+
 # ---- other clients ----
 
 @pytest.mark.parametrize("priority", ["NORMAL", "NORMAL:-VERS-ALL:+VERS-TLS1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.2:%NO_TICKETS"])
@@ -244,6 +292,17 @@ def test_s_client_resumes(shop, folder, options):
 
 
 # ---- the cache of session ids ----
+
+def test_cache_is_bounded_and_told(shop):
+    """More sessions than it holds: the oldest make room, the newest are resumed."""
+    here = shop(extra=f"session-cache = 100\n{ALL}")
+    for _ in range(110):
+        last = returning(here, "1.2-id")
+    assert last.visit()
+    counters = shown(here.edge)["session_cache"]
+    assert counters["stored"] == 110 and counters["hits"] == 1 and counters["replaced"] >= 10
+    wait_until(lambda: 80 < shown(here.edge)["session_cache"]["entries"] <= 100)
+
 
 def test_no_cache(shop):
     here = shop(extra=f"session-cache = none\n{ALL}")
