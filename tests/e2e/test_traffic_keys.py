@@ -3,6 +3,7 @@ than two seconds after the one before, and a TLS 1.2 session ends in good time."
 
 import contextlib
 import os
+import select
 import signal
 import ssl
 import time
@@ -12,7 +13,7 @@ import pytest
 import clients
 import forge
 import servers
-from daemon import free_port, wait_until
+from daemon import BINARY, free_port, wait_until
 from test_admin import metrics
 from test_clients import line_command
 
@@ -180,6 +181,68 @@ def test_key_towards_the_server(edge, authority, folder):
             wait_until(lambda: [client.send(b"x" * 10), client.receive(10)] and updates(here, "records") >= 1, PATIENCE)
     finally:
         upstream.close()
+
+
+# ---- storms of requests (JDK-8329548) ----
+
+@pytest.mark.parametrize("window", [None, 1 << 16], ids=["wide", "full"])
+def test_storm(edge, server, folder, window):
+    """As Java: once it has taken 32 records under one key, the client asks for another with every record more, until it comes. The
+    server pours on, whether the window is full or not: requests are read meanwhile and answered at once."""
+    here = edge(server(pour))
+    with forge.Forger(here.port, folder, root=here.root, receive_buffer=window) as client:
+        client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"x"))
+        taken = records = asked = answers = 0
+        while taken < 32 << 20:
+            kind, data = client.read_record()
+            if kind == forge.APPLICATION_DATA:
+                at = taken % len(PATTERN)
+                assert data == (PATTERN + PATTERN)[at:at + len(data)]
+                taken += len(data)
+                records += 1
+            elif data[:1] == b"\x18":
+                assert data == forge.KEY_UPDATE
+                answers += 1
+                records = 0
+            if records > 32:
+                client.send_raw(client.update_keys(request=True))
+                asked += 1
+        assert answers >= 10
+        assert answers <= asked
+        wait_until(lambda: counter(here, "key_updates_received_total") == asked)
+    assert answers <= updates(here, "answers") <= asked
+    assert updates(here, "records") == 0
+
+
+def test_storm_by_java(edge, server, folder, need):
+    def verbose(connection):
+        lines = connection.socket.makefile("rb")
+        while line := lines.readline():
+            connection.socket.sendall(b"y" * (4 << 20) + line)
+
+    here = edge(server(verbose))
+    limits = folder / "java.security"
+    limits.write_text("jdk.tls.keyLimits=AES/GCM/NoPadding KeyUpdate 2^16\n")
+    java, *rest = line_command("java", here, "1.3", folder)
+    with contextlib.closing(clients.LineProcess([java, f"-Djava.security.properties={limits}", *rest])) as client:
+        for number in range(5):
+            client.write(b"end of %d\n" % number)
+            client.wait_output(b"yend of %d\n" % number)
+    assert counter(here, "key_updates_received_total") >= 5 * 4 * 16 / 2
+    assert updates(here, "answers") >= 5
+
+
+def test_trace_tells_of_renewals(edge):
+    here = edge(listener="traffic-key-records = 16")
+    with contextlib.closing(clients.LineProcess([BINARY, "trace", "--client", "127.0.0.1", "-c", here.edge.config_path,
+                                                 "--json"])) as trace, contextlib.ExitStack() as stack:
+        def traced():  # from when on it counts, nobody tells
+            client = stack.enter_context(here.client(version="1.3"))
+            client.exchange()
+            return trace.output or select.select([trace.process.stdout], [], [], 0.05)[0] and client
+        client = wait_until(traced, 20)
+        exchange_until(client, lambda: updates(here, "records") >= 1)
+        trace.wait_output(b"key 0 towards the client is renewed: records")
 
 
 # ---- TLS 1.2: the end in good time ----
