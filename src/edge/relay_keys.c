@@ -55,6 +55,7 @@ static void note_renewal(struct turn *turn, enum relay_side side, enum key_cause
         [KEY_CAUSE_BYTES] = COUNTER_KEY_UPDATES_BYTES,
         [KEY_CAUSE_AGE] = COUNTER_KEY_UPDATES_AGE,
         [KEY_CAUSE_OPERATOR] = COUNTER_KEY_UPDATES_OPERATOR,
+        [KEY_CAUSE_PEER] = COUNTER_KEY_UPDATES_PEER,
     };
     char text[96];
 
@@ -88,6 +89,7 @@ void keys_opened(struct turn *turn, enum relay_side side, bool owed_before,
 {
     struct worker *worker = &turn->relay->worker;
     struct leg *leg = turn_leg(turn, side);
+    enum key_cause cause;
 
     if (opened->key_updates != 0)
         worker_count(worker, COUNTER_KEY_UPDATES_RECEIVED, opened->key_updates);
@@ -95,14 +97,9 @@ void keys_opened(struct turn *turn, enum relay_side side, bool owed_before,
         worker_count(worker, COUNTER_KEY_UPDATES_ANSWERS, 1);
     if (opened->update_answered)
         worker_count(worker, COUNTER_KEY_REQUESTS_ANSWERED, 1);
-    if (!governor_ask(leg, limits_of(turn->relay, turn->index, leg), is_unable(turn, side),
-                      turn->relay->now_ns))
-        return;
-    worker_count(worker, COUNTER_KEY_UPDATES_PEER, 1);
-    worker_count(worker, COUNTER_KEY_REQUESTS, 1);
-    session_trace(turn->relay, turn->index,
-                  side == SIDE_CLIENT ? "the client is asked for another key"
-                                      : "the server is asked for another key");
+    if (governor_ask(leg, limits_of(turn->relay, turn->index, leg), is_unable(turn, side),
+                     turn->relay->now_ns, &cause))
+        note_renewal(turn, side, cause, leg);
 }
 
 void keys_sealed(struct turn *turn, enum relay_side side, uint64_t blocks, uint64_t records)

@@ -124,16 +124,22 @@ bool governor_renew(struct leg *leg, const struct key_limits *limits, bool unabl
     return true;
 }
 
-bool governor_ask(struct leg *leg, const struct key_limits *limits, bool unable, uint64_t now_ns)
+bool governor_ask(struct leg *leg, const struct key_limits *limits, bool unable, uint64_t now_ns,
+                  enum key_cause *ret_cause)
 {
-    struct key_usage usage = leg_read_usage(leg);
+    struct key_usage peer = leg_read_usage(leg), own = leg_write_usage(leg);
     struct key_limits twice = {.blocks_soft = 2 * limits->blocks_soft,
                                .records_soft = 2 * limits->records_soft,
                                .bytes = 2 * limits->bytes};
 
-    return !unable && !leg->update_asked && !leg->update_owed &&
-           key_limits_judge(&twice, &usage, now_ns) != KEY_KEEP &&
-           leg_update_keys(leg, true, now_ns / NS_PER_MS);
+    if (unable || leg->update_asked || leg->update_owed ||
+        key_limits_judge(&twice, &peer, now_ns) == KEY_KEEP ||
+        !leg_update_keys(leg, true, now_ns / NS_PER_MS))
+        return false;
+    *ret_cause = KEY_CAUSE_PEER;
+    if (key_limits_judge(limits, &own, now_ns) != KEY_KEEP)
+        (void)governor_used(limits, &own, now_ns, ret_cause);
+    return true;
 }
 
 /* ---- TLS 1.2 ---- */

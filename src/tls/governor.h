@@ -20,7 +20,8 @@
     X(KEY_CAUSE_BLOCKS, "blocks")                                                                  \
     X(KEY_CAUSE_BYTES, "bytes")                                                                    \
     X(KEY_CAUSE_AGE, "age")                                                                        \
-    X(KEY_CAUSE_OPERATOR, "operator")
+    X(KEY_CAUSE_OPERATOR, "operator")                                                              \
+    X(KEY_CAUSE_PEER, "peer")
 
 enum key_cause {
 #define X(symbol, name) symbol,
@@ -44,9 +45,10 @@ unsigned governor_used(const struct key_limits *limits, const struct key_usage *
 MUST_CHECK bool governor_renew(struct leg *leg, const struct key_limits *limits, bool unable,
                                uint64_t now_ns, enum key_cause *ret_cause);
 
-/* Records were opened: makes a KeyUpdate owed that asks for the peer's if its key is worn. */
+/* Records were opened: makes a KeyUpdate owed that asks for the peer's if its key is worn. The
+ * cause is KEY_CAUSE_PEER, unless our own key was due, too. */
 MUST_CHECK bool governor_ask(struct leg *leg, const struct key_limits *limits, bool unable,
-                             uint64_t now_ns);
+                             uint64_t now_ns, enum key_cause *ret_cause);
 
 enum governor_end {
     GOVERNOR_GO_ON,

@@ -292,13 +292,14 @@ static void test_unable_client(void **state)
     /* never asked for its own */
     pair_init(&pair, SECOND);
     pair.leg.read_sequence = 100000;
-    assert_false(governor_ask(&pair.leg, &limits, true, 100 * SECOND));
+    assert_false(governor_ask(&pair.leg, &limits, true, 100 * SECOND, &cause));
 }
 
 static void test_peer_is_asked_once(void **state)
 {
     struct key_limits limits;
     struct pair pair;
+    enum key_cause cause;
     uint64_t now = 100 * SECOND;
 
     (void)state;
@@ -306,17 +307,24 @@ static void test_peer_is_asked_once(void **state)
     limits = limits_of(TLS_VERSION_1_3, 0x1301);
     pair_init(&pair, SECOND);
     pair.leg.read_sequence = 199;
-    assert_false(governor_ask(&pair.leg, &limits, false, now));
+    assert_false(governor_ask(&pair.leg, &limits, false, now, &cause));
     pair.leg.read_sequence = 200;
-    assert_true(governor_ask(&pair.leg, &limits, false, now));
-    assert_false(governor_ask(&pair.leg, &limits, false, now)); /* it is owed */
+    assert_true(governor_ask(&pair.leg, &limits, false, now, &cause));
+    assert_int_equal(cause, KEY_CAUSE_PEER);
+    assert_false(governor_ask(&pair.leg, &limits, false, now, &cause)); /* it is owed */
     uint8_t owed[LEG_OWED_MAX];
     assert_true(leg_seal_owed(crypto, &pair.leg, &pair.keys, now / 1000000, owed) != 0);
     assert_true(pair.leg.update_asked);
     now += 1000 * SECOND; /* however long it takes and whatever it sends */
     pair.leg.read_sequence = 1000000;
-    assert_false(governor_ask(&pair.leg, &limits, false, now));
+    assert_false(governor_ask(&pair.leg, &limits, false, now, &cause));
     assert_false(leg_owes(&pair.leg));
+
+    pair_init(&pair, SECOND); /* both keys are worn: one KeyUpdate for both */
+    pair.leg.read_sequence = pair.leg.write_sequence = 200;
+    assert_true(governor_ask(&pair.leg, &limits, false, now, &cause));
+    assert_int_equal(cause, KEY_CAUSE_RECORDS);
+    assert_false(governor_renew(&pair.leg, &limits, false, now, &cause));
 }
 
 static void test_operator(void **state)
