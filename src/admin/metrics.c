@@ -171,6 +171,9 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
         {"listener_draining", "gauge",
          "Whether the listener is being drained, by itself or with the house"},
         {"listener_drain_left", "gauge", "Sessions that a drain of the listener has still to end"},
+        {"listener_sealed_records_total", "counter", "Records sealed for the listener's clients"},
+        {"listener_sealed_blocks_total", "counter",
+         "Blocks sealed for the listener's clients, as traffic keys are limited by"},
     };
 
     for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
@@ -180,6 +183,7 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
             if (view->conf->listeners[i].name == NULL)
                 continue;
             bool draining = drain_of_listener(view, i);
+            struct board_sealed sealed = board_listener_sealed(view->board, i);
             uint64_t values[ARRAY_SIZE(rows)] = {
                 board_listener_connections(view->board, i),
                 listener_handshakes(listener),
@@ -187,6 +191,8 @@ static void write_listeners(const struct admin_view *view, struct buffer *output
                 load(&listener->refused),
                 draining,
                 draining ? board_listener_connections(view->board, i) : 0,
+                sealed.records,
+                sealed.blocks,
             };
             buffer_printf(output, "holdfast_%s", rows[row].name);
             label(output, "{", "listener", view->conf->listeners[i].name);

@@ -447,6 +447,9 @@ def test_list(edge):
         assert 100 <= first["client_records"] <= 110
         assert first["epoch"] == 0 and not first["wanted"] and first["listener"] == "shop"
         assert listed(here, "--limit", "1")[0]["session"] == first["session"]
+        sealed = metrics(here.admin)
+        assert sealed['holdfast_listener_sealed_records_total{listener="shop"}'] == 102
+        assert sealed['holdfast_listener_sealed_blocks_total{listener="shop"}'] >= 3 * 102
         assert len(listed(here, "--listener", "shop")) == 3
         assert first["session"] in here.edge.run("keys", "traffic", "list").stdout
     wait_until(lambda: not listed(here))

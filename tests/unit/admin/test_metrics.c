@@ -151,6 +151,8 @@ static void superseded_and_drained_by_listener(void **state)
     world_session(1, 4, 11)->listener = 1;
     world_session(1, 5, 12)->generation.config = 2;
     world.board->listeners[1].connections[1] = 1;
+    world.board->listeners[1].sealed[0] = (struct board_sealed){.blocks = 1000, .records = 3};
+    world.board->listeners[1].sealed[1] = (struct board_sealed){.blocks = 50, .records = 4};
     board_drain_write(&world.board->listeners[1].drain, &drain);
     char *text = text_of_metrics();
     check_format(text);
@@ -164,6 +166,9 @@ static void superseded_and_drained_by_listener(void **state)
     assert_true(contains(text, "holdfast_listener_draining{listener=\"mail\"} 1\n"));
     assert_true(contains(text, "holdfast_listener_draining{listener=\"shop\"} 0\n"));
     assert_true(contains(text, "holdfast_listener_drain_left{listener=\"mail\"} 1\n"));
+    assert_true(contains(text, "holdfast_listener_sealed_records_total{listener=\"mail\"} 7\n"));
+    assert_true(contains(text, "holdfast_listener_sealed_blocks_total{listener=\"mail\"} 1050\n"));
+    assert_true(contains(text, "holdfast_listener_sealed_blocks_total{listener=\"shop\"} 0\n"));
     assert_true(contains(text, "holdfast_draining 0\n"));
     assert_true(contains(text, "holdfast_crash_survival 0\n"));
     free(text);
