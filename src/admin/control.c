@@ -122,8 +122,10 @@ static void map_arena(struct control *control, unsigned relay, int fd)
                     strerror(errno));
         return;
     }
-    control->view.arenas[relay] = (struct arena){
-        .header = (void *)metadata, .slots = (void *)(metadata + sizeof(struct arena_header))};
+    control->view.arenas[relay] =
+        (struct arena){.header = (void *)metadata,
+                       .slots = (void *)(metadata + sizeof(struct arena_header)),
+                       .clients = arena_clients(metadata, control->view.slot_capacity)};
 }
 
 static void connect_peer(struct control *control, enum process_kind kind, unsigned index, int *fd)
@@ -262,6 +264,7 @@ static int control_init(struct control *control, struct error *error)
     peers_init(&control->peers, worker->loop, worker->message, on_peer_message, on_peer_ended,
                control);
     control_drain_init(control);
+    control_trust_init(control);
     control_reload_init(control);
     int result = control_tickets_init(control, error);
     if (result < 0)
@@ -289,6 +292,7 @@ static void control_fini(struct control *control)
     if (control->worker.loop != NULL) {
         server_free(control->server);
         control_reload_fini(control);
+        rejudge_fini(&control->rejudge);
         vault_free(control->view.vault);
         control->view.vault = NULL;
         control_tickets_fini(control);

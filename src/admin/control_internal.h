@@ -3,6 +3,7 @@
  *   control.c           start, messages of supervisor and workers, stop
  *   control_vault.c     what the vault needs from its host
  *   control_drain.c     drains: begin, cancel, the end
+ *   control_trust.c     client certificates: what is told and done when their CAs change
  *   control_reload.c    another configuration; what it changes
  *   control_tickets.c   the ticket keys: rotation, storage
  *   verb_*.c            the verbs of the control socket */
@@ -12,6 +13,7 @@
 #include "admin/http.h"
 #include "admin/log.h"
 #include "admin/peers.h"
+#include "admin/rejudge.h"
 #include "admin/resolver.h"
 #include "admin/server.h"
 #include "admin/trace.h"
@@ -40,9 +42,10 @@ struct control {
     struct http *http;
     struct control_server *server;
     struct timer drain_watch; /* while somebody is left */
-    size_t arena_size;        /* of each relay's metadata mapping */
-    bool serving;             /* MESSAGE_GO came */
-    bool events_left;         /* the rings may hold more */
+    struct rejudge rejudge;
+    size_t arena_size; /* of each relay's metadata mapping */
+    bool serving;      /* MESSAGE_GO came */
+    bool events_left;  /* the rings may hold more */
     struct admin_socket admin[HTTP_SOCKETS_MAX];
     size_t admin_count;
     int next_admin[HTTP_SOCKETS_MAX]; /* new ones of a configuration to come; -1: none */
@@ -73,6 +76,13 @@ MUST_CHECK int control_drain_begin(struct control *control, uint32_t listener, u
 /* Ends it; the house's with those of all listeners. */
 MUST_CHECK int control_drain_cancel(struct control *control, uint32_t listener,
                                     struct error *error);
+/* ---- control_trust.c ---- */
+
+void control_trust_init(struct control *control);
+/* For struct vault_host. */
+void control_trust_event(void *context, enum event_type type, uint32_t listener,
+                         const char *detail);
+
 /* ---- control_reload.c ---- */
 
 void control_reload_init(struct control *control);

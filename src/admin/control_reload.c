@@ -100,6 +100,7 @@ static void swap(struct control *control)
     control->view.conf = next;
     control->feed.config = generation;
     swap_admin(control);
+    rejudge_look(&control->rejudge);
     conf_free(before);
     control_tickets_reload(control);
     worker_config_loaded(&control->worker, generation, true);

@@ -67,6 +67,7 @@ void control_vault_host(struct control *control, struct vault_host *ret_host)
         .watch = host_watch,
         .send = host_send,
         .event = host_event,
+        .trust = control_trust_event,
     };
 }
 

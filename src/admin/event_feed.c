@@ -39,6 +39,10 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_CERTIFICATE_LOADED:
     case EVENT_CERTIFICATE_REFUSED:
     case EVENT_CERTIFICATE_ROLLED_BACK:
+    case EVENT_CLIENT_TRUST_LOADED:
+    case EVENT_CLIENT_TRUST_REFUSED:
+    case EVENT_CLIENT_TRUST_STALE:
+    case EVENT_SESSIONS_JUDGED:
     case EVENT_ACCEPT_PAUSED:
     case EVENT_ACCEPT_RESUMED:
     case EVENT_OVERLOAD_BEGAN:

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "admin/rejudge.h"
 #include "admin/sessions.h"
 #include "vault/vault.h"
 
@@ -48,8 +49,10 @@ static bool older(uint32_t generation, const uint32_t *in_force)
     return generation < __atomic_load_n(in_force, __ATOMIC_RELAXED);
 }
 
-uint32_t ledger_judge(const struct admin_view *view, const struct slot *slot)
+uint32_t ledger_judge(const struct admin_view *view, unsigned relay, uint32_t index,
+                      const struct slot *slot)
 {
+    struct client_identity identity;
     const struct slot_generations *generation = &slot->generation;
     const struct leg *client = &slot_hot(slot)->client;
     const struct board *board = view->board;
@@ -66,6 +69,8 @@ uint32_t ledger_judge(const struct admin_view *view, const struct slot *slot)
     if (client->suite != 0 &&
         (client->update_asked || client->update_owed || client->renewal_wanted))
         kinds |= 1u << SUPERSEDED_TRAFFIC_KEY;
+    if (rejudge_verdict(view, relay, index, slot, &identity) != TRUST_ACCEPTED)
+        kinds |= 1u << SUPERSEDED_CA;
     return kinds;
 }
 
@@ -85,7 +90,7 @@ void ledger_take(const struct admin_view *view, uint64_t now_ns, struct ledger *
         for (uint32_t i = 0; i < session_slots(view, relay); i++) {
             if (!session_read(&view->arenas[relay], i, &slot))
                 continue;
-            uint32_t kinds = ledger_judge(view, &slot);
+            uint32_t kinds = ledger_judge(view, relay, i, &slot);
             uint64_t age = now_ns > slot.accepted_ns ? now_ns - slot.accepted_ns : 0;
             for (unsigned kind = 0; kinds >> kind != 0; kind++) {
                 if ((kinds >> kind & 1) == 0)

@@ -1,6 +1,6 @@
 /* The ledger of superseded sessions: which of the living still hang on a certificate,
- * configuration, binary, ticket key or traffic key that has been replaced. Read from the slots, in
- * one pass. */
+ * configuration, binary, ticket key, traffic key or client CA that has been replaced. Read from the
+ * slots, in one pass. */
 #pragma once
 
 #include "admin/view.h"
@@ -14,7 +14,9 @@
     /* the key that its tickets were made with */                                                  \
     X(SUPERSEDED_TICKET_KEY, "ticket-key")                                                         \
     /* a KeyUpdate of the client's leg is outstanding, or one that an operator wants */            \
-    X(SUPERSEDED_TRAFFIC_KEY, "traffic-key")
+    X(SUPERSEDED_TRAFFIC_KEY, "traffic-key")                                                       \
+    /* its client's certificate is no longer accepted: CA gone, revoked, or ended */               \
+    X(SUPERSEDED_CA, "ca")
 
 enum superseded {
 #define X(symbol, name) symbol,
@@ -28,8 +30,9 @@ const char *superseded_name(enum superseded kind);
 /* The bit of a name; 0: there is none such. */
 uint32_t superseded_bit(const char *name);
 
-/* In what a session is superseded, as bits. */
-uint32_t ledger_judge(const struct admin_view *view, const struct slot *slot);
+/* In what a session, read from slot `index` of a relay, is superseded, as bits. */
+uint32_t ledger_judge(const struct admin_view *view, unsigned relay, uint32_t index,
+                      const struct slot *slot);
 /* Can this kind be told now? Certificates only when the vault has read them all. */
 bool ledger_knows(const struct admin_view *view, enum superseded kind);
 

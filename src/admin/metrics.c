@@ -305,6 +305,41 @@ static void write_superseded(const struct admin_view *view, uint64_t now_ns, str
     }
 }
 
+static void trust_row(struct buffer *output, const char *name, const char *listener, double value)
+{
+    buffer_printf(output, "holdfast_%s", name);
+    label(output, "{", "listener", listener);
+    buffer_printf(output, "} %.15g\n", value);
+}
+
+/* Of listeners with client-ca. */
+static void write_client_trust(const struct admin_view *view, struct buffer *output)
+{
+    static const struct {
+        const char *name, *help;
+    } rows[] = {
+        {"client_trust_good", "Whether the files that clients are judged by are in force as they "
+                              "are and no revocation list is over"},
+        {"client_trust_revoked", "Entries of the revocation lists in force"},
+        {"client_trust_next_update_seconds",
+         "When the first revocation list is over, in Unix seconds; 0: none says"},
+    };
+    struct vault_client_trust state;
+
+    for (size_t row = 0; row < ARRAY_SIZE(rows); row++) {
+        head(output, rows[row].name, "gauge", rows[row].help);
+        for (unsigned i = 0; view->vault != NULL && i < view->conf->listener_count; i++) {
+            const char *listener = view_listener_name(view->conf, i);
+            if (listener == NULL || !vault_client_trust_state(view->vault, i, &state))
+                continue;
+            double values[ARRAY_SIZE(rows)] = {
+                state.present && !state.stale && state.trouble[0] == '\0' ? 1 : 0,
+                (double)state.facts.revoked, (double)state.facts.next_update};
+            trust_row(output, rows[row].name, listener, values[row]);
+        }
+    }
+}
+
 static void write_gauges(const struct admin_view *view, struct buffer *output)
 {
     const struct board *board = view->board;
@@ -331,6 +366,7 @@ void metrics_write(const struct admin_view *view, uint64_t now_ns, struct buffer
     write_attached(view->board, output);
     write_superseded(view, now_ns, output);
     write_servers(view, output);
+    write_client_trust(view, output);
     head(output, "certificate_not_after_seconds", "gauge",
          "End of the certificate in service, in Unix seconds");
     if (view->vault != NULL)

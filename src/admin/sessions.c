@@ -50,7 +50,7 @@ static int parse_superseded(uint32_t *ret_kinds, const json_t *value, struct err
     return *ret_kinds != 0 ? 0
                            : error_set(error, ERROR_USAGE,
                                        "what sessions can be superseded in is certificate, config, "
-                                       "binary, ticket-key or traffic-key");
+                                       "binary, ticket-key, traffic-key or ca");
 }
 
 int session_filter_parse(struct session_filter *ret_filter, const json_t *request,
@@ -203,8 +203,30 @@ static void set_superseded(json_t *object, uint32_t kinds)
     ignore(json_object_set_new(object, "superseded", list));
 }
 
-static json_t *to_json(const struct admin_view *view, unsigned relay, const struct slot *slot,
-                       uint32_t superseded, uint64_t now_ns)
+static void set_client(json_t *object, const struct arena *arena, uint32_t index,
+                       const struct slot *slot)
+{
+    struct client_identity identity;
+    char hex[2 * sizeof identity.fingerprint + 1];
+    json_t *client = json_object();
+
+    if (slot->generation.trust == 0 || !slot_client(arena, index, slot->serial, &identity)) {
+        json_decref(client);
+        return;
+    }
+    json_set_field(client, "subject", identity.subject, sizeof identity.subject);
+    string_hex(hex, identity.fingerprint, sizeof identity.fingerprint);
+    json_set_text(client, "fingerprint", hex);
+    if (identity.serial_size <= sizeof identity.serial) {
+        string_hex(hex, identity.serial, identity.serial_size);
+        json_set_text(client, "serial", hex);
+    }
+    json_set_time(client, "not_after", identity.not_after);
+    ignore(json_object_set_new(object, "client_certificate", client));
+}
+
+static json_t *to_json(const struct admin_view *view, unsigned relay, uint32_t index,
+                       const struct slot *slot, uint32_t superseded, uint64_t now_ns)
 {
     char id[SESSION_ID_TEXT_MAX];
     json_t *object = json_object();
@@ -233,6 +255,7 @@ static json_t *to_json(const struct admin_view *view, unsigned relay, const stru
         if (slot->key_type < KEY_TYPE_COUNT)
             json_set_text(object, "key_type", key_type_name((enum key_type)slot->key_type));
     }
+    set_client(object, &view->arenas[relay], index, slot);
     set_generations(object, slot);
     set_superseded(object, superseded);
     return object;
@@ -268,11 +291,11 @@ json_t *session_next(const struct admin_view *view, const struct session_filter 
         uint32_t index = cursor->slot++;
         if (!session_read(arena, index, &slot) || !passes(filter, &slot, now_ns))
             continue;
-        uint32_t superseded = ledger_judge(view, &slot);
+        uint32_t superseded = ledger_judge(view, cursor->relay, index, &slot);
         if (filter->superseded != 0 && (filter->superseded & superseded) == 0)
             continue;
         cursor->given++;
-        return to_json(view, cursor->relay, &slot, superseded, now_ns);
+        return to_json(view, cursor->relay, index, &slot, superseded, now_ns);
     }
     *ret_end = true;
     return NULL;

@@ -6,6 +6,7 @@
 #include "admin/ledger.h"
 #include "admin/tickets.h"
 #include "base/clock.h"
+#include "vault/vault.h"
 
 static uint32_t load(const uint32_t *place)
 {
@@ -84,6 +85,29 @@ static json_t *processes_to_json(const struct admin_view *view, uint64_t now_ns)
     return list;
 }
 
+/* Nothing for a listener without client-ca. */
+static void set_client_trust(json_t *object, const struct admin_view *view, uint32_t listener)
+{
+    struct vault_client_trust state;
+    json_t *trust;
+
+    if (view->vault == NULL || !vault_client_trust_state(view->vault, listener, &state))
+        return;
+    trust = json_object();
+    json_set_flag(trust, "in_force", state.present);
+    json_set_number(trust, "generation", state.generation);
+    json_set_number(trust, "authorities", state.facts.authorities);
+    json_set_number(trust, "lists", state.facts.lists);
+    json_set_number(trust, "revoked", state.facts.revoked);
+    json_set_flag(trust, "stale", state.stale);
+    if (state.facts.next_update != 0)
+        json_set_time(trust, "next_update", state.facts.next_update);
+    if (state.present)
+        json_set_time(trust, "authority_expiry", state.facts.authority_expiry);
+    json_set_text(trust, "trouble", state.trouble);
+    ignore(json_object_set_new(object, "client_trust", trust));
+}
+
 static json_t *listener_to_json(const struct admin_view *view, uint32_t listener)
 {
     const struct conf_listener *conf = &view->conf->listeners[listener];
@@ -103,6 +127,7 @@ static json_t *listener_to_json(const struct admin_view *view, uint32_t listener
     uint64_t under_way = 0;
     for (unsigned i = 0; i < view->workers; i++)
         under_way += load(&shared->handshakes[i]);
+    set_client_trust(object, view, listener);
     json_set_flag(object, "draining", drain_of_listener(view, listener));
     json_set_number(object, "sessions", board_listener_connections(view->board, listener));
     json_set_number(object, "handshakes_under_way", under_way);

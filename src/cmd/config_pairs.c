@@ -10,6 +10,7 @@
 #include "tls/certificate.h"
 #include "tls/fingerprints.h"
 #include "tls/handshake.h"
+#include "tls/trust_set.h"
 
 #define TRUST_MAX (4u << 20)
 
@@ -195,6 +196,72 @@ static void check_fingerprints(struct check *check)
     free(text);
 }
 
+/* ---- client certificates ---- */
+
+static bool known_trust(const struct check *check, const struct conf_listener *listener)
+{
+    uint32_t index =
+        check->before == NULL ? CONF_NONE : conf_find_listener(check->before, listener->name);
+    const struct conf_listener *before =
+        index == CONF_NONE ? NULL : &check->before->listeners[index];
+    bool same = before != NULL && same_path(before->client_ca, listener->client_ca) &&
+                before->client_crl.count == listener->client_crl.count;
+
+    for (size_t i = 0; same && i < listener->client_crl.count; i++)
+        same = same_path(before->client_crl.items[i], listener->client_crl.items[i]);
+    return same;
+}
+
+static int read_trust(const struct check *check, const struct conf_listener *listener,
+                      struct trust_file *files, struct error *error)
+{
+    for (size_t i = 0; i <= listener->client_crl.count; i++) {
+        const char *path = i == 0 ? listener->client_ca : listener->client_crl.items[i - 1];
+        files[i].name = path;
+        files[i].data = config_files_read(check->files, path, TRUST_FILE_MAX, &files[i].size);
+        if (files[i].data == NULL)
+            return error_set(error, ERROR_IO, "cannot read %s, or it is larger than %u MiB", path,
+                             TRUST_FILE_MAX >> 20);
+    }
+    return 0;
+}
+
+static void warn_times(struct check *check, const struct conf_listener *listener,
+                       const struct trust_set *set)
+{
+    int64_t now = (int64_t)(clock_wall_ns() / NS_PER_S);
+    struct trust_facts facts;
+
+    trust_set_facts(set, &facts);
+    if (trust_set_stale(set, now))
+        find(check, true, "listener '%s': the time of a revocation list of client-crl is over",
+             listener->name);
+    if (facts.authority_expiry < now)
+        find(check, true, "listener '%s': a certificate of client-ca has expired", listener->name);
+}
+
+static void check_trust(struct check *check, const struct conf_listener *listener)
+{
+    size_t count = listener->client_crl.count + 1;
+    struct trust_file *files = calloc(count, sizeof *files);
+    struct trust_set *set = NULL;
+    struct error error = {0};
+
+    int result = files == NULL ? error_set(&error, ERROR_MEMORY, "out of memory")
+                               : read_trust(check, listener, files, &error);
+    if (result == 0)
+        result = trust_set_new(&set, files, count, &error);
+    if (result != 0)
+        find(check, known_trust(check, listener), "listener '%s': %s: %s", listener->name,
+             error_name(error.code), error.message);
+    else
+        warn_times(check, listener, set);
+    for (size_t i = 0; files != NULL && i < count; i++)
+        free((void *)(uintptr_t)files[i].data);
+    free(files);
+    trust_set_unref(set);
+}
+
 size_t config_check_pairs(const struct conf *conf, const struct conf *before,
                           const struct config_files *files, FILE *report)
 {
@@ -211,6 +278,10 @@ size_t config_check_pairs(const struct conf *conf, const struct conf *before,
     for (size_t i = 0; i < conf->upstream_count; i++) {
         if (conf->upstreams[i].tls)
             check_upstream(&check, &conf->upstreams[i]);
+    }
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        if (conf->listeners[i].name != NULL && conf->listeners[i].client_ca != NULL)
+            check_trust(&check, &conf->listeners[i]);
     }
     return check.findings;
 }

@@ -20,7 +20,8 @@ static const char usage[] =
     "      --client ADDRESS|NETWORK    from there, such as 192.0.2.1 or 10.0.0.0/8\n"
     "      --sni NAME                  asked for this name; *.example.org matches one label\n"
     "      --superseded [KIND]         hangs on something that was replaced: certificate, config,\n"
-    "                                  binary, ticket-key or traffic-key (default: any of them)\n"
+    "                                  binary, ticket-key, traffic-key or ca (default: any of\n"
+    "                                  them)\n"
     "      --limit N                   at most N\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
@@ -141,7 +142,9 @@ static void session_row(void *context, json_t *session)
     table_cell(table, CELL_RIGHT, "%s",
                string_duration(idle, sizeof idle, client_number(session, "idle_s") * 1000));
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "listener"));
-    table_cell(table, CELL_PLAIN, "%s", client_text(session, "client"));
+    const char *subject = client_text(json_object_get(session, "client_certificate"), "subject");
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(session, "client"),
+               subject[0] != '\0' ? " " : "", subject);
     table_cell(table, CELL_PLAIN, "%s", client_text(session, "sni"));
     table_cell(table, CELL_PLAIN, "%s",
                client_flag(session, "pass_through") ? "pass-through"

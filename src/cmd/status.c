@@ -64,6 +64,25 @@ static void print_drains(const json_t *status)
     }
 }
 
+/* What is wrong with what clients are judged by, until it is mended. */
+static void print_client_trust(const json_t *status)
+{
+    const json_t *listeners = json_object_get(status, "listeners");
+
+    for (size_t i = 0; i < json_array_size(listeners); i++) {
+        const json_t *listener = json_array_get(listeners, i);
+        const json_t *trust = json_object_get(listener, "client_trust");
+        const char *trouble = client_text(trust, "trouble");
+        if (trouble[0] != '\0')
+            printf(
+                "client CAs of listener %s: %s; %s\n", client_text(listener, "listener"), trouble,
+                client_flag(trust, "in_force") ? "what was in force stays" : "nothing is in force");
+        if (client_flag(trust, "stale"))
+            printf("client CAs of listener %s: the time of a revocation list is over\n",
+                   client_text(listener, "listener"));
+    }
+}
+
 static void print_head(const json_t *status)
 {
     const json_t *counters = json_object_get(status, "counters");
@@ -97,6 +116,7 @@ static void print_head(const json_t *status)
     print_attached(status);
     print_superseded(status);
     print_drains(status);
+    print_client_trust(status);
 }
 
 typedef void row_fn(struct table *table, const json_t *item);

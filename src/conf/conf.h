@@ -84,6 +84,21 @@ struct conf_route {
     uint32_t upstream;
 };
 
+/* Whether clients are asked for a certificate; one that is shown must always be good. */
+enum conf_client_certificate {
+    CONF_CLIENT_CERTIFICATE_NONE,
+    CONF_CLIENT_CERTIFICATE_OPTIONAL,
+    CONF_CLIENT_CERTIFICATE_REQUIRED
+};
+enum conf_client_ended { CONF_CLIENT_ENDED_CLOSE, CONF_CLIENT_ENDED_KEEP };
+enum conf_crl_expired { CONF_CRL_EXPIRED_WARN, CONF_CRL_EXPIRED_REFUSE };
+
+/* client-certificate for one server name */
+struct conf_client_name {
+    char *name; /* exact, or "*.example.org" */
+    enum conf_client_certificate mode;
+};
+
 struct conf_listener {
     char *name; /* NULL: a hole */
     uint32_t place;
@@ -132,7 +147,17 @@ struct conf_listener {
     uint32_t traffic_key_records;     /* records */
     uint32_t traffic_key_probability; /* N: blocks, as few as 2^-N allows */
     uint64_t traffic_key_bytes;
-    uint64_t traffic_key_age; /* ms */
+    uint64_t traffic_key_age;                        /* ms */
+    enum conf_client_certificate client_certificate; /* for all names but those of client_names */
+    struct conf_client_name *client_names;
+    size_t client_name_count;
+    char *client_ca;                  /* PEM file; NULL: nobody is asked */
+    struct conf_text_list client_crl; /* files */
+    uint32_t client_verify_depth;     /* intermediates between a client's certificate and a CA */
+    enum conf_crl_expired crl_expired;
+    enum conf_client_ended client_ended; /* what becomes of sessions whose client's certificate was
+                                            revoked, is no longer trusted, or has ended */
+    uint64_t client_end_spread;          /* ms over which they end; 0: at once */
 };
 
 enum conf_balance {
@@ -169,6 +194,7 @@ struct conf_upstream {
     uint64_t check_timeout;
     uint32_t check_rise, check_fall;
     enum conf_proxy_out proxy_out;
+    bool proxy_client_certificate; /* subject, names and fingerprint besides, in TLVs of our own */
     uint32_t keepalive;
     uint32_t user_timeout;
     bool tls; /* re-encrypt */
@@ -294,6 +320,12 @@ static inline bool conf_certificate_in_force(const struct conf_certificate *cert
 {
     return certificate->name != NULL && !certificate->retired;
 }
+
+/* What holds for a client that asks for this name ("": none), in lower case. */
+enum conf_client_certificate conf_client_certificate(const struct conf_listener *listener,
+                                                     const char *server_name);
+/* Is any client of the listener asked for a certificate? */
+bool conf_asks_clients(const struct conf_listener *listener);
 
 /* CONF_NONE when there is none of that name. Retired ones are found, too. */
 uint32_t conf_find_listener(const struct conf *conf, const char *name);

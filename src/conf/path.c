@@ -79,6 +79,13 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
                        false);
         visit_path(&visit, certificate->folder, "folder", "certificate", certificate->name, true);
     }
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *listener = &conf->listeners[i];
+        visit_path(&visit, listener->client_ca, "client-ca", "listener", listener->name, false);
+        for (size_t j = 0; j < listener->client_crl.count; j++)
+            visit_path(&visit, listener->client_crl.items[j], "client-crl", "listener",
+                       listener->name, false);
+    }
     for (size_t i = 0; i < conf->upstream_count; i++) {
         const struct conf_upstream *upstream = &conf->upstreams[i];
         visit_path(&visit, upstream->tls_trust, "tls-trust", "upstream", upstream->name, false);

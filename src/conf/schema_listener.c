@@ -8,6 +8,7 @@
 
 #include "base/string.h"
 #include "conf/list.h"
+#include "conf/schema_client.h"
 
 #define OPTION(option, kind, member)                                                               \
     .name = (option), .type = &(kind), .offset = offsetof(struct conf_listener, member)
@@ -233,6 +234,10 @@ static const struct schema_word renegotiation_words[] = {
     {NULL, 0}};
 static const struct schema_word on_timeout_words[] = {
     {"keep", CONF_ON_TIMEOUT_KEEP}, {"close", CONF_ON_TIMEOUT_CLOSE}, {NULL, 0}};
+static const struct schema_word ended_words[] = {
+    {"close", CONF_CLIENT_ENDED_CLOSE}, {"keep", CONF_CLIENT_ENDED_KEEP}, {NULL, 0}};
+static const struct schema_word crl_words[] = {
+    {"warn", CONF_CRL_EXPIRED_WARN}, {"refuse", CONF_CRL_EXPIRED_REFUSE}, {NULL, 0}};
 
 static const struct schema_option listener_options[] = {
     {OPTION("bind", schema_addresses, bind)},
@@ -301,6 +306,19 @@ static const struct schema_option listener_options[] = {
      .minimum = 64 * KIBIBYTE, .maximum = 1ull << 60, .none = true},
     {OPTION("traffic-key-age", schema_duration, traffic_key_age), .fallback = "none",
      .minimum = 3 * SECOND, .maximum = 3650 * DAY, .none = true},
+    {OPTION("client-certificate", schema_choice, client_certificate), .fallback = "none",
+     .words = schema_client_modes},
+    {.name = "client-certificate-names", .type = &schema_client_names},
+    {OPTION("client-ca", schema_path, client_ca)},
+    {OPTION("client-crl", schema_path_list, client_crl)},
+    {OPTION("client-verify-depth", schema_count, client_verify_depth), .fallback = "3",
+     .maximum = 3},
+    {OPTION("client-crl-expired", schema_choice, crl_expired), .fallback = "warn",
+     .words = crl_words},
+    {OPTION("client-certificate-ended", schema_choice, client_ended), .fallback = "close",
+     .words = ended_words},
+    {OPTION("client-end-spread", schema_duration, client_end_spread), .fallback = "10s",
+     .minimum = 100, .maximum = DAY, .none = true},
     {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
     {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
     {.name = NULL},
@@ -356,17 +374,18 @@ static const char *listener_refuses(const void *object, const struct schema_opti
     if (renegotiation != NULL)
         return renegotiation;
 
-    for (size_t i = 0; listener->mode == CONF_MODE_PASS_THROUGH && i < ARRAY_SIZE(terminating);
-         i++) {
-        if (strcmp(option->name, terminating[i]) == 0)
-            return "found it with mode = pass-through, which does not take part in the handshake; "
-                   "expected mode = tcp";
-    }
+    bool terminates = schema_client_owns(option);
+
+    for (size_t i = 0; i < ARRAY_SIZE(terminating); i++)
+        terminates |= strcmp(option->name, terminating[i]) == 0;
+    if (terminates && listener->mode == CONF_MODE_PASS_THROUGH)
+        return "found it with mode = pass-through, which does not take part in the handshake; "
+               "expected mode = tcp";
     if (strcmp(option->name, "proxy-timeout") == 0 && listener->proxy_from.count == 0)
         return "found it without proxy-from; expected the networks that send PROXY headers";
     if (strcmp(option->name, "overload-action") == 0 && listener->queue_timeout == 0)
         return "found it with queue-timeout = none, which refuses nobody; expected a duration";
-    return NULL;
+    return schema_client_refuses(listener, option);
 }
 
 /* ---- checks of more than one option ---- */
@@ -489,6 +508,8 @@ static int listener_check(struct schema_reader *reader, void *object)
                            "listener '%s' has no address; expected bind = {\"ADDRESS:PORT\"} in it",
                            listener->name);
     int code = check_tls(reader, listener);
+    if (code == 0)
+        code = schema_client_check(reader, listener);
     if (code == 0)
         code = check_upstream(reader, listener);
     if (code == 0) {

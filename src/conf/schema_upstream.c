@@ -205,6 +205,8 @@ static const struct schema_option upstream_options[] = {
     {OPTION("check-rise", schema_count, check_rise), .fallback = "2", .minimum = 1, .maximum = 100},
     {OPTION("check-fall", schema_count, check_fall), .fallback = "3", .minimum = 1, .maximum = 100},
     {OPTION("proxy", schema_choice, proxy_out), .fallback = "none", .words = proxy_words},
+    {OPTION("proxy-client-certificate", schema_boolean, proxy_client_certificate),
+     .fallback = "no"},
     {OPTION("keep-alive", schema_seconds, keepalive), .fallback = "60s", .minimum = SECOND,
      .maximum = 32767 * SECOND, .none = true},
     {OPTION("user-timeout", schema_duration_32, user_timeout), .fallback = "none", .minimum = 100,
@@ -230,6 +232,9 @@ static const char *upstream_refuses(const void *object, const struct schema_opti
 
     if (string_starts_with(option->name, "tls-") && !upstream->tls)
         return "found it without tls = yes; expected both or neither";
+    if (strcmp(option->name, "proxy-client-certificate") == 0 &&
+        upstream->proxy_out != CONF_PROXY_OUT_V2)
+        return "found it without proxy = v2; expected both or neither";
     if (string_starts_with(option->name, "check-") && strcmp(option->name, "check-interval") != 0 &&
         upstream->check_interval == 0)
         return "found it without health checks; expected a check-interval with it";

@@ -10,6 +10,7 @@
 #include "base/string.h"
 #include "conf/merge.h"
 #include "edge/alpn.h"
+#include "edge/client_trust.h"
 #include "ipc/memory.h"
 #include "tls/ticket_ring.h"
 
@@ -20,7 +21,8 @@
 struct entry {
     struct keypair *pairs[KEY_TYPE_COUNT];
     uint32_t versions[KEY_TYPE_COUNT];
-    struct tls_server **servers; /* by listener, `server_count` of them; made when first used */
+    struct tls_server **servers; /* by listener and tls_client_mode, `server_count` of them; made
+                                    when first used */
     size_t server_count;
     uint64_t unknown_until_ns; /* folder: control said no */
     bool asked;
@@ -44,6 +46,7 @@ struct certificates {
     size_t listener_count, next_listener_count;
     struct session_cache *session_cache; /* NULL: none */
     struct ticket_ring *ticket_ring;     /* for reading only */
+    struct client_trust trust;
 };
 
 /* ---- names ---- */
@@ -107,18 +110,46 @@ static uint16_t version_code(enum conf_tls_version version)
     return version == CONF_TLS_1_3 ? TLS_VERSION_1_3 : TLS_VERSION_1_2;
 }
 
-/* From the listener's policy only: renewal of a certificate keeps resumption, another policy ends
- * it (reload_plan.c tells the operator). */
-static struct resumption_scope scope_of(const struct conf_listener *listener)
+/* How clients are asked for a certificate, and what it is judged by. */
+struct asking {
+    enum tls_client_mode mode;
+    struct trust_set *trust; /* NULL: nothing */
+};
+
+static enum tls_client_mode mode_of(enum conf_client_certificate asked)
 {
-    return (struct resumption_scope){.listener = listener->name,
+    switch (asked) {
+    case CONF_CLIENT_CERTIFICATE_NONE:
+        break;
+    case CONF_CLIENT_CERTIFICATE_OPTIONAL:
+        return TLS_CLIENT_OPTIONAL;
+    case CONF_CLIENT_CERTIFICATE_REQUIRED:
+        return TLS_CLIENT_REQUIRED;
+    }
+    return TLS_CLIENT_NONE;
+}
+
+/* From the listener's policy only: renewal of a certificate keeps resumption, another policy ends
+ * it (reload_plan.c tells the operator). What the CAs are counts, and not what they have revoked:
+ * that is judged when a session is resumed. */
+static struct resumption_scope scope_of(const struct conf_listener *listener,
+                                        const struct asking *asking)
+{
+    struct resumption_scope scope = {.listener = listener->name,
                                      .strict_names =
-                                         listener->unknown_name == CONF_UNKNOWN_NAME_REFUSE};
+                                         listener->unknown_name == CONF_UNKNOWN_NAME_REFUSE,
+                                     .client_certificates = (uint32_t)asking->mode};
+
+    if (asking->mode != TLS_CLIENT_NONE && asking->trust != NULL)
+        memcpy(scope.trust_digest, trust_set_authorities_digest(asking->trust),
+               sizeof scope.trust_digest);
+    return scope;
 }
 
 static int build_server(const struct certificates *certificates, const struct entry *entry,
                         const struct conf_listener *conf, const struct listener_names *names,
-                        struct tls_server **ret_server, struct error *error)
+                        const struct asking *asking, struct tls_server **ret_server,
+                        struct error *error)
 {
     struct tls_policy policy = {
         .min_version = version_code(conf->min_version),
@@ -134,8 +165,12 @@ static int build_server(const struct certificates *certificates, const struct en
         .resumption_epoch = &certificates->worker->board->resumption_epoch,
         .ticket_ring = certificates->ticket_ring,
         .session_cache = certificates->session_cache,
+        .client_trust = asking->trust,
+        .client_mode = asking->mode,
+        .client_verify_depth = conf->client_verify_depth,
+        .refuse_stale_lists = conf->crl_expired == CONF_CRL_EXPIRED_REFUSE,
     };
-    struct resumption_scope scope = scope_of(conf);
+    struct resumption_scope scope = scope_of(conf, asking);
 
     memcpy(policy.trust_digest, scope.trust_digest, sizeof policy.trust_digest);
     resumption_context(&scope, policy.session_id_context);
@@ -155,27 +190,36 @@ static bool make_room(struct entry *entry, size_t count)
     return true;
 }
 
+/* What a client is looking for. */
+struct wanted {
+    unsigned listener;
+    struct asking asking; /* for the name that it asks for */
+};
+
 static enum certificate_answer answer(struct certificates *certificates, struct entry *entry,
-                                      unsigned listener, uint32_t certificate,
+                                      const struct wanted *wanted, uint32_t certificate,
                                       struct certificate_choice *ret_choice)
 {
+    const struct conf_listener *conf = &certificates->worker->conf->listeners[wanted->listener];
+    size_t place = (size_t)wanted->listener * TLS_CLIENT_MODES + wanted->asking.mode;
     struct error error = {0};
 
-    if (!make_room(entry, certificates->listener_count))
+    if (wanted->asking.mode != TLS_CLIENT_NONE && wanted->asking.trust == NULL)
+        return CERTIFICATE_UNTRUSTED;
+    if (!make_room(entry, certificates->listener_count * TLS_CLIENT_MODES))
         return CERTIFICATE_MISSING;
-    if (entry->servers[listener] == NULL) {
+    if (entry->servers[place] == NULL) {
         if (entry->pairs[KEY_TYPE_ECDSA] == NULL && entry->pairs[KEY_TYPE_RSA] == NULL)
             return CERTIFICATE_MISSING;
-        if (build_server(certificates, entry, &certificates->worker->conf->listeners[listener],
-                         &certificates->listeners[listener], &entry->servers[listener],
-                         &error) < 0) {
+        if (build_server(certificates, entry, conf, &certificates->listeners[wanted->listener],
+                         &wanted->asking, &entry->servers[place], &error) < 0) {
             worker_warn(certificates->worker, "listener %s cannot use certificate %s: %s",
-                        certificates->worker->conf->listeners[listener].name,
-                        certificates->worker->conf->certificates[certificate].name, error.message);
+                        conf->name, certificates->worker->conf->certificates[certificate].name,
+                        error.message);
             return CERTIFICATE_MISSING;
         }
     }
-    ret_choice->server = entry->servers[listener];
+    ret_choice->server = entry->servers[place];
     ret_choice->certificate = certificate;
     memcpy(ret_choice->versions, entry->versions, sizeof ret_choice->versions);
     return CERTIFICATE_FOUND;
@@ -256,7 +300,7 @@ static void ask(struct certificates *certificates, uint32_t certificate, const c
 }
 
 static enum certificate_answer choose_from_folder(struct certificates *certificates,
-                                                  unsigned listener, uint32_t certificate,
+                                                  const struct wanted *wanted, uint32_t certificate,
                                                   const char *name,
                                                   struct certificate_choice *ret_choice)
 {
@@ -267,14 +311,14 @@ static enum certificate_answer choose_from_folder(struct certificates *certifica
     if (entry == NULL)
         return CERTIFICATE_MISSING;
     if (loaded(entry))
-        return answer(certificates, entry, listener, certificate, ret_choice);
+        return answer(certificates, entry, wanted, certificate, ret_choice);
     if (loaded(wildcard)) { /* it covers the name; a file of its own may have come: ask without
                                waiting */
         if (entry->unknown_until_ns <= now) {
             entry->unknown_until_ns = now + UNKNOWN_KEPT_NS;
             ask(certificates, certificate, name);
         }
-        return answer(certificates, wildcard, listener, certificate, ret_choice);
+        return answer(certificates, wildcard, wanted, certificate, ret_choice);
     }
     if (entry->unknown_until_ns > now)
         return CERTIFICATE_UNKNOWN;
@@ -296,28 +340,32 @@ enum certificate_answer certificates_choose(struct certificates *certificates, u
     const struct conf *conf = certificates->worker->conf;
     const struct conf_listener *it = &conf->listeners[listener];
     const struct listener_names *names = &certificates->listeners[listener];
+    const struct wanted wanted = {
+        .listener = listener,
+        .asking = {.mode = mode_of(conf_client_certificate(it, server_name)),
+                   .trust = certificates->trust.sets[listener]}};
     uintptr_t found = server_name[0] == 0 ? 0 : (uintptr_t)map_get(&names->exact, server_name);
 
     if (found != 0)
-        return answer(certificates, &certificates->entries[found - 1], listener,
+        return answer(certificates, &certificates->entries[found - 1], &wanted,
                       (uint32_t)(found - 1), ret_choice);
     for (size_t i = 0; server_name[0] != 0 && i < it->certificate_count; i++) {
         if (conf->certificates[it->certificates[i]].folder == NULL)
             continue;
-        enum certificate_answer result = choose_from_folder(
-            certificates, listener, it->certificates[i], server_name, ret_choice);
+        enum certificate_answer result =
+            choose_from_folder(certificates, &wanted, it->certificates[i], server_name, ret_choice);
         if (result != CERTIFICATE_UNKNOWN)
             return result;
     }
     const char *dot = strchr(server_name, '.');
     found = dot == NULL || dot == server_name ? 0 : (uintptr_t)map_get(&names->wildcard, dot + 1);
     if (found != 0)
-        return answer(certificates, &certificates->entries[found - 1], listener,
+        return answer(certificates, &certificates->entries[found - 1], &wanted,
                       (uint32_t)(found - 1), ret_choice);
     if (it->unknown_name == CONF_UNKNOWN_NAME_REFUSE ||
         conf->certificates[it->certificates[0]].folder != NULL)
         return CERTIFICATE_UNKNOWN;
-    return answer(certificates, &certificates->entries[it->certificates[0]], listener,
+    return answer(certificates, &certificates->entries[it->certificates[0]], &wanted,
                   it->certificates[0], ret_choice);
 }
 
@@ -332,6 +380,7 @@ static int try_pair(const struct certificates *certificates, const struct entry 
     const struct conf *conf = coming ? certificates->worker->next_conf : certificates->worker->conf;
     const struct listener_names *names =
         coming ? certificates->next_listeners : certificates->listeners;
+    const struct asking asking = {.mode = TLS_CLIENT_NONE};
     struct tls_server *probe = NULL;
 
     for (size_t i = 0; i < conf->listener_count; i++) {
@@ -339,7 +388,8 @@ static int try_pair(const struct certificates *certificates, const struct entry 
         for (size_t j = 0; j < listener->certificate_count; j++) {
             if (listener->certificates[j] != certificate)
                 continue;
-            int result = build_server(certificates, entry, listener, &names[i], &probe, error);
+            int result =
+                build_server(certificates, entry, listener, &names[i], &asking, &probe, error);
             if (result == 0)
                 tls_server_unref(probe);
             return result;
@@ -410,6 +460,51 @@ void certificates_refuse(struct certificates *certificates,
     }
 }
 
+/* ---- what clients are judged by ---- */
+
+/* Contexts of listeners that are not the same any more are made anew when next used. */
+static void drop_changed(struct entry *entry, const bool *same, size_t count)
+{
+    for (size_t i = 0; i < entry->server_count; i++) {
+        if (i / TLS_CLIENT_MODES < count && same[i / TLS_CLIENT_MODES])
+            continue;
+        tls_server_unref(entry->servers[i]);
+        entry->servers[i] = NULL;
+    }
+}
+
+static void drop_listener(struct certificates *certificates, unsigned listener)
+{
+    bool same[CONF_LISTENERS_MAX];
+    const struct map_entry *it;
+
+    memset(same, true, sizeof same);
+    same[listener] = false;
+    for (size_t i = 0; i < certificates->entry_count; i++) {
+        drop_changed(&certificates->entries[i], same, CONF_LISTENERS_MAX);
+        for (size_t at = 0; (it = map_next(&certificates->folders[i], &at)) != NULL;)
+            drop_changed(it->value, same, CONF_LISTENERS_MAX);
+    }
+}
+
+int certificates_trust(struct certificates *certificates, const struct message_client_trust *body,
+                       const char *document, size_t size, struct error *error)
+{
+    bool changed;
+    int result = client_trust_take(&certificates->trust, certificates->worker, body, document, size,
+                                   &changed, error);
+
+    if (result == 0 && changed)
+        drop_listener(certificates, body->listener);
+    return result;
+}
+
+const struct trust_set *certificates_trust_of(const struct certificates *certificates,
+                                              unsigned listener)
+{
+    return certificates->trust.sets[listener];
+}
+
 /* ---- life ---- */
 
 static bool map_ticket_ring(struct certificates *certificates)
@@ -477,6 +572,7 @@ void certificates_free(struct certificates *certificates)
     }
     listeners_free(certificates->listeners, certificates->listener_count);
     listeners_free(certificates->next_listeners, certificates->next_listener_count);
+    client_trust_fini(&certificates->trust);
     free(certificates->entries);
     free(certificates->folders);
     memory_unmap(certificates->ticket_ring, sizeof *certificates->ticket_ring);
@@ -506,16 +602,6 @@ static void compare_listeners(const struct conf *before, const struct conf *afte
     }
 }
 
-static void drop_changed(struct entry *entry, const bool *same, size_t count)
-{
-    for (size_t i = 0; i < entry->server_count; i++) {
-        if (i < count && same[i])
-            continue;
-        tls_server_unref(entry->servers[i]);
-        entry->servers[i] = NULL;
-    }
-}
-
 static void entry_clear(struct entry *entry)
 {
     entry_fini(entry);
@@ -535,7 +621,7 @@ static void folder_follow(struct map *folder, bool same_section, const bool *sam
 void certificates_swap(struct certificates *certificates, const struct conf *before)
 {
     const struct conf *conf = certificates->worker->conf;
-    bool same[CONF_LISTENERS_MAX] = {false};
+    bool same[CONF_LISTENERS_MAX] = {false}, other_trust[CONF_LISTENERS_MAX];
 
     listeners_free(certificates->listeners, certificates->listener_count);
     certificates->listeners = certificates->next_listeners;
@@ -543,6 +629,9 @@ void certificates_swap(struct certificates *certificates, const struct conf *bef
     certificates->next_listeners = NULL;
     certificates->next_listener_count = 0;
     compare_listeners(before, conf, same);
+    client_trust_swap(&certificates->trust, other_trust);
+    for (size_t i = 0; i < CONF_LISTENERS_MAX; i++)
+        same[i] = same[i] && !other_trust[i];
     for (size_t i = 0; i < certificates->entry_count; i++) {
         const struct conf_certificate *certificate =
             i < conf->certificate_count ? &conf->certificates[i] : NULL;

@@ -17,9 +17,12 @@ struct certificate_choice {
 
 enum certificate_answer {
     CERTIFICATE_FOUND,
-    CERTIFICATE_ASKED,   /* control was asked: wait for certificates_arrived */
-    CERTIFICATE_UNKNOWN, /* the name is not served (unrecognized_name) */
-    CERTIFICATE_MISSING /* it is served, but no version is loaded, or its context cannot be built */
+    CERTIFICATE_ASKED,    /* control was asked: wait for certificates_arrived */
+    CERTIFICATE_UNKNOWN,  /* the name is not served (unrecognized_name) */
+    CERTIFICATE_MISSING,  /* it is served, but no version is loaded, or its context cannot be built
+                           */
+    CERTIFICATE_UNTRUSTED /* clients must be asked for a certificate, and there is nothing to judge
+                             it by */
 };
 
 typedef void certificates_want_fn(void *context, const struct message_certificate_wanted *wanted);
@@ -51,6 +54,13 @@ MUST_CHECK int certificates_install(struct certificates *certificates,
 /* There is no pair of this key type any more; another one is in service. */
 void certificates_withdraw(struct certificates *certificates,
                            const struct message_certificate *body);
+/* What clients of a listener are judged by (MESSAGE_CLIENT_TRUST); `document` NULL: nothing. */
+MUST_CHECK int certificates_trust(struct certificates *certificates,
+                                  const struct message_client_trust *body, const char *document,
+                                  size_t size, struct error *error);
+/* The set in force; NULL: none. */
+const struct trust_set *certificates_trust_of(const struct certificates *certificates,
+                                              unsigned listener);
 /* Control does not know this name of a folder. */
 void certificates_refuse(struct certificates *certificates,
                          const struct message_certificate_wanted *body);

@@ -15,6 +15,7 @@
 #include "base/string.h"
 #include "edge/attached.h"
 #include "edge/connection_internal.h"
+#include "edge/preamble.h"
 
 #define INPUT_FIRST   4096u
 #define GOODBYE_NS    NS_PER_S /* how long a refused client may take to read why */
@@ -167,40 +168,24 @@ static void local_address(struct connection *connection, struct address *ret_add
 }
 
 /* The PROXY header for the upstream, as far as it wants one. */
-static size_t build_preamble(struct connection *connection, const struct handshake_facts *facts,
-                             uint8_t *output)
+static size_t build_preamble(struct connection *connection, uint8_t *output)
 {
-    const struct conf_upstream *upstream =
-        &connection->handshaker->worker.conf->upstreams[connection->upstream];
-    struct proxy_protocol_tls tls = {0};
-    struct proxy_protocol_fields fields = {
-        .authority = connection->server_name[0] != 0 ? connection->server_name : NULL,
-        .checksum = true};
-    struct address client, local;
+    const struct conf *conf = connection->handshaker->worker.conf;
+    struct address local;
 
-    if (upstream->proxy_out == CONF_PROXY_OUT_NONE)
-        return 0;
-    address_from_bytes(&client, connection->client, connection->client_port);
     local_address(connection, &local);
-    if (upstream->proxy_out == CONF_PROXY_OUT_V1)
-        return proxy_protocol_build_v1(&client, &local, output);
-    if (facts != NULL) {
-        fields.alpn = (const char *)facts->alpn;
-        fields.alpn_size = facts->alpn_size;
-        tls.version = facts->version == TLS_VERSION_1_3 ? "TLSv1.3" : "TLSv1.2";
-        tls.cipher = facts->suite_name;
-        tls.key_algorithm = facts->key_type == KEY_TYPE_RSA ? "RSA" : "EC";
-        tls.common_name = facts->peer_subject;
-        tls.certificate = facts->peer_subject != NULL;
-        tls.resumed = facts->resumed;
-        fields.tls = &tls;
-    }
-    return proxy_protocol_build_v2(&client, &local, &fields, output);
+    return preamble_build(&(struct preamble){.upstream = &conf->upstreams[connection->upstream],
+                                             .client = connection->client,
+                                             .client_port = connection->client_port,
+                                             .local = &local,
+                                             .server_name = connection->server_name,
+                                             .handshake = connection->handshake},
+                          output);
 }
 
 /* All that the offer says of the connection but for its legs. */
 static void fill_offer(struct connection *connection, struct session_offer *offer,
-                       const struct handshake_facts *facts, uint8_t *preamble)
+                       uint8_t *preamble)
 {
     const struct worker_setup *setup = &connection->handshaker->worker.setup;
 
@@ -213,22 +198,23 @@ static void fill_offer(struct connection *connection, struct session_offer *offe
     offer->client_port = connection->client_port;
     offer->flags |= connection->traced ? SLOT_TRACED : 0;
     ignore(string_copy(offer->server_name, sizeof offer->server_name, connection->server_name));
-    offer->preamble_size = (uint32_t)build_preamble(connection, facts, preamble);
+    offer->preamble_size = (uint32_t)build_preamble(connection, preamble);
 }
 
+/* `client`: who the client is by his certificate; NULL: he has shown none. */
 static void hand_over(struct connection *connection, struct session_offer *offer,
-                      const struct handshake_facts *facts)
+                      const struct client_identity *client)
 {
     struct handshaker *handshaker = connection->handshaker;
     uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
 
-    fill_offer(connection, offer, facts, preamble);
+    fill_offer(connection, offer, preamble);
     offer->surplus_size = (uint32_t)connection->input_size;
     connection_trace(connection, "handed to a relay");
     int fd = connection->fd;
     loop_unwatch(handshaker->worker.loop, fd);
     connection->fd = -1;
-    dispatch_session(handshaker, offer, preamble, connection->input, fd);
+    dispatch_session(handshaker, offer, client, preamble, connection->input, fd);
     secret_wipe(&offer->keys, sizeof offer->keys);
     retire(connection);
 }
@@ -248,7 +234,7 @@ static void attach(struct connection *connection, struct session_offer *offer,
     uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
 
     memcpy(what.client, connection->client, sizeof what.client);
-    fill_offer(connection, offer, facts, preamble);
+    fill_offer(connection, offer, preamble);
     loop_unwatch(connection->handshaker->worker.loop, connection->fd);
     int fd = attached_begin(&what, offer);
     if (fd < 0) {
@@ -259,7 +245,7 @@ static void attach(struct connection *connection, struct session_offer *offer,
         connection_trace(connection, "stays with OpenSSL");
         connection->fd = -1;
         connection->handshake = NULL;
-        dispatch_session(connection->handshaker, offer, preamble, NULL, fd);
+        dispatch_session(connection->handshaker, offer, facts->client_identity, preamble, NULL, fd);
     }
     retire(connection);
 }
@@ -272,6 +258,9 @@ static void describe(const struct connection *connection, const struct handshake
     if (connection_conf(connection)->tickets != 0) /* else it has nothing that a ticket key opens */
         offer->generation.ticket_key = __atomic_load_n(
             &connection->handshaker->worker.board->ticket_key_generation, __ATOMIC_RELAXED);
+    if (facts->client_identity != NULL)
+        offer->generation.trust = trust_set_generation(
+            certificates_trust_of(connection->handshaker->certificates, connection->listener));
     offer->key_type = (uint8_t)facts->key_type;
     offer->flags = (uint8_t)((facts->resumed ? SLOT_RESUMED : 0) |
                              (facts->hello_retry ? SLOT_HELLO_RETRY : 0));
@@ -279,6 +268,28 @@ static void describe(const struct connection *connection, const struct handshake
         unable_clients_have(connection->handshaker, connection->hello, connection->hello_size))
         offer->flags |= SLOT_KEY_UPDATE_UNABLE;
     (void)string_printable(offer->alpn, sizeof offer->alpn, facts->alpn, facts->alpn_size);
+}
+
+/* What clients are judged by may have changed since the handshake began. False: the client is not
+ * accepted any more; the connection is gone. */
+static bool still_accepted(struct connection *connection, const struct client_identity *client)
+{
+    const struct trust_set *now =
+        certificates_trust_of(connection->handshaker->certificates, connection->listener);
+    enum trust_verdict verdict = TRUST_UNKNOWN;
+    char text[64];
+
+    if (now == tls_server_trust(connection->choice.server))
+        return true;
+    if (now != NULL)
+        verdict = trust_set_judge(now, client, (int64_t)(clock_wall_ns() / NS_PER_S));
+    if (verdict == TRUST_ACCEPTED)
+        return true;
+    ignore(snprintf(text, sizeof text, "the client's certificate is %s by now",
+                    trust_verdict_name(verdict)));
+    connection_report_failure(connection, "certificate", text, ALERT_NONE, ALERT_NONE);
+    retire(connection);
+    return false;
 }
 
 /* The handshake is done: a relay takes over, or OpenSSL keeps the session. */
@@ -296,13 +307,15 @@ static void detach(struct connection *connection)
         return;
     }
     handshake_facts(connection->handshake, &facts);
+    if (facts.client_identity != NULL && !still_accepted(connection, facts.client_identity))
+        return;
     connection_report_done(connection, &facts);
     describe(connection, &facts, &offer);
     if (attached_wanted(conf, connection->handshake, &facts, &reason)) {
         attach(connection, &offer, &facts, reason);
     } else if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys,
                                 &error) == 0) {
-        hand_over(connection, &offer, &facts);
+        hand_over(connection, &offer, facts.client_identity);
     } else {
         connection_report_mismatch(connection, &facts, &error);
         if (conf->detach == CONF_DETACH_PREFER)
@@ -427,6 +440,10 @@ static bool choose_certificate(struct connection *connection)
     case CERTIFICATE_UNKNOWN:
         worker_count(&handshaker->worker, COUNTER_UNKNOWN_NAME, 1);
         refuse(connection, ALERT_UNRECOGNIZED_NAME, "client_hello", "no certificate for this name");
+        return false;
+    case CERTIFICATE_UNTRUSTED:
+        refuse(connection, ALERT_INTERNAL_ERROR, "client_hello",
+               "clients must show a certificate and client-ca could not be read");
         return false;
     case CERTIFICATE_MISSING:
         refuse(connection, ALERT_INTERNAL_ERROR, "client_hello",

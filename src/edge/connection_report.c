@@ -84,6 +84,7 @@ void connection_report_done(struct connection *connection, const struct handshak
     worker_count(worker, COUNTER_RESUMPTIONS_OFFERED, facts->resumption_offered);
     if (facts->miss != RESUMPTION_MISS_NONE)
         board_add(&worker->self->resumption_misses[facts->miss], 1);
+    worker_count(worker, COUNTER_HANDSHAKES_CLIENT, facts->client_identity != NULL);
     worker_count(worker, COUNTER_HANDSHAKES_TLS12, facts->version == TLS_VERSION_1_2);
     worker_count(worker, COUNTER_HANDSHAKES_RSA,
                  !facts->resumed && facts->key_type == KEY_TYPE_RSA);

@@ -118,7 +118,8 @@ static unsigned best_relay(const struct handshaker *handshaker)
 }
 
 void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer,
-                      const uint8_t *preamble, const uint8_t *surplus, int fd)
+                      const struct client_identity *client, const uint8_t *preamble,
+                      const uint8_t *surplus, int fd)
 {
     unsigned relay = best_relay(handshaker);
     struct relay_channel *channel = &handshaker->relays[relay];
@@ -129,9 +130,9 @@ void dispatch_session(struct handshaker *handshaker, const struct session_offer 
         !channel->blocked)
         ignore(send_batch(handshaker, relay));
     if (channel->fd < 0 || channel->batch == NULL ||
-        (!offer_append(channel->batch, offer, preamble, surplus, fd) &&
+        (!offer_append(channel->batch, offer, client, preamble, surplus, fd) &&
          (!send_batch(handshaker, relay) ||
-          !offer_append(channel->batch, offer, preamble, surplus, fd)))) {
+          !offer_append(channel->batch, offer, client, preamble, surplus, fd)))) {
         worker_warn(&handshaker->worker, "no relay could take a session; it was closed");
         ignore(close(fd));
     }

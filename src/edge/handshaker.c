@@ -122,6 +122,27 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
         connections_resume(handshaker, body->name);
 }
 
+static void take_client_trust(struct handshaker *handshaker, const struct message *message)
+{
+    const struct message_client_trust *body = (const void *)message->body;
+    struct error error = {0};
+    char *document = NULL;
+    size_t size = 0;
+    int result = 0;
+
+    if (message->size != sizeof *body || message->fd_count > 1)
+        return;
+    if (message->fd_count == 1 &&
+        (document = memory_document_read(message->fds[0], TRUST_DOCUMENT_MAX, &size)) == NULL)
+        result = error_set(&error, ERROR_IO, "cannot read the document passed on");
+    if (result == 0)
+        result = certificates_trust(handshaker->certificates, body, document, size, &error);
+    if (result < 0)
+        worker_warn(&handshaker->worker, "what clients of listener %u are judged by not taken: %s",
+                    body->listener, error.message);
+    free(document);
+}
+
 /* Another configuration comes into force: its certificates are here, all relays have it. */
 static void swap(struct handshaker *handshaker)
 {
@@ -154,6 +175,8 @@ static void on_control_message(struct handshaker *handshaker, struct message *me
 {
     if (message->type == MESSAGE_CERTIFICATE) {
         take_certificate(handshaker, message);
+    } else if (message->type == MESSAGE_CLIENT_TRUST) {
+        take_client_trust(handshaker, message);
     } else if (message->type == MESSAGE_CERTIFICATE_UNKNOWN &&
                message->size == sizeof(struct message_certificate_wanted)) {
         const struct message_certificate_wanted *body = (const void *)message->body;

@@ -131,9 +131,10 @@ bool unable_clients_have(struct handshaker *handshaker, const uint8_t *hello, si
 /* ---- dispatch.c ---- */
 /* Sessions that relays are ready to take, less those under way here. */
 int64_t dispatch_credits(const struct handshaker *handshaker);
-/* Hands a session over; owns `fd` from then on. */
+/* Hands a session over; owns `fd` from then on. `client` as in offer_append(). */
 void dispatch_session(struct handshaker *handshaker, const struct session_offer *offer,
-                      const uint8_t *preamble, const uint8_t *surplus, int fd);
+                      const struct client_identity *client, const uint8_t *preamble,
+                      const uint8_t *surplus, int fd);
 void dispatch_flush(struct handshaker *handshaker);
 void dispatch_writable(struct handshaker *handshaker, unsigned relay);
 

@@ -11,10 +11,14 @@ struct offer_batch {
     uint8_t body[65536] __attribute__((aligned(16)));
 };
 
-/* Appends; false when the batch has no room (send it first). The batch owns `fd` then. */
+/* Appends; false when the batch has no room (send it first). The batch owns `fd` then. `client` is
+ * looked at when generation.trust is not 0. */
 bool offer_append(struct offer_batch *batch, const struct session_offer *offer,
-                  const uint8_t *preamble, const uint8_t *surplus, int fd);
+                  const struct client_identity *client, const uint8_t *preamble,
+                  const uint8_t *surplus, int fd);
 
-/* Reads the offer at *at and advances; NULL at the end or when the rest is malformed. */
+/* Reads the offer at *at and advances; NULL at the end or when the rest is malformed. *ret_client:
+ * NULL without a client certificate. */
 const struct session_offer *offer_next(const uint8_t *body, size_t size, size_t *at,
+                                       const struct client_identity **ret_client,
                                        const uint8_t **ret_data);

@@ -86,12 +86,13 @@ static void take_sessions(struct relay *relay, unsigned handshaker, struct messa
 {
     const struct conf *conf = relay->worker.conf;
     const struct session_offer *offer;
+    const struct client_identity *client;
     const uint8_t *data;
     size_t at = 0;
 
     for (size_t i = 0; i < message->fd_count; i++) {
         take_credit(relay, handshaker, relay->received[handshaker] + 1);
-        offer = offer_next(message->body, message->size, &at, &data);
+        offer = offer_next(message->body, message->size, &at, &client, &data);
         if (offer == NULL || offer->listener >= conf->listener_count ||
             offer->upstream >= conf->upstream_count ||
             conf->listeners[offer->listener].name == NULL ||
@@ -101,7 +102,7 @@ static void take_sessions(struct relay *relay, unsigned handshaker, struct messa
         }
         int fd = message->fds[i];
         message->fds[i] = -1;
-        session_begin(relay, offer, data, fd);
+        session_begin(relay, offer, client, data, fd);
     }
 }
 
@@ -232,11 +233,10 @@ static void on_control(void *context, uint64_t tag, unsigned events)
             if (body->slot < relay->arena.header->capacity && relay->sessions[body->slot].in_use &&
                 relay->arena.slots[body->slot].serial == body->serial) {
                 hand_take(relay, body->slot);
-                session_close(relay, body->slot,
-                              (enum session_end)(body->reason < SESSION_END_COUNT
-                                                     ? body->reason
-                                                     : SESSION_END_ADMIN),
-                              ALERT_CLOSE_NOTIFY);
+                session_close_for(relay, body->slot,
+                                  (enum session_end)(body->reason < SESSION_END_COUNT
+                                                         ? body->reason
+                                                         : SESSION_END_ADMIN));
                 hand_empty(relay);
             }
         }

@@ -141,8 +141,8 @@ void relay_drain(struct relay *relay);
 
 /* Takes a session from a handshaker; owns `client_fd` from then on. `data`: preamble then surplus.
  */
-void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
-                   int client_fd);
+void session_begin(struct relay *relay, const struct session_offer *offer,
+                   const struct client_identity *client, const uint8_t *data, int client_fd);
 void session_encrypted(struct relay *relay, const struct message_encrypted *body,
                        const uint8_t *surplus);
 void session_event(struct relay *relay, uint32_t index, enum relay_side side, unsigned events);
@@ -151,6 +151,9 @@ void session_run(struct relay *relay, uint32_t index);
 /* Ends a session gracefully: alert (ALERT_NONE: nothing) to the client, wait until it is taken,
  * close. */
 void session_close(struct relay *relay, uint32_t index, enum session_end end, enum alert alert);
+/* The same when control asks for it: the alert follows from the reason, and the upstream gets an
+ * orderly end. */
+void session_close_for(struct relay *relay, uint32_t index, enum session_end end);
 /* Ends it at once. `reset`: the client is to see a reset, not an orderly end. The one function that
  * ends descriptors. */
 void session_end(struct relay *relay, uint32_t index, enum session_end end, bool reset);

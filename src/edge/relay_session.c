@@ -420,7 +420,8 @@ static void upstream_connected(struct relay *relay, uint32_t index, bool broken)
 
 /* ---- begin ---- */
 
-static void fill_slot(struct relay *relay, uint32_t index, const struct session_offer *offer)
+static void fill_slot(struct relay *relay, uint32_t index, const struct session_offer *offer,
+                      const struct client_identity *client)
 {
     struct slot *slot = &relay->arena.slots[index];
     struct slot_hot hot = {.client = offer->leg};
@@ -448,6 +449,8 @@ static void fill_slot(struct relay *relay, uint32_t index, const struct session_
     memcpy(slot->server_name, offer->server_name, sizeof slot->server_name);
     memcpy(slot->alpn, offer->alpn, sizeof slot->alpn);
     relay->arena.secrets[index].client = offer->keys;
+    if (client != NULL)
+        slot_set_client(&relay->arena, index, client);
 }
 
 /* The session is this process's from now on, and is counted. */
@@ -495,8 +498,8 @@ void session_uncount_source(struct relay *relay, uint32_t index)
     slot->flags &= (uint8_t)~SLOT_SOURCE_COUNTED;
 }
 
-void session_begin(struct relay *relay, const struct session_offer *offer, const uint8_t *data,
-                   int client_fd)
+void session_begin(struct relay *relay, const struct session_offer *offer,
+                   const struct client_identity *client, const uint8_t *data, int client_fd)
 {
     if (relay->free_count == 0) {
         worker_count(&relay->worker, COUNTER_REFUSED_LIMIT, 1);
@@ -509,7 +512,7 @@ void session_begin(struct relay *relay, const struct session_offer *offer, const
     uint32_t index = relay->free_slots[--relay->free_count];
 
     hand_take(relay, index);
-    fill_slot(relay, index, offer);
+    fill_slot(relay, index, offer, client);
     take_in(relay, index, (const int[SIDE_COUNT]){client_fd, -1});
     if (index >= relay->arena.header->high_water)
         relay->arena.header->high_water = index + 1;
@@ -806,6 +809,20 @@ void session_report_end(struct relay *relay, uint32_t index, enum session_end en
     event_end(&relay->worker.events, EVENT_SESSION_CLOSED);
 }
 
+/* What the client is told when somebody ends his session on purpose. */
+static enum alert planned_alert(enum session_end end)
+{
+    return end == SESSION_END_CLIENT_REVOKED     ? ALERT_CERTIFICATE_REVOKED
+           : end == SESSION_END_CLIENT_EXPIRED   ? ALERT_CERTIFICATE_EXPIRED
+           : end == SESSION_END_CLIENT_UNTRUSTED ? ALERT_UNKNOWN_CA
+                                                 : ALERT_CLOSE_NOTIFY;
+}
+
+void session_close_for(struct relay *relay, uint32_t index, enum session_end end)
+{
+    session_close(relay, index, end, planned_alert(end));
+}
+
 void session_close(struct relay *relay, uint32_t index, enum session_end end, enum alert alert)
 {
     struct relay_session *session = &relay->sessions[index];
@@ -816,7 +833,8 @@ void session_close(struct relay *relay, uint32_t index, enum session_end end, en
         return;
     uncount(relay, index);
     side_close(relay, index, SIDE_UPSTREAM,
-               end != SESSION_END_BOTH_CLOSED && alert != ALERT_CLOSE_NOTIFY);
+               end != SESSION_END_BOTH_CLOSED && alert != ALERT_CLOSE_NOTIFY &&
+                   planned_alert(end) == ALERT_CLOSE_NOTIFY);
     slot->end = (uint8_t)end;
     if (next.client.suite != 0 && alert != ALERT_NONE) {
         leg_alert(&next.client, alert);

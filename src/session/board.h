@@ -55,6 +55,8 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
       "Sessions that had to make room before their end: session-cache is too small")               \
     X(COUNTER_SESSION_CACHE_TOO_LARGE, "session_cache_too_large_total",                            \
       "Sessions too large for the cache")                                                          \
+    X(COUNTER_HANDSHAKES_CLIENT, "handshakes_client_certificate_total",                            \
+      "Handshakes completed with a client certificate")                                            \
     X(COUNTER_HANDSHAKES_TLS12, "handshakes_tls12_total", "Handshakes completed with TLS 1.2")     \
     X(COUNTER_HANDSHAKES_RSA, "handshakes_rsa_total",                                              \
       "Handshakes completed with the RSA certificate")                                             \
@@ -216,8 +218,16 @@ struct board_sealed {
     uint64_t blocks, records;
 };
 
+/* What clients of a listener are judged by; by control. */
+struct board_trust {
+    uint32_t generation; /* 0: nothing yet */
+    uint32_t reserved;
+    uint8_t digest[32];
+};
+
 struct board_listener {
     struct board_drain drain;
+    struct board_trust trust;
     struct board_sealed sealed[BOARD_WORKERS_MAX]; /* by relay; grows for ever */
     uint32_t connections[BOARD_WORKERS_MAX];       /* sessions of relay i */
     uint32_t handshakes[BOARD_WORKERS_MAX];        /* under way in handshaker i */
@@ -316,6 +326,7 @@ struct board {
     uint32_t config_generation, binary_generation, ticket_key_generation;
     uint32_t session_cache_entries;       /* by handshakers, each second */
     uint64_t resumption_epoch;            /* resumption.h; by control, only ever raised */
+    uint32_t trust_generation;            /* given last, of all listeners; by control */
     struct board_drain drain;             /* of the house; by control */
     struct board_trace trace;             /* by control */
     struct board_dial dials[BOARD_DIALS]; /* by control */

@@ -27,6 +27,10 @@
     X(EVENT_CERTIFICATE_LOADED, "certificate-loaded", true)                                        \
     X(EVENT_CERTIFICATE_REFUSED, "certificate-refused", true)                                      \
     X(EVENT_CERTIFICATE_ROLLED_BACK, "certificate-rolled-back", true)                              \
+    X(EVENT_CLIENT_TRUST_LOADED, "client-trust-loaded", true)                                      \
+    X(EVENT_CLIENT_TRUST_REFUSED, "client-trust-refused", true)                                    \
+    X(EVENT_CLIENT_TRUST_STALE, "client-trust-stale", true)                                        \
+    X(EVENT_SESSIONS_JUDGED, "sessions-judged", true)                                              \
     X(EVENT_ACCEPT_PAUSED, "accept-paused", true)                                                  \
     X(EVENT_ACCEPT_RESUMED, "accept-resumed", true)                                                \
     X(EVENT_OVERLOAD_BEGAN, "overload-began", true)                                                \

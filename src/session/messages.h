@@ -47,6 +47,9 @@ enum message_type {
      * answer is MESSAGE_CERTIFICATE for that name, or MESSAGE_CERTIFICATE_UNKNOWN (same body) */
     MESSAGE_CERTIFICATE_WANTED,
     MESSAGE_CERTIFICATE_UNKNOWN,
+    /* control → handshaker: what clients of a listener are judged by from now on (struct
+     * message_client_trust + one document of trust_set_export(); without one: nothing) */
+    MESSAGE_CLIENT_TRUST,
 
     /* control → relay and handshaker: current address of a server with a name (struct
        message_address) */
@@ -261,6 +264,11 @@ struct message_certificate_wanted {
     char name[256];
 };
 
+struct message_client_trust {
+    uint32_t listener; /* index in the configuration */
+    uint32_t config;   /* of this generation */
+};
+
 struct message_address {
     uint32_t server; /* number over all upstreams, as on the board */
     uint32_t
@@ -286,9 +294,10 @@ struct message_renew {
 
 #define MESSAGE_OFFERS_MAX 32
 
-/* A session on its way from handshaker to relay. `preamble_size` bytes for the upstream (PROXY
- * header) and `surplus_size` bytes already read from the client follow; the next offer begins at
- * the next multiple of 16. */
+/* A session on its way from handshaker to relay. When generation.trust is not 0, a struct
+ * client_identity follows; then `preamble_size` bytes for the upstream (PROXY header) and
+ * `surplus_size` bytes already read from the client; the next offer begins at the next multiple of
+ * 16. */
 struct session_offer {
     uint32_t size; /* of this offer with its data */
     uint32_t preamble_size, surplus_size;

@@ -30,7 +30,10 @@ enum {
     TLV_SSL_CN = 0x22,
     TLV_SSL_CIPHER = 0x23,
     TLV_SSL_SIG_ALG = 0x24,
-    TLV_SSL_KEY_ALG = 0x25
+    TLV_SSL_KEY_ALG = 0x25,
+    TLV_CLIENT_SUBJECT = 0xe0,
+    TLV_CLIENT_NAMES = 0xe1,
+    TLV_CLIENT_FINGERPRINT = 0xe2
 };
 
 enum { CLIENT_SSL = 1, CLIENT_CERTIFICATE_CONNECTION = 2, CLIENT_CERTIFICATE_SESSION = 4 };
@@ -470,6 +473,11 @@ static void put_fields(struct writer *writer, const struct proxy_protocol_fields
     }
     if (fields->tls != NULL) {
         put_tls(writer, fields->tls);
+    }
+    put_text_tlv(writer, TLV_CLIENT_SUBJECT, fields->client_subject);
+    put_text_tlv(writer, TLV_CLIENT_NAMES, fields->client_names);
+    if (fields->client_fingerprint != NULL) {
+        put_tlv(writer, TLV_CLIENT_FINGERPRINT, fields->client_fingerprint, 32);
     }
 }
 

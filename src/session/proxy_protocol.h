@@ -53,6 +53,10 @@ struct proxy_protocol_fields {
     const void *unique_id; /* up to 128 bytes */
     size_t unique_id_size;
     const struct proxy_protocol_tls *tls; /* NULL: the client speaks no TLS */
+    /* In TLVs of our own (§2.2.8): */
+    const char *client_subject;        /* 0xE0: of the client's certificate, RFC 2253 */
+    const char *client_names;          /* 0xE1: its alternative names, "DNS:a.example, URI:…" */
+    const uint8_t *client_fingerprint; /* 0xE2: its SHA-256, 32 bytes */
     bool checksum;
 };
 

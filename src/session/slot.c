@@ -15,7 +15,8 @@ _Static_assert(sizeof(struct slot_secrets) <= 400,
 
 size_t arena_metadata_size(uint32_t capacity)
 {
-    return sizeof(struct arena_header) + (size_t)capacity * sizeof(struct slot);
+    return sizeof(struct arena_header) +
+           (size_t)capacity * (sizeof(struct slot) + sizeof(struct slot_client));
 }
 
 size_t arena_client_secrets_size(uint32_t capacity)
@@ -52,6 +53,7 @@ bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, voi
         return false;
     arena->header = header;
     arena->slots = (struct slot *)(void *)((uint8_t *)metadata + sizeof *header);
+    arena->clients = arena_clients(metadata, header->capacity);
     arena->secrets = secrets;
     arena->upstream_secrets =
         secrets == NULL
@@ -131,6 +133,31 @@ bool slot_intact(const struct slot *slot, const struct slot_upstream_secrets *se
 
     return hot->upstream_tls <= 1 && slot->current <= 1 &&
            hot->checksum == checksum(slot, hot, upstream);
+}
+
+/* ---- clients with a certificate ---- */
+
+void slot_set_client(struct arena *arena, uint32_t index, const struct client_identity *identity)
+{
+    struct slot_client *client = &arena->clients[index];
+
+    __atomic_store_n(&client->serial, 0, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    client->identity = *identity;
+    __atomic_store_n(&client->serial, arena->slots[index].serial, __ATOMIC_RELEASE);
+}
+
+bool slot_client(const struct arena *arena, uint32_t index, uint64_t serial,
+                 struct client_identity *ret_identity)
+{
+    const struct slot_client *client = &arena->clients[index];
+
+    if (__atomic_load_n(&client->serial, __ATOMIC_ACQUIRE) != serial)
+        return false;
+    memcpy(ret_identity, &client->identity, sizeof *ret_identity);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&client->serial, __ATOMIC_RELAXED) == serial &&
+           ret_identity->chain_count > 0 && ret_identity->chain_count <= CLIENT_CHAIN_MAX;
 }
 
 /* ---- leaving in order ---- */

@@ -15,6 +15,7 @@
 
 #include "base/attributes.h"
 #include "session/state.h"
+#include "tls/client_identity.h"
 #include "tls/leg.h"
 
 #define ARENA_VERSION   4
@@ -71,7 +72,8 @@ struct slot_stream {
 /* Generations of all that the session depends on: "which live sessions still hang on the old X?" */
 struct slot_generations {
     uint32_t certificate_version; /* version of the lineage `certificate` */
-    uint32_t trust;               /* CA and CRL set */
+    uint32_t trust;               /* CA and CRL set that its client was judged by; 0: the client
+                                     has shown no certificate */
     uint32_t ticket_key;
     uint32_t config;
     uint32_t binary;
@@ -125,6 +127,13 @@ struct slot_upstream_secrets {
     struct leg_keys keys;
 };
 
+/* Who the client of slot i is by his certificate. Touched by sessions with one only, so that those
+ * of others take no memory for it. */
+struct slot_client {
+    uint64_t serial; /* of the session that it belongs to; written last */
+    struct client_identity identity;
+};
+
 struct arena_header {
     uint32_t version;
     uint32_t capacity; /* slots */
@@ -139,10 +148,22 @@ struct arena_header {
 struct arena {
     struct arena_header *header;
     struct slot *slots;
+    struct slot_client *clients;  /* behind the slots */
     struct slot_secrets *secrets; /* NULL where only metadata is mapped */
     struct slot_upstream_secrets *upstream_secrets;
     uint8_t *blocks;
 };
+
+/* Where the clients of an arena of this capacity are. */
+static inline struct slot_client *arena_clients(void *metadata, uint32_t capacity)
+{
+    return (struct slot_client *)(void *)((uint8_t *)metadata + sizeof(struct arena_header) +
+                                          (size_t)capacity * sizeof(struct slot));
+}
+void slot_set_client(struct arena *arena, uint32_t index, const struct client_identity *identity);
+/* False when the session of this serial number has none. Also for observers. */
+MUST_CHECK bool slot_client(const struct arena *arena, uint32_t index, uint64_t serial,
+                            struct client_identity *ret_identity);
 
 /* Sizes of the three memfds for a geometry. The clients' secrets come first and end on a page, so
  * that the upstream part, which only some configurations use, can be left unlocked while it is not.

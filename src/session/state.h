@@ -47,7 +47,10 @@ extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
     X(SESSION_END_LOST, "lost-with-its-relay", true)                                               \
     X(SESSION_END_KEY_LIMIT, "traffic-key-limit", false)                                           \
     X(SESSION_END_LOST_HANDSHAKER, "lost-with-its-handshaker", true)                               \
-    X(SESSION_END_RENEGOTIATION, "renegotiation-failed", true)
+    X(SESSION_END_RENEGOTIATION, "renegotiation-failed", true)                                     \
+    X(SESSION_END_CLIENT_REVOKED, "client-certificate-revoked", false)                             \
+    X(SESSION_END_CLIENT_UNTRUSTED, "client-certificate-untrusted", false)                         \
+    X(SESSION_END_CLIENT_EXPIRED, "client-certificate-expired", false)
 
 enum session_end {
 #define X(symbol, name, failure) symbol,

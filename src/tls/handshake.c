@@ -103,6 +103,7 @@ void handshake_free(struct handshake *handshake)
     handshake_ssl_free(handshake);
     buffer_fini(&handshake->output);
     buffer_fini(&handshake->later);
+    X509_free(handshake->peer);
     tls_server_unref(handshake->server);
     tls_client_unref(handshake->client);
     free(handshake);

@@ -16,10 +16,15 @@
 #include "tls/leg.h"
 #include "tls/resumption.h"
 #include "tls/session_cache.h"
+#include "tls/trust_set.h"
 
 /* ---- contexts ---- */
 
 struct ticket_ring;
+
+/* Whether clients are asked for a certificate; one that is shown must always be good. */
+enum tls_client_mode { TLS_CLIENT_NONE, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
+#define TLS_CLIENT_MODES 3
 
 /* What a listener asks of its handshakes; a plain value. */
 struct tls_policy {
@@ -38,7 +43,11 @@ struct tls_policy {
     uint8_t session_id_context[32];              /* resumption_context() */
     const struct ticket_ring *ticket_ring; /* the same in all handshakers; NULL: keys of its own.
                                               Outlives the servers made with it */
-    bool cbc; /* the TLS 1.2 CBC suites, too, which only OpenSSL can carry */
+    bool cbc;                       /* the TLS 1.2 CBC suites, too, which only OpenSSL can carry */
+    struct trust_set *client_trust; /* borrowed; NULL: there is nothing to judge clients by */
+    enum tls_client_mode client_mode;
+    uint32_t client_verify_depth; /* intermediates, up to CLIENT_DEPTH_MAX */
+    bool refuse_stale_lists;      /* a client whose revocation list is over is refused */
 };
 
 /* Everything needed for handshakes under one policy with one certificate name (its ECDSA and RSA
@@ -49,6 +58,8 @@ MUST_CHECK int tls_server_new(struct tls_server **ret_server, const struct tls_p
                               struct keypair *const pairs[KEY_TYPE_COUNT], struct error *error);
 struct tls_server *tls_server_ref(struct tls_server *server);
 void tls_server_unref(struct tls_server *server);
+/* What it judges clients by; NULL: nothing. */
+const struct trust_set *tls_server_trust(const struct tls_server *server);
 
 /* Trust and identity for connecting as a client. */
 struct tls_client_policy {
@@ -119,9 +130,20 @@ struct handshake_facts {
     const char *peer_subject;     /* client certificate (server side) or server certificate (client
                                      side); NULL: none */
     uint8_t peer_fingerprint[32]; /* of it; zero: none */
-    uint32_t records_read, records_written; /* after the keys changed */
+    const struct client_identity *client_identity; /* server side: the client, verified; NULL:
+                                                      it has shown no certificate */
+    uint32_t records_read, records_written;        /* after the keys changed */
 };
 void handshake_facts(const struct handshake *handshake, struct handshake_facts *ret_facts);
+
+/* Server side, also after detaching: what the client's certificate says of him, as it is written
+ * there: its subject (RFC 2253) and its alternative names, "DNS:a.example, URI:spiffe://x/y, …",
+ * printable, with commas and backslashes inside of names escaped. Returns the length, 0: none, or
+ * it does not fit. */
+size_t handshake_client_subject(const struct handshake *handshake, char *ret_text, size_t size);
+size_t handshake_client_names(const struct handshake *handshake, char *ret_text, size_t size);
+/* Its common name in UTF-8, free of control characters; NULL: none such. */
+const char *handshake_client_common_name(const struct handshake *handshake);
 
 struct handshake_failure {
     const char

@@ -69,6 +69,12 @@ static void peer_collect(struct handshake *handshake)
         return;
     facts->peer_subject = certificate_name_text(
         handshake->peer_subject, sizeof handshake->peer_subject, X509_get_subject_name(peer));
+    if (handshake->server != NULL && handshake->peer == NULL && X509_up_ref(peer) == 1) {
+        handshake->peer = peer;
+        handshake_common_name_collect(handshake, peer);
+    }
+    if (handshake->server != NULL && handshake->client_identity.chain_count > 0)
+        facts->client_identity = &handshake->client_identity;
     if (X509_digest(peer, EVP_sha256(), facts->peer_fingerprint, NULL) != 1)
         memset(facts->peer_fingerprint, 0, sizeof facts->peer_fingerprint);
 }

@@ -75,6 +75,9 @@ struct handshake {
     struct handshake_failure failure;
     uint8_t alpn[255];
     char peer_subject[256];
+    X509 *peer; /* server side: the client's certificate, kept beyond the SSL object; NULL: none */
+    struct client_identity client_identity;
+    char client_common_name[256];
 };
 
 static inline bool handshake_is_client(const struct handshake *handshake)
@@ -91,6 +94,9 @@ BIO *handshake_bio_new(struct handshake *handshake);
 
 /* Fills `facts` while the SSL object still lives. */
 void handshake_facts_collect(struct handshake *handshake);
+
+/* Fills `client_common_name` (client_names.c). */
+void handshake_common_name_collect(struct handshake *handshake, const X509 *peer);
 
 /* Wipes the captured secrets and frees the SSL object, silently towards the peer. */
 void handshake_ssl_free(struct handshake *handshake);

@@ -7,6 +7,7 @@
 #include <openssl/err.h>
 
 #include "tls/certificate_internal.h"
+#include "tls/client_verify.h"
 #include "tls/key_schedule.h"
 #include "tls/server_resumption.h"
 
@@ -19,6 +20,7 @@ struct tls_server {
     uint8_t *alpn; /* wire format, NULL: none */
     unsigned alpn_size;
     struct server_resumption resumption;
+    struct client_verify *clients; /* NULL: nobody is asked */
 };
 
 /* Our order decides; without a common protocol the handshake ends with no_application_protocol (RFC
@@ -143,8 +145,10 @@ int tls_server_new(struct tls_server **ret_server, const struct tls_policy *poli
     if ((result = set_protocol(server->context, policy, error)) != 0 ||
         (result = set_resumption(server, policy, error)) != 0 ||
         (result = set_alpn(server, policy, error)) != 0 ||
-        (result = set_certificates(server, pairs, error)) != 0)
+        (result = set_certificates(server, pairs, error)) != 0 ||
+        (result = client_verify_new(&server->clients, server->context, policy, error)) != 0)
         goto failed;
+    server->resumption.clients = server->clients;
     *ret_server = server;
     return 0;
 failed:
@@ -164,6 +168,7 @@ void tls_server_unref(struct tls_server *server)
     if (server == NULL || --server->references > 0)
         return;
     SSL_CTX_free(server->context);
+    client_verify_free(server->clients);
     free(server->alpn);
     free(server);
 }
@@ -176,6 +181,11 @@ const struct ticket_ring *tls_server_ticket_ring(const struct tls_server *server
 SSL_CTX *tls_server_context(const struct tls_server *server)
 {
     return server->context;
+}
+
+const struct trust_set *tls_server_trust(const struct tls_server *server)
+{
+    return client_verify_set(server->clients);
 }
 
 enum key_type tls_server_key_type(const struct tls_server *server)

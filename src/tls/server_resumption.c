@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "tls/certificate_internal.h"
+#include "tls/client_verify.h"
 #include "tls/handshake_internal.h"
 #include "tls/ticket_cipher.h"
 #include "tls/ticket_ring.h"
@@ -21,15 +22,27 @@ static uint64_t current_epoch(const struct server_resumption *resumption)
 
 /* ---- the record ---- */
 
-static bool record_read(SSL_SESSION *session, struct resumption_record *ret_record)
+/* The client's part is there when he has shown a certificate. */
+struct records {
+    struct resumption_record session;
+    struct client_record client;
+};
+#define RECORDS_SIZE_WITHOUT_CLIENT sizeof(struct resumption_record)
+
+_Static_assert(sizeof(struct records) ==
+                   sizeof(struct resumption_record) + sizeof(struct client_record),
+               "one lies behind the other");
+
+static bool records_read(SSL_SESSION *session, struct records *ret_records, bool *ret_client)
 {
     void *data = NULL;
     size_t size = 0;
 
     if (SSL_SESSION_get0_ticket_appdata(session, &data, &size) != 1 || data == NULL ||
-        size != sizeof *ret_record)
+        (size != sizeof *ret_records && size != RECORDS_SIZE_WITHOUT_CLIENT))
         return false;
-    memcpy(ret_record, data, size);
+    memcpy(ret_records, data, size);
+    *ret_client = size == sizeof *ret_records;
     return true;
 }
 
@@ -58,15 +71,23 @@ static struct resumption_record record_new(const struct server_resumption *resum
  * after the handshake. */
 static bool stamp(const struct server_resumption *resumption, SSL *ssl, SSL_SESSION *session)
 {
-    struct resumption_record record;
+    const struct client_identity *client =
+        &((const struct handshake *)SSL_get_app_data(ssl))->client_identity;
+    struct records records;
+    bool known;
 
-    if (!record_read(session, &record))
-        record = record_new(resumption, ssl);
-    record.client_end = end_of(SSL_SESSION_get0_peer(session));
-    int64_t left = resumption_cap(&record, resumption->lineage_s) - SSL_SESSION_get_time(session);
+    if (!records_read(session, &records, &known))
+        records.session = record_new(resumption, ssl);
+    known = client->chain_count > 0;
+    if (known)
+        client_verify_remember(client, &records.client);
+    records.session.client_end = known ? client->not_after : end_of(SSL_SESSION_get0_peer(session));
+    int64_t left =
+        resumption_cap(&records.session, resumption->lineage_s) - SSL_SESSION_get_time(session);
     if (left > resumption->lifetime_s)
         left = resumption->lifetime_s;
-    return SSL_SESSION_set1_ticket_appdata(session, &record, sizeof record) == 1 &&
+    return SSL_SESSION_set1_ticket_appdata(
+               session, &records, known ? sizeof records : RECORDS_SIZE_WITHOUT_CLIENT) == 1 &&
            /* Not 0: OpenSSL would write a ticket that it reads back as another one, and fail. */
            SSL_SESSION_set_timeout(session, left < 1 ? 1 : (long)left) == 1;
 }
@@ -80,9 +101,10 @@ static bool same_context(const struct server_resumption *resumption, const SSL_S
 }
 
 static enum resumption_miss judge(const struct server_resumption *resumption,
-                                  const struct handshake *handshake, SSL_SESSION *session)
+                                  struct handshake *handshake, SSL_SESSION *session)
 {
-    struct resumption_record record;
+    struct records records;
+    bool client;
     struct resumption_moment moment = {.now = wall_seconds(),
                                        .session_end = (int64_t)SSL_SESSION_get_time(session) +
                                                       (int64_t)SSL_SESSION_get_timeout(session),
@@ -90,11 +112,16 @@ static enum resumption_miss judge(const struct server_resumption *resumption,
                                        .epoch = current_epoch(resumption),
                                        .same_context = same_context(resumption, session)};
 
-    if (!record_read(session, &record))
+    if (!records_read(session, &records, &client))
         return RESUMPTION_MISS_POLICY_CHANGED; /* made by another version of this program */
     memcpy(moment.trust_digest, resumption->trust_digest, sizeof moment.trust_digest);
     memcpy(moment.name, handshake->offer.name, sizeof moment.name);
-    return resumption_judge(&record, &moment);
+    enum resumption_miss miss = resumption_judge(&records.session, &moment);
+    if (miss == RESUMPTION_MISS_NONE &&
+        !client_verify_resumes(resumption->clients, handshake, session,
+                               client ? &records.client : NULL))
+        miss = RESUMPTION_MISS_TRUST_CHANGED;
+    return miss;
 }
 
 /* ---- tickets ---- */

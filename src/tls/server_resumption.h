@@ -7,7 +7,9 @@
 #include "tls/handshake.h"
 
 /* A context's own copy of what its callbacks need; must live as long as the context. */
+struct client_verify;
 struct server_resumption {
+    const struct client_verify *clients; /* NULL: clients have no certificates */
     int64_t lineage_s;
     int64_t lifetime_s;
     const uint64_t *epoch;

@@ -384,6 +384,7 @@ void files_event(struct lineage *lineage, int watch)
         if (pair == NULL ||
             (watch >= 0 && watch != pair->watches[PART_CHAIN] && watch != pair->watches[PART_KEY]))
             continue;
+        pair->dirty |= pair->waiting > 0; /* the end of a reading sets the timer, too */
         if (pair->timer.deadline_ns > now(pair) + GATHER_NS || pair->timer.position == 0)
             timer_set(loop_of(pair), &pair->timer, now(pair) + GATHER_NS);
     }

@@ -100,7 +100,8 @@ struct vault {
     size_t lineage_count;
     struct requests requests;
     struct dialler dialler;
-    struct internal_ca *ca; /* NULL: not needed yet or broken */
+    struct internal_ca *ca;                        /* NULL: not needed yet or broken */
+    struct trust_watch *trust[CONF_LISTENERS_MAX]; /* by listener; NULL: none */
     struct command *commands;
     uint32_t request_serial; /* of MESSAGE_CERTIFICATE */
     uint64_t connected;      /* bit per handshaker */
@@ -120,7 +121,15 @@ void lineage_free(struct lineage *lineage); /* accepts NULL */
 /* Begins all lineages that were made and not begun. */
 void vault_start_new(struct vault *vault);
 
+/* One of what counts as loading was read. */
+void vault_loaded(struct vault *vault);
+
 /* ---- what the host does for us ---- */
+
+/* Puts a question of the host's (open, watch) to the supervisor; `fn` is called in any case. */
+void vault_ask(struct vault *vault, const void *owner,
+               bool (*question)(void *, uint32_t, const char *, bool), const char *path,
+               bool folder, request_fn *fn, void *context);
 
 void vault_report(struct vault *vault, enum event_type type, uint32_t certificate, uint32_t version,
                   const char *host, const char *detail);

@@ -3,6 +3,7 @@
 
 #include "conf/merge.h"
 #include "vault/lineage.h"
+#include "vault/trust_watch.h"
 
 /* Its callbacks find the vault ending, and so only release what they hold. */
 static void lineage_remove(struct lineage *lineage)
@@ -93,6 +94,7 @@ bool vault_reload(struct vault *vault, const struct conf *next, uint32_t generat
         else if (lineages[i] != NULL)
             follow(lineages[i], certificate);
     }
+    trust_watch_reload(vault, next);
     vault->conf = next;
     free(fresh);
     vault_start_new(vault);

@@ -14,6 +14,7 @@
 #include "conf/merge.h"
 #include "ipc/memory.h"
 #include "vault/lineage.h"
+#include "vault/trust_watch.h"
 
 const char *vault_state_name(enum vault_state state)
 {
@@ -67,11 +68,11 @@ void vault_warn(struct vault *vault, const struct lineage *lineage, const char *
     vault_report(vault, EVENT_WARNING, lineage != NULL ? lineage->index : CONF_NONE, 0, "", text);
 }
 
-static void ask(struct lineage *lineage, bool (*question)(void *, uint32_t, const char *, bool),
-                const char *path, bool folder, request_fn *fn, void *context)
+void vault_ask(struct vault *vault, const void *owner,
+               bool (*question)(void *, uint32_t, const char *, bool), const char *path,
+               bool folder, request_fn *fn, void *context)
 {
-    struct vault *vault = lineage->vault;
-    uint32_t number = requests_add(&vault->requests, fn, context, lineage);
+    uint32_t number = requests_add(&vault->requests, fn, context, owner);
 
     if (number == 0) {
         fn(context, -1, -ENOMEM);
@@ -84,13 +85,13 @@ static void ask(struct lineage *lineage, bool (*question)(void *, uint32_t, cons
 void vault_ask_open(struct lineage *lineage, const char *path, bool folder, request_fn *fn,
                     void *context)
 {
-    ask(lineage, lineage->vault->host.open, path, folder, fn, context);
+    vault_ask(lineage->vault, lineage, lineage->vault->host.open, path, folder, fn, context);
 }
 
 void vault_ask_watch(struct lineage *lineage, const char *path, bool folder, request_fn *fn,
                      void *context)
 {
-    ask(lineage, lineage->vault->host.watch, path, folder, fn, context);
+    vault_ask(lineage->vault, lineage, lineage->vault->host.watch, path, folder, fn, context);
 }
 
 /* The pair as a sealed document; -1 when the system refuses. */
@@ -356,6 +357,7 @@ void vault_free(struct vault *vault)
         return;
     vault->ending = true;
     dialler_fini(&vault->dialler);
+    trust_watch_fini(vault);
     requests_fini(&vault->requests);
     for (size_t i = 0; vault->lineages != NULL && i < vault->lineage_count; i++)
         lineage_free(vault->lineages[i]);
@@ -365,8 +367,6 @@ void vault_free(struct vault *vault)
     free(vault->lineages);
     free(vault);
 }
-
-static void loaded(struct vault *vault);
 
 void vault_start_new(struct vault *vault)
 {
@@ -385,7 +385,8 @@ void vault_start_new(struct vault *vault)
         lineage->started = true;
         lineage_start(lineage);
     }
-    loaded(vault);
+    trust_watch_start(vault);
+    vault_loaded(vault);
 }
 
 void vault_start(struct vault *vault)
@@ -406,6 +407,7 @@ static void greet(struct vault *vault, unsigned handshaker)
         if (lineage != NULL && ((vault->greeted & bit) == 0 || !lineage->complete))
             rollout_greet(lineage, handshaker);
     }
+    trust_watch_greet(vault, handshaker);
     vault->greeted |= bit;
     ignore(vault->host.send(vault->host.context, handshaker, MESSAGE_CERTIFICATES_COMPLETE,
                             &complete, sizeof complete, -1));
@@ -425,7 +427,7 @@ static void dial_first(struct vault *vault)
     }
 }
 
-static void loaded(struct vault *vault)
+void vault_loaded(struct vault *vault)
 {
     if (vault->ending || --vault->loading > 0)
         return;
@@ -455,7 +457,7 @@ void lineage_loaded(struct lineage *lineage)
     if (lineage->vault->ending)
         return;
     lineage->loading--;
-    loaded(lineage->vault);
+    vault_loaded(lineage->vault);
 }
 
 void vault_peer_started(struct vault *vault, unsigned handshaker)
@@ -526,11 +528,13 @@ static void event_anywhere(struct vault *vault)
         files_event(vault->lineages[i], -1);
         folder_event(vault->lineages[i], NULL);
     }
+    ignore(trust_watch_event(vault, -1));
 }
 
 void vault_inotify_event(struct vault *vault, const struct inotify_event *event)
 {
-    bool lost = (event->mask & IN_Q_OVERFLOW) != 0, known = false;
+    bool lost = (event->mask & IN_Q_OVERFLOW) != 0;
+    bool known = trust_watch_event(vault, event->wd);
 
     for (size_t i = 0; i < vault->lineage_count; i++) {
         struct lineage *lineage = vault->lineages[i];

@@ -24,6 +24,7 @@
 #include "loop/loop.h"
 #include "session/messages.h"
 #include "tls/certificate.h"
+#include "tls/trust_set.h"
 
 struct vault;
 
@@ -53,6 +54,9 @@ struct vault_host {
      * `detail` is printable ("expired: … has expired at …"). */
     void (*event)(void *context, enum event_type type, uint32_t certificate, uint32_t version,
                   const char *host, const char *detail);
+    /* EVENT_CLIENT_TRUST_LOADED (another one is in force), _REFUSED, _STALE or EVENT_WARNING about
+     * what clients of a listener are judged by. May be NULL. */
+    void (*trust)(void *context, enum event_type type, uint32_t listener, const char *detail);
     /* Every certificate was read once, and each is live or refused. May be NULL. */
     void (*complete)(void *context);
 };
@@ -130,6 +134,23 @@ bool vault_complete(const struct vault *vault);
  * bytes may be cut short, then any file counts. A certificate that is not there has none. */
 bool vault_serves(const struct vault *vault, uint32_t certificate, enum key_type type,
                   uint32_t version, const char *server_name);
+
+/* ---- what clients are judged by ---- */
+
+/* What is in force for a listener; NULL: nothing, or it was not read yet. Borrowed until the next
+ * event. */
+const struct trust_set *vault_client_trust(const struct vault *vault, uint32_t listener);
+
+struct vault_client_trust {
+    bool present; /* something is in force: the facts hold */
+    bool stale;   /* the time of a revocation list is over */
+    uint32_t generation;
+    struct trust_facts facts;
+    const char *trouble; /* why what the files hold now is not in force; "": it is */
+};
+/* False: the listener has no client-ca. */
+bool vault_client_trust_state(const struct vault *vault, uint32_t listener,
+                              struct vault_client_trust *ret_state);
 
 /* ---- what `certs` shows ---- */
 

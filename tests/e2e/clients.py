@@ -21,8 +21,8 @@ def set_suites(made, suites):
     assert ctypes.CDLL("libssl.so.3").SSL_CTX_set_ciphersuites(pointer, suites.encode()) == 1
 
 
-def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suites=None):
-    """A client context that trusts `root` (None: verifies nothing)."""
+def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suites=None, identity=None):
+    """A client context that trusts `root` (None: verifies nothing); `identity`: paths of a certificate chain and its key."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if root is None:
         made.check_hostname = False
@@ -37,6 +37,8 @@ def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suite
         made.set_ciphers(ciphers)
     if suites:
         set_suites(made, suites)
+    if identity:
+        made.load_cert_chain(*identity)
     if keylog:
         made.keylog_filename = str(keylog)
     return made

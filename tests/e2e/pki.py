@@ -117,5 +117,32 @@ class Authority:
                           not_before, lifetime)
         return Pair(leaf, [self.intermediate], key)
 
-    def issue_client(self, name):
-        return self.issue(name, usage=ExtendedKeyUsageOID.CLIENT_AUTH)
+    def issue_client(self, name, **options):
+        return self.issue(name, usage=ExtendedKeyUsageOID.CLIENT_AUTH, **options)
+
+    def authorities_pem(self):
+        """What a listener trusts clients by: the root, and the intermediate because it signs revocation lists."""
+        return _pem(self.root) + _pem(self.intermediate)
+
+    def renewed_authorities_pem(self):
+        """The same CAs with fresh certificates."""
+        root = self._sign(self.root.subject, self.root_key.public_key(), self.root.subject, self.root_key,
+                          [(x509.BasicConstraints(True, 1), True)])
+        intermediate = self._sign(self.intermediate.subject, self.key.public_key(), self.root.subject, self.root_key,
+                                  [(x509.BasicConstraints(True, 0), True)])
+        return _pem(root) + _pem(intermediate)
+
+    def revocation_list(self, *revoked, number=1, begin=None, lifetime=30 * DAY, key=None):
+        """A list of the intermediate's, in PEM, of these pairs; signed with `key` instead of its own."""
+        begin = begin or _now() - datetime.timedelta(hours=1)
+        builder = (x509.CertificateRevocationListBuilder()
+                   .issuer_name(self.intermediate.subject)
+                   .last_update(begin)
+                   .next_update(begin + lifetime)
+                   .add_extension(x509.CRLNumber(number), False)
+                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False))
+        for pair in revoked:
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(pair.certificate.serial_number)
+                .revocation_date(begin).build())
+        return builder.sign(key or self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

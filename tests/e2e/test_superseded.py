@@ -11,7 +11,7 @@ from daemon import free_port, wait_until
 from test_admin import metrics
 
 NAME = clients.NAME
-KINDS = ("certificate", "config", "binary", "ticket-key", "traffic-key")
+KINDS = ("certificate", "config", "binary", "ticket-key", "traffic-key", "ca")
 
 
 def superseded(edge, *arguments):

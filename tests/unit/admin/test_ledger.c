@@ -44,7 +44,7 @@ static void without_a_vault_nothing_is_said_of_certificates(void **state)
     slot->generation.certificate_version = 99;
     assert_false(ledger_knows(&world.view, SUPERSEDED_CERTIFICATE));
     assert_true(ledger_knows(&world.view, SUPERSEDED_CONFIG));
-    assert_int_equal(ledger_judge(&world.view, slot), 0);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 0);
 }
 
 static void each_kind_for_itself(void **state)
@@ -52,30 +52,30 @@ static void each_kind_for_itself(void **state)
     struct slot *slot = current_session(0, 0);
     (void)state;
 
-    assert_int_equal(ledger_judge(&world.view, slot), 0);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 0);
     slot->generation.config = 2;
-    assert_int_equal(ledger_judge(&world.view, slot), 1u << SUPERSEDED_CONFIG);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 1u << SUPERSEDED_CONFIG);
     slot->generation.config = 4; /* of a generation that is just coming */
-    assert_int_equal(ledger_judge(&world.view, slot), 0);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 0);
     slot->generation.binary = 1;
-    assert_int_equal(ledger_judge(&world.view, slot), 1u << SUPERSEDED_BINARY);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 1u << SUPERSEDED_BINARY);
     slot->generation.binary = 2;
     slot->generation.ticket_key = 4;
-    assert_int_equal(ledger_judge(&world.view, slot), 1u << SUPERSEDED_TICKET_KEY);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 1u << SUPERSEDED_TICKET_KEY);
     slot->generation.ticket_key = 0; /* it has no tickets */
-    assert_int_equal(ledger_judge(&world.view, slot), 0);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 0);
     slot->hot[1] = slot->hot[0];
     slot->hot[1].client.update_owed = 1;
-    assert_int_equal(ledger_judge(&world.view, slot), 0); /* not committed */
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 0); /* not committed */
     slot->current = 1;
-    assert_int_equal(ledger_judge(&world.view, slot), 1u << SUPERSEDED_TRAFFIC_KEY);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 1u << SUPERSEDED_TRAFFIC_KEY);
     slot->hot[1].client.update_owed = 0;
     slot->hot[1].client.update_asked = 1;
     slot->generation.config = 1;
-    assert_int_equal(ledger_judge(&world.view, slot),
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot),
                      1u << SUPERSEDED_TRAFFIC_KEY | 1u << SUPERSEDED_CONFIG);
     slot->hot[1].client.suite = 0; /* pass-through: what stands there is no leg */
-    assert_int_equal(ledger_judge(&world.view, slot), 1u << SUPERSEDED_CONFIG);
+    assert_int_equal(ledger_judge(&world.view, 0, 0, slot), 1u << SUPERSEDED_CONFIG);
 }
 
 static void counts_and_ages(void **state)

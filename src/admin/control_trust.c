@@ -1,0 +1,51 @@
+/* Client certificates in control: what the vault says of the CAs, and the sessions that end by it.
+ */
+#include "admin/control_internal.h"
+
+#include <string.h>
+
+#include "base/string.h"
+
+static void report(struct control *control, enum event_type type, uint32_t listener,
+                   const char *detail)
+{
+    struct event *event = event_begin(&control->worker.events, type);
+
+    if (event == NULL)
+        return;
+    if (listener != CONF_NONE)
+        event->listener = (uint16_t)listener;
+    event->config = control->feed.config;
+    (void)string_printable(event->detail, sizeof event->detail, detail, strlen(detail));
+    event_end(&control->worker.events, type);
+}
+
+static void end_session(void *context, unsigned relay, const struct message_session *body)
+{
+    struct control *control = context;
+
+    /* What does not get through is told again. */
+    ignore(peer_send(peers_find(&control->peers, PROCESS_RELAY, relay), MESSAGE_CLOSE_SESSION, body,
+                     sizeof *body, -1));
+}
+
+static void judged(void *context, const char *detail)
+{
+    report(context, EVENT_SESSIONS_JUDGED, CONF_NONE, detail);
+}
+
+void control_trust_init(struct control *control)
+{
+    const struct rejudge_host host = {.context = control, .end = end_session, .done = judged};
+
+    rejudge_init(&control->rejudge, &control->view, control->worker.loop, &host);
+}
+
+void control_trust_event(void *context, enum event_type type, uint32_t listener, const char *detail)
+{
+    struct control *control = context;
+
+    report(control, type, listener, detail);
+    if (type == EVENT_CLIENT_TRUST_LOADED)
+        rejudge_changed(&control->rejudge, listener);
+}

@@ -1,0 +1,222 @@
+#include "tls/client_verify.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "tls/certificate_internal.h"
+#include "tls/handshake_internal.h"
+#include "tls/trust_set_internal.h"
+
+/* What a client may sign with; our own certificates are of fewer kinds. */
+#define SIGNATURES CONTEXT_SIGNATURES_ECDSA ":" CONTEXT_SIGNATURES_RSA ":ed25519:ed448"
+#define LEVEL      2 /* of OpenSSL: keys and signatures of a chain with 112 bits and more */
+
+struct client_verify {
+    struct trust_set *trust;
+    bool refuse_stale;
+};
+
+/* ---- who it is ---- */
+
+static void take_serial(struct client_identity *identity, const X509 *leaf)
+{
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(leaf);
+    int size = ASN1_STRING_length(serial);
+
+    if (size < 0 || size > CLIENT_SERIAL_MAX)
+        size = size < 0 ? 0 : CLIENT_SERIAL_MAX;
+    memcpy(identity->serial, ASN1_STRING_get0_data(serial), (size_t)size);
+    identity->serial_size = (uint8_t)size;
+}
+
+static void take_leaf(struct client_identity *identity, const X509 *leaf)
+{
+    take_serial(identity, leaf);
+    ignore(X509_digest(leaf, EVP_sha256(), identity->fingerprint, NULL));
+    certificate_name_text(identity->subject, sizeof identity->subject, X509_get_subject_name(leaf));
+}
+
+/* False for a chain longer than can be remembered. */
+static bool identify(const STACK_OF(X509) * chain, struct client_identity *ret_identity)
+{
+    struct client_identity identity = {.not_after = INT64_MAX};
+    int count = sk_X509_num(chain);
+
+    if (count < 1 || count > CLIENT_CHAIN_MAX)
+        return false;
+    for (int i = 0; i < count; i++) {
+        const X509 *certificate = sk_X509_value(chain, i);
+        int64_t end = certificate_time(X509_get0_notAfter(certificate));
+        trust_link(certificate, &identity.chain[i]);
+        if ((i == 0 || i < count - 1) && end < identity.not_after)
+            identity.not_after = end;
+    }
+    identity.chain_count = (uint8_t)count;
+    take_leaf(&identity, sk_X509_value(chain, 0));
+    *ret_identity = identity;
+    return true;
+}
+
+/* ---- judgement ---- */
+
+/* Is the list of an issuer of the chain over, where that matters? */
+static bool stale(const struct client_verify *verify, const STACK_OF(X509) * chain)
+{
+    int64_t now = (int64_t)time(NULL);
+
+    for (int i = 0; verify->refuse_stale && i < sk_X509_num(chain); i++) {
+        if (trust_set_issuer_stale(verify->trust, X509_get_issuer_name(sk_X509_value(chain, i)),
+                                   now))
+            return true;
+    }
+    return false;
+}
+
+static int fault_of(const struct client_verify *verify, const STACK_OF(X509) * chain,
+                    const struct client_identity *identity)
+{
+    if (stale(verify, chain))
+        return X509_V_ERR_CRL_HAS_EXPIRED;
+    switch (trust_set_judge(verify->trust, identity, (int64_t)time(NULL))) {
+    case TRUST_ACCEPTED:
+        return X509_V_OK;
+    case TRUST_REVOKED:
+        return X509_V_ERR_CERT_REVOKED;
+    case TRUST_EXPIRED:
+        return X509_V_ERR_CERT_HAS_EXPIRED;
+    case TRUST_UNKNOWN:
+        break;
+    }
+    return X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY;
+}
+
+static int verify_chain(X509_STORE_CTX *context, void *argument)
+{
+    const struct client_verify *verify = argument;
+    SSL *ssl = X509_STORE_CTX_get_ex_data(context, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct handshake *handshake = SSL_get_app_data(ssl);
+    struct client_identity identity;
+
+    int result = X509_verify_cert(context);
+    if (result <= 0)
+        return result;
+    const STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(context);
+    int fault = identify(chain, &identity) ? fault_of(verify, chain, &identity)
+                                           : X509_V_ERR_CERT_CHAIN_TOO_LONG;
+    if (fault != X509_V_OK) {
+        X509_STORE_CTX_set_error(context, fault);
+        return 0;
+    }
+    handshake->client_identity = identity;
+    return 1;
+}
+
+/* ---- resumption ---- */
+
+void client_verify_remember(const struct client_identity *identity,
+                            struct client_record *ret_record)
+{
+    *ret_record = (struct client_record){.not_after = identity->not_after,
+                                         .chain_count = identity->chain_count};
+    memcpy(ret_record->chain, identity->chain, sizeof ret_record->chain);
+}
+
+/* Whoever came without a certificate is resumed without one. Which list belongs to which issuer a
+ * resumed chain does not tell: where lists must not be over, none may be. */
+bool client_verify_resumes(const struct client_verify *verify, struct handshake *handshake,
+                           const SSL_SESSION *session, const struct client_record *record)
+{
+    X509 *leaf = SSL_SESSION_get0_peer((SSL_SESSION *)(uintptr_t)session);
+    int64_t now = (int64_t)time(NULL);
+    struct client_identity identity = {0};
+
+    if (leaf == NULL)
+        return true;
+    if (verify == NULL || record == NULL || record->chain_count == 0 ||
+        record->chain_count > CLIENT_CHAIN_MAX)
+        return false;
+    identity.not_after = record->not_after;
+    identity.chain_count = (uint8_t)record->chain_count;
+    memcpy(identity.chain, record->chain, sizeof identity.chain);
+    take_leaf(&identity, leaf);
+    if ((verify->refuse_stale && trust_set_stale(verify->trust, now)) ||
+        trust_set_judge(verify->trust, &identity, now) != TRUST_ACCEPTED)
+        return false;
+    handshake->client_identity = identity;
+    return true;
+}
+
+/* ---- the context ---- */
+
+/* The names of the CAs, so that clients with several certificates know which to send. */
+static bool name_authorities(SSL_CTX *context, const struct trust_set *trust)
+{
+    for (int i = 0; i < sk_X509_num(trust->certificates); i++) {
+        if (SSL_CTX_add_client_CA(context, sk_X509_value(trust->certificates, i)) != 1)
+            return false;
+    }
+    return true;
+}
+
+static int modes(enum tls_client_mode mode)
+{
+    switch (mode) {
+    case TLS_CLIENT_NONE:
+        break;
+    case TLS_CLIENT_OPTIONAL:
+        return SSL_VERIFY_PEER;
+    case TLS_CLIENT_REQUIRED:
+        return SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    }
+    return SSL_VERIFY_NONE;
+}
+
+static bool prepare(SSL_CTX *context, const struct tls_policy *policy, struct client_verify *verify)
+{
+    SSL_CTX_set_verify(context, modes(policy->client_mode), NULL);
+    SSL_CTX_set_cert_verify_callback(context, verify_chain, verify);
+    SSL_CTX_set_verify_depth(context, (int)policy->client_verify_depth);
+    SSL_CTX_set_security_level(context, LEVEL);
+    return SSL_CTX_set1_verify_cert_store(context, policy->client_trust->store) == 1 &&
+           SSL_CTX_set1_client_sigalgs_list(context, context_text(SIGNATURES)) == 1 &&
+           name_authorities(context, policy->client_trust);
+}
+
+int client_verify_new(struct client_verify **ret_verify, SSL_CTX *context,
+                      const struct tls_policy *policy, struct error *error)
+{
+    if (policy->client_trust == NULL)
+        return policy->client_mode == TLS_CLIENT_NONE
+                   ? 0
+                   : error_set(error, ERROR_INTERNAL,
+                               "clients cannot be asked for a certificate without a trust set");
+    struct client_verify *verify = calloc(1, sizeof *verify);
+    if (verify == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    verify->trust = trust_set_ref(policy->client_trust);
+    verify->refuse_stale = policy->refuse_stale_lists;
+    if (!prepare(context, policy, verify)) {
+        client_verify_free(verify);
+        return error_set(error, ERROR_TLS, "OpenSSL refuses to ask for client certificates: %s",
+                         openssl_reason());
+    }
+    *ret_verify = verify;
+    return 0;
+}
+
+void client_verify_free(struct client_verify *verify)
+{
+    if (verify == NULL)
+        return;
+    trust_set_unref(verify->trust);
+    free(verify);
+}
+
+const struct trust_set *client_verify_set(const struct client_verify *verify)
+{
+    return verify != NULL ? verify->trust : NULL;
+}
