@@ -15,6 +15,7 @@ import pytest
 import clients
 from clients import NAME, s_client
 from daemon import free_port, holdfast, wait_until
+from test_admin import metrics
 
 ALL = "log-handshakes = all"
 versions = pytest.mark.parametrize("version", ["1.2", "1.3", "1.2-id"])  # the last: a client without tickets, by session id
@@ -224,7 +225,8 @@ def shown(edge):
 
 def test_forget(shop):
     """Every kind of session, from before and after: none resumed, none turned away, live sessions stay."""
-    here = shop(extra=ALL)
+    admin = free_port()
+    here = shop(extra=f'admin {{ bind = "127.0.0.1:{admin}" }}\n{ALL}')
     guests = [returning(here, version) for version in ("1.2", "1.3", "1.2-id") for _ in range(4)]
     assert all(guest.visit() for guest in guests)
     with here.client() as live:
@@ -241,6 +243,7 @@ def test_forget(shop):
     assert not here.edge.events_named("handshake-failed")
     facts = shown(here.edge)
     assert facts["misses"]["policy-changed"] == 2 * len(guests) == facts["offered"] - facts["resumed"]
+    assert metrics(admin)['holdfast_resumption_misses_total{reason="policy-changed"}'] == 2 * len(guests)
 
 
 def test_forgotten_outlives_processes(shop):
@@ -258,6 +261,23 @@ def test_forgotten_outlives_processes(shop):
     for guest in guests:
         expect_miss(guest, "policy-changed")
         assert guest.visit()
+
+
+@tickets
+def test_forgotten_outlives_a_restart(shop, folder, version):
+    """Where the ticket keys are kept, so is what was forgotten."""
+    key = folder / "key-encryption-key"
+    key.write_text(os.urandom(32).hex() + "\n")
+    key.chmod(0o600)
+    here = shop(extra=f'key-encryption-key = "{key}"\n{ALL}')
+    forgotten = returning(here, version)
+    here.edge.run("keys", "resumption", "forget")
+    kept = returning(here, version)
+    here.edge.stop()
+    here.edge.events.clear()
+    here.edge.start()
+    expect_miss(forgotten, "policy-changed")
+    assert kept.visit()
 
 
 @pytest.mark.parametrize("arguments", [(), ("forge",), ("show", "more")])

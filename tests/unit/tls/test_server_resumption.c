@@ -511,6 +511,36 @@ static void ids_are_resumed_by_every_context_with_the_cache(void **state)
     SSL_SESSION_free(visit.session);
 }
 
+/* RFC 5246 §7.2.2: what a fatal alert ended is not resumed again. */
+static void a_fatal_alert_ends_the_session_of_an_id(void **state)
+{
+    static const uint8_t early_data[] = {23, 3, 3, 0, 1, 0};
+    struct tls_policy policy = policy_with_cache();
+    struct visit visit = guest_without_tickets(&policy);
+    struct tls_server *server = server_new(&policy);
+    struct handshake *handshake = handshake_new_server(server);
+    SSL *peer = client_of(&visit);
+    uint8_t hello[4096];
+    size_t consumed;
+
+    (void)state;
+    struct resumption_offer offer = {.session_id = true};
+    resumption_name(visit.name, offer.name);
+    handshake_expect(handshake, &offer);
+    SSL_do_handshake(peer);
+    assert_int_equal(
+        handshake_feed(handshake, hello, peer_output(peer, hello, sizeof hello), &consumed),
+        HANDSHAKE_WANT_READ);
+    assert_int_equal(handshake_feed(handshake, early_data, sizeof early_data, &consumed),
+                     HANDSHAKE_FAILED);
+    assert_int_equal(session_cache_counts(cache)->hits, 1); /* it would have been resumed */
+    handshake_free(handshake);
+    SSL_free(peer);
+    tls_server_unref(server);
+    expect_miss(&policy, &visit, RESUMPTION_MISS_UNKNOWN_KEY);
+    SSL_SESSION_free(visit.session);
+}
+
 /* Neither tickets nor a listener that resumes nothing fill the cache. */
 static void only_clients_without_tickets_are_cached(void **state)
 {
@@ -569,6 +599,7 @@ int main(void)
         cmocka_unit_test(an_id_ends_with_the_certificate),
         cmocka_unit_test(an_id_that_is_not_in_the_cache_is_unknown),
         cmocka_unit_test(ids_are_resumed_by_every_context_with_the_cache),
+        cmocka_unit_test(a_fatal_alert_ends_the_session_of_an_id),
         cmocka_unit_test(only_clients_without_tickets_are_cached),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
