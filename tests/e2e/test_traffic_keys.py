@@ -330,6 +330,36 @@ def test_usage_and_owed_updates_survive(edge, server, folder, how):
     assert updates(here, "records") == epoch
 
 
+@pytest.mark.parametrize("how", ["kill", "upgrade"])
+def test_own_update_pending_behind_held_data(edge, server, folder, how):
+    """The client takes nothing while its key is renewed and the relay goes: the KeyUpdate comes once, behind what was sealed before."""
+    size = 12 << 20
+
+    def flood(connection):
+        connection.socket.recv(1)
+        connection.socket.sendall(PATTERN * (size // len(PATTERN)))
+        connection.socket.recv(1)
+
+    here = edge(server(flood), extra="workers = 1\nprotect-after = 50ms")
+    here.edge.tolerated = ("killed",)
+    with forge.Forger(here.port, folder, root=here.root, receive_buffer=1 << 16) as client:
+        client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"x"))
+        wait_until(lambda: counter(here, "sessions_blocked_total") >= 1, PATIENCE)
+        old_enough(here)
+        here.edge.run("keys", "traffic", "renew", "--all", "--now", "--request")
+        wait_until(lambda: updates(here, "operator") == 1)
+        succeed(here, how)
+        received, seen = bytearray(), []
+        while len(received) < size:
+            kind, data = client.read_record()
+            if kind == forge.APPLICATION_DATA:
+                received += data
+            elif data[:1] == b"\x18":
+                seen.append(data)
+        assert received == PATTERN * (size // len(PATTERN))
+        assert seen == [forge.KEY_UPDATE_REQUESTED]
+
+
 def succeed(here, how):
     relays = here.edge.workers("relay")
     if how == "upgrade":
