@@ -1,5 +1,6 @@
 #include "cmd/config_pairs.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,10 +10,12 @@
 #include "conf/merge.h"
 #include "tls/certificate.h"
 #include "tls/fingerprints.h"
+#include "tls/governor.h"
 #include "tls/handshake.h"
 #include "tls/trust_set.h"
 
-#define TRUST_MAX (4u << 20)
+#define TRUST_MAX        (4u << 20)
+#define KEY_BLOCKS_LEAST 65536u
 
 struct check {
     const struct conf *conf, *before;
@@ -177,6 +180,23 @@ static void check_upstream(struct check *check, const struct conf_upstream *upst
     free(trust);
 }
 
+/* ---- traffic keys ---- */
+
+/* With less, clients would renew keys all the time, and sessions of TLS 1.2 end at once. */
+static void check_key_budget(struct check *check, const struct conf_listener *listener)
+{
+    struct key_limits limits;
+
+    if (listener->name == NULL || listener->mode == CONF_MODE_PASS_THROUGH)
+        return;
+    governor_limits(check->conf, listener, suite_find(TLS_VERSION_1_3, 0x1301), &limits);
+    if (limits.blocks_soft < KEY_BLOCKS_LEAST)
+        find(check, false,
+             "listener '%s': traffic-key-fleet-volume and traffic-key-fleet-probability leave a "
+             "key %" PRIu64 " KiB; expected a budget that leaves it %u KiB or more",
+             listener->name, limits.blocks_soft / 64, KEY_BLOCKS_LEAST / 64);
+}
+
 /* ---- fingerprints ---- */
 
 static void check_fingerprints(struct check *check)
@@ -269,6 +289,8 @@ size_t config_check_pairs(const struct conf *conf, const struct conf *before,
 
     if (conf->key_update_unable != NULL)
         check_fingerprints(&check);
+    for (size_t i = 0; i < conf->listener_count; i++)
+        check_key_budget(&check, &conf->listeners[i]);
     for (size_t i = 0; i < conf->certificate_count; i++) {
         const struct conf_certificate *certificate = &conf->certificates[i];
         for (size_t j = 0; certificate->from == CONF_FROM_FILES && j < certificate->chain.count;

@@ -120,7 +120,7 @@ static const struct schema_option global_options[] = {
     {.name = "log-handshakes", .type = &log_handshakes_type, .fallback = "failures"},
     {OPTION("log-sessions", schema_boolean, log_sessions), .fallback = "yes"},
     {OPTION("traffic-key-fleet-volume", schema_size, traffic_key_fleet_volume), .fallback = "none",
-     .minimum = GIBIBYTE, .maximum = 1ull << 63, .none = true},
+     .minimum = GIBIBYTE, .maximum = 1ull << 62, .none = true},
     {OPTION("traffic-key-fleet-probability", schema_count, traffic_key_fleet_probability),
      .fallback = "40", .minimum = 16, .maximum = 100},
     {OPTION("key-update-unable", schema_path, key_update_unable)},

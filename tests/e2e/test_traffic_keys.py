@@ -585,3 +585,12 @@ def test_config_show_says_how_much_that_is(edge):
     assert "# listener shop: AES-GCM keys are renewed after 12148001999 blocks (" in shown
     here.edge.config_path.write_text(shown)
     assert here.edge.run("config", "show").stdout == shown
+
+
+def test_budget_that_leaves_nothing_is_refused(shop):
+    here = shop()
+    text = here.edge.config_path.read_text()
+    here.edge.config_path.write_text(f"traffic-key-fleet-volume = 4096p\ntraffic-key-fleet-probability = 80\n{text}")
+    result = here.edge.run("reload", check=False)
+    assert result.returncode == 6
+    assert "leave a key 0 KiB; expected a budget that leaves it 1024 KiB or more" in result.stdout + result.stderr

@@ -348,7 +348,7 @@ static void numbers(void **state)
         {L("traffic-key-probability = 2"), 5, "expected a number from 32 to 100"},
         {L("traffic-key-bytes = 1k"), 5, "from 64k to 1024p, or none"},
         {L("traffic-key-age = 2s"), 5, "from 3s to 3650d, or none"},
-        {G("traffic-key-fleet-volume = 1m"), 1, "from 1g to 8192p, or none"},
+        {G("traffic-key-fleet-volume = 1m"), 1, "from 1g to 4096p, or none"},
         {G("traffic-key-fleet-probability = 50"), 1, "found it without traffic-key-fleet-volume"},
         {L("max-connections = many"), 5, "expected a number from 1 to 100000000, or none"},
         {L("half-close-timeout = none"), 5, "half-close-timeout in listener 'l': found 'none'"},
