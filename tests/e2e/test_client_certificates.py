@@ -251,6 +251,22 @@ def test_revoked(place, authority, version):
         assert connection.ended.wait(10) and connection.error is None, "the upstream gets an orderly end"
 
 
+@VERSIONS
+def test_revoked_attached(place, authority, version):
+    """Sessions that OpenSSL carries are judged like all others."""
+    here = place(listener="detach = never")
+    victim = authority.issue_client("victim")
+    with here.client(authority.issue_client("good"), version=version) as other, \
+            here.client(victim, version=version) as client:
+        mark = here.edge.mark()
+        here.revoke(victim, number=2)
+        closed = here.edge.wait_event("session-closed", since=mark)
+        assert closed["reason"] == "client-certificate-revoked", closed
+        with contextlib.suppress(ssl.SSLError, OSError):
+            assert client.socket.recv(1) == b""
+        other.exchange()
+
+
 @pytest.mark.parametrize("version", ["1.3"])
 def test_authority_removed(place, authority, stranger, version):
     here = place(crl=False)

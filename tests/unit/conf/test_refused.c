@@ -52,6 +52,33 @@ static void check(const struct refused *cases, size_t count)
     }
 }
 
+static void client_certificates(void **state)
+{
+    static const struct refused cases[] = {
+        {L("client-certificate = maybe"), 5, "client-certificate"},
+        {L("client-certificate = required"), 5,
+         "asks clients for certificates and has no client-ca"},
+        {L("client-certificate-names = {\"a.example optional\"}"), 5, "has no client-ca"},
+        {L("client-certificate-names = {\"a.example\"}"), 5, "none, optional or required"},
+        {L("client-certificate-names = {\"a.example perhaps\"}"), 5, "none, optional or required"},
+        {L("client-certificate-names = {\"a..example none\"}"), 5, "a server name and none"},
+        {L("client-certificate-names = {\"a.b none\",\n\"a.b optional\"}"), 6, "each name once"},
+        {L("client-crl = {\"/x.crl\"}"), 5, "found it without client-ca"},
+        {L("client-ca = \"/x\"\nclient-crl = {\"\"}"), 6, "expected an absolute path"},
+        {L("client-ca = \"x\""), 5, "absolute"},
+        {L("client-ca = \"/x\"\nclient-crl-expired = refuse"), 6, "found it without client-crl"},
+        {L("client-ca = \"/x\"\nclient-verify-depth = 4"), 6, "client-verify-depth"},
+        {L("client-ca = \"/x\"\nclient-certificate-ended = keep\nclient-end-spread = 1s"), 7,
+         "ends no session"},
+        {P("client-certificate = required"), 5, "pass-through"},
+        {P("client-ca = \"/x\""), 5, "pass-through"},
+        {U("proxy-client-certificate = yes"), 3, "found it without proxy = v2"},
+    };
+
+    (void)state;
+    check(cases, ARRAY_SIZE(cases));
+}
+
 static void syntax(void **state)
 {
     static const struct refused cases[] = {
@@ -516,6 +543,7 @@ static void too_much(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(client_certificates),
         cmocka_unit_test(syntax),
         cmocka_unit_test(unknown_words),
         cmocka_unit_test(twice),

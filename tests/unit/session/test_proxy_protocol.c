@@ -364,6 +364,23 @@ static void test_build_v2_without_client_certificate(void **state)
     assert_memory_equal(output + 16, "\x20\0\x0f\x05\0\0\0\0", 8);
 }
 
+static void test_build_v2_with_client_certificate(void **state)
+{
+    static const uint8_t fingerprint[33] = "0123456789abcdef0123456789abcdef";
+    const struct proxy_protocol_fields fields = {.client_subject = "CN=alice,O=Example",
+                                                 .client_names = "DNS:alice.example",
+                                                 .client_fingerprint = fingerprint};
+    struct address none = {0};
+    uint8_t output[PROXY_PROTOCOL_V2_MAX];
+
+    (void)state;
+    size_t n = proxy_protocol_build_v2(&none, &none, &fields, output);
+    assert_parses(output, n);
+    assert_tlv(output + 16, n - 16, 0xe0, "CN=alice,O=Example");
+    assert_tlv(output + 16, n - 16, 0xe1, "DNS:alice.example");
+    assert_tlv(output + 16, n - 16, 0xe2, (const char *)fingerprint);
+}
+
 static void test_build_v2_addresses(void **state)
 {
     struct address source, destination;
@@ -417,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_build_v1),
         cmocka_unit_test(test_build_v2_fields),
         cmocka_unit_test(test_build_v2_without_client_certificate),
+        cmocka_unit_test(test_build_v2_with_client_certificate),
         cmocka_unit_test(test_build_v2_addresses),
         cmocka_unit_test(test_build_v2_too_large),
     };

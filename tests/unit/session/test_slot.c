@@ -60,7 +60,8 @@ static void test_parts_do_not_overlap(void **state)
 
     assert_true(arena_attach(&arena, metadata, arena_metadata_size(CAPACITY), secrets, NULL,
                              CAPACITY, BLOCKS));
-    assert_true((uint8_t *)(arena.slots + CAPACITY) <=
+    assert_true((uint8_t *)(arena.slots + CAPACITY) <= (uint8_t *)arena.clients);
+    assert_true((uint8_t *)(arena.clients + CAPACITY) <=
                 (uint8_t *)metadata + arena_metadata_size(CAPACITY));
     assert_true((uint8_t *)(arena.secrets + CAPACITY) <= (uint8_t *)arena.upstream_secrets);
     assert_true((uint8_t *)(arena.upstream_secrets + CAPACITY) <=
@@ -68,6 +69,29 @@ static void test_parts_do_not_overlap(void **state)
     assert_int_equal(((uintptr_t)arena.upstream_secrets - (uintptr_t)secrets) % 4096, 0);
     free(metadata);
     free(secrets);
+}
+
+/* What lies beside a slot is of one session only, and nonsense is of none. */
+static void test_client(void **state)
+{
+    size_t size = arena_metadata_size(CAPACITY);
+    void *metadata = zeroed(size);
+    struct client_identity identity = {.chain_count = 2, .subject = "CN=somebody"}, found;
+    struct arena arena;
+    (void)state;
+
+    assert_true(arena_attach(&arena, metadata, size, NULL, NULL, CAPACITY, BLOCKS));
+    arena.slots[3].serial = 7;
+    assert_false(slot_client(&arena, 3, 7, &found));
+    slot_set_client(&arena, 3, &identity);
+    assert_true(slot_client(&arena, 3, 7, &found));
+    assert_memory_equal(&found, &identity, sizeof identity);
+    assert_false(slot_client(&arena, 3, 8, &found)); /* the slot's next session */
+    assert_false(slot_client(&arena, 2, 7, &found));
+    identity.chain_count = CLIENT_CHAIN_MAX + 1;
+    slot_set_client(&arena, 3, &identity);
+    assert_false(slot_client(&arena, 3, 7, &found));
+    free(metadata);
 }
 
 static void test_commit_keeps_the_other_copy(void **state)
@@ -258,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_observer_refuses_an_empty_arena),
         cmocka_unit_test(test_refuses_another_geometry),
         cmocka_unit_test(test_parts_do_not_overlap),
+        cmocka_unit_test(test_client),
         cmocka_unit_test(test_commit_keeps_the_other_copy),
         cmocka_unit_test(test_commit_takes_the_upstream_leg_along),
         cmocka_unit_test(test_what_was_not_committed_shows),
