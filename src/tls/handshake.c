@@ -120,6 +120,7 @@ void handshake_ssl_free(struct handshake *handshake)
     SSL_set_quiet_shutdown(handshake->ssl, 1);
     SSL_set_shutdown(handshake->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(handshake->ssl);
+    key_schedule_forget();
     handshake->ssl = NULL;
 }
 

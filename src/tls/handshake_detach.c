@@ -98,7 +98,6 @@ static int check_finished(struct detach *detach, const struct wire_record *finis
     bool good = record_key_derive(detach->suite, &key) &&
                 opens(detach, &key, &sequence, finished->data, finished->size);
     secret_wipe(&key, sizeof key);
-    record_crypto_forget(detach->crypto);
     return good ? 0 : mismatch(detach, "our Finished does not open with the observed secret");
 }
 
@@ -245,6 +244,7 @@ int handshake_detach(struct handshake *handshake, struct record_crypto *crypto, 
         handshake_ssl_free(handshake);
     }
     secret_wipe(&detach.keys, sizeof detach.keys);
+    record_crypto_forget(crypto);
     ERR_clear_error();
     return result;
 }

@@ -55,6 +55,16 @@ static bool hmac(const struct hash *hash, struct bytes key, const struct bytes *
     return good && EVP_MAC_final(hash->hmac, output, &size, hash->size) == 1;
 }
 
+void key_schedule_forget(void)
+{
+    static const uint8_t nothing[HASH_MAX];
+
+    for (size_t i = 0; i < ARRAY_SIZE(hashes); i++) {
+        if (hashes[i].hmac != NULL)
+            ignore(EVP_MAC_init(hashes[i].hmac, nothing, sizeof nothing, NULL));
+    }
+}
+
 static bool hkdf_expand(const struct hash *hash, struct bytes secret, struct bytes info,
                         uint8_t *output, size_t size)
 {

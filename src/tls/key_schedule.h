@@ -20,6 +20,9 @@
  * cannot be detached. */
 MUST_CHECK bool key_schedule_load(void);
 
+/* Forgets the secret that was last derived from, of which the HMAC contexts keep a copy. */
+void key_schedule_forget(void);
+
 /* Told of every secret that libssl expands; `label` without "tls13 ", not terminated. */
 typedef void key_schedule_observer(void *context, const char *label, size_t label_size,
                                    const uint8_t *secret, size_t secret_size);

@@ -92,7 +92,9 @@ static void memory_free(void *memory, const char *file, int line)
     (void)file, (void)line;
     if (memory == NULL)
         return;
-    size_t place = place_to_keep(malloc_usable_size(memory));
+    size_t size = malloc_usable_size(memory);
+    size_t place = place_to_keep(size);
+    explicit_bzero(memory, size);
     if (place >= ARRAY_SIZE(lists) || lists[place].kept >= KEPT_BYTES) {
         free(memory);
         return;

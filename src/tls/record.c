@@ -112,8 +112,19 @@ void record_crypto_free(struct record_crypto *crypto)
     free(crypto);
 }
 
+/* A context has no way to drop its key but to be given another one. */
 void record_crypto_forget(struct record_crypto *crypto)
 {
+    static const uint8_t nothing[SUITE_KEY_MAX];
+
+    for (size_t i = 0; i < AEAD_COUNT; i++) {
+        for (int direction = OPEN; direction <= SEAL; direction++) {
+            if (crypto->held->of[i][direction].valid) {
+                EVP_CipherInit_ex2(crypto->contexts[i][direction], NULL, nothing, NULL, -1, NULL);
+            }
+        }
+    }
+    record_key_forget();
     secret_wipe(crypto->held, sizeof(*crypto->held));
 }
 

@@ -42,8 +42,7 @@ struct record_crypto;
 struct record_crypto *
 record_crypto_new(void); /* NULL: out of memory or no such cipher in the library */
 void record_crypto_free(struct record_crypto *crypto);
-/* Forgets which key the contexts hold. Call when a key's memory may have been reused for another
- * key. Cheap. */
+/* Forgets the keys that the contexts hold, and the secret that keys were last derived from. */
 void record_crypto_forget(struct record_crypto *crypto);
 
 /* TLS 1.3: fills key and iv from the secret (RFC 9846 §7.3). Returns success. */
@@ -52,6 +51,8 @@ MUST_CHECK bool record_key_derive(const struct suite *suite, struct record_key *
  * success. */
 MUST_CHECK bool record_key_next(const struct suite *suite, const struct record_key *key,
                                 struct record_key *next);
+/* Forgets the secret that was last derived from; part of record_crypto_forget(). */
+void record_key_forget(void);
 /* TLS 1.2: both directions' keys from the master secret (RFC 5246 §6.3). Returns success. */
 MUST_CHECK bool record_key_block(const struct suite *suite, const uint8_t master_secret[48],
                                  const uint8_t client_random[32], const uint8_t server_random[32],

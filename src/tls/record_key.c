@@ -35,10 +35,10 @@ static EVP_MAC_CTX *hmac_new(const char *digest)
 }
 
 /* One per digest, for the life of the process (which has one thread). */
+static EVP_MAC_CTX *contexts[2];
+
 static EVP_MAC_CTX *hmac_context(bool sha384)
 {
-    static EVP_MAC_CTX *contexts[2];
-
     if (contexts[sha384] == NULL) {
         contexts[sha384] = hmac_new(sha384 ? "SHA384" : "SHA256");
     }
@@ -86,6 +86,18 @@ static bool expand_label(const struct suite *suite, const uint8_t *secret, const
     }
     OPENSSL_cleanse(hash, sizeof(hash));
     return done;
+}
+
+/* HMAC contexts keep a copy of their key. */
+void record_key_forget(void)
+{
+    static const uint8_t nothing[HASH_MAX];
+
+    for (size_t i = 0; i < 2; i++) {
+        if (contexts[i] != NULL) {
+            EVP_MAC_init(contexts[i], nothing, sizeof(nothing), NULL);
+        }
+    }
 }
 
 bool record_key_derive(const struct suite *suite, struct record_key *key)
