@@ -59,8 +59,8 @@ struct control {
 extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install,
     verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain, verb_reload,
     verb_config_rollback, verb_keys_traffic, verb_keys_traffic_renew, verb_config_confirm,
-    verb_config_history, verb_key_usage, verb_policy_facts, verb_tickets, verb_tickets_rotate,
-    verb_resumption, verb_resumption_forget;
+    verb_config_history, verb_key_usage, verb_key_exposure, verb_policy_facts, verb_tickets,
+    verb_tickets_rotate, verb_resumption, verb_resumption_forget;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* What the vault needs of its process. */

@@ -76,6 +76,7 @@ const struct control_verb *const control_verbs[] = {
     &verb_config_confirm,
     &verb_config_history,
     &verb_key_usage,
+    &verb_key_exposure,
     &verb_policy_facts,
     &verb_tickets,
     &verb_tickets_rotate,

@@ -14,6 +14,7 @@ static const struct topic {
     {"traffic", keys_traffic, "how far the keys of live sessions are used; renewing them"},
     {"tickets", keys_tickets, "the keys of session tickets: list, rotate"},
     {"resumption", keys_resumption, "who is resumed and who is not, and why; forget all sessions"},
+    {"exposure", keys_exposure, "for each secret where it is, and what it decrypts until when"},
     {NULL, NULL, NULL},
 };
 

@@ -2,6 +2,7 @@
  * first. */
 #pragma once
 
+int keys_exposure(int argc, char **argv);
 int keys_traffic(int argc, char **argv);
 int keys_resumption(int argc, char **argv);
 int keys_tickets(int argc, char **argv);
