@@ -247,17 +247,25 @@ static void session_cache(struct exposure *exposure)
 static void traffic_keys(struct exposure *exposure)
 {
     uint64_t old = 0, new = 0;
+    uint32_t attached[ATTACHED_REASON_COUNT], by_openssl = 0;
     char decrypts[TEXT_SIZE];
 
+    board_attached_count(exposure->view->board, attached);
+    for (unsigned i = 0; i < ATTACHED_REASON_COUNT; i++)
+        by_openssl += attached[i];
     for (size_t i = 0; i < exposure->sessions->count; i++) {
         const struct key_usage_entry *entry = &exposure->sessions->entries[i];
         *(entry->version == TLS_VERSION_1_3 ? &new : &old) += entry->sessions;
     }
-    ignore(snprintf(decrypts, sizeof decrypts,
-                    "its own session: of %llu in TLS 1.3 what came since its last KeyUpdate, of "
-                    "%llu in TLS 1.2 all; it is wiped when the session ends",
-                    (unsigned long long)new, (unsigned long long)old));
-    conclude(begin(exposure, "traffic-keys", NULL, KIND(PROCESS_RELAY)), decrypts, 0, "nothing");
+    ignore(
+        snprintf(decrypts, sizeof decrypts,
+                 "its own session: of %llu in TLS 1.3 what came since its last KeyUpdate, of "
+                 "%llu in TLS 1.2 all; of %u attached ones, which OpenSSL carries in handshakers, "
+                 "all; it is wiped when the session ends",
+                 (unsigned long long)new, (unsigned long long)old, by_openssl));
+    conclude(begin(exposure, "traffic-keys", NULL,
+                   KIND(PROCESS_RELAY) | (by_openssl > 0 ? HANDSHAKERS : 0u)),
+             decrypts, 0, "nothing");
 }
 
 json_t *exposure_to_json(const struct admin_view *view, const struct key_usage_survey *sessions)

@@ -152,9 +152,8 @@ static void check_versions(const struct check *check)
               "tls-max = 1.3");
 }
 
-static void check_suites_of(const struct check *check, uint16_t version)
+static void check_suites_of(const struct check *check, const char *list)
 {
-    const char *list = tls_offered_suites(version);
     char name[64];
 
     while (next_name(&list, name, sizeof name) != NULL) {
@@ -174,9 +173,11 @@ static void check_suites_of(const struct check *check, uint16_t version)
 static void check_suites(const struct check *check)
 {
     if (allows(check->listener, CONF_TLS_1_2) && check->baseline->tls12_allowed)
-        check_suites_of(check, TLS_VERSION_1_2);
+        check_suites_of(check, tls_offered_suites(TLS_VERSION_1_2));
     if (allows(check->listener, CONF_TLS_1_3))
-        check_suites_of(check, TLS_VERSION_1_3);
+        check_suites_of(check, tls_offered_suites(TLS_VERSION_1_3));
+    if (check->listener->cbc_suites)
+        check_suites_of(check, tls_offered_cbc_suites());
     if (check->baseline->client_order_wanted)
         found(check,
               add(check->findings, "server-order", "note", "the server's order of suites decides"),
@@ -316,6 +317,14 @@ static void compare_handshake(struct removals *removals, const struct conf_liste
     }
     if (before->alpn.count == 0 && after->alpn.count > 0)
         removed(removals, "clients of any protocol");
+    if (before->cbc_suites && !after->cbc_suites)
+        removed(removals, "CBC suites");
+    if (before->renegotiation != CONF_RENEGOTIATION_REFUSE &&
+        after->renegotiation == CONF_RENEGOTIATION_REFUSE)
+        removed(removals, "renegotiation");
+    if (before->client_certificate != CONF_CLIENT_CERTIFICATE_REQUIRED &&
+        after->client_certificate == CONF_CLIENT_CERTIFICATE_REQUIRED)
+        removed(removals, "clients without a certificate");
     if (before->tickets > 0 && after->tickets == 0)
         removed(removals, "tickets");
     if (before->unknown_name != after->unknown_name &&

@@ -65,6 +65,10 @@ static void suites(struct policy_text *text, const struct conf *conf,
     if (allows(listener, CONF_TLS_1_2)) {
         STATE("TLS 1.2: ");
         state_list(&text->statement, tls_offered_suites(TLS_VERSION_1_2));
+        if (listener->cbc_suites) {
+            STATE(", ");
+            state_list(&text->statement, tls_offered_cbc_suites());
+        }
         STATE(". ");
     }
     STATE("The server's order decides, except that ChaCha20 is taken where the client puts it "
@@ -170,12 +174,31 @@ static void handshake_time(struct policy_text *text, const struct conf *conf,
 static void renegotiation(struct policy_text *text, const struct conf *conf,
                           const struct conf_listener *listener)
 {
+    char period[32];
+
     (void)conf;
     if (passes_through(listener) || !allows(listener, CONF_TLS_1_2))
         return;
-    STATE("No renegotiation in TLS 1.2.");
-    OTHERWISE("A client that begins one gets the warning no_renegotiation; the session goes on if "
-              "the client lets it.");
+    switch (listener->renegotiation) {
+    case CONF_RENEGOTIATION_REFUSE:
+        STATE("A client does not begin a renegotiation in TLS 1.2.");
+        break;
+    case CONF_RENEGOTIATION_ALLOW:
+    case CONF_RENEGOTIATION_AUTHENTICATED:
+        STATE("A client%s may renegotiate in TLS 1.2 %u times in %s, with RFC 5746.",
+              listener->renegotiation == CONF_RENEGOTIATION_AUTHENTICATED
+                  ? " with a verified certificate"
+                  : "",
+              listener->renegotiation_rate.count,
+              duration(period, listener->renegotiation_rate.period));
+        break;
+    }
+    if (listener->renegotiate_every != 0)
+        STATE(" We ask for a renegotiation every %s.",
+              duration(period, listener->renegotiate_every));
+    OTHERWISE(
+        "A client that begins one against that gets the warning no_renegotiation; the session "
+        "goes on if the client lets it.");
 }
 
 /* When a key that we send with has served its time. */
@@ -234,11 +257,29 @@ static void resumption(struct policy_text *text, const struct conf *conf,
 static void client_certificates(struct policy_text *text, const struct conf *conf,
                                 const struct conf_listener *listener)
 {
+    static const char *const asked[] = {
+        [CONF_CLIENT_CERTIFICATE_NONE] = "No client is asked for a certificate",
+        [CONF_CLIENT_CERTIFICATE_OPTIONAL] =
+            "Clients are asked for a certificate, and may have none",
+        [CONF_CLIENT_CERTIFICATE_REQUIRED] = "Clients must have a certificate"};
+
     (void)conf;
     if (passes_through(listener))
         return;
-    STATE("No client is asked for a certificate.");
-    OTHERWISE("One that a client has is not sent.");
+    STATE("%s", asked[listener->client_certificate]);
+    for (size_t i = 0; i < listener->client_name_count; i++)
+        STATE("; for %s: %s", listener->client_names[i].name,
+              asked[listener->client_names[i].mode]);
+    STATE(".");
+    if (!conf_asks_clients(listener)) {
+        OTHERWISE("One that a client has is not sent.");
+        return;
+    }
+    STATE(" It is of a CA in client-ca%s.",
+          listener->client_crl.count > 0 ? " and in no revocation list" : "");
+    OTHERWISE("A client with a bad one, or without one where it must have one, is refused. A live "
+              "session whose client's certificate is no longer good is %s.",
+              listener->client_ended == CONF_CLIENT_ENDED_KEEP ? "kept" : "closed");
 }
 
 static void truncation(struct policy_text *text, const struct conf *conf,

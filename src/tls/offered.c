@@ -8,6 +8,11 @@ const char *tls_offered_suites(uint16_t version)
                                       : CONTEXT_SUITES_ECDSA ":" CONTEXT_SUITES_RSA;
 }
 
+const char *tls_offered_cbc_suites(void)
+{
+    return CONTEXT_SUITES_CBC;
+}
+
 const char *tls_offered_signatures(void)
 {
     return CONTEXT_SIGNATURES_ECDSA ":" CONTEXT_SIGNATURES_RSA;

@@ -276,6 +276,46 @@ def test_every_stated_rule_is_broken_by_a_client(house, name):
     assert len(stated["rules"]) >= (12 if here.terminates else 4)
 
 
+def rule_of(edge, name):
+    rules = edge.json("policy")["listeners"][0]["rules"]
+    found, = [rule for rule in rules if rule["id"] == name]
+    return found
+
+
+def test_clients_must_have_a_certificate(shop, folder, authority):
+    (folder / "clients.pem").write_bytes(authority.authorities_pem())
+    here = shop(listener=f'client-certificate = required\n client-ca = "{folder}/clients.pem"')
+    rule = rule_of(here.edge, "client-certificates")
+    assert rule["statement"].startswith("Clients must have a certificate.") and "is refused" in rule["otherwise"]
+    for version in ("1.2", "1.3"):
+        with pytest.raises((ssl.SSLError, OSError)), here.client(version=version) as client:
+            client.exchange()
+    chain, key = authority.issue_client("someone").write(folder, "someone")
+    with here.client(identity=(str(chain), str(key))) as client:
+        client.exchange()
+
+
+def test_renegotiation_in_measure(shop):
+    here = shop(listener='renegotiation = allow\n renegotiation-rate = "1/1h"')
+    rule = rule_of(here.edge, "renegotiation")
+    assert "1 times in" in rule["statement"] and "no_renegotiation" in rule["otherwise"]
+    with contextlib.closing(clients.LineProcess(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{here.port}", "-tls1_2", "-msg", "-servername", NAME])) as client:
+        client.exchange("before")
+        client.write(b"R\n")
+        client.wait_output(b"<<< TLS 1.2, Handshake [length 0010], Finished")  # s_client takes no input until then
+        client.exchange("after the first")
+        client.write(b"R\n")
+        client.wait_output(b"no_renegotiation")
+
+
+def test_suites_for_old_clients(shop):
+    here = shop(listener="cbc-suites = yes")
+    assert "ECDHE-ECDSA-AES128-SHA256" in rule_of(here.edge, "cipher-suites")["statement"]
+    assert "handshake failure" in s_client(here.port, "-tls1_2", "-cipher", "AES128-SHA:DHE-RSA-AES128-SHA")
+    assert "Cipher is ECDHE-ECDSA-AES128-SHA256" in s_client(here.port, "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256")
+
+
 def test_every_rule_is_stated_somewhere(house):
     listeners = house.edge.json("policy")["listeners"]
     assert {rule["id"] for listener in listeners for rule in listener["rules"]} == VIOLATIONS.keys()
