@@ -60,8 +60,6 @@ void handshake_carry(struct handshake *handshake, const struct handshake_carryin
         return;
     limit_suites(ssl);
     SSL_clear_options(ssl, SSL_OP_NO_RENEGOTIATION);
-    /* A ticket could bring another client's identity into the session. */
-    SSL_set_options(ssl, SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION);
     ERR_clear_error();
 }
 

@@ -142,6 +142,13 @@ static bool knows_key(const struct server_resumption *resumption, const uint8_t 
     return found;
 }
 
+/* A resumption could bring another client's identity into the session. OpenSSL's option against it
+ * gives no ticket either, which GnuTLS waits for when the handshake before gave one. */
+static bool is_renegotiation(const struct handshake *handshake)
+{
+    return handshake->carried.in_use;
+}
+
 /* IGNORE_RENEW: a full handshake, and a new ticket at its end. */
 static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
                                    size_t key_name_size, SSL_TICKET_STATUS status, void *argument)
@@ -149,7 +156,7 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
     const struct server_resumption *resumption = argument;
     struct handshake *handshake = SSL_get_app_data(ssl);
 
-    if (status == SSL_TICKET_EMPTY)
+    if (status == SSL_TICKET_EMPTY || is_renegotiation(handshake))
         return SSL_TICKET_RETURN_IGNORE_RENEW;
     if (status == SSL_TICKET_NO_DECRYPT)
         handshake->miss = knows_key(resumption, key_name, key_name_size)
@@ -208,9 +215,11 @@ static SSL_SESSION *on_id(SSL *ssl, const unsigned char *id, int id_size, int *r
     const struct server_resumption *resumption = resumption_of(SSL_get_SSL_CTX(ssl));
     struct handshake *handshake = SSL_get_app_data(ssl);
     struct session_cache_counts *counts = session_cache_counts(resumption->cache);
-    SSL_SESSION *session = cached(resumption->cache, id, (size_t)id_size);
 
     *ret_copy = 0; /* OpenSSL's from now on */
+    if (is_renegotiation(handshake))
+        return NULL;
+    SSL_SESSION *session = cached(resumption->cache, id, (size_t)id_size);
     handshake->miss =
         session == NULL ? RESUMPTION_MISS_UNKNOWN_KEY : judge(resumption, handshake, session);
     if (handshake->miss == RESUMPTION_MISS_NONE) {

@@ -2,7 +2,7 @@
 const fs = require('fs');
 const tls = require('tls');
 const PERIOD = 251, CHUNK = 16384, AHEAD = 512 << 10, PATIENCE_MS = 30000;
-const [port, root, name, version, renegotiates] = process.argv.slice(2);
+const [port, root, name, version] = process.argv.slice(2);
 const pattern = Buffer.from(Array.from({length: PERIOD + 65536}, (_, i) => i % PERIOD));
 const authority = fs.readFileSync(root);
 let session;
@@ -134,8 +134,6 @@ const orders = {
 
 async function main() {
     await connect();
-    if (!renegotiates)
-        session.socket.disableRenegotiation();
     answer(`connected ${process.versions.node} with ${process.versions.openssl.replace('+quic', '')}`);
     for await (const line of require('readline').createInterface({input: process.stdin})) {
         const [order, ...rest] = line.split(' ');

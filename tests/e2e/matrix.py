@@ -90,6 +90,9 @@ class Client:
     asks_always: bool = False      # a KeyUpdate that it sends also asks for ours
     renews_itself: bool = False    # without being told
     may_decline: bool = False      # whether it renegotiates when asked is left to its user
+    talks_over: bool = False       # it sends data after the ClientHello of a renegotiation, which OpenSSL does not take
+    loses_count: bool = False      # data that is still on its way to it upsets a renegotiation that it begins
+    is_asked: bool = True          # it speaks RFC 5746, without which nobody is asked
 
     @property
     def update(self):
@@ -100,18 +103,17 @@ class Client:
 CLIENTS = {
     "openssl": Client("OpenSSL", functools.partial(compiled, "openssl"), can=frozenset({"update", "request", "renegotiate"})),
     "gnutls": Client("GnuTLS", functools.partial(compiled, "gnutls"), can=frozenset({"update", "request", "renegotiate"}),
-                     may_decline=True),
+                     may_decline=True, loses_count=True),
     "nss": Client("NSS", functools.partial(compiled, "nss"), can=frozenset({"update", "request", "renegotiate"}),
-                  may_decline=True),
+                  may_decline=True, talks_over=True),
     "wolfssl": Client("wolfSSL", functools.partial(compiled, "wolfssl"), can=frozenset({"request"}),
-                      asks_always=True),
+                      asks_always=True, is_asked=False),
     "mbedtls": Client("Mbed TLS", functools.partial(compiled, "mbedtls"), versions=("1.2",), can=frozenset({"renegotiate"}),
                       may_decline=True),
-    "java": Client("Java", java, can=frozenset({"request", "renegotiate"}), asks_always=True),
+    "java": Client("Java", java, can=frozenset({"request", "renegotiate"}), asks_always=True, talks_over=True),
     "java-key-limit": Client(f"Java, `jdk.tls.keyLimits` {KEY_LIMIT}", java_with_key_limit, versions=("1.3",),
                              can=frozenset({"request"}), asks_always=True, renews_itself=True),
-    "node": Client("Node.js", lambda: [need("node"), SOURCES / "client.js"], can=frozenset({"renegotiate"}),
-                   may_decline=True),
+    "node": Client("Node.js", lambda: [need("node"), SOURCES / "client.js"], can=frozenset({"renegotiate"})),
     "python": Client("Python", lambda: ["/usr/bin/python3", SOURCES / "client.py"]),
     "go": Client("Go", lambda: [go_program()], may_decline=True),
 }

@@ -15,19 +15,37 @@ OLD_ENOUGH = 2200    # ms: a younger key is not renewed
 DECLINE_WITHIN = 10  # seconds after which a client that was declined counts as waiting for ever
 
 
+LISTENER = """
+listener "{name}" {{
+    bind = {{"127.0.0.1:{port}"}}
+    certificates = {{"shop.test"}}
+    upstream = "app"
+    {options}
+}}
+"""
+OPTIONS = {
+    "allows": 'renegotiation = allow\n    renegotiation-rate = "1000/1s"',
+    "asks": "renegotiate-every = 2s",
+}
+
+
 class Arrangement:
-    """One edge, and the client that is tried at it."""
+    """One edge, and the client that is tried at it. The listener "shop" has the usual policy, the others allow renegotiation or
+    ask for it."""
 
     def __init__(self, client, version, shop):
         self.client, self.tls = client, version
         self.command = client.command()
         self.admin = daemon.free_port()
-        self.shop = shop(extra=f'admin {{ bind = {{"127.0.0.1:{self.admin}"}} }}')
+        self.ports = {name: daemon.free_port() for name in OPTIONS}
+        others = [LISTENER.format(name=name, port=port, options=OPTIONS[name]) for name, port in self.ports.items()]
+        self.shop = shop(extra=f'admin {{ bind = {{"127.0.0.1:{self.admin}"}} }}\n' + "".join(others))
+        self.ports["shop"] = self.shop.port
         self.library = None
 
     @contextlib.contextmanager
-    def connected(self, willing=True):
-        arguments = [str(self.shop.port), str(self.shop.root), clients.NAME, self.tls]
+    def connected(self, listener="shop", willing=True):
+        arguments = [str(self.ports[listener]), str(self.shop.root), clients.NAME, self.tls]
         with contextlib.closing(Peer([*self.command, *arguments, *(["renegotiates"] if willing else [])])) as peer:
             self.library = peer.version
             yield peer
@@ -38,6 +56,10 @@ class Arrangement:
 
     def wait_grown(self, name, before):
         daemon.wait_until(lambda: self.count(name) > before, 20, f"{name} stays at {before}")
+
+    def wait_moved(self, size):
+        before = self.count("client_received_bytes")
+        daemon.wait_until(lambda: self.count("client_received_bytes") > before + size, 30, "traffic stands still")
 
     def session(self):
         """The identifier of the only session."""
@@ -62,8 +84,7 @@ def carries_data(here):
     with here.connected() as peer:
         peer.ask("echo 20 1000")
         peer.ask("start")
-        before = here.count("client_received_bytes")
-        daemon.wait_until(lambda: here.count("client_received_bytes") > before + (4 << 20), 30, "traffic stands still")
+        here.wait_moved(4 << 20)
         peer.ask("stop")
     return "yes"
 
@@ -186,6 +207,79 @@ def is_declined(here):
     return outcome
 
 
+def renegotiates(here):
+    if "renegotiate" not in here.client.can:
+        return NO_CALL
+    with here.connected("allows") as peer:
+        for _ in range(3):
+            before = here.count("renegotiations")
+            peer.ask("echo")
+            assert peer.ask("renegotiate") == "ok done"
+            here.wait_grown("renegotiations", before)
+        peer.ask("echo")
+    return "yes"
+
+
+def renegotiates_under_load(here):
+    if "renegotiate" not in here.client.can:
+        return NO_CALL
+    may_end = here.client.talks_over or here.client.loses_count
+    with here.connected("allows") as peer:
+        before = here.count("renegotiations")
+        peer.ask("start")
+        here.wait_moved(1 << 20)
+        try:
+            assert peer.ask("renegotiate") == "ok done"
+            peer.ask("stop")
+        except Gone:
+            if may_end:
+                return "may end"
+            raise
+        here.wait_grown("renegotiations", before)
+    return "may end" if may_end else "yes"
+
+
+def asked(here, peer, under_load=False):
+    """What becomes of a session whose client we ask to renegotiate."""
+    def told():
+        return here.count("renegotiations") + here.count("renegotiations_failed")
+
+    def is_over():
+        """Asked and answered, gone, or left alone for three times as long as others are."""
+        return told() > before or not here.shop.edge.lines("sessions") or \
+            (not here.client.is_asked and here.shop.edge.lines("sessions", "--older", "6s"))
+
+    before, done = told(), here.count("renegotiations")
+    try:
+        peer.ask("start" if under_load else "echo")
+        daemon.wait_until(is_over, 40, "nobody was asked")
+        peer.ask("stop" if under_load else "echo")
+        peer.ask("echo 3")
+    except Gone:
+        return "ends"
+    if told() == before:
+        return "is not asked"
+    return "renegotiates" if here.count("renegotiations") > done else "declines, goes on"
+
+
+def renegotiates_if_asked(here):
+    with here.connected("asks") as peer:
+        return asked(here, peer)
+
+
+def renegotiates_if_asked_under_load(here):
+    with here.connected("asks") as peer:
+        outcome = asked(here, peer, under_load=True)
+    return "may end" if here.client.talks_over and outcome != "declines, goes on" else outcome
+
+
+def declines_if_told(here):
+    if not here.client.may_decline:
+        return NO_CALL
+    with here.connected("asks", willing=False) as peer:
+        return asked(here, peer)
+
+
 SITUATIONS = {
     "1.3": {
         "data": carries_data,
@@ -202,6 +296,11 @@ SITUATIONS = {
         "data": carries_data,
         "resumes": resumes,
         "is refused a renegotiation": is_declined,
+        "renegotiates": renegotiates,
+        "renegotiates under load": renegotiates_under_load,
+        "asked": renegotiates_if_asked,
+        "asked under load": renegotiates_if_asked_under_load,
+        "asked, set to decline": declines_if_told,
         "closes": closes,
     },
 }
@@ -222,6 +321,7 @@ def document_fixture():
         matrix.write_document(tables, {version: list(situations) for version, situations in SITUATIONS.items()})
 
 
+@pytest.mark.timeout(400)  # a dozen situations, in some of which a key must grow old
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("name", matrix.CLIENTS)
 def test_client(shop, document, name, version):

@@ -84,10 +84,11 @@ static enum io update_keys(void *tls, bool request)
     return SSL_key_update(tls, type) == 1 ? IO_DONE : IO_FAILED; /* sent by the next write */
 }
 
+/* It offers the session, which the edge is not to resume: handshakes() would not count that. */
 static enum io renegotiate(void *tls)
 {
     ERR_clear_error();
-    return SSL_renegotiate(tls) == 1 ? handshake(tls) : IO_FAILED;
+    return SSL_renegotiate_abbreviated(tls) == 1 ? handshake(tls) : IO_FAILED;
 }
 
 static bool negotiating(void *tls)
@@ -97,7 +98,9 @@ static bool negotiating(void *tls)
 
 static unsigned handshakes(void *tls)
 {
-    return SSL_is_init_finished(tls) ? (unsigned)SSL_total_renegotiations(tls) + 1 : 0;
+    unsigned again = (unsigned)SSL_total_renegotiations(tls);
+
+    return again > 0 && SSL_session_reused(tls) ? 1 : again + 1;
 }
 
 static void keep_session(void *tls)
