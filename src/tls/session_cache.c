@@ -291,7 +291,6 @@ static void store(struct session_cache *cache, const struct line *described,
 void session_cache_put(struct session_cache *cache, const uint8_t *id, size_t id_size,
                        const uint8_t *data, size_t size, int64_t now, int64_t end)
 {
-    const struct line described = {.tag = tag_of(id, id_size), .end = end};
     struct place place = {.size = (uint32_t)size, .id_size = (uint32_t)id_size};
 
     if (size == 0 || size > SESSION_CACHE_DATA_MAX || id_size > SESSION_CACHE_ID_MAX) {
@@ -300,6 +299,7 @@ void session_cache_put(struct session_cache *cache, const uint8_t *id, size_t id
     }
     if (end <= now)
         return;
+    const struct line described = {.tag = tag_of(id, id_size), .end = end};
     memcpy(place.id, id, id_size);
     memcpy(place.data, data, size);
     store(cache, &described, &place, now);

@@ -161,11 +161,11 @@ static void removes(void **state)
 
 static void refuses_what_is_too_large(void **state)
 {
-    uint8_t data[SESSION_CACHE_DATA_MAX + 1] = {1};
+    uint8_t data[SESSION_CACHE_DATA_MAX + 1] = {1}, long_id[33] = {1};
 
     (void)state;
     session_cache_put(cache, id_of(1), 32, data, sizeof data, NOW, NOW + 9);
-    session_cache_put(cache, id_of(1), 33, data, 10, NOW, NOW + 9);
+    session_cache_put(cache, long_id, sizeof long_id, data, 10, NOW, NOW + 9);
     session_cache_put(cache, id_of(1), 32, data, 0, NOW, NOW + 9);
     assert_int_equal(session_cache_get(cache, id_of(1), 32, NOW, output), 0);
     assert_int_equal(session_cache_counts(cache)->too_large, 3);
