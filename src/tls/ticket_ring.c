@@ -85,11 +85,20 @@ static bool make_key(struct ticket_keys *keys, uint64_t not_before, enum ticket_
     return good;
 }
 
+/* A ticket's life may have been made longer or shorter, and differ between those who share the
+ * ring: the longest while a key encrypts counts. */
+static unsigned widen(struct ticket_key *key, uint64_t window_s)
+{
+    if (key->window_s >= window_s)
+        return 0;
+    key->window_s = (uint32_t)window_s;
+    return TICKET_KEYS_CHANGED;
+}
+
 static void retire(struct ticket_key *key, const struct ticket_rules *rules,
                    const struct ticket_clock *clock)
 {
-    if (key->window_s < rules->window_s)
-        key->window_s = (uint32_t)rules->window_s;
+    ignore((long)widen(key, rules->window_s));
     if (key->not_after == 0)
         key->not_after = clock->wall_s + key->window_s;
     key->retired_ns = clock->monotonic_ns != 0 ? clock->monotonic_ns : 1;
@@ -103,7 +112,7 @@ static void set_current(struct ticket_keys *keys, uint32_t index, const struct t
         retire(&keys->keys[i], rules, clock);
     keys->current = index;
     keys->keys[index].not_after = 0;
-    keys->keys[index].window_s = (uint32_t)rules->window_s;
+    ignore((long)widen(&keys->keys[index], rules->window_s));
     keys->keys[index].generation = ++keys->generation;
     if (keys->keys[index].since == 0)
         keys->keys[index].since = clock->wall_s;
@@ -171,17 +180,6 @@ static unsigned drop_old(struct ticket_keys *keys, const struct ticket_clock *cl
     return done;
 }
 
-/* A ticket's life may have been made longer or shorter: the longest while it encrypts counts. */
-static unsigned note_window(struct ticket_keys *keys, const struct ticket_rules *rules)
-{
-    struct ticket_key *key = &keys->keys[keys->current];
-
-    if (key->window_s >= rules->window_s)
-        return 0;
-    key->window_s = (uint32_t)rules->window_s;
-    return TICKET_KEYS_CHANGED;
-}
-
 unsigned ticket_keys_advance(struct ticket_keys *keys, const struct ticket_rules *rules,
                              const struct ticket_clock *clock)
 {
@@ -193,7 +191,7 @@ unsigned ticket_keys_advance(struct ticket_keys *keys, const struct ticket_rules
         done |= promote_next(keys, rules, clock);
     if (need_next(keys, TICKET_CAUSE_TIME, rules, clock))
         done |= TICKET_KEYS_CHANGED;
-    return done | note_window(keys, rules) | drop_old(keys, clock);
+    return done | widen(&keys->keys[keys->current], rules->window_s) | drop_old(keys, clock);
 }
 
 unsigned ticket_keys_rotate(struct ticket_keys *keys, const struct ticket_rules *rules,
@@ -244,10 +242,7 @@ static unsigned adopt(struct ticket_keys *keys, const struct ticket_keys *other,
         if (i < keys->current)
             retire(&keys->keys[i], rules, clock);
     }
-    uint32_t window_s = keys->keys[keys->current].window_s;
     set_current(keys, keys->current, rules, clock);
-    if (keys->keys[keys->current].window_s < window_s)
-        keys->keys[keys->current].window_s = window_s;
     keys->promoted_ns = promoted_since(&keys->keys[keys->current], rules, clock);
     return TICKET_KEYS_CHANGED | TICKET_KEYS_PROMOTED;
 }
@@ -259,8 +254,9 @@ static unsigned merge_key(struct ticket_keys *keys, const struct ticket_key *key
 
     if (index < keys->count) {
         struct ticket_key *own = &keys->keys[index];
+        unsigned done = widen(own, key->window_s);
         if (index >= keys->current || key->not_after <= own->not_after)
-            return 0;
+            return done;
         own->not_after = key->not_after;
         return TICKET_KEYS_CHANGED;
     }
