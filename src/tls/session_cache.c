@@ -41,7 +41,8 @@ struct session_cache {
     struct head *head;
     struct line *lines;
     struct place *places;
-    uint32_t count;   /* of places */
+    uint32_t sets,
+        count;        /* of places: as they were when it was opened, whoever writes to the memory */
     uint32_t swept;   /* this round, up to here */
     uint32_t found;   /* so far in this round */
     uint32_t entries; /* of the last round */
@@ -70,13 +71,15 @@ void session_cache_format(void *memory, uint32_t entries)
 struct session_cache *session_cache_open(void *memory, size_t size)
 {
     struct head *head = memory;
+    uint32_t sets = size < sizeof *head ? 0 : __atomic_load_n(&head->sets, __ATOMIC_RELAXED);
     struct session_cache *cache;
 
-    if (size < sizeof *head || head->version != VERSION || head->sets > UINT32_MAX / WAYS ||
-        session_cache_size(head->sets * WAYS) != size || (cache = calloc(1, sizeof *cache)) == NULL)
+    if (sets == 0 || sets > UINT32_MAX / WAYS || head->version != VERSION ||
+        session_cache_size(sets * WAYS) != size || (cache = calloc(1, sizeof *cache)) == NULL)
         return NULL;
     cache->head = head;
-    cache->count = head->sets * WAYS;
+    cache->sets = sets;
+    cache->count = sets * WAYS;
     cache->lines = (struct line *)(head + 1);
     cache->places = (struct place *)(cache->lines + cache->count);
     return cache;
@@ -175,7 +178,7 @@ static uint64_t tag_of(const uint8_t *id, size_t id_size)
 /* The places where a session with this tag may be. */
 static struct line *set_of(const struct session_cache *cache, uint64_t tag)
 {
-    return &cache->lines[tag % cache->head->sets * WAYS];
+    return &cache->lines[tag % cache->sets * WAYS];
 }
 
 static void touch(struct session_cache *cache, struct line *line)
