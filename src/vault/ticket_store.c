@@ -144,19 +144,31 @@ static bool has_changed(const struct ticket_store *store)
     return memcmp(&identity, &store->seen, sizeof identity) != 0;
 }
 
+/* What stands there is somebody's purpose or mistake: it is left, and told. */
+static int refuse_kind(const struct ticket_store *store, const struct stat *facts,
+                       struct error *error)
+{
+    return error_set(error, ERROR_IO, "%s: found a %s; expected a regular file; remove it",
+                     store->name,
+                     S_ISLNK(facts->st_mode)   ? "symbolic link"
+                     : S_ISDIR(facts->st_mode) ? "folder"
+                                               : "special file");
+}
+
 /* Fails with ERROR_NOT_FOUND when there is no file. */
 static int read_file(const struct ticket_store *store, uint8_t bytes[TICKET_FILE_MAX + 1],
                      size_t *ret_size, struct error *error)
 {
-    int fd = openat(store->folder, store->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat facts;
 
+    if (fstatat(store->folder, store->name, &facts, AT_SYMLINK_NOFOLLOW) == 0 &&
+        !S_ISREG(facts.st_mode))
+        return refuse_kind(store, &facts, error);
+    int fd = openat(store->folder, store->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s",
                          store->name, strerror(errno));
-    ssize_t size = fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode)
-                       ? pread(fd, bytes, TICKET_FILE_MAX + 1, 0)
-                       : -1;
+    ssize_t size = pread(fd, bytes, TICKET_FILE_MAX + 1, 0);
     int reason = errno;
     ignore(close(fd));
     if (size < 0)

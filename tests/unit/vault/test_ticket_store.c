@@ -188,16 +188,31 @@ static void a_folder_that_is_missing_is_told(void **state)
     ticket_store_free(store);
 }
 
-static void a_link_is_not_followed(void **state)
+static void what_is_no_file_is_told_and_left(void **state)
 {
+    static const struct {
+        mode_t kind;
+        const char *said;
+    } rows[] = {{S_IFLNK, "found a symbolic link"},
+                {S_IFDIR, "found a folder"},
+                {S_IFIFO, "found a special file"}};
     (void)state;
     store_once(NULL);
     assert_int_equal(renameat(folder, TICKET_STORE_NAME, folder, "elsewhere"), 0);
-    assert_int_equal(symlinkat("elsewhere", folder, TICKET_STORE_NAME), 0);
-    struct ticket_store *store = ticket_store_new(folder, NULL, kek);
-    assert_int_equal(sync_keys(store, &theirs, TICKET_ADVANCE), -ERROR_IO);
-    assert_int_equal(theirs.count, 2);
-    ticket_store_free(store);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        bool is_folder = rows[i].kind == S_IFDIR;
+        assert_int_equal(rows[i].kind == S_IFLNK ? symlinkat("elsewhere", folder, TICKET_STORE_NAME)
+                         : is_folder             ? mkdirat(folder, TICKET_STORE_NAME, 0700)
+                                                 : mkfifoat(folder, TICKET_STORE_NAME, 0600),
+                         0);
+        struct ticket_store *store = ticket_store_new(folder, NULL, kek);
+        memset(&theirs, 0, sizeof theirs);
+        assert_int_equal(sync_keys(store, &theirs, TICKET_ADVANCE), -ERROR_IO);
+        assert_non_null(strstr(error.message, rows[i].said));
+        assert_int_equal(theirs.count, 2);
+        ticket_store_free(store);
+        assert_int_equal(unlinkat(folder, TICKET_STORE_NAME, is_folder ? AT_REMOVEDIR : 0), 0);
+    }
 }
 
 static void who_holds_the_lock_is_waited_for(void **state)
@@ -282,7 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_written_is_rotated_all_the_same, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_folder_that_is_missing_is_told, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_link_is_not_followed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_no_file_is_told_and_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_holds_the_lock_is_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_that_share_a_file_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_with_other_ticket_lifetimes_come_to_rest, set_up,
