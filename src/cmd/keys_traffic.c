@@ -155,6 +155,35 @@ static int renew(const struct client_options *options, json_t *request)
                        NULL);
 }
 
+static int fail_usage(const char *expected, const char *found)
+{
+    fprintf(stderr, "holdfast keys traffic: expected %s, found \"%s\"; see --help\n", expected,
+            found);
+    return 2;
+}
+
+/* Nothing that was asked for is passed over in silence. */
+static int check_words(int argc, char **argv, json_t *request)
+{
+    const char *action = optind < argc ? argv[optind] : "";
+    bool renews = strcmp(action, "renew") == 0;
+    const char *key;
+    json_t *value;
+
+    if (!renews && strcmp(action, "list") != 0)
+        return fail_usage("list or renew", action);
+    if (optind + 1 != argc)
+        return fail_usage("nothing more", argv[optind + 1]);
+    json_object_foreach(request, key, value)
+    {
+        if (renews && strcmp(key, "limit") == 0)
+            return fail_usage("list with --limit", action);
+        if (!renews && strcmp(key, "limit") != 0 && strcmp(key, "listener") != 0)
+            return fail_usage("renew with --session, --all, --request, --now and --over", action);
+    }
+    return -1;
+}
+
 int keys_traffic(int argc, char **argv)
 {
     struct client_options options = {.json = false};
@@ -170,16 +199,11 @@ int keys_traffic(int argc, char **argv)
         else if (result < 0)
             code = client_fail("keys", &error);
     }
-    const char *action = optind + 1 == argc ? argv[optind] : "";
-    if (code < 0 && strcmp(action, "list") == 0)
-        return list(&options, request);
-    if (code < 0 && strcmp(action, "renew") == 0)
-        return renew(&options, request);
-    json_decref(request);
-    if (code < 0) {
-        fprintf(stderr, "holdfast keys traffic: expected list or renew, found \"%s\"; see --help\n",
-                optind < argc ? argv[optind] : "");
-        code = 2;
+    if (code < 0)
+        code = check_words(argc, argv, request);
+    if (code >= 0) {
+        json_decref(request);
+        return code;
     }
-    return code;
+    return strcmp(argv[optind], "list") == 0 ? list(&options, request) : renew(&options, request);
 }

@@ -1,11 +1,13 @@
 """Ticket keys: rotation, storage, sharing; what resumes over what, and what does not."""
 
 import contextlib
+import datetime
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -194,6 +196,22 @@ def test_sessions_hang_on_their_ticket_key(shop):
         with here.client() as later:
             later.exchange()
             assert len(here.edge.lines("sessions", "--superseded=ticket-key")) == 1
+
+
+def test_a_key_brought_forward_is_current_from_then_on(shop):
+    """Its age counts from its use, not from the time that was meant for it."""
+    here = shop()
+    before = time.time()
+    rotate(here.edge)
+    rotate(here.edge)
+
+    def rows():
+        head, *rows = here.edge.lines("keys", "tickets", "list")
+        return head["current_age_s"], {row["role"]: row for row in rows}
+    wait_until(lambda: rows()[0] >= 1)
+    age, by_role = rows()
+    since = datetime.datetime.fromisoformat(by_role["current"]["since"].replace("Z", "+00:00")).timestamp()
+    assert before - 2 <= since <= time.time() and age <= time.time() - before + 2
 
 
 def test_metrics_and_status(shop):

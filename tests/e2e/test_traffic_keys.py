@@ -560,6 +560,10 @@ def epochs_of(here, limit):
     (["list", "--limit", "1001"], 2, "1000"),
     (["change"], 2, 'found "change"'),
     ([], 2, "expected list or renew"),
+    (["list", "shop"], 2, 'expected nothing more, found "shop"'),
+    (["list", "--session", "0-1"], 2, "expected renew with --session"),
+    (["list", "--over", "1min"], 2, "expected renew with"),
+    (["renew", "--all", "--limit", "3"], 2, "expected list with --limit"),
 ])
 def test_wrong_requests(shop, arguments, code, message):
     result = shop().edge.run("keys", "traffic", *arguments, check=False)
