@@ -28,6 +28,7 @@ struct tickets {
     struct timer tick;
     uint32_t request; /* the last one to the supervisor */
     bool waiting;     /* for its answer */
+    bool kek_read;    /* the store has the key that is configured */
     bool found;       /* keys of an earlier control were there */
     unsigned busy;    /* tries at a lock in a row */
     unsigned failures;
@@ -115,6 +116,19 @@ static void rules_and_clock(const struct control *control, struct ticket_rules *
                                        .monotonic_ns = clock_monotonic_ns()};
 }
 
+/* The board's goes to the file and to other instances, theirs comes to the board. */
+static void share_resumption_epoch(struct control *control)
+{
+    uint64_t *ours = &control->worker.board->resumption_epoch;
+    uint64_t *kept = &control->tickets->keys.resumption_epoch;
+    uint64_t raised = __atomic_load_n(ours, __ATOMIC_RELAXED);
+
+    if (raised > *kept)
+        *kept = raised;
+    else if (raised < *kept)
+        __atomic_store_n(ours, *kept, __ATOMIC_RELAXED);
+}
+
 /* -ERROR_BUSY: nothing was done. */
 static int work(struct control *control, enum ticket_action action, struct error *error)
 {
@@ -124,6 +138,7 @@ static int work(struct control *control, enum ticket_action action, struct error
     unsigned done = 0;
     int result = 0;
 
+    share_resumption_epoch(control);
     rules_and_clock(control, &rules, &clock);
     bool storing = tickets->store != NULL &&
                    (action != TICKET_ADVANCE || clock.monotonic_ns >= tickets->retry_ns);
@@ -139,6 +154,7 @@ static int work(struct control *control, enum ticket_action action, struct error
         storage_failed(control, error);
     else if (storing)
         storage_works(control);
+    share_resumption_epoch(control);
     publish(control, done);
     return 0;
 }
@@ -172,6 +188,7 @@ static int ask(struct control *control, struct error *error)
 static int make_store(struct control *control, int fd, int reason, struct error *error)
 {
     const struct conf *conf = control->worker.conf;
+    struct tickets *tickets = control->tickets;
     uint8_t *kek = secret_alloc(KEY_ENCRYPTION_SIZE);
     bool credential = string_starts_with(conf->key_encryption_key, CONF_CREDENTIAL);
     int result;
@@ -185,9 +202,10 @@ static int make_store(struct control *control, int fd, int reason, struct error 
         result =
             key_encryption_read(kek, fd, conf->key_encryption_key, geteuid(), credential, error);
     if (result == 0) {
-        control->tickets->store = ticket_store_new(control->worker.descriptors[SETUP_STATE_FOLDER],
-                                                   conf->ticket_keys_file, kek);
-        if (control->tickets->store == NULL)
+        tickets->store =
+            ticket_store_renew(tickets->store, control->worker.descriptors[SETUP_STATE_FOLDER],
+                               conf->ticket_keys_file, kek);
+        if (tickets->store == NULL)
             result = error_set(error, ERROR_MEMORY, "out of memory");
     }
     secret_free(kek, KEY_ENCRYPTION_SIZE);
@@ -215,11 +233,12 @@ static void on_tick(void *context)
     struct error error = {0};
     uint64_t now = clock_monotonic_ns();
 
-    if (control->worker.conf->key_encryption_key != NULL && tickets->store == NULL &&
+    if (control->worker.conf->key_encryption_key != NULL && !tickets->kek_read &&
         !tickets->waiting && now >= tickets->retry_ns && ask(control, &error) < 0)
         storage_failed(control, &error);
-    bool busy = !tickets->waiting && work(control, TICKET_ADVANCE, &error) < 0;
-    if (!busy && !tickets->waiting)
+    bool ready = control->serving || !tickets->waiting;
+    bool busy = ready && work(control, TICKET_ADVANCE, &error) < 0;
+    if (ready && !busy)
         begin_serving(control);
     timer_set(control->worker.loop, &tickets->tick,
               loop_now(control->worker.loop) + (busy ? BUSY_TICK_NS : TICK_NS));
@@ -237,8 +256,9 @@ bool control_tickets_opened(struct control *control, struct message *message)
     if (body->request != tickets->request || !tickets->waiting)
         return true; /* the configuration has changed since */
     tickets->waiting = false;
-    if (make_store(control, message->fd_count > 0 ? message->fds[0] : -1, -body->result, &error) <
-        0)
+    int fd = message->fd_count > 0 ? message->fds[0] : -1;
+    tickets->kek_read = make_store(control, fd, -body->result, &error) == 0;
+    if (!tickets->kek_read)
         storage_failed(control, &error);
     on_tick(control);
     return true;
@@ -250,13 +270,14 @@ void control_tickets_reload(struct control *control)
 {
     struct tickets *tickets = control->tickets;
 
-    ticket_store_free(tickets->store);
-    tickets->store = NULL;
-    tickets->waiting = false;
+    tickets->kek_read = tickets->waiting = false;
     tickets->retry_ns = 0;
     tickets->failures = 0;
-    if (control->worker.conf->key_encryption_key == NULL)
+    if (control->worker.conf->key_encryption_key == NULL) {
+        ticket_store_free(tickets->store);
+        tickets->store = NULL;
         tickets->view.storage = TICKETS_IN_MEMORY;
+    }
     on_tick(control);
 }
 

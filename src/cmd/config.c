@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <grp.h>
+#include <limits.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -110,6 +111,24 @@ static int check_state_folder(const struct conf *conf, const struct passwd *user
     return 0;
 }
 
+/* Each writing of a shared file of ticket keys replaces it. */
+static int check_ticket_folder(const struct conf *conf, const struct passwd *user,
+                               struct error *error)
+{
+    const char *path = conf->ticket_keys_file, *slash = path == NULL ? NULL : strrchr(path, '/');
+    char folder[PATH_MAX];
+
+    if (slash == NULL)
+        return 0;
+    ignore(snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path));
+    return writable_by(user, folder)
+               ? 0
+               : error_set(
+                     error, ERROR_IO,
+                     "%s: ticket-keys-file: user %s may not write into %s, or it is not there",
+                     conf->path, user->pw_name, folder);
+}
+
 /* Started as root, the daemon's workers run as the configured user; else everything runs as who
  * starts it. */
 static int check_user(const struct conf *conf, const struct passwd **ret_user, struct error *error)
@@ -166,7 +185,7 @@ static int config_test(const struct conf *conf)
         return fail(&error);
     config_files_open(&files, conf, stderr);
     int code = 0;
-    if (check_state_folder(conf, user, &error) != 0)
+    if (check_state_folder(conf, user, &error) != 0 || check_ticket_folder(conf, user, &error) != 0)
         code = fail(&error);
     else if (files.failures != 0)
         code = error_exit_code(&(struct error){.code = ERROR_IO});

@@ -24,7 +24,7 @@
 #define NONCE_SIZE  12
 #define HEADER_SIZE 36
 #define TAG_SIZE    16
-#define PLAIN_HEAD  12
+#define PLAIN_HEAD  20
 #define PLAIN_MAX   (PLAIN_HEAD + TICKET_KEYS_MAX * TICKET_FILE_KEY_SIZE)
 #define HEX_SIZE    (2 * KEY_ENCRYPTION_SIZE)
 #define KEY_MAKING  "make one with: (umask 077; openssl rand -hex 32 > %s)"
@@ -148,7 +148,9 @@ static uint64_t take_64(const uint8_t **at)
 
 static size_t write_plain(uint8_t *plain, const struct ticket_keys *keys)
 {
-    uint8_t *at = put_32(put_32(put_32(plain, keys->epoch), keys->current), keys->count);
+    uint8_t *at = put_64(plain, keys->resumption_epoch);
+
+    at = put_32(put_32(put_32(at, keys->epoch), keys->current), keys->count);
 
     for (uint32_t i = 0; i < keys->count; i++) {
         const struct ticket_key *key = &keys->keys[i];
@@ -182,6 +184,7 @@ static bool read_plain(struct ticket_keys *keys, const uint8_t *plain, size_t si
 {
     const uint8_t *at = plain;
 
+    keys->resumption_epoch = take_64(&at);
     keys->epoch = take_32(&at);
     keys->current = take_32(&at);
     keys->count = take_32(&at);

@@ -6,7 +6,8 @@
  *        4     4  version (1)
  *        8     8  sequence: grows with every writing
  *       16     8  which key-encryption key: the beginning of HMAC-SHA-256(key, "holdfast ticket
- * keys") 24    12  nonce, random 36     …  AES-256-GCM: epoch, current, count, keys end-16   16 tag
+ * keys") 24    12  nonce, random 36     …  AES-256-GCM: epochs, current, count, keys end-16   16
+ * tag
  *
  * Numbers are little-endian. */
 #pragma once
@@ -18,7 +19,7 @@
 
 #define TICKET_FILE_VERSION  1
 #define TICKET_FILE_KEY_SIZE 136
-#define TICKET_FILE_MAX      (36 + 12 + TICKET_KEYS_MAX * TICKET_FILE_KEY_SIZE + 16)
+#define TICKET_FILE_MAX      (36 + 20 + TICKET_KEYS_MAX * TICKET_FILE_KEY_SIZE + 16)
 #define TICKET_FILE_EXPECTED "a file of ticket keys"
 #define KEY_ENCRYPTION_SIZE  32
 

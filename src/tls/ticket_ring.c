@@ -209,8 +209,10 @@ unsigned ticket_keys_replace(struct ticket_keys *keys, const struct ticket_rules
                              const struct ticket_clock *clock)
 {
     uint32_t epoch = keys->epoch + 1, generation = keys->generation;
+    uint64_t resumption_epoch = keys->resumption_epoch;
 
     secret_wipe(keys, sizeof *keys);
+    keys->resumption_epoch = resumption_epoch;
     keys->epoch = epoch;
     keys->generation = generation;
     return begin(keys, clock->wall_s, TICKET_CAUSE_OPERATOR, rules, clock);
@@ -234,8 +236,10 @@ static unsigned adopt(struct ticket_keys *keys, const struct ticket_keys *other,
                       const struct ticket_rules *rules, const struct ticket_clock *clock)
 {
     uint32_t generation = keys->generation;
+    uint64_t resumption_epoch = keys->resumption_epoch;
 
     *keys = *other;
+    keys->resumption_epoch = resumption_epoch;
     keys->generation = generation;
     for (uint32_t i = 0; i < keys->count; i++) {
         keys->keys[i].generation = 0;
@@ -245,6 +249,14 @@ static unsigned adopt(struct ticket_keys *keys, const struct ticket_keys *other,
     set_current(keys, keys->current, rules, clock);
     keys->promoted_ns = promoted_since(&keys->keys[keys->current], rules, clock);
     return TICKET_KEYS_CHANGED | TICKET_KEYS_PROMOTED;
+}
+
+static unsigned merge_resumption_epoch(struct ticket_keys *keys, uint64_t resumption_epoch)
+{
+    if (resumption_epoch <= keys->resumption_epoch)
+        return 0;
+    keys->resumption_epoch = resumption_epoch;
+    return TICKET_KEYS_CHANGED;
 }
 
 static unsigned merge_key(struct ticket_keys *keys, const struct ticket_key *key, bool old,
@@ -273,12 +285,12 @@ static unsigned merge_key(struct ticket_keys *keys, const struct ticket_key *key
 unsigned ticket_keys_merge(struct ticket_keys *keys, const struct ticket_keys *other,
                            const struct ticket_rules *rules, const struct ticket_clock *clock)
 {
-    unsigned done = 0;
+    unsigned done = merge_resumption_epoch(keys, other->resumption_epoch);
 
     if (other->count == 0 || (keys->count != 0 && other->epoch < keys->epoch))
-        return 0;
+        return done;
     if (keys->count == 0 || other->epoch > keys->epoch)
-        return adopt(keys, other, rules, clock);
+        return done | adopt(keys, other, rules, clock);
     for (uint32_t i = 0; i < other->count; i++)
         done |= merge_key(keys, &other->keys[i], i < other->current, rules, clock);
     uint32_t theirs = find(keys, other->keys[other->current].name);
@@ -291,7 +303,8 @@ unsigned ticket_keys_merge(struct ticket_keys *keys, const struct ticket_keys *o
 
 bool ticket_keys_same(const struct ticket_keys *a, const struct ticket_keys *b)
 {
-    if (a->count != b->count || a->current != b->current || a->epoch != b->epoch)
+    if (a->count != b->count || a->current != b->current || a->epoch != b->epoch ||
+        a->resumption_epoch != b->resumption_epoch)
         return false;
     for (uint32_t i = 0; i < a->count; i++) {
         const struct ticket_key *x = &a->keys[i], *y = &b->keys[i];

@@ -50,6 +50,9 @@ struct ticket_keys {
     uint32_t epoch;          /* all older ones were thrown away: they never come back */
     uint32_t generation;     /* of the current key */
     uint64_t promoted_ns;    /* CLOCK_MONOTONIC: since when it is current */
+    /* Tickets remember it, and those with another one do not resume (resumption.h). It lives as
+     * long as the keys, so that a restart does not bring back what a revocation has ended. */
+    uint64_t resumption_epoch;
     struct ticket_key keys[TICKET_KEYS_MAX];
 };
 

@@ -76,6 +76,24 @@ void ticket_store_free(struct ticket_store *store)
     secret_free(store, sizeof *store);
 }
 
+struct ticket_store *ticket_store_renew(struct ticket_store *store, int state_folder,
+                                        const char *path, const uint8_t kek[KEY_ENCRYPTION_SIZE])
+{
+    struct ticket_store *fresh = ticket_store_new(state_folder, path, kek);
+
+    if (store == NULL || fresh == NULL || strcmp(store->folder_path, fresh->folder_path) != 0 ||
+        strcmp(store->name, fresh->name) != 0) {
+        ticket_store_free(store);
+        return fresh;
+    }
+    ticket_store_free(fresh);
+    if (!secret_equal(store->kek, kek, sizeof store->kek)) {
+        memcpy(store->kek, kek, sizeof store->kek);
+        store->known = false; /* under this key */
+    }
+    return store;
+}
+
 /* ---- one at a time ---- */
 
 static int open_folder(struct ticket_store *store, struct error *error)

@@ -18,6 +18,11 @@ struct ticket_store;
  * memory. */
 struct ticket_store *ticket_store_new(int state_folder, const char *path,
                                       const uint8_t kek[KEY_ENCRYPTION_SIZE]);
+/* The store for another configuration: the same one with another key where the place is the same,
+ * so that what it holds is written anew; else a new one. Takes `store` (NULL: none); NULL: out of
+ * memory. */
+struct ticket_store *ticket_store_renew(struct ticket_store *store, int state_folder,
+                                        const char *path, const uint8_t kek[KEY_ENCRYPTION_SIZE]);
 void ticket_store_free(struct ticket_store *store); /* accepts NULL */
 
 enum ticket_action { TICKET_ADVANCE, TICKET_ROTATE, TICKET_REPLACE };

@@ -317,6 +317,22 @@ def test_storage_by_reload(shop, kek):
     assert connect(here.port, tls, session)[0]
 
 
+def test_another_key_encryption_key_by_reload(shop, folder, kek):
+    here = shop(extra=f'key-encryption-key = "{kek}"\n')
+    roles, _ = keys(here.edge)
+    stored = here.edge.state_folder / "ticket-keys"
+    before = stored.read_bytes()
+    other = folder / "other-key"
+    other.write_bytes(os.urandom(32))
+    other.chmod(0o400)
+    here.edge.write_config(here.edge.config_path.read_text().replace(str(kek), str(other)))
+    here.edge.run("reload")
+    wait_until(lambda: stored.read_bytes() != before)
+    restart(here.edge)
+    assert keys(here.edge)[0] == roles
+    assert not here.edge.events_named("ticket-keys-storage-failed")
+
+
 # ---- sharing ----
 
 @VERSIONS
@@ -530,7 +546,7 @@ def _ticket_secrets(pid):
     """The secret halves of the first key in the ring, as the process has it mapped (tls/ticket_ring.h)."""
     ring = next(piece for name, piece in _memory(pid) if "holdfast-ticket-keys" in name)
     copy = ring[8:]
-    cipher, mac = copy[24 + 16:24 + 48], copy[24 + 48:24 + 80]
+    cipher, mac = copy[32 + 16:32 + 48], copy[32 + 48:32 + 80]
     assert len(set(cipher)) > 10 and len(set(mac)) > 10
     return cipher, mac
 

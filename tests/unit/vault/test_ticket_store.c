@@ -272,6 +272,44 @@ static void two_with_other_ticket_lifetimes_come_to_rest(void **state)
     ticket_store_free(two);
 }
 
+/* Another key by a reload: the file follows, and nothing is taken for foreign. */
+static void another_key_encrypts_anew(void **state)
+{
+    (void)state;
+    struct ticket_store *store = ticket_store_new(folder, NULL, kek);
+    assert_int_equal(sync_keys(store, &mine, TICKET_ADVANCE), 0);
+    store = ticket_store_renew(store, folder, NULL, other_kek);
+    assert_int_equal(sync_keys(store, &mine, TICKET_ADVANCE), 0);
+    ticket_store_free(store);
+    store = ticket_store_new(folder, NULL, other_kek);
+    assert_int_equal(sync_keys(store, &theirs, TICKET_ADVANCE), 0);
+    assert_true(ticket_keys_same(&mine, &theirs));
+    store = ticket_store_renew(store, folder, shared_path, kek); /* another place */
+    assert_int_equal(sync_keys(store, &theirs, TICKET_ADVANCE), 0);
+    assert_true(exists("ring"));
+    ticket_store_free(store);
+}
+
+/* What a revocation has ended does not come back with an older file, nor with another instance. */
+static void the_resumption_epoch_only_rises(void **state)
+{
+    (void)state;
+    struct ticket_store *one = ticket_store_new(folder, shared_path, kek);
+    struct ticket_store *two = ticket_store_new(folder, shared_path, kek);
+    mine.resumption_epoch = 3;
+    assert_int_equal(sync_keys(one, &mine, TICKET_ADVANCE), 0);
+    assert_int_equal(sync_keys(two, &theirs, TICKET_ADVANCE), 0);
+    assert_int_equal(theirs.resumption_epoch, 3);
+    mine.resumption_epoch = 5;
+    assert_int_equal(sync_keys(one, &mine, TICKET_REPLACE), 0);
+    theirs.resumption_epoch = 4;
+    assert_int_equal(sync_keys(two, &theirs, TICKET_ADVANCE), 0);
+    assert_int_equal(theirs.resumption_epoch, 5);
+    assert_true(ticket_keys_same(&mine, &theirs));
+    ticket_store_free(one);
+    ticket_store_free(two);
+}
+
 static void nothing_changed_is_not_written(void **state)
 {
     struct stat facts;
@@ -302,6 +340,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_that_share_a_file_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_with_other_ticket_lifetimes_come_to_rest, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(another_key_encrypts_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_resumption_epoch_only_rises, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_changed_is_not_written, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
