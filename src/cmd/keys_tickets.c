@@ -19,13 +19,11 @@ static const char usage[] =
     "\n"
     "Options:\n"
     "      --drop-previous when a key may be known to others: all keys are thrown away, also the\n"
-    "                      next one. No ticket given so far resumes; each client's next "
-    "connection\n"
-    "                      is a full handshake. Live sessions stay. Recorded TLS 1.2 traffic of\n"
-    "                      sessions that were resumed or given a ticket can still be read with "
-    "the\n"
-    "                      old keys; TLS 1.3 traffic cannot.\n" CLIENT_OPTIONS_HELP
-    "\n" CLIENT_EXIT_HELP;
+    "                      next one. Nothing given so far resumes, by ticket or by id; each\n"
+    "                      client's next connection is a full handshake. Live sessions stay.\n"
+    "                      Recorded TLS 1.2 traffic of sessions that were resumed or given a\n"
+    "                      ticket can still be read with the old keys; TLS 1.3 traffic "
+    "cannot.\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum { OPTION_DROP_PREVIOUS = CLIENT_OPTION_LAST };
 

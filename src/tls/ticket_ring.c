@@ -209,7 +209,7 @@ unsigned ticket_keys_replace(struct ticket_keys *keys, const struct ticket_rules
                              const struct ticket_clock *clock)
 {
     uint32_t epoch = keys->epoch + 1, generation = keys->generation;
-    uint64_t resumption_epoch = keys->resumption_epoch;
+    uint64_t resumption_epoch = keys->resumption_epoch + 1;
 
     secret_wipe(keys, sizeof *keys);
     keys->resumption_epoch = resumption_epoch;

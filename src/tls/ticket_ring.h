@@ -77,7 +77,8 @@ unsigned ticket_keys_advance(struct ticket_keys *keys, const struct ticket_rules
 /* The next key's turn is now. */
 unsigned ticket_keys_rotate(struct ticket_keys *keys, const struct ticket_rules *rules,
                             const struct ticket_clock *clock);
-/* Throws all keys away, also the next one, and makes new ones: no ticket made so far resumes. */
+/* Throws all keys away, also the next one, and makes new ones, and raises the resumption epoch:
+ * nothing that was given so far resumes, by ticket or by session id. */
 unsigned ticket_keys_replace(struct ticket_keys *keys, const struct ticket_rules *rules,
                              const struct ticket_clock *clock);
 /* Takes what another node knows: the union by name of the same epoch; a newer epoch replaces all.

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import time
 
@@ -183,6 +184,20 @@ def test_drop_previous_makes_full_handshakes(shop, version):
         assert not resumed
         assert connect(here.port, tls, session)[0]
         live.exchange("live sessions stay")
+
+
+def test_drop_previous_ends_resumption_by_id(shop):
+    """What a client without tickets is resumed from is thrown away, too."""
+    here = shop()
+    tls = clients.context(here.root, "1.2")
+    tls.options |= ssl.OP_NO_TICKET
+    _, session = connect(here.port, tls)
+    rotate(here.edge)
+    assert connect(here.port, tls, session)[0]
+    rotate(here.edge, "--drop-previous")
+    resumed, session = connect(here.port, tls, session)
+    assert not resumed
+    assert connect(here.port, tls, session)[0]
 
 
 def test_sessions_hang_on_their_ticket_key(shop):
