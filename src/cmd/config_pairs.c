@@ -187,7 +187,8 @@ static void check_key_budget(struct check *check, const struct conf_listener *li
 {
     struct key_limits limits;
 
-    if (listener->name == NULL || listener->mode == CONF_MODE_PASS_THROUGH)
+    if (listener->name == NULL || listener->mode == CONF_MODE_PASS_THROUGH ||
+        check->conf->traffic_key_fleet_volume == 0)
         return;
     governor_limits(check->conf, listener, suite_find(TLS_VERSION_1_3, 0x1301), &limits);
     if (limits.blocks_soft < KEY_BLOCKS_LEAST)

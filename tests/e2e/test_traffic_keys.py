@@ -591,6 +591,12 @@ def test_config_show_says_how_much_that_is(edge):
     assert here.edge.run("config", "show").stdout == shown
 
 
+def test_every_probability_of_the_manual_is_taken(shop):
+    """Without a fleet's budget there is none to blame, however little a listener leaves its keys."""
+    here = shop(listener="traffic-key-probability = 100")
+    assert here.edge.run("config", "test").returncode == 0
+
+
 def test_budget_that_leaves_nothing_is_refused(shop):
     here = shop()
     text = here.edge.config_path.read_text()
