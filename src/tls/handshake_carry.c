@@ -130,10 +130,11 @@ static bool is_changed(const struct handshake *handshake)
 
     if (peer != NULL && X509_digest(peer, EVP_sha256(), fingerprint, NULL) != 1)
         return true;
+    /* OpenSSL's client does not negotiate a protocol again: that is no change. */
     SSL_get0_alpn_selected(handshake->ssl, &alpn, &alpn_size);
     return memcmp(fingerprint, facts->peer_fingerprint, sizeof fingerprint) != 0 ||
-           alpn_size != facts->alpn_size ||
-           (alpn_size != 0 && memcmp(alpn, facts->alpn, alpn_size) != 0);
+           (alpn_size != 0 &&
+            (alpn_size != facts->alpn_size || memcmp(alpn, facts->alpn, alpn_size) != 0));
 }
 
 void handshake_carry_settle(struct handshake *handshake)

@@ -1,0 +1,238 @@
+"""TLS 1.2 renegotiation by policy: from both ends, under traffic, refused, declined, ignored, and made use of wrongly."""
+
+import contextlib
+import ctypes
+import json
+import ssl
+import time
+
+import pytest
+
+import clients
+from daemon import wait_until
+from test_transfer import exchange_at_once, peer_process
+
+LIBSSL = ctypes.CDLL("libssl.so.3")
+
+
+def pointer(connection):
+    """OpenSSL's SSL object below Python's: it can do more than Python offers."""
+    below = getattr(connection, "_sslobj")
+    return ctypes.c_void_p(ctypes.c_void_p.from_address(id(below) + object.__basicsize__ + 8).value)
+
+
+def renegotiate(connection):
+    assert LIBSSL.SSL_renegotiate(pointer(connection)) == 1
+
+
+def set_ticket(connection, size):
+    """A ticket that the next ClientHello carries."""
+    assert LIBSSL.SSL_set_session_ticket_ext(pointer(connection), bytes(size), size) == 1
+
+
+def set_ciphers(connection, ciphers):
+    assert LIBSSL.SSL_set_cipher_list(pointer(connection), ciphers.encode()) == 1
+
+
+def attached(here):
+    return {reason: count for reason, count in here.edge.json("status")["attached"].items() if count}
+
+
+def counter(here, name):
+    return here.edge.json("status")["counters"][name]
+
+
+# ---- the client begins ----
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305",
+                                    "ECDHE-ECDSA-AES128-SHA256:@SECLEVEL=0"])
+def test_client_begins(shop, cipher):
+    here = shop(listener='renegotiation = allow\n renegotiation-rate = "100/1h"\n cbc-suites = yes')
+    with here.client(version="1.2", ciphers=cipher) as client:
+        client.exchange()
+        for round_ in range(1, 4):
+            renegotiate(client.socket)
+            client.exchange("renegotiated")
+            here.edge.wait_event("renegotiated", count=round_)
+        assert counter(here, "renegotiations") == 3
+        assert attached(here) == {"suite" if "SHA256:" in cipher else "renegotiation": 1}
+
+
+def test_s_client_begins(shop):
+    here = shop(listener="renegotiation = allow")
+    process = clients.LineProcess(["openssl", "s_client", "-connect", f"127.0.0.1:{here.port}", "-servername", clients.NAME,
+                                   "-tls1_2"])
+    try:
+        process.exchange()
+        process.write(b"R\n")
+        here.edge.wait_event("renegotiated")
+        process.exchange("renegotiated")
+    finally:
+        process.close()
+
+
+def test_only_tls12_stays_attached_for_it(shop):
+    here = shop(listener="renegotiation = allow")
+    with here.client(version="1.3") as client:
+        client.exchange()
+        assert attached(here) == {}
+
+
+def test_no_more_often_than_the_rate(shop):
+    here = shop(listener='renegotiation = allow\n renegotiation-rate = "2/1h"')
+    with here.client(version="1.2") as client:
+        for _ in range(2):
+            renegotiate(client.socket)
+            client.exchange()
+        renegotiate(client.socket)
+        with pytest.raises(ssl.SSLError, match="NO_RENEGOTIATION"):  # OpenSSL's client gives up by itself
+            client.exchange()
+    wait_until(lambda: counter(here, "renegotiations_refused") == 1)
+
+
+def test_no_more_than_the_budget(shop):
+    here = shop(listener='renegotiation = allow\n renegotiation-rate = "100/1h"',
+                extra="renegotiation-budget = 1\n workers = 1")
+    with here.client(version="1.2") as client:
+        with pytest.raises(ssl.SSLError, match="NO_RENEGOTIATION"):
+            for _ in range(100):
+                renegotiate(client.socket)
+                client.exchange()
+    wait_until(lambda: counter(here, "renegotiations_refused") == 1)
+
+
+@pytest.mark.parametrize("listener", ["detach = never", "renegotiation = authenticated", "renegotiate-every = 1h"])
+def test_refused_without_permission(shop, listener):
+    here = shop(listener=listener)
+    with here.client(version="1.2") as client:
+        client.exchange()
+        renegotiate(client.socket)
+        with pytest.raises(ssl.SSLError, match="NO_RENEGOTIATION"):
+            client.exchange()
+    wait_until(lambda: counter(here, "renegotiations_refused") == 1)
+    assert counter(here, "renegotiations") == 0
+
+
+# ---- the client makes the wrong use of it ----
+
+def test_protocol_stays(shop):
+    """OpenSSL's client does not negotiate it again."""
+    here = shop(listener='renegotiation = allow\n alpn = {"one", "two"}')
+    with here.client(version="1.2", alpn=["two"]) as client:
+        client.exchange()
+        renegotiate(client.socket)
+        client.exchange()
+    here.edge.wait_event("renegotiated")
+
+
+def test_weaker_suite_is_refused(shop):
+    here = shop(listener="renegotiation = allow\n cbc-suites = yes")
+    with here.client(version="1.2", ciphers="ECDHE-ECDSA-AES256-GCM-SHA384") as client:
+        client.exchange()
+        set_ciphers(client.socket, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-SHA384")
+        renegotiate(client.socket)
+        with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+            client.exchange()
+    here.edge.wait_event("session-closed", reason=lambda reason: reason in ("renegotiation-failed", "client-protocol-error"))
+
+
+@pytest.mark.parametrize("size, limit", [(6000, "4k"), (60000, "16k")])
+def test_large_client_hello(shop, size, limit):
+    here = shop(listener=f"renegotiation = allow\n client-hello-max = {limit}")
+    with here.client(version="1.2") as client:
+        client.exchange()
+        set_ticket(client.socket, size)
+        renegotiate(client.socket)
+        with pytest.raises(ssl.SSLError, match="ILLEGAL_PARAMETER"):
+            client.exchange()
+    here.edge.wait_event("session-closed", reason="renegotiation-failed")
+    assert "client-hello-max" in here.edge.wait_event("renegotiation-failed")["detail"]
+
+
+# ---- we ask ----
+
+def test_asked_on_a_schedule(shop):
+    here = shop(listener="renegotiate-every = 1s")
+    with here.client(version="1.2") as client:
+        for round_ in range(1, 4):
+            wait_until(lambda: client.exchange() or len(here.edge.events_named("renegotiated")) >= round_, 20)
+        client.exchange()
+
+
+@pytest.mark.parametrize("listener", ["renegotiate-every = 1s", "renegotiate-every = 1s\n detach = never"])
+def test_asked_under_traffic(shop, listener):
+    """Bytes flow both ways all the time; every one arrives."""
+    size = 192 << 20
+    with peer_process("flood.py", size, 5) as upstream:
+        here = shop(upstream, listener=listener)
+        with here.client(version="1.2") as client:
+            sent, received, count = exchange_at_once(client, size, 6)
+            client.socket.setblocking(True)
+            with contextlib.suppress(OSError):
+                client.socket.unwrap()
+            report = json.loads(upstream.stdout.readline())
+    assert (count, received, sent) == (size, report["sent"], report["received"])
+    assert counter(here, "renegotiations_failed") == 0
+
+
+def declining(**options):
+    made = clients.context(version="1.2", **options)
+    made.options |= ssl.OP_NO_RENEGOTIATION
+    return made
+
+
+@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"])
+def test_client_declines_and_goes_on(shop, cipher):
+    here = shop(listener="renegotiate-every = 1s")
+    with here.client(tls=declining(ciphers=cipher)) as client:
+        wait_until(lambda: client.exchange() or here.edge.events_named("renegotiation-failed"), 20)
+        for _ in range(20):
+            client.exchange("x" * 30000)
+        assert "declined" in here.edge.events_named("renegotiation-failed")[0]["detail"]
+        client.socket.unwrap()
+    here.edge.wait_event("session-closed", reason="both-closed")
+
+
+def test_client_declines_and_is_closed(shop):
+    here = shop(listener="renegotiate-every = 1s\n renegotiation-on-timeout = close")
+    with here.client(tls=declining()) as client:
+        with pytest.raises((EOFError, OSError)):
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                client.exchange()
+    here.edge.wait_event("session-closed", reason="renegotiation-failed")
+
+
+def test_client_does_not_answer_and_goes_on(shop):
+    """It does not read: our request lies in its socket until after the time-out."""
+    here = shop(listener="renegotiate-every = 1s\n renegotiation-timeout = 200ms")
+    with here.client(version="1.2") as client:
+        client.exchange()
+        event = here.edge.wait_event("renegotiation-failed")
+        assert "did not begin in time" in event["detail"]
+        client.exchange("late")  # now it does, and what was held back comes too
+        here.edge.wait_event("renegotiated")
+        client.exchange("later")
+
+
+def test_client_does_not_answer_and_is_closed(shop):
+    here = shop(listener="renegotiate-every = 1s\n renegotiation-timeout = 200ms\n renegotiation-on-timeout = close")
+    with here.wire(version="1.2") as client:
+        client.send(b"x")
+        client.receive_exactly(1)
+        here.edge.wait_event("session-closed", reason="renegotiation-failed")
+
+
+def test_nothing_is_written_while_we_wait(shop, server):
+    """From the request on until the handshake is over, or the time-out."""
+    here = shop(listener="renegotiate-every = 1s\n renegotiation-timeout = 10m")
+    with here.wire(version="1.2") as client:
+        client.send(b"before")
+        assert client.receive_exactly(6) == b"before"
+        request = wait_until(lambda: clients.waiting_bytes(client.raw), 20)
+        client.send(b"meanwhile")  # OpenSSL's client has not read the request
+        upstream, = here.upstream.wait_connections(1)
+        wait_until(lambda: bytes(upstream.received) == b"beforemeanwhile")
+        assert clients.waiting_bytes(client.raw) == request
+        assert client.receive_exactly(9) == b"meanwhile"
+    here.edge.wait_event("renegotiated")
