@@ -220,7 +220,7 @@ def test_supervisor_killed_says_goodbye(shop):
 
 # ---- what could be mixed up ----
 
-SLOT_SIZE, HEADER_SIZE, HOT_SIZE, CURRENT_AT, SERIAL_AT = 512, 4096, 144, 288, 304  # session/slot.h
+SLOT_SIZE, HEADER_SIZE, HOT_SIZE, CURRENT_AT, SERIAL_AT = 560, 4096, 168, 336, 352  # session/slot.h
 
 
 @contextlib.contextmanager

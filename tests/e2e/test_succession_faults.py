@@ -159,7 +159,7 @@ def test_data_that_came_with_the_upstream_handshake(lonely, authority, folder, k
             assert client.receive(len(message)) == message
 
 
-COOKIE_AT, FLAGS_AT, STREAMS_AT = SERIAL_AT + 8, 290, 412  # session/slot.h
+COOKIE_AT, FLAGS_AT, STREAMS_AT = SERIAL_AT + 8, 338, 460  # session/slot.h
 UPSTREAM_TLS = 4
 
 
