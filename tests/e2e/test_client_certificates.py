@@ -13,6 +13,7 @@ import pytest
 import clients
 import pki
 import servers
+import test_renegotiation as renegotiation
 from clients import NAME
 from daemon import free_port, wait_until
 from test_admin import metrics
@@ -577,3 +578,40 @@ def test_tickets_after_a_change(place, authority, stranger, version):
         assert not client.socket.session_reused
         client.exchange()
     here.edge.wait_event("handshake-done", since=mark, resumption_miss="trust-changed")
+
+
+# ---- TLS 1.2 renegotiation (test_renegotiation.py has the rest) ----
+
+def use_identity(client, chain, key):
+    """Another certificate for the renegotiation to come."""
+    ssl_object = renegotiation.pointer(client.socket)
+    assert renegotiation.LIBSSL.SSL_use_certificate_file(ssl_object, chain.encode(), 1) == 1
+    assert renegotiation.LIBSSL.SSL_use_PrivateKey_file(ssl_object, key.encode(), 1) == 1
+
+
+def test_renegotiation_of_the_authenticated(place, authority):
+    here = place(mode="optional", listener='renegotiation = authenticated\n renegotiation-rate = "100/1h"')
+    with here.client(authority.issue_client("client"), version="1.2") as client:
+        for round_ in range(1, 4):
+            renegotiation.renegotiate(client.socket)
+            client.exchange()
+            here.edge.wait_event("renegotiated", count=round_)
+    with here.client(version="1.2") as nobody:
+        renegotiation.renegotiate(nobody.socket)
+        with pytest.raises(ssl.SSLError, match="NO_RENEGOTIATION"):
+            nobody.exchange()
+
+
+@pytest.mark.parametrize("before", ["another", "none"])
+def test_renegotiation_with_another_certificate_ends_the_session(place, authority, before):
+    """What was sent before is never presented under another identity, nor what comes after."""
+    here = place(mode="optional", listener="renegotiation = allow")
+    with here.client(authority.issue_client("client") if before == "another" else None, version="1.2") as client:
+        use_identity(client, *here.identity(authority.issue_client("somebody else")))
+        renegotiation.renegotiate(client.socket)
+        with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+            client.exchange("under another name")
+    here.edge.wait_event("session-closed", reason="renegotiation-failed")
+    assert "certificate" in here.edge.wait_event("renegotiation-failed")["detail"]
+    connection, = here.here.upstream.wait_connections(1)
+    assert connection.ended.wait(10) and b"under another name" not in connection.received
