@@ -262,6 +262,21 @@ static int renew_begin(struct control_request *request, const json_t *object, st
 
 enum tell_result { TELL_SKIPPED, TELL_DONE, TELL_UNABLE, TELL_LATER };
 
+/* TLS 1.2 has one key for the life of a session, but where it stays with OpenSSL and its listener
+ * lets it renegotiate. */
+static bool renewable(const struct control *control, const struct slot *slot)
+{
+    const struct conf *conf = control->view.conf;
+    const struct conf_listener *listener =
+        slot->listener < conf->listener_count ? &conf->listeners[slot->listener] : NULL;
+
+    if (slot_hot(slot)->client.version == TLS_VERSION_1_3)
+        return true;
+    return (slot->flags & SLOT_ATTACHED) != 0 && listener != NULL &&
+           (listener->renegotiation != CONF_RENEGOTIATION_REFUSE ||
+            listener->renegotiate_every != 0);
+}
+
 static enum tell_result tell(struct control *control, const struct renew_state *state,
                              unsigned relay_index, uint32_t index)
 {
@@ -271,7 +286,7 @@ static enum tell_result tell(struct control *control, const struct renew_state *
         (state->listener != CONF_NONE && slot.listener != state->listener) ||
         (state->single && slot.serial != state->serial))
         return TELL_SKIPPED;
-    if (slot_hot(&slot)->client.version != TLS_VERSION_1_3)
+    if (!renewable(control, &slot))
         return TELL_UNABLE;
     struct message_renew body = {.slot = index, .flags = state->flags, .serial = slot.serial};
     struct peer *relay = peers_find(&control->peers, PROCESS_RELAY, relay_index);

@@ -475,6 +475,30 @@ void attached_retire_all(struct handshaker *handshaker, uint64_t until_ns)
     }
 }
 
+/* Once a second: what relays have to say without an end of stream. */
+static void look_at_words(void *context)
+{
+    struct handshaker *handshaker = context;
+    struct board *board = handshaker->worker.board;
+
+    handshaker->now_ns = loop_now(handshaker->worker.loop);
+    for (struct attached *it = handshaker->attached; it != NULL; it = it->next) {
+        if (it->phase != ATTACHED_CARRYING ||
+            (board_attached_said(board, it->place, it->serial) & ATTACHED_RENEWAL) == 0)
+            continue;
+        board_attached_unsay(board, it->place, it->serial, ATTACHED_RENEWAL);
+        renegotiation_renew(it);
+    }
+    if (handshaker->attached != NULL)
+        timer_set(handshaker->worker.loop, &handshaker->attached_words,
+                  handshaker->now_ns + NS_PER_S);
+}
+
+void attached_init(struct handshaker *handshaker)
+{
+    timer_init(&handshaker->attached_words, look_at_words, handshaker);
+}
+
 /* ---- its beginning ---- */
 
 bool attached_wanted(const struct conf_listener *conf, const struct handshake *handshake,
@@ -566,6 +590,9 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     it->next = handshaker->attached;
     if (it->next != NULL)
         it->next->previous = it;
+    else
+        timer_set(handshaker->worker.loop, &handshaker->attached_words,
+                  handshaker->now_ns + NS_PER_S);
     handshaker->attached = it;
     handshaker->attached_count++;
     worker_count(&handshaker->worker, COUNTER_ATTACHED, 1);

@@ -31,6 +31,7 @@ struct attached_new {
  * returns the relay's end of the pair; -1 when there is no room, and nothing was taken. */
 int attached_begin(const struct attached_new *what, struct session_offer *offer);
 
+void attached_init(struct handshaker *handshaker);
 void attached_event(struct handshaker *handshaker, struct attached *attached, bool of_relay,
                     unsigned events);
 /* After each batch of events: who has work left has a turn, who is gone is freed. */

@@ -61,3 +61,5 @@ void renegotiation_init(struct attached *it);
 void renegotiation_look(struct attached *it);
 /* A time-out, or the time to ask. */
 void renegotiation_timer(struct attached *it);
+/* An operator wants other keys. */
+void renegotiation_renew(struct attached *it);

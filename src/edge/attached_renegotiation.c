@@ -251,3 +251,12 @@ void renegotiation_timer(struct attached *it)
     else
         ask(it);
 }
+
+void renegotiation_renew(struct attached *it)
+{
+    if (handshake_update_key(it->handshake))
+        worker_count(&it->handshaker->worker, COUNTER_KEY_UPDATES_SENT, 1);
+    else if (has_policy(conf_of(it)) && !it->held && !it->unanswered &&
+             handshake_can_renegotiate(it->handshake))
+        ask(it);
+}

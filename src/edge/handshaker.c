@@ -413,6 +413,7 @@ static bool handshaker_init(struct handshaker *handshaker)
     handshaker->attached_handler = loop_handler(loop, on_attached, handshaker);
     timer_init(&handshaker->resume, on_resume, handshaker);
     timer_init(&handshaker->stop, on_stop_deadline, handshaker);
+    attached_init(handshaker);
     acceptor_drain_init(handshaker);
     admission_init(handshaker);
     handshaker->crypto = record_crypto_new();

@@ -200,6 +200,8 @@ void keys_ended(struct relay *relay, uint32_t index);
 void session_end_client(struct relay *relay, uint32_t index);
 /* … we look at its place on the board no more. */
 void session_let_go(struct relay *relay, uint32_t index);
+/* … an operator wants other keys: its handshaker sees to it. */
+void session_renew_attached(struct relay *relay, uint32_t index);
 /* … how its client's stream ended; SESSION_END_NONE: in order. */
 enum session_end session_attached_end(struct relay *relay, uint32_t index);
 

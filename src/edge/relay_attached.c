@@ -43,3 +43,8 @@ enum session_end session_attached_end(struct relay *relay, uint32_t index)
     }
     return SESSION_END_LOST_HANDSHAKER;
 }
+
+void session_renew_attached(struct relay *relay, uint32_t index)
+{
+    tell_attached(relay, index, ATTACHED_RENEWAL);
+}

@@ -130,6 +130,7 @@ void keys_renew_wanted(struct relay *relay, const struct message_renew *body)
     if (body->slot >= relay->arena.header->capacity || !relay->sessions[body->slot].in_use ||
         relay->arena.slots[body->slot].serial != body->serial)
         return;
+    session_renew_attached(relay, body->slot);
     hand_take(relay, body->slot);
     turn_begin(&turn, relay, body->slot, FLOW_DOWN);
     struct leg *leg = turn_leg(&turn, SIDE_CLIENT);

@@ -299,12 +299,13 @@ enum attached_word {
     ATTACHED_RENEGOTIATION_FAILED = 16,
     ATTACHED_RETIRED = 32,       /* its handshaker was replaced, and the time to finish is over */
     ATTACHED_SERVER_CLOSED = 64, /* relay: the server's stream ended in order */
-    ATTACHED_LET_GO = 128        /* relay: it looks at this no more */
+    ATTACHED_LET_GO = 128,       /* relay: it looks at this no more */
+    ATTACHED_RENEWAL = 256       /* relay: an operator wants other keys; taken back when seen */
 };
 
 /* The place of a session that OpenSSL carries. Taken and given back by its handshaker. */
 struct board_attached {
-    uint64_t state; /* serial number << 8 | enum attached_word; 0: not in use */
+    uint64_t state; /* serial number << 16 | enum attached_word; 0: not in use */
     uint32_t owner; /* process */
     uint16_t suite;
     uint8_t listener;
@@ -363,6 +364,8 @@ MUST_CHECK bool board_attached_take(struct board *board, const struct board_atta
 /* Adds a word; nothing if the place is another's by now. */
 void board_attached_say(struct board *board, uint16_t place, uint64_t serial,
                         enum attached_word word);
+void board_attached_unsay(struct board *board, uint16_t place, uint64_t serial,
+                          enum attached_word word);
 /* All words said; 0 also when the place is another's by now. */
 unsigned board_attached_said(const struct board *board, uint16_t place, uint64_t serial);
 /* What stands there; false when the place is another's by now. */

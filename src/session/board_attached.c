@@ -4,7 +4,7 @@
 
 #include "session/board.h"
 
-#define WORD_BITS 8
+#define WORD_BITS 16
 #define WORD_MASK ((1u << WORD_BITS) - 1)
 
 const char *attached_reason_name(enum attached_reason reason)
@@ -46,16 +46,28 @@ bool board_attached_take(struct board *board, const struct board_attached *what,
     return false;
 }
 
-void board_attached_say(struct board *board, uint16_t place, uint64_t serial,
-                        enum attached_word word)
+static void change(struct board *board, uint16_t place, uint64_t serial, uint64_t set,
+                   uint64_t cleared)
 {
     uint64_t state = load(board, place);
 
     while (state >> WORD_BITS == serial && serial != 0 &&
            !__atomic_compare_exchange_n(&board->attached[place].state, &state,
-                                        state | (unsigned)word, false, __ATOMIC_ACQ_REL,
+                                        (state | set) & ~cleared, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE))
         ;
+}
+
+void board_attached_say(struct board *board, uint16_t place, uint64_t serial,
+                        enum attached_word word)
+{
+    change(board, place, serial, (uint64_t)word, 0);
+}
+
+void board_attached_unsay(struct board *board, uint16_t place, uint64_t serial,
+                          enum attached_word word)
+{
+    change(board, place, serial, 0, (uint64_t)word);
 }
 
 unsigned board_attached_said(const struct board *board, uint16_t place, uint64_t serial)

@@ -214,6 +214,9 @@ bool handshake_authenticated(const struct handshake *handshake);
 /* HelloRequest into the output. False when OpenSSL refuses. */
 MUST_CHECK bool handshake_renegotiate(struct handshake *handshake);
 
+/* TLS 1.3: a KeyUpdate goes out before the next data. False when OpenSSL refuses. */
+MUST_CHECK bool handshake_update_key(struct handshake *handshake);
+
 /* Takes a TLS 1.2 session from OpenSSL in mid-life, between two records: from here on
  * handshake_read() and its like go by leg.h. What no library function can do is possible then: to
  * go on with a client that declined, and to send a fatal alert. Renegotiation is over for this

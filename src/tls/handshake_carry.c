@@ -102,6 +102,15 @@ bool handshake_renegotiate(struct handshake *handshake)
     return sent;
 }
 
+bool handshake_update_key(struct handshake *handshake)
+{
+    bool done = handshake->ssl != NULL && SSL_version(handshake->ssl) == TLS1_3_VERSION &&
+                SSL_key_update(handshake->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
+
+    ERR_clear_error();
+    return done;
+}
+
 void handshake_carry_hello(struct handshake *handshake)
 {
     struct carried *carried = &handshake->carried;

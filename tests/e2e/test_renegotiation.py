@@ -9,7 +9,8 @@ import time
 import pytest
 
 import clients
-from daemon import wait_until
+from daemon import free_port, wait_until
+from test_admin import metrics
 from test_transfer import exchange_at_once, peer_process
 
 LIBSSL = ctypes.CDLL("libssl.so.3")
@@ -156,6 +157,26 @@ def test_asked_on_a_schedule(shop):
     with here.client(version="1.2") as client:
         for round_ in range(1, 4):
             wait_until(lambda: client.exchange() or len(here.edge.events_named("renegotiated")) >= round_, 20)
+        client.exchange()
+
+
+def test_asked_by_the_operator(shop):
+    here = shop(listener="renegotiation = allow")
+    with here.client(version="1.2") as client:
+        client.exchange()
+        session, = here.edge.lines("sessions")
+        here.edge.run("keys", "traffic", "renew", "--session", session["id"])
+        wait_until(lambda: client.exchange() or here.edge.events_named("renegotiated"), 20)
+
+
+def test_attached_tls13_gets_another_key(shop):
+    admin = free_port()
+    here = shop(listener="detach = never", extra=f'admin {{ bind = "127.0.0.1:{admin}" }}')
+    with here.client(version="1.3") as client:
+        client.exchange()
+        here.edge.run("keys", "traffic", "renew", "--listener", "shop")
+        wait_until(lambda: client.exchange() or any(value for name, value in metrics(admin).items()
+                                                    if name.startswith("holdfast_key_updates_sent_total")), 20)
         client.exchange()
 
 

@@ -42,6 +42,11 @@ static void a_word_is_heard_by_its_session_only(void **state)
     board_attached_say(board, place, serial + 1, ATTACHED_CLIENT_RESET);
     assert_int_equal(board_attached_said(board, place, serial),
                      ATTACHED_CLIENT_CLOSED | ATTACHED_LET_GO);
+    board_attached_say(board, place, serial, ATTACHED_RENEWAL);
+    board_attached_unsay(board, place, serial, ATTACHED_RENEWAL);
+    board_attached_unsay(board, place, serial + 1, ATTACHED_LET_GO);
+    assert_int_equal(board_attached_said(board, place, serial),
+                     ATTACHED_CLIENT_CLOSED | ATTACHED_LET_GO);
     assert_true(board_attached_read(board, place, serial, &read));
     assert_int_equal(read.suite, what.suite);
     assert_int_equal(read.listener, what.listener);
