@@ -83,18 +83,27 @@ static void wait_for_relay(struct attached *it)
         finish(it);
 }
 
+static void say(struct attached *it, enum attached_word word)
+{
+    board_attached_say(it->handshaker->worker.board, it->place, it->serial, word);
+}
+
 static void end_up(struct attached *it, enum attached_word word)
 {
     if (it->up_ended)
         return;
     it->up_ended = true;
-    board_attached_say(it->handshaker->worker.board, it->place, it->serial, word);
+    say(it, word);
     ignore(shutdown(it->relay, SHUT_WR));
 }
 
+/* Also after the client's orderly end: what the relay still has for it goes nowhere, so its next
+ * write is to fail. */
 void attached_break(struct attached *it, enum attached_word word)
 {
-    end_up(it, word);
+    say(it, word);
+    it->up_ended = true;
+    ignore(shutdown(it->relay, SHUT_RDWR));
     close_client(it, true);
     wait_for_relay(it);
 }

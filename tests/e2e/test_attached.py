@@ -118,6 +118,29 @@ def test_client_resets(shop, server):
     assert connection.ended.wait(10) and isinstance(connection.error, ConnectionResetError)
 
 
+def test_client_ends_and_then_resets(shop, server):
+    """Its own stream ended in order; what the server still sends has nowhere to go, and that is known at once."""
+    def flood_at_its_end(connection):
+        while data := connection.socket.recv(100):
+            connection.socket.sendall(data)
+        with contextlib.suppress(OSError):
+            while True:
+                connection.socket.sendall(b"x" * 65536)
+
+    upstream = server(flood_at_its_end)
+    here = shop(upstream, listener=NEVER)
+    with here.wire() as client:
+        client.send(b"x")
+        client.receive_exactly(1)
+        client.close_notify()
+        client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    event = here.edge.wait_event("session-closed")
+    assert event["reason"] == "client-reset"
+    connection, = upstream.wait_connections(1)
+    assert connection.ended.wait(10)
+    wait_until(lambda: attached(here) == {})
+
+
 def test_server_resets(shop, server):
     def reset(connection):
         connection.socket.recv(100)
