@@ -22,6 +22,7 @@
 #define TURN_BYTES   (64u << 10)     /* that a session may move before others have their turn */
 #define READ_SIZE    16384           /* from either side at a time: one record's worth */
 #define UP_MAX       (2 * READ_SIZE) /* plaintext that the relay has not taken */
+#define OWED_MAX     (4 * READ_SIZE) /* records that the client has not taken */
 #define PARTING_NS   (2 * NS_PER_S)  /* for the client to take its last bytes */
 #define WAITING_NS   (10 * NS_PER_S) /* for the relay to let go */
 #define REFUSALS_MAX 8               /* renegotiations in a row, without data between them */
@@ -305,9 +306,18 @@ static bool drop_input(struct attached *it)
     return false;
 }
 
+/* What the client is owed for what it sent (a warning for each renegotiation refused) must not pile
+ * up here: one that does not read is not read from. */
+static bool is_clogged(struct attached *it)
+{
+    const uint8_t *data;
+
+    return handshake_output(it->handshake, &data) > OWED_MAX && !flush_client(it);
+}
+
 static bool pump_up(struct attached *it)
 {
-    if (!flush_up(it))
+    if (!flush_up(it) || is_clogged(it))
         return false;
     if (it->up_ended)
         return drop_input(it);
@@ -315,6 +325,7 @@ static bool pump_up(struct attached *it)
     if (got > 0)
         it->refusals = 0;
     renegotiation_look(it); /* first: data of another identity goes nowhere */
+    attached_keys_look(it);
     if (it->phase == ATTACHED_CARRYING && it->refusals > REFUSALS_MAX)
         attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
     if (it->phase != ATTACHED_CARRYING)

@@ -1,5 +1,5 @@
-/* The inside of an attached session, shared by attached.c (the bytes) and attached_renegotiation.c
- * (TLS 1.2 renegotiation in it). */
+/* The inside of an attached session, shared by attached.c (the bytes), attached_renegotiation.c
+ * (TLS 1.2 renegotiation in it) and attached_keys.c (its traffic keys). */
 #pragma once
 
 #include "base/buffer.h"
@@ -43,6 +43,9 @@ struct attached {
     uint32_t refusals; /* in a row */
     uint64_t rate_ns;  /* the time up to which the rate of its client's renegotiations is used up */
     struct handshake_renegotiations seen;
+
+    uint32_t updates;    /* KeyUpdates of the client so far */
+    uint64_t updates_ns; /* … and the time up to which the rate of them is used up */
 };
 
 /* ---- attached.c ---- */
@@ -53,7 +56,15 @@ void attached_break(struct attached *it, enum attached_word word);
 /* Ends it in order: the handshake's output is still sent. */
 void attached_part(struct attached *it, enum attached_word word);
 
+/* ---- attached_keys.c ---- */
+
+/* After each reading: has the client renewed its key too often? May end the session. */
+void attached_keys_look(struct attached *it);
+
 /* ---- attached_renegotiation.c ---- */
+
+/* A bucket: each step moves a point of time, which may be `burst` steps ahead of now. */
+MUST_CHECK bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst);
 
 bool renegotiation_possible(const struct conf_listener *conf, const struct handshake *handshake);
 void renegotiation_init(struct attached *it);

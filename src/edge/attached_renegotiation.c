@@ -27,9 +27,7 @@ bool renegotiation_possible(const struct conf_listener *conf, const struct hands
     return has_policy(conf) && handshake_can_renegotiate(handshake);
 }
 
-/* ---- rates: each step moves a point of time, which may be `burst` steps ahead of now ---- */
-
-static bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst)
+bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst)
 {
     uint64_t point = *point_ns > now_ns ? *point_ns : now_ns;
 

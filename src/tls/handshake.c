@@ -15,7 +15,8 @@
 #include "tls/key_schedule.h"
 #include "tls/openssl_auto.h"
 
-#define LATER_MAX (256u << 10)
+#define LATER_MAX       (256u << 10)
+#define OUTPUT_KEPT_MAX (64u << 10) /* sent, in front of what is not */
 
 /* ---- making and freeing ---- */
 
@@ -246,8 +247,10 @@ void handshake_sent(struct handshake *handshake, size_t size)
     /* Records under keys stay for the wire check. */
     bool needed =
         handshake->write.epoch != EPOCH_PLAIN && handshake->ssl != NULL && !handshake->streaming;
-    if (handshake->output_sent == handshake->output.size && !needed) {
-        buffer_consume(&handshake->output, handshake->output.size);
+    bool much = handshake->output_sent == handshake->output.size ||
+                handshake->output_sent >= OUTPUT_KEPT_MAX;
+    if (much && !needed) {
+        buffer_consume(&handshake->output, handshake->output_sent);
         handshake->output_sent = 0;
     }
 }

@@ -217,6 +217,11 @@ MUST_CHECK bool handshake_renegotiate(struct handshake *handshake);
 /* TLS 1.3: a KeyUpdate goes out before the next data. False when OpenSSL refuses. */
 MUST_CHECK bool handshake_update_key(struct handshake *handshake);
 
+/* TLS 1.3: how many KeyUpdates have come; OpenSSL takes any number. */
+uint32_t handshake_key_updates(const struct handshake *handshake);
+/* TLS 1.3, when everything that was read has been taken: the session ends by unexpected_message. */
+void handshake_refuse(struct handshake *handshake);
+
 /* Takes a TLS 1.2 session from OpenSSL in mid-life, between two records: from here on
  * handshake_read() and its like go by leg.h. What no library function can do is possible then: to
  * go on with a client that declined, and to send a fatal alert. Renegotiation is over for this

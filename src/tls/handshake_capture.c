@@ -91,6 +91,9 @@ static void on_message(int written, int version, int type, const void *data, siz
     else if (type == SSL3_RT_HANDSHAKE && written == 0 && handshake->carried.in_use && size != 0 &&
              bytes[0] == SSL3_MT_CLIENT_HELLO)
         handshake_carry_hello(handshake);
+    else if (type == SSL3_RT_HANDSHAKE && written == 0 && size != 0 &&
+             bytes[0] == SSL3_MT_KEY_UPDATE)
+        handshake->carried.key_updates++;
     else if (type == SSL3_RT_ALERT && size == 2 && written != 0)
         handshake->failure.alert_sent = bytes[1];
     else if (type == SSL3_RT_ALERT && size == 2)

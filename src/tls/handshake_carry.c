@@ -74,6 +74,29 @@ bool handshake_authenticated(const struct handshake *handshake)
            SSL_get_verify_result(handshake->ssl) == X509_V_OK;
 }
 
+/* ---- KeyUpdates ---- */
+
+uint32_t handshake_key_updates(const struct handshake *handshake)
+{
+    return handshake->carried.key_updates;
+}
+
+/* There is no way to make OpenSSL send an alert but to give it a record that deserves it: under the
+ * keys of TLS 1.3, one in the clear. */
+void handshake_refuse(struct handshake *handshake)
+{
+    static const uint8_t in_the_clear[] = {RECORD_HANDSHAKE, 3, 3, 0, 1, 0};
+    uint8_t nothing;
+
+    if (handshake->ssl == NULL || SSL_version(handshake->ssl) != TLS1_3_VERSION)
+        return;
+    handshake->record = in_the_clear;
+    handshake->record_size = sizeof in_the_clear;
+    ignore(SSL_read(handshake->ssl, &nothing, sizeof nothing));
+    handshake->record_size = 0;
+    ERR_clear_error();
+}
+
 /* ---- its course ---- */
 
 enum handshake_renegotiation handshake_renegotiation(const struct handshake *handshake)

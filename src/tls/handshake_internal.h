@@ -33,6 +33,7 @@ struct carried {
     size_t hello_size; /* bytes of handshake messages since the last whole ClientHello */
     enum handshake_renegotiation renegotiation;
     struct handshake_renegotiations counts;
+    uint32_t key_updates; /* of the peer */
 };
 
 /* … and one that was taken from it in mid-life. */

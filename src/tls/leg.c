@@ -9,8 +9,6 @@
 #define EMPTY_RECORDS_MAX   32
 #define WARNINGS_MAX        4
 #define RENEGOTIATIONS_MAX  8
-#define UPDATE_BURST        4096
-#define UPDATE_PER_S        10
 #define MESSAGE_HEADER_SIZE 4
 #define MESSAGE_MAX         65536 /* of a message we skip */
 #define ALERT_SIZE          2
@@ -102,7 +100,7 @@ void leg_init(struct leg *leg, const struct suite *suite, bool is_client, size_t
     leg->fragment_max = (uint16_t)(valid ? fragment_max : RECORD_PLAINTEXT_MAX);
     leg->is_client = is_client;
     leg->alert_owed = ALERT_NONE;
-    leg->update_tokens = UPDATE_BURST;
+    leg->update_tokens = LEG_UPDATE_BURST;
 }
 
 /* Since when a key is in use is kept in tenths of a second: 32 bits last for 13 years. */
@@ -177,10 +175,10 @@ static bool take_update_token(struct leg *leg, uint64_t now_ms)
 {
     uint64_t now_s = now_ms / 1000;
     uint32_t elapsed = (uint16_t)(now_s - leg->update_refilled);
-    uint32_t tokens = leg->update_tokens + elapsed * UPDATE_PER_S;
+    uint32_t tokens = leg->update_tokens + elapsed * LEG_UPDATES_PER_S;
 
     leg->update_refilled = (uint16_t)now_s;
-    leg->update_tokens = (uint16_t)(tokens < UPDATE_BURST ? tokens : UPDATE_BURST);
+    leg->update_tokens = (uint16_t)(tokens < LEG_UPDATE_BURST ? tokens : LEG_UPDATE_BURST);
     if (leg->update_tokens == 0) {
         return false;
     }

@@ -37,6 +37,10 @@ enum alert {
 /* "bad_record_mac"; "alert_123" for unknown ones (static storage). */
 const char *alert_name(unsigned alert);
 
+/* The peer's KeyUpdates: so many at once, and from then on. */
+#define LEG_UPDATE_BURST  4096
+#define LEG_UPDATES_PER_S 10
+
 struct leg {
     uint64_t read_sequence, write_sequence;
     uint64_t write_nonce; /* TLS 1.2 AES-GCM: explicit nonce of the next record */
@@ -69,7 +73,7 @@ struct leg {
     uint8_t warnings;         /* consecutive warning alerts */
     uint8_t renegotiations;   /* consecutive TLS 1.2 renegotiation attempts */
     uint16_t empty_records;   /* consecutive */
-    uint16_t update_tokens;   /* inbound KeyUpdate bucket: burst 4096, refill 10 per second */
+    uint16_t update_tokens;   /* inbound KeyUpdate bucket, of LEG_UPDATE_BURST */
     uint16_t update_refilled; /* second of the last refill, modulo 2^16 */
     uint32_t skip; /* bytes of a post-handshake handshake message (NewSessionTicket on a client leg)
                       still to skip */

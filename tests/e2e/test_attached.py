@@ -12,6 +12,7 @@ import threading
 import pytest
 
 import clients
+import forge
 import servers
 from daemon import wait_until
 from test_succession import PROTECT, open_sessions
@@ -162,6 +163,29 @@ def test_damaged_record(shop, version):
         client.send_raw(record)
         assert client.alert() == "bad_record_mac"
     here.edge.wait_event("session-closed", reason="client-protocol-error")
+
+
+def test_client_renews_its_key_often(shop, folder):
+    here = shop(listener=NEVER)
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        for number in range(300):
+            message = b"message %d" % number
+            client.send_raw(client.update_keys(request=number % 2 == 0) + client.seal_as(forge.APPLICATION_DATA, message))
+            assert client.read_until(forge.APPLICATION_DATA) == message
+
+
+def test_flood_of_key_updates(shop, folder):
+    """OpenSSL would take any number."""
+    here = shop(listener=NEVER)
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        for _ in range(41):
+            client.send_raw(b"".join(client.update_keys(request=True) for _ in range(100)))
+        for _ in range(100):
+            if here.edge.json("status")["sessions"] == 0:
+                break
+            client.send_raw(b"".join(client.update_keys() for _ in range(100)))
+        assert client.read_until(forge.ALERT) == b"\x02\x0a"
+        here.edge.wait_event("session-closed", reason="client-protocol-error")
 
 
 def test_cbc_suites_only_where_asked_for(shop):
