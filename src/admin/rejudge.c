@@ -15,10 +15,13 @@
 #define REPEAT_NS    (2 * NS_PER_S)     /* until a relay is told again: it may have been another */
 #define AHEAD_MAX_S  (10 * 366 * 86400) /* of what is to be done later */
 #define STRAGGLER_NS (5 * NS_PER_S)     /* from handshaker to slot */
+#define LAG_NS       (2 * STEP_NS)      /* who was due just before a change still is */
 
 uint64_t rejudge_due(uint64_t session, uint64_t from_ns, uint64_t spread_ns)
 {
-    return spread_ns == 0 ? from_ns : from_ns + hash_mix(session) % spread_ns;
+    if (spread_ns == 0)
+        return from_ns;
+    return from_ns + (hash_mix(session) % spread_ns + spread_ns - from_ns % spread_ns) % spread_ns;
 }
 
 enum trust_verdict rejudge_verdict(const struct admin_view *view, unsigned relay, uint32_t index,
@@ -44,12 +47,15 @@ static void come_back(struct rejudge *rejudge, uint64_t time_ns)
 /* A moment of the wall clock on the other one; the beginning of time for what is long past. */
 static uint64_t monotonic(int64_t wall_s, uint64_t now_ns)
 {
-    int64_t ahead = wall_s - (int64_t)(clock_wall_ns() / NS_PER_S);
+    uint64_t wall_ns = clock_wall_ns();
+    int64_t ahead = wall_s - (int64_t)(wall_ns / NS_PER_S);
 
     if (ahead > 0)
         return now_ns + (uint64_t)(ahead < AHEAD_MAX_S ? ahead : AHEAD_MAX_S) * NS_PER_S;
-    uint64_t past = (uint64_t)-ahead * NS_PER_S;
-    return (uint64_t)-ahead < now_ns / NS_PER_S ? now_ns - past : 0;
+    if ((uint64_t)-ahead >= now_ns / NS_PER_S)
+        return 0;
+    uint64_t past = (uint64_t)-ahead * NS_PER_S + wall_ns % NS_PER_S;
+    return past < now_ns ? now_ns - past : 0;
 }
 
 static enum session_end reason_of(enum trust_verdict verdict)
@@ -67,15 +73,35 @@ static enum session_end reason_of(enum trust_verdict verdict)
     return SESSION_END_NONE;
 }
 
+/* Since when a session may have been out of favour; later rather than earlier, so that those of a
+ * CA that has ended do not all end with it. */
+static uint64_t since(const struct rejudge *rejudge, const struct slot *slot,
+                      const struct client_identity *identity, enum trust_verdict verdict,
+                      uint64_t now_ns)
+{
+    const struct trust_set *set = vault_client_trust(rejudge->view->vault, slot->listener);
+    uint64_t from = rejudge->began_ns[slot->listener];
+    struct trust_facts facts;
+
+    if (verdict != TRUST_EXPIRED || set == NULL)
+        return from;
+    trust_set_facts(set, &facts);
+    const int64_t ends[] = {identity->not_after, facts.authority_expiry};
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        uint64_t end = monotonic(ends[i], now_ns);
+        if (end <= now_ns && end > from)
+            from = end;
+    }
+    return from;
+}
+
 static void end_in_time(struct rejudge *rejudge, const struct slot *slot,
                         const struct client_identity *identity, enum trust_verdict verdict,
                         uint64_t now_ns)
 {
     const struct conf_listener *conf = &rejudge->view->conf->listeners[slot->listener];
-    uint64_t own_end = monotonic(identity->not_after, now_ns);
-    uint64_t from =
-        verdict == TRUST_EXPIRED && own_end < now_ns ? own_end : rejudge->began_ns[slot->listener];
-    uint64_t due = rejudge_due(SESSION_ID(rejudge->relay, slot->serial), from,
+    uint64_t due = rejudge_due(SESSION_ID(rejudge->relay, slot->serial),
+                               since(rejudge, slot, identity, verdict, now_ns),
                                conf->client_end_spread * NS_PER_MS);
     const struct message_session body = {
         .slot = rejudge->slot, .reason = reason_of(verdict), .serial = slot->serial};
@@ -203,22 +229,34 @@ void rejudge_init(struct rejudge *rejudge, const struct admin_view *view, struct
     timer_init(&rejudge->timer, go_on, rejudge);
 }
 
-void rejudge_look(struct rejudge *rejudge)
+static void look(struct rejudge *rejudge)
 {
     rejudge->again |= rejudge->under_way; /* what it has passed already is looked at again */
     timer_set(rejudge->loop, &rejudge->timer, loop_now(rejudge->loop));
 }
 
-void rejudge_changed(struct rejudge *rejudge, uint32_t listener)
+static void begin_anew(struct rejudge *rejudge, uint32_t listener)
 {
     uint64_t now = loop_now(rejudge->loop);
 
+    rejudge->began_ns[listener] = now > LAG_NS ? now - LAG_NS : 0;
+}
+
+void rejudge_look(struct rejudge *rejudge)
+{
+    for (uint32_t i = 0; i < BOARD_LISTENERS_MAX; i++)
+        begin_anew(rejudge, i);
+    look(rejudge);
+}
+
+void rejudge_changed(struct rejudge *rejudge, uint32_t listener)
+{
     if (listener >= BOARD_LISTENERS_MAX)
         return;
-    rejudge->began_ns[listener] = now;
-    rejudge->watch_until_ns = now + STRAGGLER_NS;
+    begin_anew(rejudge, listener);
+    rejudge->watch_until_ns = loop_now(rejudge->loop) + STRAGGLER_NS;
     rejudge->changed = true;
-    rejudge_look(rejudge);
+    look(rejudge);
 }
 
 void rejudge_fini(struct rejudge *rejudge)

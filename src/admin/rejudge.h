@@ -24,7 +24,8 @@ struct rejudge {
     struct loop *loop;
     struct rejudge_host host;
     struct timer timer;
-    uint64_t began_ns[BOARD_LISTENERS_MAX]; /* when what is trusted changed last */
+    uint64_t began_ns[BOARD_LISTENERS_MAX]; /* when what is trusted, or the configuration, changed
+                                               last */
     uint64_t watch_until_ns; /* handshakes that began before a change may still bring sessions */
     bool changed;            /* a change was not reported yet */
     bool again;              /* … and came while a pass was under way */
@@ -52,5 +53,6 @@ enum trust_verdict rejudge_verdict(const struct admin_view *view, unsigned relay
                                    const struct slot *slot, struct client_identity *ret_identity);
 
 /* When a session that is not accepted any more ends (CLOCK_MONOTONIC): within `spread_ns` from
- * `from_ns`, by its id alone. */
+ * `from_ns`. The moments at which it may end are `spread_ns` apart and follow from its id alone:
+ * when something changes again and again, and `from_ns` with it, none is put off for ever. */
 uint64_t rejudge_due(uint64_t session, uint64_t from_ns, uint64_t spread_ns);

@@ -339,6 +339,24 @@ def test_spread(place, authority):
         assert max(times) - min(times) > 1
 
 
+def test_lists_that_come_again_and_again(place, authority):
+    """A list published far more often than sessions are spread over puts the end of nobody off."""
+    here = place(listener="client-end-spread = 3s")
+    victim = authority.issue_client("victim")
+    with contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(here.client(victim))
+        mark = here.edge.mark()
+        for number in range(2, 100):
+            loaded = here.edge.mark()
+            here.revoke(victim, number=number)
+            here.edge.wait_event("client-trust-loaded", since=loaded)
+            time.sleep(0.1)  # the pace of publishing
+            if not here.edge.lines("sessions"):
+                break
+        here.edge.wait_event("session-closed", since=mark, count=5, timeout=0.1)
+
+
 # ---- files that are not as they should be ----
 
 def test_bad_files(place, authority, stranger):
