@@ -29,19 +29,12 @@ int client_trust_take(struct client_trust *trust, const struct worker *worker,
     return 0;
 }
 
-static bool same(const struct trust_set *a, const struct trust_set *b)
-{
-    return a == b || (a != NULL && b != NULL && trust_set_generation(a) == trust_set_generation(b));
-}
-
+/* Sets of one number judge alike, but may differ in when their lists and CAs end. */
 void client_trust_swap(struct client_trust *trust, bool ret_changed[CONF_LISTENERS_MAX])
 {
     for (unsigned i = 0; i < CONF_LISTENERS_MAX; i++) {
-        ret_changed[i] = !same(trust->sets[i], trust->next[i]);
-        if (ret_changed[i])
-            replace(&trust->sets[i], trust->next[i]);
-        else
-            trust_set_unref(trust->next[i]);
+        ret_changed[i] = trust->sets[i] != NULL || trust->next[i] != NULL;
+        replace(&trust->sets[i], trust->next[i]);
         trust->next[i] = NULL;
     }
 }

@@ -15,6 +15,7 @@ struct client_trust {
 MUST_CHECK int client_trust_take(struct client_trust *trust, const struct worker *worker,
                                  const struct message_client_trust *body, const char *document,
                                  size_t size, bool *ret_changed, struct error *error);
-/* What was prepared is in force; listeners whose set is another one than before are marked. */
+/* What was prepared is in force; listeners that have or had a set are marked: their contexts hold
+ * on to the one before. */
 void client_trust_swap(struct client_trust *trust, bool ret_changed[CONF_LISTENERS_MAX]);
 void client_trust_fini(struct client_trust *trust); /* accepts zeroed */
