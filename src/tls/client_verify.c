@@ -14,9 +14,12 @@
 /* What a client may sign with; our own certificates are of fewer kinds. */
 #define SIGNATURES CONTEXT_SIGNATURES_ECDSA ":" CONTEXT_SIGNATURES_RSA ":ed25519:ed448"
 #define LEVEL      2 /* of OpenSSL: keys and signatures of a chain with 112 bits and more */
+/* Of CAs, told to clients. Those of TLS end at 64 KiB, many clients' handshakes earlier. */
+#define NAMES_MAX (16 * 1024)
 
 struct client_verify {
     struct trust_set *trust;
+    uint32_t depth;
     bool refuse_stale;
 };
 
@@ -137,7 +140,7 @@ bool client_verify_resumes(const struct client_verify *verify, struct handshake 
     if (leaf == NULL)
         return true;
     if (verify == NULL || record == NULL || record->chain_count == 0 ||
-        record->chain_count > CLIENT_CHAIN_MAX)
+        record->chain_count > CLIENT_CHAIN_MAX || record->chain_count > verify->depth + 2)
         return false;
     identity.not_after = record->not_after;
     identity.chain_count = (uint8_t)record->chain_count;
@@ -152,9 +155,24 @@ bool client_verify_resumes(const struct client_verify *verify, struct handshake 
 
 /* ---- the context ---- */
 
-/* The names of the CAs, so that clients with several certificates know which to send. */
+static size_t names_size(const struct trust_set *trust)
+{
+    size_t size = 0;
+
+    for (int i = 0; i < sk_X509_num(trust->certificates); i++) {
+        const X509 *certificate = sk_X509_value(trust->certificates, i);
+        int name = i2d_X509_NAME(X509_get_subject_name(certificate), NULL);
+        size += sizeof(uint16_t) + (name > 0 ? (size_t)name : 0);
+    }
+    return size;
+}
+
+/* The names of the CAs, so that clients with several certificates know which to send; none where
+ * they are too many, which lets a client send any. */
 static bool name_authorities(SSL_CTX *context, const struct trust_set *trust)
 {
+    if (names_size(trust) > NAMES_MAX)
+        return true;
     for (int i = 0; i < sk_X509_num(trust->certificates); i++) {
         if (SSL_CTX_add_client_CA(context, sk_X509_value(trust->certificates, i)) != 1)
             return false;
@@ -198,6 +216,7 @@ int client_verify_new(struct client_verify **ret_verify, SSL_CTX *context,
     if (verify == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     verify->trust = trust_set_ref(policy->client_trust);
+    verify->depth = policy->client_verify_depth;
     verify->refuse_stale = policy->refuse_stale_lists;
     if (!prepare(context, policy, verify)) {
         client_verify_free(verify);

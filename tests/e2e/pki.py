@@ -75,6 +75,20 @@ def replace_file(path, data, mode=0o600):
     os.rename(temporary, path)
 
 
+def many_authorities_pem(count):
+    """So many roots, each with a name of about 240 bytes."""
+    key = new_key()
+    pem = b""
+    for number in range(count):
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"root {number}"),
+                          *(x509.NameAttribute(kind, "x" * 64) for kind in (
+                              NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.LOCALITY_NAME))])
+        pem += _pem(x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+                    .serial_number(number + 1).not_valid_before(_now() - DAY).not_valid_after(_now() + DAY)
+                    .add_extension(x509.BasicConstraints(True, None), True).sign(key, hashes.SHA256()))
+    return pem
+
+
 class Authority:
     """A root that clients trust and an intermediate that signs leaves."""
 

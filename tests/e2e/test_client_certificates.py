@@ -172,6 +172,17 @@ def test_names_of_authorities(place, authority):
     assert "Acceptable client certificate CA names" in shown and "Holdfast test root" in shown
 
 
+def test_many_authorities(place, authority):
+    """More names than a CertificateRequest can hold (64 KiB): they are left out, and clients are let in."""
+    here = place(crl=False)
+    pki.replace_file(here.ca_path, authority.authorities_pem() + pki.many_authorities_pem(400))
+    here.edge.wait_event("client-trust-loaded", detail=lambda text: "402 CAs" in text)
+    for version in ("1.2", "1.3"):
+        with here.client(authority.issue_client("somebody"), version=version):
+            pass
+    assert "No client certificate CA names sent" in clients.s_client(here.here.port, "-tls1_3")
+
+
 def test_gnutls(place, authority, need):
     here = place()
     chain, key = here.identity(authority.issue_client("gnutls"))
@@ -569,6 +580,22 @@ def test_resumed(place, authority, server, version):
             client.receive(1)
         assert clients.alert_name(caught.value) == "certificate_revoked"
         bystander.exchange()
+
+
+@VERSIONS
+def test_resumed_chain_that_is_too_deep_now(place, authority, version):
+    here = place(crl=False, listener="client-verify-depth = 1")
+    pki.replace_file(here.ca_path, authority.root_path.read_bytes())
+    here.edge.wait_event("client-trust-loaded", detail=lambda text: "1 CA," in text)
+    tls, session = resumable(here, authority.issue_client("deep"), version)
+    text = here.edge.config_path.read_text()
+    here.edge.config_path.write_text(text.replace("client-verify-depth = 1", "client-verify-depth = 0"))
+    here.edge.run("reload")
+    mark = here.edge.mark()
+    with contextlib.suppress(ssl.SSLError, OSError), resume(here, tls, session) as client:
+        assert not client.socket.session_reused
+        client.receive(1)
+    here.edge.wait_event("handshake-failed", since=mark, alert_sent="unknown_ca")
 
 
 @VERSIONS
