@@ -216,6 +216,8 @@ bool slot_noted(const struct slot *slot)
 
 void slot_wipe(struct arena *arena, uint32_t index)
 {
+    if (arena->slots[index].generation.trust != 0) /* else it takes no memory, and shall not */
+        memset(&arena->clients[index], 0, sizeof arena->clients[index]);
     memset(&arena->slots[index], 0, sizeof arena->slots[index]);
     secret_wipe(&arena->secrets[index], sizeof arena->secrets[index]);
     secret_wipe(&arena->upstream_secrets[index], sizeof arena->upstream_secrets[index]);

@@ -94,6 +94,26 @@ static void test_client(void **state)
     free(metadata);
 }
 
+/* Who it was is gone with the session. */
+static void test_client_is_wiped(void **state)
+{
+    static const struct slot_client none;
+    size_t size = arena_metadata_size(CAPACITY);
+    void *metadata = zeroed(size), *secrets = zeroed(arena_secrets_size(CAPACITY));
+    struct client_identity identity = {.chain_count = 2, .subject = "CN=somebody"};
+    struct arena arena;
+    (void)state;
+
+    assert_true(arena_attach(&arena, metadata, size, secrets, NULL, CAPACITY, BLOCKS));
+    arena.slots[3].serial = 7;
+    arena.slots[3].generation.trust = 1;
+    slot_set_client(&arena, 3, &identity);
+    slot_wipe(&arena, 3);
+    assert_memory_equal(&arena.clients[3], &none, sizeof none);
+    free(secrets);
+    free(metadata);
+}
+
 static void test_commit_keeps_the_other_copy(void **state)
 {
     struct slot slot = {0};
@@ -283,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_refuses_another_geometry),
         cmocka_unit_test(test_parts_do_not_overlap),
         cmocka_unit_test(test_client),
+        cmocka_unit_test(test_client_is_wiped),
         cmocka_unit_test(test_commit_keeps_the_other_copy),
         cmocka_unit_test(test_commit_takes_the_upstream_leg_along),
         cmocka_unit_test(test_what_was_not_committed_shows),
