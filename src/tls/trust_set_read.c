@@ -99,6 +99,9 @@ static int check_extensions(const X509_CRL *list, struct error *error)
                              "it has a critical extension that is not known (%s)",
                              nid == NID_undef ? "without a name" : OBJ_nid2sn(nid));
     }
+    if (point == NULL && X509_CRL_get_ext_by_NID(list, NID_issuing_distribution_point, -1) >= 0)
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                         "what it says of the certificates that it is for cannot be parsed");
     return point != NULL && point->indirectCRL > 0
                ? error_set(
                      error, ERROR_CERTIFICATE_UNPARSABLE,

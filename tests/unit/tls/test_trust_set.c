@@ -214,6 +214,7 @@ static void bad_lists(void **state)
     } cases[] = {
         {NID_delta_crl, "critical,DER:020101", "delta list"},
         {NID_issuing_distribution_point, "critical,DER:30038401FF", "certificates of other CAs"},
+        {NID_issuing_distribution_point, "critical,DER:04020000", "cannot be parsed"},
         {NID_ext_key_usage, "critical,clientAuth", "critical extension that is not known"},
     };
     char *list = list_pem(&(struct list){.key = other_key});
