@@ -163,13 +163,15 @@ static void end_down(struct attached *it)
 
 static bool pump_down(struct attached *it)
 {
-    if (!flush_client(it) || it->down_ended || it->held || !it->readable[ATTACHED_RELAY])
+    if (!flush_client(it) || it->down_ended || it->held || !it->readable[ATTACHED_RELAY] ||
+        !attached_keys_allow(it, false))
         return false;
     ssize_t got = recv(it->relay, scratch, READ_SIZE, 0);
     if (got < 0 && errno == EINTR)
         return true;
     if (got < 0 && errno == EAGAIN) {
         it->readable[ATTACHED_RELAY] = false;
+        ignore(attached_keys_allow(it, true));
         return false;
     }
     if (got <= 0) {
@@ -181,6 +183,7 @@ static bool pump_down(struct attached *it)
         attached_break(it, ATTACHED_CLIENT_FAULT);
         return false;
     }
+    attached_keys_wrote(it, (size_t)got);
     return flush_client(it) || it->phase == ATTACHED_CARRYING;
 }
 
@@ -616,6 +619,8 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     handshaker->attached = it;
     handshaker->attached_count++;
     worker_count(&handshaker->worker, COUNTER_ATTACHED, 1);
+    it->update_unable = (offer->flags & SLOT_KEY_UPDATE_UNABLE) != 0;
+    attached_keys_init(it, &facts);
     renegotiation_init(it);
     fill_offer(it, &facts, offer);
     ignore((long)handshake_feed(it->handshake, what->surplus, what->surplus_size, &consumed));

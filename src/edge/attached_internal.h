@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "edge/attached.h"
+#include "tls/governor.h"
 
 enum attached_side { ATTACHED_CLIENT, ATTACHED_RELAY, ATTACHED_SIDES };
 
@@ -46,6 +47,10 @@ struct attached {
 
     uint32_t updates;    /* KeyUpdates of the client so far */
     uint64_t updates_ns; /* … and the time up to which the rate of them is used up */
+    struct leg key;      /* never sealed with: how far our key was used */
+    struct key_limits limits;
+    uint32_t limits_generation; /* of the configuration that they are from */
+    bool update_unable;         /* the client is known not to implement KeyUpdate */
 };
 
 /* ---- attached.c ---- */
@@ -57,6 +62,14 @@ void attached_break(struct attached *it, enum attached_word word);
 void attached_part(struct attached *it, enum attached_word word);
 
 /* ---- attached_keys.c ---- */
+
+void attached_keys_init(struct attached *it, const struct handshake_facts *facts);
+/* Our key is new. */
+void attached_keys_fresh(struct attached *it);
+void attached_keys_wrote(struct attached *it, size_t size);
+/* Before data is written, or when there is none (`idle`): a worn key is renewed, or the session
+ * ends in good time. False when nothing may be written now. */
+MUST_CHECK bool attached_keys_allow(struct attached *it, bool idle);
 
 /* After each reading: has the client renewed its key too often? May end the session. */
 void attached_keys_look(struct attached *it);
@@ -72,5 +85,6 @@ void renegotiation_init(struct attached *it);
 void renegotiation_look(struct attached *it);
 /* A time-out, or the time to ask. */
 void renegotiation_timer(struct attached *it);
-/* An operator wants other keys. */
-void renegotiation_renew(struct attached *it);
+/* An operator wants other keys, or TLS 1.2 limits do. False when the client cannot be asked. */
+bool renegotiation_renew(struct attached *it);
+void attached_report(struct attached *it, enum event_type type, const char *detail);

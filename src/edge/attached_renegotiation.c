@@ -71,7 +71,7 @@ static bool allows(void *context)
 
 /* ---- events ---- */
 
-static void report(struct attached *it, enum event_type type, const char *detail)
+void attached_report(struct attached *it, enum event_type type, const char *detail)
 {
     struct event *event = event_begin(&it->handshaker->worker.events, type);
 
@@ -87,7 +87,7 @@ static void report(struct attached *it, enum event_type type, const char *detail
 static void failed(struct attached *it, const char *detail)
 {
     worker_count(&it->handshaker->worker, COUNTER_RENEGOTIATIONS_FAILED, 1);
-    report(it, EVENT_RENEGOTIATION_FAILED, detail);
+    attached_report(it, EVENT_RENEGOTIATION_FAILED, detail);
 }
 
 /* ---- asking ---- */
@@ -191,7 +191,8 @@ static void look_at_counts(struct attached *it)
     }
     if (now.done != it->seen.done) {
         worker_count(worker, COUNTER_RENEGOTIATIONS, now.done - it->seen.done);
-        report(it, EVENT_RENEGOTIATED, "");
+        attached_report(it, EVENT_RENEGOTIATED, "");
+        attached_keys_fresh(it);
     }
     it->seen = now;
 }
@@ -250,11 +251,16 @@ void renegotiation_timer(struct attached *it)
         ask(it);
 }
 
-void renegotiation_renew(struct attached *it)
+bool renegotiation_renew(struct attached *it)
 {
-    if (handshake_update_key(it->handshake))
+    if (handshake_update_key(it->handshake)) {
         worker_count(&it->handshaker->worker, COUNTER_KEY_UPDATES_SENT, 1);
-    else if (has_policy(conf_of(it)) && !it->held && !it->unanswered &&
-             handshake_can_renegotiate(it->handshake))
+        attached_keys_fresh(it);
+        return true;
+    }
+    if (!has_policy(conf_of(it)) || it->unanswered || !handshake_can_renegotiate(it->handshake))
+        return false;
+    if (!it->held)
         ask(it);
+    return !it->unanswered;
 }

@@ -382,7 +382,7 @@ static enum flow_status client_over(struct turn *turn, enum session_end end)
     struct relay *relay = turn->relay;
 
     turn_commit(turn);
-    if (end == SESSION_END_DRAINED) {
+    if (end == SESSION_END_DRAINED || end == SESSION_END_KEY_LIMIT) {
         session_close(relay, turn->index, end, ALERT_CLOSE_NOTIFY);
         return FLOW_DEAD;
     }

@@ -300,7 +300,8 @@ enum attached_word {
     ATTACHED_RETIRED = 32,       /* its handshaker was replaced, and the time to finish is over */
     ATTACHED_SERVER_CLOSED = 64, /* relay: the server's stream ended in order */
     ATTACHED_LET_GO = 128,       /* relay: it looks at this no more */
-    ATTACHED_RENEWAL = 256       /* relay: an operator wants other keys; taken back when seen */
+    ATTACHED_RENEWAL = 256,      /* relay: an operator wants other keys; taken back when seen */
+    ATTACHED_KEY_LIMIT = 512     /* our key is worn and cannot be renewed */
 };
 
 /* The place of a session that OpenSSL carries. Taken and given back by its handshaker. */

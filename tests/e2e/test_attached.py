@@ -174,6 +174,36 @@ def test_client_renews_its_key_often(shop, folder):
             assert client.read_until(forge.APPLICATION_DATA) == message
 
 
+def test_worn_key_is_renewed(shop, folder):
+    here = shop(listener=f"{NEVER}\n traffic-key-records = 100")
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        def renewed():
+            client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"x"))
+            kind, data = client.read_record()
+            while kind != forge.APPLICATION_DATA:
+                if data == forge.KEY_UPDATE:
+                    assert client.read_until(forge.APPLICATION_DATA) == b"x"
+                    return True
+                kind, data = client.read_record()
+            return False
+        wait_until(renewed, 30)
+        client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"under the new key"))
+        assert client.read_until(forge.APPLICATION_DATA) == b"under the new key"
+
+
+def test_worn_key_that_cannot_be_renewed_ends_the_session(shop):
+    here = shop(listener=f"{NEVER}\n traffic-key-records = 100")
+    with here.wire(version="1.2") as client:
+        answer, count = b"x", 0
+        while answer and count < 200:
+            client.send(b"x")
+            answer = client.receive()
+            count += 1
+        assert 100 <= count < 200
+    here.edge.wait_event("traffic-key-exhausting")
+    here.edge.wait_event("session-closed", reason="traffic-key-limit")
+
+
 def test_flood_of_key_updates(shop, folder):
     """OpenSSL would take any number."""
     here = shop(listener=NEVER)
