@@ -14,52 +14,82 @@
 
 /* ---- digests ---- */
 
-static void cut_digest(const void *first, size_t first_size, const void *second, size_t second_size,
-                       uint8_t ret_digest[CLIENT_DIGEST_SIZE])
+/* Out of memory for a hundred bytes ends the process: nothing may be let in by a digest of zeros.
+ */
+static EVP_MD_CTX *digest_begin(void)
 {
-    uint8_t whole[32] = {0};
     EVP_MD_CTX *context = EVP_MD_CTX_new();
 
-    if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1 ||
-        EVP_DigestUpdate(context, first, first_size) != 1 ||
-        EVP_DigestUpdate(context, second, second_size) != 1 ||
-        EVP_DigestFinal_ex(context, whole, NULL) != 1)
-        abort(); /* out of memory for a hundred bytes: nothing may be let in by a digest of zeros */
+    if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1)
+        abort();
+    return context;
+}
+
+static void digest_add(EVP_MD_CTX *context, const void *data, size_t size)
+{
+    if (EVP_DigestUpdate(context, data, size) != 1)
+        abort();
+}
+
+static void digest_cut(EVP_MD_CTX *context, uint8_t ret_digest[CLIENT_DIGEST_SIZE])
+{
+    uint8_t whole[32] = {0};
+
+    if (EVP_DigestFinal_ex(context, whole, NULL) != 1)
+        abort();
     EVP_MD_CTX_free(context);
     memcpy(ret_digest, whole, CLIENT_DIGEST_SIZE);
 }
 
-/* RFC 5280 §7.1: the kind of string, case and repeated spaces do not count. */
-static size_t fold(char *text, size_t size)
+/* RFC 5280 §7.1: case, spaces at the ends and repeated ones do not count. */
+static size_t fold(unsigned char *text, size_t size)
 {
     size_t kept = 0;
 
     for (size_t i = 0; i < size; i++) {
-        if (text[i] == ' ' && kept > 0 && text[kept - 1] == ' ')
-            continue;
-        text[kept++] = (char)tolower((unsigned char)text[i]);
+        bool space = isspace(text[i]) != 0;
+        if (!space)
+            text[kept++] = (unsigned char)tolower(text[i]);
+        else if (kept > 0 && text[kept - 1] != ' ')
+            text[kept++] = ' ';
     }
-    return kept;
+    return kept - (kept > 0 && text[kept - 1] == ' ');
+}
+
+/* Neither does the kind of string. What is no string counts as it is. */
+static void add_entry(EVP_MD_CTX *context, const X509_NAME_ENTRY *entry)
+{
+    const ASN1_OBJECT *kind = X509_NAME_ENTRY_get_object(entry);
+    const ASN1_STRING *value = X509_NAME_ENTRY_get_data(entry);
+    unsigned char *text = NULL;
+
+    int size = ASN1_STRING_to_UTF8(&text, value);
+    size_t length = size >= 0 ? fold(text, (size_t)size) : (size_t)ASN1_STRING_length(value);
+    const uint64_t head[] = {(uint64_t)X509_NAME_ENTRY_set(entry), OBJ_length(kind), length};
+    digest_add(context, head, sizeof head); /* so that no two names read the same */
+    digest_add(context, OBJ_get0_data(kind), OBJ_length(kind));
+    digest_add(context, size >= 0 ? text : ASN1_STRING_get0_data(value), length);
+    OPENSSL_free(text);
 }
 
 void trust_name_digest(const X509_NAME *name, uint8_t ret_digest[CLIENT_DIGEST_SIZE])
 {
-    const unsigned long format = (XN_FLAG_RFC2253 & ~(unsigned long)ASN1_STRFLGS_ESC_MSB);
-    AUTO(BIO) *output = BIO_new(BIO_s_mem());
-    char *text = NULL;
+    EVP_MD_CTX *context = digest_begin();
 
-    if (output == NULL)
-        abort();
-    ignore(X509_NAME_print_ex(output, name, 0, format));
-    long size = BIO_get_mem_data(output, &text);
-    cut_digest(text, size > 0 ? fold(text, (size_t)size) : 0, "", 0, ret_digest);
+    for (int i = 0; i < X509_NAME_entry_count(name); i++)
+        add_entry(context, X509_NAME_get_entry(name, i));
+    ERR_clear_error();
+    digest_cut(context, ret_digest);
 }
 
 void trust_certificate_digest(const uint8_t issuer[CLIENT_DIGEST_SIZE], const ASN1_INTEGER *serial,
                               uint8_t ret_digest[CLIENT_DIGEST_SIZE])
 {
-    cut_digest(issuer, CLIENT_DIGEST_SIZE, ASN1_STRING_get0_data(serial),
-               (size_t)ASN1_STRING_length(serial), ret_digest);
+    EVP_MD_CTX *context = digest_begin();
+
+    digest_add(context, issuer, CLIENT_DIGEST_SIZE);
+    digest_add(context, ASN1_STRING_get0_data(serial), (size_t)ASN1_STRING_length(serial));
+    digest_cut(context, ret_digest);
 }
 
 void trust_link(const X509 *certificate, struct client_link *ret_link)
@@ -71,7 +101,10 @@ void trust_link(const X509 *certificate, struct client_link *ret_link)
     trust_certificate_digest(name, X509_get0_serialNumber(certificate), ret_link->certificate);
     trust_name_digest(X509_get_subject_name(certificate), name);
     int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key);
-    cut_digest(name, sizeof name, key, size > 0 ? (size_t)size : 0, ret_link->authority);
+    EVP_MD_CTX *context = digest_begin();
+    digest_add(context, name, sizeof name);
+    digest_add(context, key, size > 0 ? (size_t)size : 0);
+    digest_cut(context, ret_link->authority);
     OPENSSL_free(key);
 }
 

@@ -50,6 +50,10 @@ static int read_authorities(struct trust_set *set, const struct trust_file *file
         if (certificate == NULL)
             break;
         int result = check_authority(certificate, error);
+        if (result == 0 && sk_X509_num(set->certificates) == TRUST_AUTHORITIES_MAX)
+            result =
+                error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                          "found more than %d certificates; expected fewer", TRUST_AUTHORITIES_MAX);
         if (result == 0)
             result = trust_set_add_authority(set, certificate, error);
         if (result != 0)

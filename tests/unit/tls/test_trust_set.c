@@ -205,6 +205,67 @@ static void bad_files(void **state)
     free(leaf_pem);
 }
 
+static void too_many_authorities(void **state)
+{
+    size_t size = strlen(ca_pem), count = TRUST_AUTHORITIES_MAX + 1;
+    char *many = malloc(count * size + 1);
+    struct trust_set *set;
+    struct error error;
+    (void)state;
+
+    for (size_t i = 0; i < count; i++)
+        memcpy(many + i * size, ca_pem, size + 1);
+    refused(many, NULL, ERROR_CERTIFICATE_UNPARSABLE, "found more than 1000 certificates");
+    assert_int_equal(make(&set, many + size, NULL, &error), 0);
+    trust_set_unref(set);
+    free(many);
+}
+
+static X509_NAME *name_of(int type, const char *organization, const char *common_name)
+{
+    X509_NAME *name = X509_NAME_new();
+
+    assert_non_null(name);
+    if (organization != NULL)
+        assert_int_equal(X509_NAME_add_entry_by_NID(name, NID_organizationName, type,
+                                                    (const unsigned char *)organization, -1, -1, 0),
+                         1);
+    assert_int_equal(X509_NAME_add_entry_by_NID(name, NID_commonName, type,
+                                                (const unsigned char *)common_name, -1, -1, 0),
+                     1);
+    return name;
+}
+
+/* A list revokes by the name of its issuer: where OpenSSL takes two names for the same, so must we.
+ */
+static void names(void **state)
+{
+    X509_NAME *const all[] = {
+        name_of(V_ASN1_UTF8STRING, "Org", "Clients CA"),
+        name_of(V_ASN1_PRINTABLESTRING, "Org", "clients  ca"),
+        name_of(V_ASN1_PRINTABLESTRING, " ORG", "Clients CA "),
+        name_of(V_ASN1_UTF8STRING, "Org\t", "Clients\n CA"),
+        name_of(V_ASN1_UTF8STRING, "Org", "ClientsCA"),
+        name_of(V_ASN1_UTF8STRING, NULL, "Clients CA"),
+        name_of(V_ASN1_UTF8STRING, NULL, "Clients CA,O=Org"),
+        name_of(V_ASN1_UTF8STRING, "OrgClients", "CA"),
+        name_of(V_ASN1_UTF8STRING, "", "Clients CA"),
+    };
+    uint8_t digests[ARRAY_SIZE(all)][CLIENT_DIGEST_SIZE];
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+        trust_name_digest(all[i], digests[i]);
+    assert_int_equal(X509_NAME_cmp(all[0], all[3]), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        for (size_t j = 0; j < ARRAY_SIZE(all); j++)
+            assert_int_equal(memcmp(digests[i], digests[j], CLIENT_DIGEST_SIZE) == 0,
+                             X509_NAME_cmp(all[i], all[j]) == 0);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+        X509_NAME_free(all[i]);
+}
+
 static void bad_lists(void **state)
 {
     static const struct {
@@ -365,10 +426,16 @@ static void document(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_files),         cmocka_unit_test(bad_lists),
-        cmocka_unit_test(verdicts),          cmocka_unit_test(same_serial_of_another_issuer),
-        cmocka_unit_test(renewed_authority), cmocka_unit_test(digests),
-        cmocka_unit_test(what_may_follow),   cmocka_unit_test(document),
+        cmocka_unit_test(bad_files),
+        cmocka_unit_test(too_many_authorities),
+        cmocka_unit_test(names),
+        cmocka_unit_test(bad_lists),
+        cmocka_unit_test(verdicts),
+        cmocka_unit_test(same_serial_of_another_issuer),
+        cmocka_unit_test(renewed_authority),
+        cmocka_unit_test(digests),
+        cmocka_unit_test(what_may_follow),
+        cmocka_unit_test(document),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
