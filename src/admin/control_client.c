@@ -10,6 +10,7 @@
 
 #include "admin/json.h"
 #include "admin/server.h"
+#include "admin/table.h"
 #include "conf/conf.h"
 
 #define DEFAULT_CONFIG "/etc/holdfast/holdfast.conf"
@@ -36,6 +37,26 @@ int client_option(struct client_options *options, int option, const char *usage)
         fputs("Try the same verb with --help\n", stderr); /* getopt has said what is wrong */
         return 2;
     }
+}
+
+int client_options(struct client_options *options, int argc, char **argv, const char *usage)
+{
+    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
+    int option, code = -1;
+
+    while (code < 0 &&
+           (option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1)
+        code = client_option(options, option, usage);
+    return code;
+}
+
+int client_no_words(const char *verb, int argc, char **argv)
+{
+    if (optind >= argc)
+        return -1;
+    fprintf(stderr, "holdfast %s: takes no argument, found \"%s\"; see --help\n", verb,
+            argv[optind]);
+    return 2;
 }
 
 /* The state folder that a text means which cannot be parsed whole: its daemon may well be running,
@@ -298,6 +319,22 @@ int client_each(const char *verb, const struct client_options *options, json_t *
     }
     client_close(&client);
     return result < 0 ? client_fail(verb, &error) : 0;
+}
+
+int client_list(const char *verb, const struct client_options *options, json_t *request,
+                const char *const *headings, client_line_fn *fn, const char *none)
+{
+    struct table table;
+
+    if (options->json)
+        return client_each(verb, options, request, client_print_line, NULL);
+    table_init(&table, headings);
+    int code = client_each(verb, options, request, fn, &table);
+    table_print(&table, stdout);
+    if (code == 0 && none != NULL && table_rows(&table) == 0)
+        puts(none);
+    table_fini(&table);
+    return code;
 }
 
 const char *client_text(const json_t *object, const char *key)

@@ -44,6 +44,12 @@ enum { CLIENT_OPTION_SOCKET = 0x1000, CLIENT_OPTION_JSON, CLIENT_OPTION_LAST };
  * (help shown: 0; unknown option: 2). */
 int client_option(struct client_options *options, int option, const char *usage);
 
+/* The whole command line of a verb without options of its own: words are left at `optind`. -1, or
+ * the exit code. */
+int client_options(struct client_options *options, int argc, char **argv, const char *usage);
+/* -1, or 2 when there is a word at `optind`: `verb` takes none. */
+int client_no_words(const char *verb, int argc, char **argv);
+
 /* ---- one request ---- */
 
 struct client {
@@ -69,6 +75,11 @@ int client_fail(const char *verb, const struct error *error);
 typedef void client_line_fn(void *context, json_t *line);
 int client_each(const char *verb, const struct client_options *options, json_t *request,
                 client_line_fn *fn, void *context);
+
+/* The same as a table, one or more rows a line (`fn`, whose context is the struct table), or `none`
+ * (NULL: nothing) where there is no row; the lines as they are with --json. */
+int client_list(const char *verb, const struct client_options *options, json_t *request,
+                const char *const *headings, client_line_fn *fn, const char *none);
 
 /* A client_line_fn that prints the line as it is (--json); needs no context. */
 void client_print_line(void *context, json_t *line);

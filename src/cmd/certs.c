@@ -72,32 +72,16 @@ static void certificate_row(void *context, json_t *certificate)
 
 int cmd_certs(int argc, char **argv)
 {
-    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
     static const char *const headings[] = {"CERTIFICATE", "FROM",       "STATE",     "VERSION",
                                            "KEY",         "DAYS LEFT",  "NOT AFTER", "SERVED",
                                            "SHA-256",     "LAST ERROR", NULL};
     struct client_options options = {.json = false};
-    struct table table;
-    int option;
+    int code = client_options(&options, argc, argv, usage);
 
-    while ((option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
-        int code = client_option(&options, option, usage);
-        if (code >= 0)
-            return code;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast certs: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
-        return 2;
-    }
-    json_t *request = json_pack("{s:s}", "verb", "certs");
-    if (options.json)
-        return client_each("certs", &options, request, client_print_line, NULL);
-    table_init(&table, headings);
-    int code = client_each("certs", &options, request, certificate_row, &table);
-    table_print(&table, stdout);
-    if (code == 0 && table_rows(&table) == 0)
-        puts("no certificates are configured");
-    table_fini(&table);
-    return code;
+    if (code < 0)
+        code = client_no_words("certs", argc, argv);
+    if (code >= 0)
+        return code;
+    return client_list("certs", &options, json_pack("{s:s}", "verb", "certs"), headings,
+                       certificate_row, "no certificates are configured");
 }

@@ -28,16 +28,8 @@ static int history(const struct client_options *options)
 {
     static const char *const headings[] = {"ENTRY", "ACCEPTED", "BYTES", "", NULL};
     json_t *request = json_pack("{s:s}", "verb", "config-history");
-    struct table table;
 
-    if (options->json)
-        return client_each(VERB, options, request, client_print_line, NULL);
-    table_init(&table, headings);
-    int code = client_each(VERB, options, request, add_row, &table);
-    if (code == 0)
-        table_print(&table, stdout);
-    table_fini(&table);
-    return code;
+    return client_list(VERB, options, request, headings, add_row, NULL);
 }
 
 static int rollback(const struct client_options *options, const char *text)

@@ -110,11 +110,8 @@ int cmd_drain(int argc, char **argv)
         else if (result < 0)
             code = client_fail("drain", &error);
     }
-    if (code < 0 && optind < argc) {
-        fprintf(stderr, "holdfast drain: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
-        code = 2;
-    }
+    if (code < 0)
+        code = client_no_words("drain", argc, argv);
     if (code < 0 && json_is_true(json_object_get(request, "cancel")) &&
         json_object_get(request, "over_ms") != NULL) {
         fputs("holdfast drain: --cancel and --over exclude each other\n", stderr);

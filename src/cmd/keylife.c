@@ -270,11 +270,8 @@ int cmd_keylife(int argc, char **argv)
         if (code >= 0)
             return code;
     }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast keylife: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
+    if (client_no_words("keylife", argc, argv) >= 0)
         return 2;
-    }
     if (complete(&request, &error) < 0)
         return client_fail(VERB, &error);
     request.life.json = request.client.json;

@@ -41,16 +41,7 @@ int keylife_listener(const char *listener, const struct client_options *options)
                                            "MOST USED", "RECORDS",  "DATA",
                                            "OF BOUND",  "BOUND IN", NULL};
     json_t *request = json_pack("{s:s, s:s}", "verb", "key-usage", "listener", listener);
-    struct table table;
 
-    if (options->json)
-        return client_each("keylife", options, request, client_print_line, NULL);
-    table_init(&table, headings);
-    int code = client_each("keylife", options, request, add_row, &table);
-    if (code == 0 && table_rows(&table) == 0)
-        printf("no TLS session is open at this listener\n");
-    else if (code == 0)
-        table_print(&table, stdout);
-    table_fini(&table);
-    return code;
+    return client_list("keylife", options, request, headings, add_row,
+                       "no TLS session is open at this listener");
 }

@@ -56,20 +56,13 @@ static void print_secret(void *context, json_t *line)
 
 int keys_exposure(int argc, char **argv)
 {
-    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
     struct client_options options = {.json = false};
-    int option;
+    int code = client_options(&options, argc, argv, usage);
 
-    while ((option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
-        int code = client_option(&options, option, usage);
-        if (code >= 0)
-            return code;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast keys exposure: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
-        return 2;
-    }
+    if (code < 0)
+        code = client_no_words("keys exposure", argc, argv);
+    if (code >= 0)
+        return code;
     return client_each("keys exposure", &options, json_pack("{s:s}", "verb", "key-exposure"),
                        options.json ? client_print_line : print_secret, NULL);
 }

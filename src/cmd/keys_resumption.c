@@ -63,15 +63,11 @@ static void print(void *context, json_t *line)
 
 int keys_resumption(int argc, char **argv)
 {
-    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
     struct client_options options = {.json = false};
-    int option;
+    int code = client_options(&options, argc, argv, usage);
 
-    while ((option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
-        int code = client_option(&options, option, usage);
-        if (code >= 0)
-            return code;
-    }
+    if (code >= 0)
+        return code;
     const char *action = optind < argc ? argv[optind] : "";
     bool forget = strcmp(action, "forget") == 0;
     if ((!forget && strcmp(action, "show") != 0) || optind + 1 != argc) {

@@ -71,16 +71,8 @@ static void row(void *context, json_t *line)
 
 static int ask(const struct client_options *options, json_t *request)
 {
-    struct table table;
 
-    if (options->json)
-        return client_each("keys tickets", options, request, client_print_line, NULL);
-    table_init(&table, headings);
-    int code = client_each("keys tickets", options, request, row, &table);
-    if (code == 0)
-        table_print(&table, stdout);
-    table_fini(&table);
-    return code;
+    return client_list("keys tickets", options, request, headings, row, NULL);
 }
 
 static int fail_usage(const char *expected, const char *found)

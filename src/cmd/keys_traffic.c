@@ -125,18 +125,9 @@ static int list(const struct client_options *options, json_t *request)
     static const char *const headings[] = {"SESSION",       "LISTENER",  "CLIENT", "TLS",
                                            "OF HARD LIMIT", "RECORDS",   "DATA",   "AGE",
                                            "RENEWED",       "BY CLIENT", "STATE",  NULL};
-    struct table table;
 
     ignore(json_object_set_new(request, "verb", json_string("keys-traffic")));
-    if (options->json)
-        return client_each("keys", options, request, client_print_line, NULL);
-    table_init(&table, headings);
-    int code = client_each("keys", options, request, session_row, &table);
-    table_print(&table, stdout);
-    if (code == 0 && table_rows(&table) == 0)
-        puts("no TLS session is open");
-    table_fini(&table);
-    return code;
+    return client_list("keys", options, request, headings, session_row, "no TLS session is open");
 }
 
 static void print_renewed(void *context, json_t *line)

@@ -75,11 +75,8 @@ static int parse(struct request *request, int argc, char **argv)
         if (code >= 0)
             return code;
     }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast policy lint: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
+    if (client_no_words("policy lint", argc, argv) >= 0)
         return 2;
-    }
     return -1;
 }
 

@@ -44,11 +44,8 @@ int cmd_reload(int argc, char **argv)
         if (code >= 0)
             return code;
     }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast reload: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
+    if (client_no_words("reload", argc, argv) >= 0)
         return 2;
-    }
     return client_each("reload", &options,
                        json_pack("{s:s, s:b, s:I}", "verb", "reload", "dry_run", dry_run,
                                  "confirm_ms", (json_int_t)confirm_ms),

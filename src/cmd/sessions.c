@@ -170,18 +170,9 @@ static int list(const struct client_options *options, json_t *request)
     static const char *const headings[] = {
         "SESSION", "AGE",    "IDLE",     "LISTENER", "CLIENT",      "SNI",        "TLS",
         "STATE",   "SERVER", "RECEIVED", "SENT",     "CERTIFICATE", "SUPERSEDED", NULL};
-    struct table table;
 
     json_object_set_new(request, "verb", json_string("sessions"));
-    if (options->json)
-        return client_each("sessions", options, request, client_print_line, NULL);
-    table_init(&table, headings);
-    int code = client_each("sessions", options, request, session_row, &table);
-    table_print(&table, stdout);
-    if (code == 0 && table_rows(&table) == 0)
-        puts("no sessions");
-    table_fini(&table);
-    return code;
+    return client_list("sessions", options, request, headings, session_row, "no sessions");
 }
 
 static void print_closed(void *context, json_t *line)

@@ -217,20 +217,13 @@ static void print_status(void *context, json_t *status)
 
 int cmd_status(int argc, char **argv)
 {
-    static const struct option long_options[] = {CLIENT_LONG_OPTIONS, {0}};
     struct client_options options = {.json = false};
-    int option;
+    int code = client_options(&options, argc, argv, usage);
 
-    while ((option = getopt_long(argc, argv, CLIENT_SHORT_OPTIONS, long_options, NULL)) != -1) {
-        int code = client_option(&options, option, usage);
-        if (code >= 0)
-            return code;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast status: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
-        return 2;
-    }
+    if (code < 0)
+        code = client_no_words("status", argc, argv);
+    if (code >= 0)
+        return code;
     return client_each("status", &options, json_pack("{s:s}", "verb", "status"),
                        options.json ? client_print_line : print_status, NULL);
 }

@@ -71,11 +71,8 @@ int cmd_trace(int argc, char **argv)
                 return code;
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "holdfast trace: takes no argument, found \"%s\"; see --help\n",
-                argv[optind]);
+    if (client_no_words("trace", argc, argv) >= 0)
         return 2;
-    }
     json_t *request =
         json_pack("{s:s, s:s*, s:s*}", "verb", "trace", "client", client, "sni", server_name);
     if (!options.json && isatty(STDERR_FILENO))

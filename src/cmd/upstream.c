@@ -34,17 +34,9 @@ static void list_row(void *context, json_t *server)
 
 static int list(const struct client_options *options, json_t *request)
 {
-    struct table table;
 
-    if (options->json)
-        return client_each("upstream", options, request, client_print_line, NULL);
-    table_init(&table, server_headings);
-    int code = client_each("upstream", options, request, list_row, &table);
-    table_print(&table, stdout);
-    if (code == 0 && table_rows(&table) == 0)
-        puts("no upstream servers are configured");
-    table_fini(&table);
-    return code;
+    return client_list("upstream", options, request, server_headings, list_row,
+                       "no upstream servers are configured");
 }
 
 static void print_change(void *context, json_t *server)

@@ -168,19 +168,8 @@ static void free_session(void *opaque)
     free(tls);
 }
 
-const struct transport transport = {
-    .name = "mbedtls",
-    .version = version,
-    .begin = begin,
-    .open = open_session,
-    .handshake = handshake,
-    .read = read_some,
-    .write = write_some,
-    .renegotiate = renegotiate,
-    .negotiating = negotiating,
-    .handshakes = handshakes,
-    .keep_session = keep_session,
-    .close_notify = close_notify,
-    .fault = fault,
-    .free = free_session,
-};
+const struct transport transport = {.name = "mbedtls",
+                                    TRANSPORT_COMMON,
+                                    .renegotiate = renegotiate,
+                                    .negotiating = negotiating,
+                                    .close_notify = close_notify};

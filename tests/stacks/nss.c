@@ -175,20 +175,9 @@ static void free_session(void *opaque)
     free(tls);
 }
 
-const struct transport transport = {
-    .name = "nss",
-    .version = version,
-    .begin = begin,
-    .open = open_session,
-    .handshake = handshake,
-    .read = read_some,
-    .write = write_some,
-    .update_keys = update_keys,
-    .renegotiate = renegotiate,
-    .negotiating = negotiating,
-    .handshakes = handshakes,
-    .keep_session = keep_session,
-    .close_notify = close_notify,
-    .fault = fault,
-    .free = free_session,
-};
+const struct transport transport = {.name = "nss",
+                                    TRANSPORT_COMMON,
+                                    .update_keys = update_keys,
+                                    .renegotiate = renegotiate,
+                                    .negotiating = negotiating,
+                                    .close_notify = close_notify};

@@ -128,20 +128,9 @@ static void free_session(void *tls)
     SSL_free(tls);
 }
 
-const struct transport transport = {
-    .name = "openssl",
-    .version = version,
-    .begin = begin,
-    .open = open_session,
-    .handshake = handshake,
-    .read = read_some,
-    .write = write_some,
-    .update_keys = update_keys,
-    .renegotiate = renegotiate,
-    .negotiating = negotiating,
-    .handshakes = handshakes,
-    .keep_session = keep_session,
-    .close_notify = close_notify,
-    .fault = fault,
-    .free = free_session,
-};
+const struct transport transport = {.name = "openssl",
+                                    TRANSPORT_COMMON,
+                                    .update_keys = update_keys,
+                                    .renegotiate = renegotiate,
+                                    .negotiating = negotiating,
+                                    .close_notify = close_notify};

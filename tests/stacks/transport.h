@@ -41,4 +41,10 @@ struct transport {
     void (*free)(void *tls);
 };
 
+/* What all libraries have, by the names that these functions bear in each file. */
+#define TRANSPORT_COMMON                                                                           \
+    .version = version, .begin = begin, .open = open_session, .handshake = handshake,              \
+    .read = read_some, .write = write_some, .handshakes = handshakes,                              \
+    .keep_session = keep_session, .fault = fault, .free = free_session
+
 extern const struct transport transport;

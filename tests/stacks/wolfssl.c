@@ -142,17 +142,4 @@ static void free_session(void *opaque)
 }
 
 const struct transport transport = {
-    .name = "wolfssl",
-    .version = version,
-    .begin = begin,
-    .open = open_session,
-    .handshake = handshake,
-    .read = read_some,
-    .write = write_some,
-    .update_keys = update_keys,
-    .handshakes = handshakes,
-    .keep_session = keep_session,
-    .close_notify = end_writing,
-    .fault = fault,
-    .free = free_session,
-};
+    .name = "wolfssl", TRANSPORT_COMMON, .update_keys = update_keys, .close_notify = end_writing};
