@@ -2,7 +2,8 @@
  * process, shared by
  *
  *   relay.c          the process: set-up, offers from handshakers, messages, drain, housekeeping
- *   relay_session.c  life of a session: open, connect, states, end
+ *   relay_session.c  life of a session: begin, states, end
+ *   relay_connect.c  its way to a server
  *   relay_attached.c the same of sessions that OpenSSL carries in a handshaker
  *   relay_flow.c     the data path, written once for both directions
  *   relay_turn.c     one turn of it: working copy, runs, writing (relay_turn.h)
@@ -143,8 +144,6 @@ void relay_drain(struct relay *relay);
  */
 void session_begin(struct relay *relay, const struct session_offer *offer,
                    const struct client_identity *client, const uint8_t *data, int client_fd);
-void session_encrypted(struct relay *relay, const struct message_encrypted *body,
-                       const uint8_t *surplus);
 void session_event(struct relay *relay, uint32_t index, enum relay_side side, unsigned events);
 /* Runs both flows, a turn each. */
 void session_run(struct relay *relay, uint32_t index);
@@ -158,8 +157,11 @@ void session_close_for(struct relay *relay, uint32_t index, enum session_end end
  * ends descriptors. */
 void session_end(struct relay *relay, uint32_t index, enum session_end end, bool reset);
 void session_set_state(struct relay *relay, uint32_t index, enum session_state state);
-/* The upstream connection failed: the next server, or the end. */
-void session_retry(struct relay *relay, uint32_t index, const char *why);
+/* Also where the state was entered before: its time begins anew. */
+void session_enter_state(struct relay *relay, uint32_t index, enum session_state state);
+/* One side's descriptor; for relay_session.c and relay_connect.c alone. */
+void side_close(struct relay *relay, uint32_t index, enum relay_side side, bool reset);
+MUST_CHECK bool side_watch(struct relay *relay, uint32_t index, enum relay_side side);
 uint64_t session_id(const struct relay *relay, uint32_t index);
 /* A session that has lasted (or is to, by `now`) gets what short ones do without. */
 void session_settle(struct relay *relay, uint32_t index, bool now);
@@ -204,6 +206,20 @@ void session_let_go(struct relay *relay, uint32_t index);
 void session_renew_attached(struct relay *relay, uint32_t index);
 /* … how its client's stream ended; SESSION_END_NONE: in order. */
 enum session_end session_attached_end(struct relay *relay, uint32_t index);
+
+/* ---- relay_connect.c ---- */
+
+/* Begins to connect to the next server; ends the session when there is none. */
+void session_connect(struct relay *relay, uint32_t index);
+/* The connection is there, or `broken`. */
+void session_connected(struct relay *relay, uint32_t index, bool broken);
+/* A handshaker has made TLS of it. */
+void session_encrypted(struct relay *relay, const struct message_encrypted *body,
+                       const uint8_t *surplus);
+/* The upstream connection failed: the next server, or the end. */
+void session_retry(struct relay *relay, uint32_t index, const char *why);
+/* Takes the session off the count of its server, if it stands there. */
+void session_uncount_server(struct relay *relay, uint32_t index);
 
 /* ---- relay_reload.c ---- */
 
