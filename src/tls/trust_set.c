@@ -184,7 +184,9 @@ static void merge_authorities(struct trust_set *set)
 {
     size_t kept = 0;
 
-    qsort(set->authorities, set->authority_count, sizeof *set->authorities, compare_authorities);
+    if (set->authority_count > 0)
+        qsort(set->authorities, set->authority_count, sizeof *set->authorities,
+              compare_authorities);
     for (size_t i = 0; i < set->authority_count; i++) {
         if (kept == 0 || memcmp(set->authorities[kept - 1].digest, set->authorities[i].digest,
                                 CLIENT_DIGEST_SIZE) != 0)
