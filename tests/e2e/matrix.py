@@ -113,7 +113,8 @@ CLIENTS = {
     "java": Client("Java", java, can=frozenset({"request", "renegotiate"}), asks_always=True, talks_over=True),
     "java-key-limit": Client(f"Java, `jdk.tls.keyLimits` {KEY_LIMIT}", java_with_key_limit, versions=("1.3",),
                              can=frozenset({"request"}), asks_always=True, renews_itself=True),
-    "node": Client("Node.js", lambda: [need("node"), SOURCES / "client.js"], can=frozenset({"renegotiate"})),
+    "node": Client("Node.js", lambda: [need("node"), SOURCES / "client.js"], can=frozenset({"renegotiate"}),
+                   loses_count=True),
     "python": Client("Python", lambda: ["/usr/bin/python3", SOURCES / "client.py"]),
     "go": Client("Go", lambda: [go_program()], may_decline=True),
 }

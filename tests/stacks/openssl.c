@@ -71,8 +71,12 @@ static enum io read_some(void *tls, void *data, size_t size, size_t *ret_done)
     return result_of(tls, SSL_read_ex(tls, data, size, ret_done));
 }
 
+/* While a renegotiation is under way only SSL_read may go on with it: SSL_write and
+ * SSL_do_handshake end the session when data of the peer is still on its way. */
 static enum io write_some(void *tls, const void *data, size_t size, size_t *ret_done)
 {
+    if (SSL_in_init(tls))
+        return IO_AGAIN;
     ERR_clear_error();
     return result_of(tls, SSL_write_ex(tls, data, size, ret_done));
 }
@@ -88,7 +92,7 @@ static enum io update_keys(void *tls, bool request)
 static enum io renegotiate(void *tls)
 {
     ERR_clear_error();
-    return SSL_renegotiate_abbreviated(tls) == 1 ? handshake(tls) : IO_FAILED;
+    return SSL_renegotiate_abbreviated(tls) == 1 ? IO_AGAIN : IO_FAILED;
 }
 
 static bool negotiating(void *tls)
