@@ -20,6 +20,8 @@ class Setup:
     combined: str       # chain and key in one file
     holdfast: str       # the program
     workers: int = 1
+    ticket_key: str = ""  # file, for those that can have their ticket keys from one
+    listener: str = ""    # more options of Holdfast's listener
 
     def write(self, name, text):
         path = os.path.join(self.folder, name)
@@ -51,6 +53,7 @@ def nginx_tls(setup):
     return f"""
         ssl_certificate {setup.chain};
         ssl_certificate_key {setup.key};
+        {f"ssl_session_ticket_key {setup.ticket_key};" if setup.ticket_key else ""}
         ssl_protocols TLSv1.2 TLSv1.3;"""
 
 
@@ -94,6 +97,7 @@ http {{
 
 
 def haproxy(setup):
+    ticket_keys = f"tls-ticket-keys {setup.ticket_key}" if setup.ticket_key else ""
     path = setup.write("haproxy.cfg", f"""
 global
     nbthread {setup.workers}
@@ -105,7 +109,7 @@ defaults
     timeout client 600s
     timeout server 600s
 frontend edge
-    bind 127.0.0.1:{setup.port} ssl crt {setup.combined} backlog 4096
+    bind 127.0.0.1:{setup.port} ssl crt {setup.combined} {ticket_keys} backlog 4096
     default_backend app
 backend app
     server one 127.0.0.1:{setup.upstream_port}
@@ -157,6 +161,7 @@ listener edge {{
     bind         = {{"127.0.0.1:{setup.port}"}}
     certificates = {{"localhost"}}
     upstream     = "app"
+    {setup.listener}
 }}
 upstream app {{
     servers = {{"127.0.0.1:{setup.upstream_port}"}}

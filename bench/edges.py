@@ -17,11 +17,11 @@ PATIENCE = 30  # seconds for one reload or upgrade
 
 
 class Client:
-    """bench/handover.c: one order, one answer."""
+    """bench/handover.c or resumption.c: one order, one answer."""
 
-    def __init__(self, bench, port, suite, seconds):
-        log = os.path.join(bench.folder, "handover.log")
-        self.program = bench.start([os.path.join(bench.folder, "handover"), str(port), str(seconds), suite], None, log,
+    def __init__(self, bench, port, suite, seconds, tool="handover"):
+        log = os.path.join(bench.folder, tool + ".log")
+        self.program = bench.start([os.path.join(bench.folder, tool), str(port), str(seconds), suite], None, log,
                                    realtime=os.geteuid() == 0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def order(self, text):

@@ -6,8 +6,12 @@ import subprocess
 from dataclasses import dataclass
 
 OURS = "holdfast"
-HANDOVER = "## Hand-over"             # a measure of its own: kept when only the others are written anew
+# Measures of their own: each is kept when only others are written anew.
+HANDOVER = "## Hand-over"
+RESUMPTION = "## Resumption after a certificate renewal"
+GOVERNOR = "## Cost of renewing traffic keys"
 ANALYSIS = "## Where the time goes"  # written by hand: kept always
+ORDER = (HANDOVER, RESUMPTION, GOVERNOR, ANALYSIS)
 
 
 @dataclass
@@ -148,7 +152,7 @@ def sections(path):
     except FileNotFoundError:
         return "", {}
     found = {}
-    for heading in (ANALYSIS, HANDOVER):  # from the last one up
+    for heading in reversed(ORDER):  # from the last one up
         rest, mark, text = rest.partition(heading)
         if mark:
             found[heading] = heading + text
@@ -156,7 +160,7 @@ def sections(path):
 
 
 def join_sections(found):
-    return "".join("\n" + found[heading].rstrip() + "\n" for heading in (HANDOVER, ANALYSIS) if heading in found)
+    return "".join("\n" + found[heading].rstrip() + "\n" for heading in ORDER if heading in found)
 
 
 def markdown_table(header, lines):
@@ -172,10 +176,10 @@ def origin(versions):
             + ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
-def write_handover(path, header, lines, versions, conditions):
-    """Puts the section of the hand-over into the results, in place of the one before."""
+def write_section(path, heading, header, lines, versions, conditions):
+    """Puts a section into the results, in place of the one before."""
     before, found = sections(path)
-    found[HANDOVER] = f"{HANDOVER}\n\n{origin(versions)}\n\n{markdown_table(header, lines)}\n\n{conditions}\n"
+    found[heading] = f"{heading}\n\n{origin(versions)}\n\n{markdown_table(header, lines)}\n\n{conditions}\n"
     with open(path, "w", encoding="utf-8") as file:
         file.write(before.rstrip() + "\n" + join_sections(found))
 
