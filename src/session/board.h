@@ -277,7 +277,6 @@ struct board_dial {
 #define ATTACHED_REASON_LIST(X)                                                                    \
     X(ATTACHED_POLICY, "policy")                                                                   \
     X(ATTACHED_RENEGOTIATION, "renegotiation")                                                     \
-    X(ATTACHED_AUTHENTICATION, "post-handshake-authentication")                                    \
     X(ATTACHED_SUITE, "suite")                                                                     \
     X(ATTACHED_CROSS_CHECK, "cross-check")
 
