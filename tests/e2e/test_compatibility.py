@@ -48,6 +48,7 @@ class Arrangement:
         arguments = [str(self.ports[listener]), str(self.shop.root), clients.NAME, self.tls]
         with contextlib.closing(Peer([*self.command, *arguments, *(["renegotiates"] if willing else [])])) as peer:
             self.library = peer.version
+            peer.ask("echo")  # before it is answered the session need not be in any list
             yield peer
 
     def count(self, name):

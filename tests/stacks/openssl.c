@@ -75,7 +75,7 @@ static enum io read_some(void *tls, void *data, size_t size, size_t *ret_done)
  * SSL_do_handshake end the session when data of the peer is still on its way. */
 static enum io write_some(void *tls, const void *data, size_t size, size_t *ret_done)
 {
-    if (SSL_in_init(tls))
+    if (SSL_version(tls) == TLS1_2_VERSION && SSL_in_init(tls))
         return IO_AGAIN;
     ERR_clear_error();
     return result_of(tls, SSL_write_ex(tls, data, size, ret_done));
