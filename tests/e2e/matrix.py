@@ -109,7 +109,7 @@ CLIENTS = {
     "wolfssl": Client("wolfSSL", functools.partial(compiled, "wolfssl"), can=frozenset({"request"}),
                       asks_always=True, is_asked=False),
     "mbedtls": Client("Mbed TLS", functools.partial(compiled, "mbedtls"), versions=("1.2",), can=frozenset({"renegotiate"}),
-                      may_decline=True),
+                      loses_count=True, may_decline=True),
     "java": Client("Java", java, can=frozenset({"request", "renegotiate"}), asks_always=True, talks_over=True),
     "java-key-limit": Client(f"Java, `jdk.tls.keyLimits` {KEY_LIMIT}", java_with_key_limit, versions=("1.3",),
                              can=frozenset({"request"}), asks_always=True, renews_itself=True),
