@@ -16,6 +16,7 @@ import servers
 import test_renegotiation as renegotiation
 from clients import NAME
 from daemon import free_port, wait_until
+from test_succession import protected
 from test_admin import metrics
 from test_proxy_protocol import parse_version2, received
 
@@ -509,10 +510,11 @@ def test_killed(place, authority, kind):
     here = place(listener="client-end-spread = 1s", extra="protect-after = 100ms")
     here.edge.tolerated = ("killed",)
     victim = authority.issue_client("victim")
+    here.edge.baseline_descriptors = here.edge.descriptors()[here.edge.process.pid]
     with here.client(authority.issue_client("good")) as client, here.here.wire(identity=here.identity(victim)) as wire:
         wire.send(b"x")
         wire.receive_exactly(1)
-        time.sleep(0.3)  # older than protect-after
+        protected(here.edge, 2)
         here.revoke(victim, number=2)
         here.edge.wait_event("client-trust-loaded", detail=lambda text: "1 entry" in text)
         for pid in here.edge.workers(kind):
