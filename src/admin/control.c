@@ -9,6 +9,7 @@
 
 #include "admin/control_internal.h"
 #include "base/clock.h"
+#include "base/string.h"
 #include "ipc/memory.h"
 #include "tls/handshake.h"
 
@@ -170,6 +171,20 @@ static void on_descriptors(void *context, const struct message_descriptors *body
             break;
         }
     }
+}
+
+void control_report(struct control *control, enum event_type type, uint32_t listener,
+                    const char *text)
+{
+    struct event *event = event_begin(&control->worker.events, type);
+
+    if (event == NULL)
+        return;
+    if (listener != CONF_NONE)
+        event->listener = (uint16_t)listener;
+    event->config = control->feed.config;
+    (void)string_printable(event->detail, sizeof event->detail, text, strlen(text));
+    event_end(&control->worker.events, type);
 }
 
 void control_serve(struct control *control)

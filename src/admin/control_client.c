@@ -337,6 +337,21 @@ int client_list(const char *verb, const struct client_options *options, json_t *
     return code;
 }
 
+int client_set_number(json_t *request, const char *key, uint64_t number)
+{
+    return json_object_set_new(request, key, json_integer((json_int_t)number));
+}
+
+int client_set_text(json_t *request, const char *key, const char *text, size_t size,
+                    struct error *error)
+{
+    json_t *value = json_stringn(text, size);
+
+    return value != NULL && json_object_set_new(request, key, value) == 0
+               ? 0
+               : error_set(error, ERROR_USAGE, "--%s: not a text in UTF-8", key);
+}
+
 const char *client_text(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));

@@ -87,6 +87,14 @@ void client_print_line(void *context, json_t *line);
 /* Prints one object as a compact line. */
 void client_print_json(FILE *stream, const json_t *object);
 
+/* ---- filling requests ---- */
+
+/* 0, or -1: out of memory. */
+int client_set_number(json_t *request, const char *key, uint64_t number);
+/* The value of the option that is named like `key`, `size` bytes. */
+MUST_CHECK int client_set_text(json_t *request, const char *key, const char *text, size_t size,
+                               struct error *error);
+
 /* ---- reading answers ---- */
 
 const char *client_text(const json_t *object, const char *key); /* "" when absent */

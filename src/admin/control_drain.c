@@ -10,20 +10,6 @@
 
 #define WATCH_NS (100 * NS_PER_MS)
 
-static void report(struct control *control, enum event_type type, uint32_t listener,
-                   const char *text)
-{
-    struct event *event = event_begin(&control->worker.events, type);
-
-    if (event == NULL)
-        return;
-    if (listener != CONF_NONE)
-        event->listener = (uint16_t)listener;
-    event->config = control->feed.config;
-    ignore(string_copy(event->detail, sizeof event->detail, text));
-    event_end(&control->worker.events, type);
-}
-
 static void tell_workers(struct control *control)
 {
     for (unsigned i = 0; i < control->view.workers; i++) {
@@ -53,7 +39,7 @@ static bool watch_one(struct control *control, uint32_t listener, uint64_t now_n
     ignore(snprintf(text, sizeof text, "%s: nobody is left, after %s",
                     listener == CONF_NONE ? "the house" : "the listener",
                     string_duration(time, sizeof time, (now_ns - drain.begin_ns) / NS_PER_MS)));
-    report(control, EVENT_DRAIN_ENDED, listener, text);
+    control_report(control, EVENT_DRAIN_ENDED, listener, text);
     return false;
 }
 
@@ -89,7 +75,7 @@ static void report_begin(struct control *control, uint32_t listener, const struc
                  changed ? ", with another time" : "", rest.sessions,
                  string_duration(over, sizeof over, (drain->end_ns - drain->begin_ns) / NS_PER_MS),
                  drain->accept_until_ns > drain->begin_ns ? ", after the notice" : ""));
-    report(control, EVENT_DRAIN_BEGUN, listener, text);
+    control_report(control, EVENT_DRAIN_BEGUN, listener, text);
 }
 
 int control_drain_begin(struct control *control, uint32_t listener, uint64_t over_ms,
@@ -131,7 +117,7 @@ static bool cancel_one(struct control *control, uint32_t listener)
     ignore(snprintf(text, sizeof text, "%s: %" PRIu64 " sessions stay",
                     listener == CONF_NONE ? "the house" : "the listener",
                     drain_rest(&control->view, listener).sessions));
-    report(control, EVENT_DRAIN_CANCELLED, listener, text);
+    control_report(control, EVENT_DRAIN_CANCELLED, listener, text);
     return true;
 }
 

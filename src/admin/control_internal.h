@@ -63,6 +63,10 @@ extern const struct control_verb verb_sessions, verb_session_close, verb_certs, 
     verb_tickets_rotate, verb_resumption, verb_resumption_forget;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
+/* An event of control's own; `listener` CONF_NONE: it is about none. */
+void control_report(struct control *control, enum event_type type, uint32_t listener,
+                    const char *text);
+
 /* What the vault needs of its process. */
 void control_vault_host(struct control *control, struct vault_host *ret_host);
 /* Watches SETUP_INOTIFY for the vault. */

@@ -6,20 +6,6 @@
 
 #include "base/string.h"
 
-static void report(struct control *control, enum event_type type, uint32_t listener,
-                   const char *detail)
-{
-    struct event *event = event_begin(&control->worker.events, type);
-
-    if (event == NULL)
-        return;
-    if (listener != CONF_NONE)
-        event->listener = (uint16_t)listener;
-    event->config = control->feed.config;
-    (void)string_printable(event->detail, sizeof event->detail, detail, strlen(detail));
-    event_end(&control->worker.events, type);
-}
-
 static void end_session(void *context, unsigned relay, const struct message_session *body)
 {
     struct control *control = context;
@@ -31,7 +17,7 @@ static void end_session(void *context, unsigned relay, const struct message_sess
 
 static void judged(void *context, const char *detail)
 {
-    report(context, EVENT_SESSIONS_JUDGED, CONF_NONE, detail);
+    control_report(context, EVENT_SESSIONS_JUDGED, CONF_NONE, detail);
 }
 
 void control_trust_init(struct control *control)
@@ -45,7 +31,7 @@ void control_trust_event(void *context, enum event_type type, uint32_t listener,
 {
     struct control *control = context;
 
-    report(control, type, listener, detail);
+    control_report(control, type, listener, detail);
     if (type == EVENT_CLIENT_TRUST_LOADED)
         rejudge_changed(&control->rejudge, listener);
 }

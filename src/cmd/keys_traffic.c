@@ -51,20 +51,6 @@ static const struct option long_options[] = {CLIENT_LONG_OPTIONS,
                                              {"over", required_argument, NULL, OPTION_OVER},
                                              {0}};
 
-static int set_number(json_t *request, const char *key, uint64_t number)
-{
-    return json_object_set_new(request, key, json_integer((json_int_t)number));
-}
-
-static int set_text(json_t *request, const char *key, const char *text, struct error *error)
-{
-    json_t *value = json_string(text);
-
-    return value != NULL && json_object_set_new(request, key, value) == 0
-               ? 0
-               : error_set(error, ERROR_USAGE, "--%s: not a text in UTF-8", key);
-}
-
 /* 0: taken, negative: wrong, 1: another option. */
 static int take_option(json_t *request, int option, struct error *error)
 {
@@ -73,15 +59,15 @@ static int take_option(json_t *request, int option, struct error *error)
 
     switch (option) {
     case OPTION_LISTENER:
-        return set_text(request, "listener", optarg, error);
+        return client_set_text(request, "listener", optarg, strlen(optarg), error);
     case OPTION_SESSION:
-        return set_text(request, "session", optarg, error);
+        return client_set_text(request, "session", optarg, strlen(optarg), error);
     case OPTION_LIMIT:
         result = client_count(&number, optarg, 1000, error);
-        return result < 0 ? result : set_number(request, "limit", number);
+        return result < 0 ? result : client_set_number(request, "limit", number);
     case OPTION_OVER:
         result = client_duration(&number, optarg, error);
-        return result < 0 ? result : set_number(request, "over_ms", number);
+        return result < 0 ? result : client_set_number(request, "over_ms", number);
     case OPTION_ALL:
         return json_object_set_new(request, "all", json_true());
     case OPTION_REQUEST:

@@ -49,31 +49,16 @@ static const struct option long_options[] = {
     {"limit", required_argument, NULL, OPTION_LIMIT},
     {0}};
 
-static int set_number(json_t *request, const char *key, uint64_t number)
-{
-    return json_object_set_new(request, key, json_integer((json_int_t)number));
-}
-
-static int set_text(json_t *request, const char *key, const char *text, size_t size,
-                    struct error *error)
-{
-    json_t *value = json_stringn(text, size);
-
-    return value != NULL && json_object_set_new(request, key, value) == 0
-               ? 0
-               : error_set(error, ERROR_USAGE, "--%s: not a text in UTF-8", key);
-}
-
 static int set_certificate(json_t *request, const char *text, struct error *error)
 {
     const char *at = strrchr(text, '@');
     uint64_t version;
 
     if (at == NULL)
-        return set_text(request, "certificate", text, strlen(text), error);
+        return client_set_text(request, "certificate", text, strlen(text), error);
     int result = client_count(&version, at + 1, UINT32_MAX, error);
-    if (result == 0 && set_number(request, "certificate_version", version) == 0)
-        result = set_text(request, "certificate", text, (size_t)(at - text), error);
+    if (result == 0 && client_set_number(request, "certificate_version", version) == 0)
+        result = client_set_text(request, "certificate", text, (size_t)(at - text), error);
     return result;
 }
 
@@ -85,7 +70,7 @@ static int set_superseded(json_t *request, int argc, char **argv, struct error *
     if (kind == NULL && optind < argc && argv[optind][0] != '-')
         kind = argv[optind++];
     if (kind != NULL)
-        return set_text(request, "superseded", kind, strlen(kind), error);
+        return client_set_text(request, "superseded", kind, strlen(kind), error);
     return json_object_set_new(request, "superseded", json_true());
 }
 
@@ -97,22 +82,23 @@ static int take_filter(json_t *request, int option, struct error *error)
 
     switch (option) {
     case OPTION_LISTENER:
-        return set_text(request, "listener", optarg, strlen(optarg), error);
+        return client_set_text(request, "listener", optarg, strlen(optarg), error);
     case OPTION_CERTIFICATE:
         return set_certificate(request, optarg, error);
     case OPTION_CLIENT:
-        return set_text(request, "client", optarg, strlen(optarg), error);
+        return client_set_text(request, "client", optarg, strlen(optarg), error);
     case OPTION_SNI:
-        return set_text(request, "sni", optarg, strlen(optarg), error);
+        return client_set_text(request, "sni", optarg, strlen(optarg), error);
     case OPTION_OLDER:
     case OPTION_YOUNGER:
         result = client_duration(&number, optarg, error);
-        return result < 0 ? result
-                          : set_number(request, option == OPTION_OLDER ? "older_ms" : "younger_ms",
+        return result < 0
+                   ? result
+                   : client_set_number(request, option == OPTION_OLDER ? "older_ms" : "younger_ms",
                                        number);
     case OPTION_LIMIT:
         result = client_count(&number, optarg, UINT32_MAX, error);
-        return result < 0 ? result : set_number(request, "limit", number);
+        return result < 0 ? result : client_set_number(request, "limit", number);
     default:
         return 1;
     }
