@@ -2,9 +2,6 @@
  */
 #include "admin/control_internal.h"
 
-#include <string.h>
-
-#include "base/string.h"
 
 static void end_session(void *context, unsigned relay, const struct message_session *body)
 {
