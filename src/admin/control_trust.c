@@ -2,7 +2,6 @@
  */
 #include "admin/control_internal.h"
 
-
 static void end_session(void *context, unsigned relay, const struct message_session *body)
 {
     struct control *control = context;
