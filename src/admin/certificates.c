@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 #include "base/string.h"
 
 #define DAY_S 86400

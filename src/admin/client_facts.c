@@ -1,7 +1,7 @@
 #include "admin/client_facts.h"
 
-#include "admin/json.h"
 #include "base/attributes.h"
+#include "base/json.h"
 
 #define NOT_OFFERED "not offered by default"
 #define UNKNOWN     "not looked at"

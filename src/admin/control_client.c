@@ -8,9 +8,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "admin/json.h"
 #include "admin/server.h"
-#include "admin/table.h"
+#include "base/json.h"
+#include "base/table.h"
 #include "conf/conf.h"
 
 #define DEFAULT_CONFIG "/etc/holdfast/holdfast.conf"

@@ -1,7 +1,7 @@
 #include "admin/drain.h"
 
-#include "admin/json.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 static uint32_t load(const uint32_t *place)
 {

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "admin/event_json.h"
-#include "admin/json.h"
+#include "base/json.h"
 #include "ipc/ring.h"
 
 #define LINE_MAX_BYTES 8192

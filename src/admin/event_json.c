@@ -3,9 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "admin/json.h"
 #include "admin/view.h"
 #include "base/clock.h"
+#include "base/json.h"
+#include "loop/socket_json.h"
 
 char *session_id_text(char text[SESSION_ID_TEXT_MAX], unsigned relay, uint64_t serial)
 {

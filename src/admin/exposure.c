@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "admin/json.h"
 #include "admin/tickets.h"
 #include "base/attributes.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "tls/suite.h"
 
 #define PATH_SIZE 4096

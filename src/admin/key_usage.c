@@ -3,9 +3,9 @@
 #include <math.h>
 
 #include "admin/event_json.h"
-#include "admin/json.h"
 #include "admin/sessions.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 static struct key_usage_entry *entry_of(struct key_usage_survey *survey, const struct leg *leg)
 {

@@ -1,7 +1,7 @@
 #include "admin/policy.h"
 
 #include "admin/client_facts.h"
-#include "admin/json.h"
+#include "base/json.h"
 
 #define TEXT_MAX 4096
 

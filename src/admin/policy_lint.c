@@ -6,8 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "admin/json.h"
 #include "base/attributes.h"
+#include "base/json.h"
 #include "base/string.h"
 #include "tls/handshake.h"
 #include "tls/offered.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 #include "conf/merge.h"
 
 static json_t *add_line(json_t *plan, const char *kind)

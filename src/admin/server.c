@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "admin/json.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define OUTPUT_ENOUGH   (64u << 10) /* a pump stops here */
 #define ROUNDS          8 /* pumps per event, so that one reader does not hold up the loop */

@@ -6,10 +6,11 @@
 #include <string.h>
 
 #include "admin/event_json.h"
-#include "admin/json.h"
 #include "admin/ledger.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/string.h"
+#include "loop/socket_json.h"
 #include "tls/certificate.h"
 
 #define READ_TRIES 4

@@ -2,10 +2,10 @@
 
 #include "admin/certificates.h"
 #include "admin/drain.h"
-#include "admin/json.h"
 #include "admin/ledger.h"
 #include "admin/tickets.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "vault/vault.h"
 
 static uint32_t load(const uint32_t *place)

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 
 static const char *storage_name(enum ticket_storage storage)
 {

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 #include "base/string.h"
 
 int trace_filter_parse(struct trace_filter *ret_filter, const json_t *request, struct error *error)

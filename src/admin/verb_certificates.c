@@ -3,8 +3,8 @@
 #include "admin/control_internal.h"
 
 #include "admin/certificates.h"
-#include "admin/json.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 struct certs_state {
     struct control_request *request;

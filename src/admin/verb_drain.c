@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "admin/drain.h"
-#include "admin/json.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/string.h"
 
 #define WAIT_POLL_NS (200 * NS_PER_MS)

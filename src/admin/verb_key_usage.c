@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-#include "admin/json.h"
 #include "admin/key_usage.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/string.h"
 
 #define SLOTS_PER_PUMP 4096

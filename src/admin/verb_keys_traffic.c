@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "admin/event_json.h"
-#include "admin/json.h"
 #include "admin/sessions.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/string.h"
+#include "loop/socket_json.h"
 #include "tls/governor.h"
 
 #define SLOTS_PER_PUMP 2048

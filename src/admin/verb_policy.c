@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/json.h"
+#include "base/json.h"
 
 #define PIECE_SIZE 65536
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "admin/control_internal.h"
-#include "admin/json.h"
 #include "admin/reload_plan.h"
+#include "base/json.h"
 #include "conf/merge.h"
 #include "ipc/memory.h"
 

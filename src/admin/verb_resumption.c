@@ -4,8 +4,8 @@
 
 #include "admin/control_internal.h"
 
-#include "admin/json.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 static uint64_t epoch_of(const struct board *board)
 {

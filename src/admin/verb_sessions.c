@@ -2,9 +2,9 @@
 #include "admin/control_internal.h"
 
 #include "admin/event_json.h"
-#include "admin/json.h"
 #include "admin/sessions.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define SLOTS_PER_PUMP 4096
 #define CLOSE_POLL_NS  (20 * NS_PER_MS)

@@ -1,9 +1,9 @@
 /* `tickets`: the ticket keys; `tickets-rotate`: the next one's turn, or all anew. */
 #include "admin/control_internal.h"
 
-#include "admin/json.h"
 #include "admin/tickets.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #define BUSY_POLL_NS (50 * NS_PER_MS)
 

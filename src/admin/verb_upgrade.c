@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "admin/control_internal.h"
-#include "admin/json.h"
+#include "base/json.h"
 #include "base/string.h"
 
 static const char *stage_name(uint32_t stage)

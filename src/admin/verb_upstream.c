@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "admin/json.h"
 #include "admin/status.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/string.h"
 
 #define WAIT_POLL_NS (200 * NS_PER_MS)

@@ -1,9 +1,9 @@
 /* The small verbs, and the table of all. */
 #include "admin/control_internal.h"
 
-#include "admin/json.h"
 #include "admin/status.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 static int nothing_to_check(struct control_request *request, const json_t *object,
                             struct error *error)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "admin/control_client.h"
-#include "admin/table.h"
+#include "base/table.h"
 #include "cmd/cmd.h"
 
 #define DAYS_SOON         14

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "admin/table.h"
+#include "base/table.h"
 #include "cmd/reload_lines.h"
 
 #define VERB "config"

@@ -4,9 +4,9 @@
 #include <inttypes.h>
 #include <math.h>
 
-#include "admin/table.h"
 #include "base/quantity.h"
 #include "base/string.h"
+#include "base/table.h"
 
 static double real(const json_t *object, const char *key)
 {

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "admin/json.h"
-#include "admin/table.h"
+#include "base/json.h"
 #include "base/quantity.h"
+#include "base/table.h"
 
 #define DRAFT     "draft-irtf-cfrg-aead-limits"
 #define TEXT_MAX  256

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "admin/control_client.h"
-#include "admin/table.h"
 #include "base/string.h"
+#include "base/table.h"
 
 static const char usage[] =
     "Usage: holdfast keys tickets list [-c FILE | --socket PATH] [--json]\n"

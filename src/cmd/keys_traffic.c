@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "admin/control_client.h"
-#include "admin/table.h"
 #include "base/string.h"
+#include "base/table.h"
 #include "cmd/cmd.h"
 
 static const char usage[] =

@@ -3,7 +3,7 @@
 
 #include <jansson.h>
 
-#include "admin/table.h"
+#include "base/table.h"
 
 extern const char *const server_headings[];
 void server_row(struct table *table, const json_t *server);

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "admin/control_client.h"
-#include "admin/table.h"
 #include "base/string.h"
+#include "base/table.h"
 #include "cmd/cmd.h"
 #include "cmd/drain_line.h"
 #include "cmd/server_row.h"

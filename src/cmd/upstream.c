@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "admin/control_client.h"
-#include "admin/table.h"
+#include "base/table.h"
 #include "cmd/cmd.h"
 #include "cmd/server_row.h"
 #include "conf/conf.h"

@@ -7,7 +7,7 @@
 
 #include "admin/event_feed.h"
 #include "admin/event_json.h"
-#include "admin/json.h"
+#include "base/json.h"
 #include "tls/leg.h"
 
 static struct event blank(enum event_type type)

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #include "admin/control_client.h"
-#include "admin/json.h"
 #include "admin/server.h"
+#include "base/json.h"
 
 #define FLOOD_LINES 20000
 

@@ -1,4 +1,4 @@
-#include "admin/table.h"
+#include "base/table.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

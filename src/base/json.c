@@ -1,10 +1,9 @@
-#include "admin/json.h"
+#include "base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "loop/socket.h"
 
 #define FIELD_MAX 1024
 
@@ -46,18 +45,6 @@ void json_set_number(json_t *object, const char *key, uint64_t number)
 void json_set_flag(json_t *object, const char *key, bool flag)
 {
     ignore(json_object_set_new(object, key, json_boolean(flag)));
-}
-
-void json_set_address(json_t *object, const char *key, const uint8_t bytes[16], uint16_t port)
-{
-    static const uint8_t none[16];
-    struct address address;
-    char text[ADDRESS_TEXT_MAX];
-
-    if (memcmp(bytes, none, sizeof none) == 0)
-        return;
-    address_from_bytes(&address, bytes, port);
-    json_set_text(object, key, address_format(text, sizeof text, &address));
 }
 
 void json_set_time(json_t *object, const char *key, int64_t unix_s)

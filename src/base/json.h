@@ -27,9 +27,6 @@ void json_set_field(json_t *object, const char *key, const char *text, size_t si
 void json_set_number(json_t *object, const char *key, uint64_t number);
 void json_set_flag(json_t *object, const char *key, bool flag);
 
-/* "10.0.0.1:443" from the 16 bytes and port that slots and events carry; left out when all zero. */
-void json_set_address(json_t *object, const char *key, const uint8_t bytes[16], uint16_t port);
-
 /* RFC 3339 in UTC from Unix seconds; left out for 0. */
 void json_set_time(json_t *object, const char *key, int64_t unix_s);
 
