@@ -1,0 +1,57 @@
+/* One HTTP request (or SMTP delivery) at a time, without blocking: libcurl's multi interface under
+ * our own event loop. For small documents: CRLs, intermediates, renewal information, MTA-STS
+ * policies, webhooks, mail. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "loop/loop.h"
+
+struct http_client; /* of a process; any number of requests at once */
+struct http_request;
+
+struct http_header {
+    const char *name, *value;
+};
+
+/* What to ask; plain value, copied. NULL and 0 where not needed. */
+struct http_order {
+    const char *url;    /* http, https; smtp, smtps for mail */
+    const char *method; /* NULL: GET, or POST with a body */
+    const struct http_header *headers;
+    size_t header_count;
+    const void *body;
+    size_t body_size;
+    const char *user, *password; /* secrets never reach logs or error texts */
+    const char *trust_file;      /* PEM; NULL: the system's store */
+    uint32_t timeout_ms;         /* the whole of it */
+    size_t answer_max;           /* bytes; more is a failure that says so */
+    bool follow;                 /* redirects, at most 5, to http and https only */
+    bool public_only; /* refuse loopback, private and link-local addresses: the URL comes from a
+                         peer's certificate */
+    /* mail */
+    const char *mail_from;
+    const char *const *mail_to;
+    size_t mail_to_count;
+    bool mail_starttls; /* required */
+};
+
+struct http_answer {
+    bool failed;        /* no answer; `error` says why */
+    struct error error; /* printable */
+    unsigned status;    /* HTTP status, or SMTP's last code */
+    const uint8_t *body;
+    size_t body_size;
+    int64_t retry_after_s; /* of Retry-After; -1: none */
+};
+typedef void http_done_fn(void *context, const struct http_answer *answer);
+
+MUST_CHECK int http_client_new(struct http_client **ret_client, struct loop *loop,
+                               struct error *error);
+void http_client_free(struct http_client *client); /* accepts NULL; nobody is called back */
+/* Called back once, never before it returned. NULL: refused, and `error` says why. */
+struct http_request *http_client_ask(struct http_client *client, const struct http_order *order,
+                                     http_done_fn *done, void *context, struct error *error);
+void http_client_cancel(struct http_request *request); /* accepts NULL */

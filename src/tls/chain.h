@@ -1,0 +1,83 @@
+/* Judging a chain of certificates as the strictest client does: only what the server sent, and the
+ * client's own store; no fetching, nothing remembered of other connections.
+ *
+ * All paths from the leaf to an anchor are found, not only one, and each is judged: so it is known
+ * from which moment on no path is left (an expired cross-sign that nobody needs alarms nobody), and
+ * which certificates are needed at all. */
+#pragma once
+
+#include "tls/certificate_facts.h"
+
+#define CHAIN_SERVED_MAX 64 /* certificates that a server may send; more is a finding of its own   \
+                             */
+#define CHAIN_PATHS_MAX 16  /* the best are kept */
+#define CHAIN_DEPTH_MAX 12
+
+struct chain_store; /* trust anchors with a name; immutable, reference-counted */
+/* `path`: PEM file, or NULL for the system's. `name` is what people see ("system", "mozilla"). */
+MUST_CHECK int chain_store_new(struct chain_store **ret_store, const char *name, const char *path,
+                               struct error *error);
+struct chain_store *chain_store_ref(struct chain_store *store);
+void chain_store_unref(struct chain_store *store); /* accepts NULL */
+const char *chain_store_name(const struct chain_store *store);
+/* Roots of a public programme: rules of the CA/Browser Forum apply to what ends in them. True for
+ * the system's store's packaged anchors; of a file's, those that the system's store has, too. */
+bool chain_store_public(const struct chain_store *store, const struct certificate_facts *anchor);
+
+enum chain_outcome {
+    CHAIN_TRUSTED,
+    CHAIN_INCOMPLETE, /* an issuer is missing */
+    CHAIN_UNTRUSTED,  /* ends in a root that the store does not have */
+    CHAIN_SELF_SIGNED,
+    CHAIN_EXPIRED,
+    CHAIN_NOT_YET_VALID,
+    CHAIN_NAME,        /* the leaf does not cover the name */
+    CHAIN_SIGNATURE,   /* a signature does not verify, or its algorithm is not accepted */
+    CHAIN_CONSTRAINTS, /* basic constraints, path length, key usage */
+    CHAIN_NAME_CONSTRAINTS,
+    CHAIN_PURPOSE, /* extended key usage */
+    CHAIN_POLICY,
+    CHAIN_MALFORMED /* unreadable or an unknown critical extension */
+};
+const char *chain_outcome_name(enum chain_outcome outcome); /* "trusted", "incomplete", … stable */
+
+struct chain_path {
+    const struct certificate_facts
+        *certificates[CHAIN_DEPTH_MAX]; /* leaf first; the last is the
+                                           anchor; owned by the verdict */
+    size_t count;
+    int64_t not_before, not_after; /* when all of it is valid: the latest begin, the earliest end;
+                                      the anchor's own end counts only where clients look at it:
+                                      not */
+};
+
+struct chain_verdict {
+    enum chain_outcome outcome;
+    int code;           /* X509_V_ERR_* */
+    const char *reason; /* in words; static */
+    int at;             /* index among the served certificates that is to blame; -1: none */
+    struct chain_path paths[CHAIN_PATHS_MAX]; /* those that hold at the time asked for, the
+                                                 longest-living first */
+    size_t path_count;
+    int64_t breaks_at; /* Unix seconds from which on no path is left; 0: none holds now */
+};
+
+struct chain_question {
+    const struct certificate_facts *const *served; /* leaf first, as sent */
+    size_t count;
+    const struct certificate_facts *const *fetched; /* by AIA, for browsers; else none */
+    size_t fetched_count;
+    const char *name; /* to be covered; NULL: names are not judged */
+    int64_t at;       /* Unix seconds */
+};
+/* Out of memory: CHAIN_MALFORMED with a reason. The verdict is to be freed by chain_verdict_fini().
+ */
+void chain_judge(const struct chain_store *store, const struct chain_question *question,
+                 struct chain_verdict *ret_verdict);
+void chain_verdict_fini(struct chain_verdict *verdict); /* accepts zeroed */
+
+/* The certificate among `pool` (or the store) that has issued this one, its signature verified;
+ * NULL: none. Borrowed from the pool or a reference in *ret_anchor. */
+const struct certificate_facts *chain_issuer(const struct certificate_facts *certificate,
+                                             const struct certificate_facts *const *pool,
+                                             size_t count);

@@ -1,0 +1,45 @@
+/* Checks targets, many at once, on the caller's loop: resolves, fans out over addresses × key types
+ * × server names, probes, judges, and hands over each target with all its endpoints. */
+#pragma once
+
+#include "loop/loop.h"
+#include "net/http_client.h"
+#include "net/names.h"
+#include "watch/checks/check.h"
+
+struct checker_options {
+    struct chain_store *stores[ENDPOINT_STORES_MAX]; /* all must trust; the first is "the" store */
+    size_t store_count;
+    const char *name; /* expected instead of the target's host; NULL */
+    const char
+        *connect[16]; /* pinned addresses ("192.0.2.1", "192.0.2.1:8443") instead of resolving */
+    size_t connect_count;
+    int family;       /* AF_UNSPEC, AF_INET, AF_INET6 */
+    bool without_sni; /* also without a server name */
+    bool deep, ciphers, resumption, renegotiation, trace;
+    bool browser; /* also as a browser would: with intermediates fetched by AIA */
+    bool fetch_crls, fetch_renewal_information;
+    const char *file_password; /* of PKCS#12 */
+    uint32_t timeout_ms;       /* of one connection, each of connect, starttls, handshake */
+    unsigned connections_max, per_host_max;
+    const char *vantage;        /* static; NULL: "public" */
+    struct check_policy policy; /* `at` 0: now, at each check */
+};
+
+struct checker;
+
+/* `endpoints` belong to the receiver: endpoint_free() each. Called once per target, never before
+ * checker_add() has returned. */
+typedef void checker_done_fn(void *context, const struct target *target,
+                             struct endpoint **endpoints, size_t count);
+
+MUST_CHECK int checker_new(struct checker **ret_checker, struct loop *loop,
+                           const struct checker_options *options, struct error *error);
+void checker_free(struct checker *checker); /* accepts NULL; nobody is called back */
+/* `options` NULL: those of the checker; else they and what they point to stay until the call-back.
+ * False when out of memory. */
+MUST_CHECK bool checker_add(struct checker *checker, const struct target *target,
+                            const struct checker_options *options, checker_done_fn *done,
+                            void *context);
+/* Targets under way or waiting. */
+size_t checker_pending(const struct checker *checker);

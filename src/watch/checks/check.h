@@ -1,0 +1,51 @@
+/* The checks: small functions, each with one subject, that look at an endpoint and say what they
+ * found. They ask nobody and change nothing but the findings.
+ *
+ * A new check: a function in a file of this folder, a line in the list below. */
+#pragma once
+
+#include "watch/endpoint.h"
+
+struct certificate_log; /* tls/timestamps.h */
+struct revocation;      /* watch/revocation.h: CRLs that are at hand */
+
+/* What is expected, besides what everybody expects. */
+struct check_policy {
+    int64_t at;        /* the moment that is judged, Unix seconds */
+    struct threshold { /* how much must be left of a certificate that is needed */
+        double share;  /* of its life; 0: `seconds` counts */
+        int64_t seconds;
+    } warning, critical; /* warning zero: the default, a third of life, at most 30 days */
+    uint8_t pins[8][32]; /* SPKI SHA-256; one of them must be in the chain */
+    size_t pin_count;
+    const struct certificate_logs *logs; /* NULL: SCTs are counted, not verified */
+    const struct revocation *revocation; /* NULL: no CRL is at hand */
+    bool require_staple;
+    bool require_hsts;
+};
+
+typedef void check_fn(const struct endpoint *endpoint, const struct check_policy *policy,
+                      struct findings *findings);
+
+/* X(function, title): in the order in which findings are shown. */
+#define CHECK_LIST(X)                                                                              \
+    /* connection.c */                                                                             \
+    /* chain.c: what the stores say */                                                             \
+    /* certificate.c: what each certificate says */                                                \
+    /* names.c */                                                                                  \
+    /* dates.c */                                                                                  \
+    /* revocation.c */                                                                             \
+    /* timestamps.c */                                                                             \
+    /* protocol.c */                                                                               \
+    /* http.c */
+
+#define X(function, title) check_fn function;
+CHECK_LIST(X)
+#undef X
+
+/* Runs all of them. */
+void check_endpoint(struct endpoint *endpoint, const struct check_policy *policy);
+
+/* Differences between the endpoints of one target: other certificates, chains, versions, answers.
+ * Findings go to the one that differs from most. */
+void check_consistency(struct endpoint *const *endpoints, size_t count);
