@@ -10,12 +10,12 @@
 struct checker_options {
     struct chain_store *stores[ENDPOINT_STORES_MAX]; /* all must trust; the first is "the" store */
     size_t store_count;
-    const char *name; /* expected instead of the target's host; NULL */
-    const char
-        *connect[16]; /* pinned addresses ("192.0.2.1", "192.0.2.1:8443") instead of resolving */
+    const char *name;           /* expected instead of the target's host; NULL */
+    struct address connect[16]; /* pinned, instead of resolving; port 0: the target's */
     size_t connect_count;
-    int family;       /* AF_UNSPEC, AF_INET, AF_INET6 */
-    bool without_sni; /* also without a server name */
+    const char *name_servers; /* NULL: the system's */
+    int family;               /* AF_UNSPEC, AF_INET, AF_INET6 */
+    bool without_sni;         /* also without a server name */
     bool deep, ciphers, resumption, renegotiation, trace;
     bool browser; /* also as a browser would: with intermediates fetched by AIA */
     bool fetch_crls, fetch_renewal_information;
