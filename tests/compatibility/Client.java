@@ -28,7 +28,7 @@ public class Client {
     // Guarded by this.
     long sent, received;
     int handshakes;
-    boolean running;
+    boolean running, renegotiating;
 
     static void fail(Object why) {
         System.out.println("failed " + why);
@@ -79,8 +79,11 @@ public class Client {
         byte[] data = new byte[65536];
         try {
             InputStream input = socket.getInputStream();
-            for (int size; (size = input.read(data)) >= 0;)
+            for (int size; (size = input.read(data)) >= 0;) {
                 take(data, size);
+                if (mayRenegotiate())
+                    socket.startHandshake();
+            }
             ended.countDown();
         } catch (Exception error) {
             fail(error.getMessage());
@@ -146,20 +149,19 @@ public class Client {
         awaitEnd();
     }
 
-    // Returns when our new ClientHello is out; the reader carries the handshake through.
+    // The reader begins it when data has come: JSSE sends its ClientHello before it is ready for the answer, and another thread
+    // that reads it by then ends the session ("Unexpected handshake message: server_hello").
     void renegotiate(long seconds) throws Exception {
         long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(seconds);
         int before;
+        boolean idle;
         synchronized (this) {
             before = handshakes;
+            renegotiating = true;
+            idle = !running;
         }
-        daemon(() -> {
-            try {
-                socket.startHandshake();
-            } catch (Exception error) {
-                fail(error.getMessage());
-            }
-        });
+        if (idle)
+            send(1);
         synchronized (this) {
             while (handshakes == before) {
                 if (System.nanoTime() > deadline)
@@ -167,6 +169,12 @@ public class Client {
                 wait(100);
             }
         }
+    }
+
+    synchronized boolean mayRenegotiate() {
+        boolean may = renegotiating && (running || received == sent);
+        renegotiating &= !may;
+        return may;
     }
 
     void echo(int count, int size) throws Exception {

@@ -71,8 +71,9 @@ static enum io read_some(void *tls, void *data, size_t size, size_t *ret_done)
     return result_of(tls, SSL_read_ex(tls, data, size, ret_done));
 }
 
-/* While a renegotiation is under way only SSL_read may go on with it: SSL_write and
- * SSL_do_handshake end the session when data of the peer is still on its way. */
+/* A renegotiation of ours is begun and carried on by reading alone: OpenSSL takes data of the peer
+ * between its ClientHello and the ServerHello only inside of SSL_read. SSL_write and
+ * SSL_do_handshake end the session with "unexpected record". */
 static enum io write_some(void *tls, const void *data, size_t size, size_t *ret_done)
 {
     if (SSL_version(tls) == TLS1_2_VERSION && SSL_in_init(tls))
@@ -88,11 +89,17 @@ static enum io update_keys(void *tls, bool request)
     return SSL_key_update(tls, type) == 1 ? IO_DONE : IO_FAILED; /* sent by the next write */
 }
 
-/* It offers the session, which the edge is not to resume: handshakes() would not count that. */
+/* It offers the session, which the edge is not to resume: handshakes() would not count that. The
+ * ClientHello goes out with the next call, which must not be a write (write_some()). */
 static enum io renegotiate(void *tls)
 {
+    char next;
+    size_t size;
+
     ERR_clear_error();
-    return SSL_renegotiate_abbreviated(tls) == 1 ? IO_AGAIN : IO_FAILED;
+    if (SSL_renegotiate_abbreviated(tls) != 1)
+        return IO_FAILED;
+    return result_of(tls, SSL_peek_ex(tls, &next, 1, &size));
 }
 
 static bool negotiating(void *tls)
