@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 
@@ -98,4 +99,12 @@ bool json_get_flag(const json_t *object, const char *key, bool *ret_wrong)
     if (value != NULL && !json_is_boolean(value))
         *ret_wrong = true;
     return json_is_true(value);
+}
+
+int64_t json_get_time(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    struct tm parts = {0};
+
+    return text != NULL && strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) != NULL ? timegm(&parts) : 0;
 }

@@ -1,0 +1,558 @@
+#include "watch/alerts/alerts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/string.h"
+
+#define DAY INT64_C(86400)
+
+/* What the steps of a certificate's life tell better. */
+static const char *const told_by_steps[] = {"certificate-expired", "certificate-expires-soon",
+                                            "chain-breaks-soon", "renewal-overdue"};
+
+const char *notice_name(enum notice notice)
+{
+    static const char *const names[] = {[NOTICE_OPENED] = "opened",
+                                        [NOTICE_WORSE] = "worse",
+                                        [NOTICE_REMINDER] = "reminder",
+                                        [NOTICE_RECOVERED] = "recovered"};
+
+    return names[notice];
+}
+
+void alerts_init(struct alerts *alerts, const struct alerts_rules *rules,
+                 const struct alerts_host *host)
+{
+    *alerts = (struct alerts){.rules = *rules, .host = *host};
+    map_init(&alerts->by_cause);
+}
+
+void alerts_fini(struct alerts *alerts)
+{
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&alerts->by_cause, &at)) != NULL;)
+        alert_free(entry->value);
+    map_fini(&alerts->by_cause);
+}
+
+void alerts_restore(struct alerts *alerts, struct alert *alert)
+{
+    alert_free(map_remove(&alerts->by_cause, alert->cause));
+    if (alert->number > alerts->last_number)
+        alerts->last_number = alert->number;
+    if (!map_put(&alerts->by_cause, alert->cause, alert))
+        alert_free(alert);
+}
+
+struct alert *alerts_find(const struct alerts *alerts, uint64_t number)
+{
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&alerts->by_cause, &at)) != NULL;) {
+        struct alert *alert = entry->value;
+        if (alert->number == number)
+            return alert;
+    }
+    return NULL;
+}
+
+/* ---- opening and closing ---- */
+
+static void keep(struct alerts *alerts, const struct alert *alert)
+{
+    alerts->host.keep(alerts->host.context, alert);
+}
+
+static void tell(struct alerts *alerts, struct alert *alert, enum notice notice, int64_t now)
+{
+    alert->silenced = !alerts->host.notice(alerts->host.context, alert, notice);
+    if (!alert->silenced)
+        alert->noticed_at = now;
+}
+
+static void note_change(struct alert *alert, int64_t now)
+{
+    memmove(&alert->changes[1], &alert->changes[0],
+            sizeof alert->changes - sizeof alert->changes[0]);
+    alert->changes[0] = now;
+}
+
+static bool flapping(const struct alerts *alerts, const struct alert *alert, int64_t now)
+{
+    unsigned recent = 0;
+
+    for (size_t i = 0; i < ALERT_CHANGES_MAX; i++)
+        recent += alert->changes[i] != 0 && alert->changes[i] > now - DAY;
+    return recent >= alerts->rules.flaps;
+}
+
+static void open_alert(struct alerts *alerts, struct alert *alert, int64_t now)
+{
+    alert->state = ALERT_OPEN;
+    alert->opened_at = now;
+    alert->closed_at = alert->acknowledged_at = 0;
+    alert->level = 0;
+    if (alert->number == 0)
+        alert->number = ++alerts->last_number;
+    note_change(alert, now);
+    tell(alerts, alert, NOTICE_OPENED, now);
+    keep(alerts, alert);
+}
+
+static void close_alert(struct alerts *alerts, struct alert *alert, int64_t now)
+{
+    bool told = alert->noticed_at >= alert->opened_at;
+
+    alert->state = ALERT_CLOSED;
+    alert->closed_at = now;
+    if (told)
+        tell(alerts, alert, NOTICE_RECOVERED, now);
+    alert->silenced = false;
+    keep(alerts, alert);
+}
+
+/* No place is left. A flapping one is closed by alerts_tick(), once it has been quiet. */
+static void all_clear(struct alerts *alerts, struct alert *alert, int64_t now)
+{
+    if (alert->changes[0] < alert->bad_at) /* else this clearing is known */
+        note_change(alert, now);
+    if (flapping(alerts, alert, now) && now - alert->bad_at < alerts->rules.quiet_s)
+        keep(alerts, alert);
+    else
+        close_alert(alerts, alert, now);
+}
+
+/* ---- one observation ---- */
+
+/* What a result says of one cause at one place. */
+struct observation {
+    const struct alert_subject *subject;
+    char cause[ALERT_CAUSE_MAX];
+    char place[ALERT_PLACE_MAX];
+    const char *finding, *certificate, *text, *next;
+    char about[256];
+    enum severity severity;
+    bool hard, reached, expiring;
+    enum expiry_step step;
+    int64_t not_after;
+};
+
+static struct alert *alert_of(struct alerts *alerts, const struct observation *seen, int64_t now)
+{
+    struct alert *alert = map_get(&alerts->by_cause, seen->cause);
+
+    if (alert != NULL)
+        return alert;
+    alert = calloc(1, sizeof *alert);
+    if (alert == NULL)
+        return NULL;
+    string_copy(alert->cause, sizeof alert->cause, seen->cause);
+    alert->since = now;
+    if (!map_put(&alerts->by_cause, alert->cause, alert)) {
+        alert_free(alert);
+        return NULL;
+    }
+    return alert;
+}
+
+static struct alert_place *place_of(struct alert *alert, const struct observation *seen)
+{
+    for (size_t i = 0; i < alert->place_count; i++) {
+        if (strcmp(alert->places[i].text, seen->place) == 0)
+            return &alert->places[i];
+    }
+    if (alert->place_count == ALERT_PLACES_MAX) {
+        alert->places_dropped++;
+        return NULL;
+    }
+    struct alert_place *places =
+        realloc(alert->places, (alert->place_count + 1) * sizeof *alert->places);
+    if (places == NULL)
+        return NULL;
+    alert->places = places;
+    struct alert_place *place = &places[alert->place_count++];
+    *place = (struct alert_place){.bad = 0};
+    string_copy(place->text, sizeof place->text, seen->place);
+    string_copy(place->target, sizeof place->target, seen->subject->target);
+    return place;
+}
+
+/* What it is now; a place that is less bad does not make it better. */
+static void describe(struct alert *alert, const struct observation *seen)
+{
+    const struct alert_subject *subject = seen->subject;
+
+    if (alert->place_count > 1 && seen->severity < alert->severity)
+        return;
+    string_copy(alert->finding, sizeof alert->finding, seen->finding);
+    string_copy(alert->certificate, sizeof alert->certificate, seen->certificate);
+    string_copy(alert->subject, sizeof alert->subject, seen->about);
+    string_copy(alert->text, sizeof alert->text, seen->text);
+    string_copy(alert->next, sizeof alert->next, seen->next);
+    string_copy(alert->watch, sizeof alert->watch, subject->watch);
+    string_copy(alert->owner, sizeof alert->owner, subject->owner);
+    string_copy(alert->service, sizeof alert->service, subject->service);
+    alert->critical = alert->critical || subject->critical;
+    alert->severity = seen->severity;
+    alert->hard = seen->hard;
+    alert->expiring = seen->expiring;
+    alert->step = seen->step;
+    alert->not_after = seen->not_after;
+}
+
+static void observe(struct alerts *alerts, const struct observation *seen, int64_t now)
+{
+    struct alert *alert = alert_of(alerts, seen, now);
+    struct alert_place *place = alert != NULL ? place_of(alert, seen) : NULL;
+
+    if (place == NULL || place->seen)
+        return;
+    enum severity severity = alert->severity;
+    enum expiry_step step = alert->step;
+    place->seen = true;
+    place->reached = seen->reached;
+    place->good = 0;
+    place->bad++;
+    alert->bad_at = now;
+    describe(alert, seen);
+    unsigned needed = alert->hard ? 1 : alerts->rules.open_after;
+    if (!place->open && place->bad < needed)
+        return;
+    bool joins = !place->open;
+    place->open = true;
+    if (alert->state != ALERT_OPEN) {
+        open_alert(alerts, alert, now);
+    } else if (alert->step > step ||
+               (alert->severity != severity && alert->severity == SEVERITY_CRITICAL)) {
+        alert->level += alert->acknowledged_at == 0;
+        alert->acknowledged_at = 0;
+        tell(alerts, alert, NOTICE_WORSE, now);
+        keep(alerts, alert);
+    } else if (joins) {
+        keep(alerts, alert);
+    }
+}
+
+/* ---- a result ---- */
+
+static bool told_otherwise(const char *finding)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(told_by_steps); i++) {
+        if (strcmp(told_by_steps[i], finding) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "";
+}
+
+static bool endpoint_reached(const json_t *endpoint)
+{
+    return strcmp(text_of(endpoint, "outcome"), "seen") == 0;
+}
+
+static void name_place(struct observation *seen, const json_t *endpoint)
+{
+    const char *key_type = text_of(endpoint, "key_type");
+
+    ignore(snprintf(seen->place, sizeof seen->place, "%s %s%s%s", seen->subject->target,
+                    text_of(endpoint, "address"), key_type[0] != '\0' ? " " : "", key_type));
+    seen->reached = endpoint_reached(endpoint);
+}
+
+static const json_t *certificate_of(const json_t *endpoint, const char *sha256)
+{
+    const json_t *certificates = json_object_get(endpoint, "certificates"), *certificate;
+    size_t i;
+
+    json_array_foreach(certificates, i, certificate)
+    {
+        if (strcmp(text_of(certificate, "sha256"), sha256) == 0)
+            return certificate;
+    }
+    return NULL;
+}
+
+/* "shop.example, www.shop.example (and 3 more)", or its subject. */
+static void name_certificate(char *text, size_t size, const json_t *certificate)
+{
+    const json_t *names = json_object_get(certificate, "subject_an");
+    size_t count = json_array_size(names), used = 0;
+
+    if (count == 0) {
+        ignore(snprintf(text, size, "%s", text_of(certificate, "subject")));
+        return;
+    }
+    text[0] = '\0';
+    for (size_t i = 0; i < count && i < 2 && used < size; i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        used += (size_t)snprintf(text + used, size - used, "%s%.100s", i > 0 ? ", " : "",
+                                 name != NULL ? name : "?");
+    }
+    if (count > 2 && used < size)
+        ignore(snprintf(text + used, size - used, " (and %zu more)", count - 2));
+}
+
+static enum severity severity_of(const json_t *finding)
+{
+    const char *name = text_of(finding, "severity");
+
+    for (enum severity severity = SEVERITY_INFO; severity < SEVERITY_COUNT; severity++) {
+        if (strcmp(severity_name(severity), name) == 0)
+            return severity;
+    }
+    return SEVERITY_INFO;
+}
+
+static void observe_finding(struct alerts *alerts, const struct alert_subject *subject,
+                            const json_t *endpoint, const json_t *finding, int64_t now)
+{
+    struct observation seen = {.subject = subject,
+                               .finding = text_of(finding, "id"),
+                               .certificate = text_of(finding, "certificate"),
+                               .text = text_of(finding, "text"),
+                               .next = text_of(finding, "next"),
+                               .severity = severity_of(finding),
+                               .hard = json_is_true(json_object_get(finding, "hard"))};
+
+    if (seen.severity == SEVERITY_INFO || told_otherwise(seen.finding))
+        return;
+    bool certain = seen.certificate[0] != '\0';
+    ignore(snprintf(seen.cause, sizeof seen.cause, "%s %s", seen.finding,
+                    certain ? seen.certificate : subject->target));
+    if (certain)
+        name_certificate(seen.about, sizeof seen.about, certificate_of(endpoint, seen.certificate));
+    else
+        ignore(snprintf(seen.about, sizeof seen.about, "%.255s", subject->target));
+    name_place(&seen, endpoint);
+    observe(alerts, &seen, now);
+}
+
+static enum severity step_severity(enum expiry_step step)
+{
+    return step >= EXPIRY_1_DAY ? SEVERITY_CRITICAL : SEVERITY_WARNING;
+}
+
+static void describe_step(char *text, size_t size, const struct expiry_rule *rule,
+                          const struct expiry_life *life, enum expiry_step step, int64_t now)
+{
+    char end[32], left[24];
+    int64_t distance = life->not_after > now ? life->not_after - now : now - life->not_after;
+
+    clock_rfc3339(end, sizeof end, (uint64_t)life->not_after * NS_PER_S);
+    string_duration(left, sizeof left, (uint64_t)distance * 1000);
+    if (step == EXPIRY_OVER)
+        ignore(snprintf(text, size, "has ended %s ago (%s)", left, end));
+    else if (rule->manual)
+        ignore(snprintf(text, size, "ends in %s (%s)", left, end));
+    else
+        ignore(snprintf(text, size, "ends in %s (%s) and has not been renewed in time", left, end));
+}
+
+static void observe_life(struct alerts *alerts, const struct alert_subject *subject,
+                         const json_t *endpoint, const json_t *certificate, int64_t now)
+{
+    struct expiry_life life = {.not_before = json_get_time(certificate, "not_before"),
+                               .not_after = json_get_time(certificate, "not_after")};
+    char text[200];
+
+    if (json_integer_value(json_object_get(certificate, "position")) == 0)
+        life.window_end = json_get_time(json_object_get(endpoint, "renewal"), "window_end");
+    enum expiry_step step = expiry_step(&subject->renewal, &life, now);
+    if (step == EXPIRY_FINE || life.not_after == 0)
+        return;
+    struct observation seen = {.subject = subject,
+                               .finding = "certificate-ends",
+                               .certificate = text_of(certificate, "sha256"),
+                               .text = text,
+                               .next = subject->renewal.manual
+                                           ? "Renew the certificate, install it, and load it."
+                                           : "Find out why renewal has failed, or why the renewed "
+                                             "certificate is not served.",
+                               .severity = step_severity(step),
+                               .hard = true,
+                               .expiring = true,
+                               .step = step,
+                               .not_after = life.not_after};
+    describe_step(text, sizeof text, &subject->renewal, &life, step, now);
+    ignore(snprintf(seen.cause, sizeof seen.cause, "certificate-ends %s", seen.certificate));
+    name_certificate(seen.about, sizeof seen.about, certificate);
+    name_place(&seen, endpoint);
+    observe(alerts, &seen, now);
+}
+
+static void observe_endpoint(struct alerts *alerts, const struct alert_subject *subject,
+                             const json_t *endpoint, int64_t now)
+{
+    const json_t *findings = json_object_get(endpoint, "findings"), *item;
+    const json_t *certificates = json_object_get(endpoint, "certificates");
+    size_t i;
+
+    json_array_foreach(findings, i, item)
+    {
+        observe_finding(alerts, subject, endpoint, item, now);
+    }
+    json_array_foreach(certificates, i, item)
+    {
+        if (json_is_true(json_object_get(item, "needed")))
+            observe_life(alerts, subject, endpoint, item, now);
+    }
+}
+
+/* ---- what was not seen again ---- */
+
+static void drop_place(struct alert *alert, size_t at)
+{
+    alert->places[at] = alert->places[--alert->place_count];
+}
+
+/* Places of the target that this result does not speak of are better; those that only a handshake
+ * can clear wait for one. */
+static void clear_places(struct alerts *alerts, struct alert *alert, const char *target,
+                         bool reached, int64_t now)
+{
+    bool had_open = false;
+
+    for (size_t i = alert->place_count; i-- > 0;) {
+        struct alert_place *place = &alert->places[i];
+        had_open = had_open || place->open;
+        if (strcmp(place->target, target) != 0 || place->seen || (place->reached && !reached))
+            continue;
+        place->bad = 0;
+        if (++place->good >= alerts->rules.close_after || !place->open)
+            drop_place(alert, i);
+    }
+    if (alert->state == ALERT_OPEN && had_open && alert_open_places(alert) == 0)
+        all_clear(alerts, alert, now);
+}
+
+/* Each alert in turn; `fn` may let one go by returning false. */
+static void for_each(struct alerts *alerts,
+                     bool (*fn)(struct alerts *alerts, struct alert *alert, void *context),
+                     void *context)
+{
+    const struct map_entry *entry;
+    size_t count = alerts->by_cause.count, taken = 0;
+    struct alert **all = calloc(count > 0 ? count : 1, sizeof(struct alert *));
+
+    if (all == NULL)
+        return;
+    for (size_t at = 0; (entry = map_next(&alerts->by_cause, &at)) != NULL && taken < count;)
+        all[taken++] = entry->value;
+    for (size_t i = 0; i < taken; i++) {
+        if (!fn(alerts, all[i], context))
+            alert_free(map_remove(&alerts->by_cause, all[i]->cause));
+    }
+    free(all);
+}
+
+struct clearing {
+    const char *target;
+    bool reached;
+    int64_t now;
+};
+
+static bool forget_seen(struct alerts *alerts, struct alert *alert, void *context)
+{
+    (void)alerts;
+    (void)context;
+    for (size_t i = 0; i < alert->place_count; i++)
+        alert->places[i].seen = false;
+    return true;
+}
+
+static bool clear(struct alerts *alerts, struct alert *alert, void *context)
+{
+    const struct clearing *clearing = context;
+
+    clear_places(alerts, alert, clearing->target, clearing->reached, clearing->now);
+    return alert->state != ALERT_PENDING || alert->place_count > 0;
+}
+
+void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
+                   const json_t *endpoints, int64_t now)
+{
+    struct clearing clearing = {.target = subject->target, .now = now};
+    const json_t *endpoint;
+    size_t i;
+
+    for_each(alerts, forget_seen, NULL);
+    json_array_foreach(endpoints, i, endpoint)
+    {
+        clearing.reached = clearing.reached || endpoint_reached(endpoint);
+        observe_endpoint(alerts, subject, endpoint, now);
+    }
+    for_each(alerts, clear, &clearing);
+}
+
+static bool forget(struct alerts *alerts, struct alert *alert, void *context)
+{
+    const struct clearing *clearing = context;
+
+    for (size_t i = alert->place_count; i-- > 0;) {
+        if (strcmp(alert->places[i].target, clearing->target) == 0)
+            drop_place(alert, i);
+    }
+    if (alert->state == ALERT_OPEN && alert_open_places(alert) == 0) {
+        alert->noticed_at = 0; /* nobody is told */
+        close_alert(alerts, alert, clearing->now);
+    }
+    return alert->state != ALERT_PENDING || alert->place_count > 0;
+}
+
+void alerts_forget(struct alerts *alerts, const char *target, int64_t now)
+{
+    struct clearing clearing = {.target = target, .now = now};
+
+    for_each(alerts, forget, &clearing);
+}
+
+/* ---- as time goes by ---- */
+
+static bool tick(struct alerts *alerts, struct alert *alert, void *context)
+{
+    const int64_t now = *(const int64_t *)context;
+
+    if (alert->state == ALERT_CLOSED)
+        return now - alert->closed_at < DAY;
+    if (alert->state != ALERT_OPEN)
+        return true;
+    if (alert_open_places(alert) == 0) {
+        if (now - alert->bad_at >= alerts->rules.quiet_s)
+            close_alert(alerts, alert, now);
+    } else if (alert->silenced) {
+        tell(alerts, alert, alert->noticed_at < alert->opened_at ? NOTICE_OPENED : NOTICE_WORSE,
+             now);
+        if (!alert->silenced)
+            keep(alerts, alert);
+    } else if (alerts->rules.reminder_s > 0 && alert->acknowledged_at == 0 &&
+               now - alert->noticed_at >= alerts->rules.reminder_s) {
+        tell(alerts, alert, NOTICE_REMINDER, now);
+        keep(alerts, alert);
+    }
+    return true;
+}
+
+void alerts_tick(struct alerts *alerts, int64_t now)
+{
+    for_each(alerts, tick, &now);
+}
+
+void alerts_acknowledge(struct alerts *alerts, struct alert *alert, const char *by,
+                        const char *comment, int64_t now)
+{
+    alert->acknowledged_at = now;
+    string_copy(alert->acknowledged_by, sizeof alert->acknowledged_by, by);
+    string_copy(alert->comment, sizeof alert->comment, comment);
+    keep(alerts, alert);
+}

@@ -1,0 +1,379 @@
+/* From results to alerts: when they open, get worse, close, and how few they stay. */
+#include "watch/alerts/alerts.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/json.h"
+
+#define MINUTE INT64_C(60)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define START  (20000 * DAY)
+
+struct world {
+    struct alerts alerts;
+    unsigned notices[NOTICE_RECOVERED + 1];
+    bool silent;
+    unsigned kept;
+    char last[400]; /* text of the last alert that was told of */
+    int64_t now;
+};
+
+static bool notice(void *context, const struct alert *alert, enum notice kind)
+{
+    struct world *world = context;
+
+    if (world->silent)
+        return false;
+    world->notices[kind]++;
+    ignore(snprintf(world->last, sizeof world->last, "%s", alert->text));
+    return true;
+}
+
+static void keep(void *context, const struct alert *alert)
+{
+    struct world *world = context;
+    AUTO(json_t_pointer) object = alert_to_json(alert);
+    struct alert *again = alert_from_json(object);
+
+    world->kept++;
+    assert_non_null(again);
+    assert_string_equal(again->cause, alert->cause);
+    assert_int_equal(again->place_count, alert->place_count);
+    assert_int_equal(again->noticed_at, alert->noticed_at);
+    alert_free(again);
+}
+
+static void begin(struct world *world)
+{
+    const struct alerts_rules rules = {
+        .open_after = 3, .close_after = 2, .reminder_s = DAY, .quiet_s = 6 * HOUR, .flaps = 4};
+    const struct alerts_host host = {.context = world, .notice = notice, .keep = keep};
+
+    *world = (struct world){.now = START};
+    alerts_init(&world->alerts, &rules, &host);
+}
+
+static json_t *endpoint(const char *address, const char *outcome)
+{
+    return json_pack("{s:s, s:s, s:s, s:[], s:[]}", "address", address, "outcome", outcome,
+                     "key_type", "ecdsa", "findings", "certificates");
+}
+
+static void add_finding(json_t *object, const char *id, const char *severity,
+                        const char *certificate, bool hard)
+{
+    ignore(json_array_append_new(json_object_get(object, "findings"),
+                                 json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "id", id, "severity",
+                                           severity, "text", "text of it", "next", "do this",
+                                           "certificate", certificate, "hard", (int)hard)));
+}
+
+static void add_certificate(json_t *object, const char *sha256, int64_t not_before,
+                            int64_t not_after)
+{
+    json_t *certificate = json_pack("{s:i, s:s, s:b, s:[s]}", "position", 0, "sha256", sha256,
+                                    "needed", 1, "subject_an", "shop.example");
+
+    json_set_time(certificate, "not_before", not_before);
+    json_set_time(certificate, "not_after", not_after);
+    ignore(json_array_append_new(json_object_get(object, "certificates"), certificate));
+}
+
+/* One result of one endpoint, `object` taken over (NULL: none). */
+static void result(struct world *world, const char *target, json_t *object)
+{
+    const struct alert_subject subject = {
+        .watch = "web", .target = target, .owner = "", .service = ""};
+    AUTO(json_t_pointer) endpoints = json_array();
+
+    if (object != NULL)
+        ignore(json_array_append_new(endpoints, object));
+    alerts_result(&world->alerts, &subject, endpoints, world->now);
+}
+
+static json_t *healthy(void)
+{
+    return endpoint("192.0.2.1:443", "seen");
+}
+
+static json_t *refused(void)
+{
+    json_t *object = endpoint("192.0.2.1:443", "refused");
+
+    add_finding(object, "connection-refused", "critical", "", false);
+    return object;
+}
+
+static json_t *revoked(void)
+{
+    json_t *object = healthy();
+
+    add_finding(object, "revoked", "critical", "aa", true);
+    return object;
+}
+
+static void test_mishaps_open_nothing(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    for (int i = 0; i < 20; i++) {
+        result(&world, "a:443", i % 3 == 2 ? healthy() : refused());
+        world.now += MINUTE;
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 0);
+    result(&world, "a:443", healthy());
+    assert_int_equal(world.alerts.by_cause.count, 0);
+    alerts_fini(&world.alerts);
+}
+
+static void test_info_is_no_alert(void **state)
+{
+    struct world world;
+    json_t *object = healthy();
+    (void)state;
+
+    begin(&world);
+    add_finding(object, "post-quantum", "info", "", true);
+    add_finding(object, "certificate-expires-soon", "critical", "aa", true); /* told by steps */
+    result(&world, "a:443", object);
+    assert_int_equal(world.alerts.by_cause.count, 0);
+    alerts_fini(&world.alerts);
+}
+
+static void test_opens_and_recovers(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    for (int i = 0; i < 3; i++)
+        result(&world, "a:443", refused());
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    result(&world, "a:443", refused());
+    result(&world, "a:443", healthy());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
+    result(&world, "a:443", healthy());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    alerts_fini(&world.alerts);
+}
+
+static void test_hard_facts_open_at_once(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    alerts_fini(&world.alerts);
+}
+
+static void test_unreachable_clears_no_certificate(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    for (int i = 0; i < 5; i++)
+        result(&world, "a:443", refused());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
+    assert_int_equal(world.notices[NOTICE_OPENED], 2); /* revoked; refused */
+    alerts_fini(&world.alerts);
+}
+
+static void test_one_alert_for_a_certificate(void **state)
+{
+    struct world world;
+    char target[32];
+    (void)state;
+
+    begin(&world);
+    for (int i = 0; i < 200; i++) {
+        ignore(snprintf(target, sizeof target, "host%d:443", i));
+        result(&world, target, revoked());
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    assert_int_equal(world.alerts.by_cause.count, 1);
+    assert_int_equal(alert_open_places(alerts_find(&world.alerts, 1)), 200);
+    for (int i = 0; i < 2; i++)
+        result(&world, "host0:443", healthy());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
+    assert_int_equal(alert_open_places(alerts_find(&world.alerts, 1)), 199);
+    alerts_fini(&world.alerts);
+}
+
+static void test_steps_of_a_life(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    for (int day = 0; day <= 90; day++) {
+        json_t *object = healthy();
+        add_certificate(object, "aa", START, START + 90 * DAY);
+        world.now = START + day * DAY;
+        result(&world, "a:443", object);
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 1); /* overdue */
+    assert_int_equal(world.notices[NOTICE_WORSE], 4);  /* 14, 7, 1, over */
+    assert_non_null(strstr(world.last, "has ended"));
+    assert_int_equal(alerts_find(&world.alerts, 1)->level, 4);
+    /* replaced */
+    for (int i = 0; i < 2; i++) {
+        json_t *object = healthy();
+        add_certificate(object, "bb", world.now, world.now + 90 * DAY);
+        result(&world, "a:443", object);
+    }
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    alerts_fini(&world.alerts);
+}
+
+static void test_acknowledged(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    world.now += 25 * HOUR;
+    alerts_tick(&world.alerts, world.now);
+    assert_int_equal(world.notices[NOTICE_REMINDER], 1);
+    alerts_acknowledge(&world.alerts, alerts_find(&world.alerts, 1), "ann", "on it", world.now);
+    world.now += 25 * HOUR;
+    alerts_tick(&world.alerts, world.now);
+    assert_int_equal(world.notices[NOTICE_REMINDER], 1);
+    alerts_fini(&world.alerts);
+}
+
+static void test_acknowledged_is_not_escalated(void **state)
+{
+    struct world world;
+    json_t *object = healthy();
+    (void)state;
+
+    begin(&world);
+    world.now = START + 70 * DAY;
+    add_certificate(object, "aa", START, START + 90 * DAY);
+    result(&world, "a:443", object);
+    struct alert *alert = alerts_find(&world.alerts, 1);
+    alerts_acknowledge(&world.alerts, alert, "ann", "", world.now);
+    world.now = START + 80 * DAY;
+    object = healthy();
+    add_certificate(object, "aa", START, START + 90 * DAY);
+    result(&world, "a:443", object);
+    assert_int_equal(world.notices[NOTICE_WORSE], 1);
+    assert_int_equal(alert->level, 0);
+    assert_int_equal(alert->acknowledged_at, 0); /* the next step wants an answer of its own */
+    alerts_fini(&world.alerts);
+}
+
+static void test_silence(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    world.silent = true;
+    result(&world, "a:443", revoked());
+    alerts_tick(&world.alerts, world.now += MINUTE);
+    assert_int_equal(world.notices[NOTICE_OPENED], 0);
+    world.silent = false;
+    alerts_tick(&world.alerts, world.now += MINUTE);
+    alerts_tick(&world.alerts, world.now += MINUTE);
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    /* came and went in silence: nobody hears of it */
+    world.silent = true;
+    result(&world, "b:443", NULL);
+    for (int i = 0; i < 3; i++)
+        result(&world, "b:443", refused());
+    world.silent = false;
+    for (int i = 0; i < 2; i++)
+        result(&world, "b:443", healthy());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
+    alerts_fini(&world.alerts);
+}
+
+/* A week of a server that is up for ten minutes and down for ten, checked every minute. */
+static void test_week_of_flapping(void **state)
+{
+    struct world world;
+    size_t open_most = 0;
+    (void)state;
+
+    begin(&world);
+    for (int minute = 0; minute < 7 * 24 * 60; minute++) {
+        world.now += MINUTE;
+        result(&world, "a:443", minute / 10 % 2 == 0 ? refused() : healthy());
+        alerts_tick(&world.alerts, world.now);
+        if (world.alerts.by_cause.count > open_most)
+            open_most = world.alerts.by_cause.count;
+    }
+    assert_int_equal(open_most, 1);
+    assert_true(world.notices[NOTICE_OPENED] <= 3);
+    assert_true(world.notices[NOTICE_RECOVERED] <= 2);
+    assert_int_equal(alerts_find(&world.alerts, 1)->state, ALERT_OPEN);
+    for (int minute = 0; minute < 7 * 60; minute++) {
+        world.now += MINUTE;
+        result(&world, "a:443", healthy());
+        alerts_tick(&world.alerts, world.now);
+    }
+    assert_int_equal(alerts_find(&world.alerts, 1)->state, ALERT_CLOSED);
+    world.now += 2 * DAY;
+    alerts_tick(&world.alerts, world.now);
+    assert_int_equal(world.alerts.by_cause.count, 0);
+    alerts_fini(&world.alerts);
+}
+
+static void test_restored(void **state)
+{
+    struct world first, second;
+    (void)state;
+
+    begin(&first);
+    result(&first, "a:443", revoked());
+    AUTO(json_t_pointer) kept = alert_to_json(alerts_find(&first.alerts, 1));
+    alerts_fini(&first.alerts);
+    begin(&second);
+    alerts_restore(&second.alerts, alert_from_json(kept));
+    result(&second, "a:443", revoked());
+    assert_int_equal(second.notices[NOTICE_OPENED], 0);
+    json_object_clear(kept);
+    assert_null(alert_from_json(kept));
+    json_t *object = refused();
+    result(&second, "b:443", object);
+    alerts_forget(&second.alerts, "b:443", second.now);
+    alerts_forget(&second.alerts, "a:443", second.now);
+    assert_int_equal(second.notices[NOTICE_RECOVERED], 0);
+    assert_int_equal(alerts_find(&second.alerts, 1)->state, ALERT_CLOSED);
+    alerts_fini(&second.alerts);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mishaps_open_nothing),
+        cmocka_unit_test(test_info_is_no_alert),
+        cmocka_unit_test(test_opens_and_recovers),
+        cmocka_unit_test(test_hard_facts_open_at_once),
+        cmocka_unit_test(test_unreachable_clears_no_certificate),
+        cmocka_unit_test(test_one_alert_for_a_certificate),
+        cmocka_unit_test(test_steps_of_a_life),
+        cmocka_unit_test(test_acknowledged),
+        cmocka_unit_test(test_acknowledged_is_not_escalated),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_week_of_flapping),
+        cmocka_unit_test(test_restored),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
