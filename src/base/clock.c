@@ -35,3 +35,15 @@ char *clock_rfc3339(char *destination, size_t size, uint64_t wall_ns)
     ignore(snprintf(destination, size, "%s.%03uZ", text, milliseconds));
     return destination;
 }
+
+char *clock_rfc3339_seconds(char *destination, size_t size, int64_t unix_s)
+{
+    static const int64_t first = -62135596800, last = 253402300799;
+    time_t seconds = (time_t)(unix_s < first ? first : unix_s > last ? last : unix_s);
+    struct tm utc;
+
+    gmtime_r(&seconds, &utc);
+    ignore(snprintf(destination, size, "%04d-%02d-%02dT%02d:%02d:%02dZ", utc.tm_year + 1900,
+                    utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec));
+    return destination;
+}

@@ -6,7 +6,8 @@
 
 #include "base/clock.h"
 
-#define FIELD_MAX 1024
+#define FIELD_MAX      1024
+#define REAL_PRECISION 12 /* 0.1 is shown as 0.1 */
 
 json_t *json_field(const char *text, size_t size)
 {
@@ -43,6 +44,11 @@ void json_set_number(json_t *object, const char *key, uint64_t number)
     ignore(json_object_set_new(object, key, json_integer((json_int_t)number)));
 }
 
+void json_set_real(json_t *object, const char *key, double number)
+{
+    ignore(json_object_set_new(object, key, json_real(number)));
+}
+
 void json_set_flag(json_t *object, const char *key, bool flag)
 {
     ignore(json_object_set_new(object, key, json_boolean(flag)));
@@ -52,13 +58,13 @@ void json_set_time(json_t *object, const char *key, int64_t unix_s)
 {
     char text[32];
 
-    if (unix_s > 0)
-        json_set_text(object, key, clock_rfc3339(text, sizeof text, (uint64_t)unix_s * NS_PER_S));
+    if (unix_s != 0)
+        json_set_text(object, key, clock_rfc3339_seconds(text, sizeof text, unix_s));
 }
 
 bool json_line(json_t *object, struct buffer *output)
 {
-    char *text = json_dumps(object, JSON_COMPACT);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(REAL_PRECISION));
 
     json_decref(object);
     if (text == NULL)

@@ -25,9 +25,11 @@ json_t *json_name(const char *text);
 void json_set_text(json_t *object, const char *key, const char *text);
 void json_set_field(json_t *object, const char *key, const char *text, size_t size);
 void json_set_number(json_t *object, const char *key, uint64_t number);
+/* Fractions; what is no number is left out. Lines show twelve digits of it. */
+void json_set_real(json_t *object, const char *key, double number);
 void json_set_flag(json_t *object, const char *key, bool flag);
 
-/* RFC 3339 in UTC from Unix seconds; left out for 0. */
+/* RFC 3339 in UTC from Unix seconds, "2026-11-21T04:06:01Z"; left out for 0. */
 void json_set_time(json_t *object, const char *key, int64_t unix_s);
 
 /* Appends the object as one compact line and drops the caller's reference. False when it did not

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tls/leg.h"
+
 const char *endpoint_outcome_name(enum endpoint_outcome outcome)
 {
     static const char *const names[] = {
@@ -41,6 +43,7 @@ struct endpoint *endpoint_new(const struct target *target)
         return NULL;
     endpoint->target = *target;
     endpoint->key_type = -1;
+    endpoint->seen.alert_received = endpoint->seen.alert_sent = ALERT_NONE;
     endpoint->vantage = "public";
     endpoint->checked_at = time(NULL);
     return endpoint;

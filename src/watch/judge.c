@@ -44,6 +44,7 @@ void judge_endpoint(struct endpoint *endpoint, const struct checker_options *opt
 {
     struct check_policy policy = options->policy;
 
+    endpoint->judged_at = policy.at;
     if (policy.at == 0)
         policy.at = time(NULL);
     if (endpoint->seen.chain_count > 0) {

@@ -32,11 +32,32 @@ static void text(void **state)
     assert_string_equal(clock_rfc3339(destination, 5, 0), "1970");
 }
 
+static void seconds(void **state)
+{
+    (void)state;
+    char destination[21];
+
+    assert_string_equal(clock_rfc3339_seconds(destination, sizeof destination, 0),
+                        "1970-01-01T00:00:00Z");
+    assert_string_equal(clock_rfc3339_seconds(destination, sizeof destination, 1795233961),
+                        "2026-11-21T04:06:01Z");
+    assert_string_equal(clock_rfc3339_seconds(destination, sizeof destination, -1),
+                        "1969-12-31T23:59:59Z");
+    /* RFC 5280 §4.1.2.5: "no well-defined expiration date". */
+    assert_string_equal(clock_rfc3339_seconds(destination, sizeof destination, 253402300799),
+                        "9999-12-31T23:59:59Z");
+    assert_string_equal(clock_rfc3339_seconds(destination, sizeof destination, INT64_MAX),
+                        "9999-12-31T23:59:59Z");
+    assert_string_equal(clock_rfc3339_seconds(destination, sizeof destination, INT64_MIN),
+                        "0001-01-01T00:00:00Z");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(never_backwards),
         cmocka_unit_test(text),
+        cmocka_unit_test(seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
