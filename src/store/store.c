@@ -113,7 +113,7 @@ static void find_aside(struct store *store)
 void store_health(const struct store *store, struct store_health *ret_health)
 {
     *ret_health = store->health;
-    ret_health->waiting = store->waiting_count;
+    ret_health->waiting = store->waiting_count + store->documents.count;
     if (ret_health->aside[0] != '\0' && access(ret_health->aside, F_OK) != 0)
         ret_health->aside[0] = '\0';
 }
@@ -172,6 +172,7 @@ int store_open(struct store **ret_store, const char *path, struct error *error)
         free(store);
         return error_set(error, ERROR_MEMORY, "out of memory");
     }
+    map_init(&store->documents);
     find_aside(store);
     if (store_ready(store))
         store->health.troubled = false;
@@ -321,9 +322,10 @@ bool store_flush(struct store *store, uint64_t now_ns)
 {
     size_t count = store->waiting_count < BATCH ? store->waiting_count : BATCH;
 
-    if ((count == 0 && !store->health.troubled) || now_ns < store->next_try_ns)
+    if ((count == 0 && store->documents.count == 0 && !store->health.troubled) ||
+        now_ns < store->next_try_ns)
         return false;
-    if (!store_write_results(store, count)) {
+    if (!store_write_documents(store) || !store_write_results(store, count)) {
         put_off(store, now_ns);
         return false;
     }
@@ -344,6 +346,9 @@ void store_free(struct store *store)
 {
     if (store == NULL)
         return;
+    ignore(store_write_documents(store));
+    store_drop_documents(store);
+    map_fini(&store->documents);
     while (store->waiting_count != 0) {
         size_t count = store->waiting_count < BATCH ? store->waiting_count : BATCH;
         if (!store_write_results(store, count))

@@ -91,3 +91,12 @@ typedef int store_check_fn(void *context, const struct store_check *check);
 /* The newest first, at most `limit`. */
 MUST_CHECK int store_each_check(struct store *store, const char *target, unsigned limit,
                                 store_check_fn *fn, void *context, struct error *error);
+
+/* ---- documents (store_documents.c): what is known by a name and replaced as a whole ---- */
+
+/* Remembers a copy under kind and key; NULL: forgets it. */
+void store_put(struct store *store, const char *kind, const char *key, json_t *document);
+typedef int store_document_fn(void *context, const char *key, const json_t *document);
+/* All of a kind, by key; for the start. Stops at the first non-zero result. */
+MUST_CHECK int store_each_document(struct store *store, const char *kind, store_document_fn *fn,
+                                   void *context, struct error *error);

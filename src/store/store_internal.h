@@ -4,6 +4,7 @@
  *   store_schema.c   the tables, version by version
  *   store_results.c  writing results, retention
  *   store_history.c  reading them
+ *   store_documents.c  alerts, silences, deliveries
  *
  * A new table: a step at the end of the list in store_schema.c, and a file that uses it with
  * store_statement(), store_run() and store_transaction(). */
@@ -11,6 +12,7 @@
 
 #include <sqlite3.h>
 
+#include "base/map.h"
 #include "store/store.h"
 
 #define STORE_STATEMENTS_MAX 64
@@ -30,6 +32,7 @@ struct store {
     size_t statement_count;
     struct store_waiting *waiting; /* a ring of STORE_WAITING_MAX, allocated as it fills */
     size_t waiting_first, waiting_count, waiting_capacity;
+    struct map documents; /* struct pending of store_documents.c, by name */
     uint64_t next_try_ns;
     unsigned failures; /* in a row */
     struct store_health health;
@@ -56,5 +59,9 @@ MUST_CHECK bool store_ready(struct store *store);
 
 /* store_results.c: one transaction of what waits; false: rolled back. */
 MUST_CHECK bool store_write_results(struct store *store, size_t count);
+
+/* store_documents.c: one transaction of all that wait; false: rolled back. */
+MUST_CHECK bool store_write_documents(struct store *store);
+void store_drop_documents(struct store *store);
 
 void store_bind_text(sqlite3_stmt *statement, int at, const char *text); /* NULL: NULL */

@@ -26,6 +26,9 @@ static const char *const steps[] = {
     " sha256 TEXT NOT NULL, first_seen INTEGER NOT NULL, last_seen INTEGER NOT NULL,"
     " checks INTEGER NOT NULL, arrivals INTEGER NOT NULL, detail INTEGER NOT NULL,"
     " UNIQUE(endpoint, sha256));",
+    /* 2: alerts, silences, deliveries */
+    "CREATE TABLE document(kind TEXT NOT NULL, key TEXT NOT NULL, changed_at INTEGER NOT NULL,"
+    " json TEXT NOT NULL, PRIMARY KEY(kind, key)) WITHOUT ROWID;",
 };
 
 static int version_of(sqlite3 *db, int *ret_version)

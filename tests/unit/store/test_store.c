@@ -385,6 +385,55 @@ static void test_odd_results(void **state)
     store_free(store);
 }
 
+static int count_document(void *context, const char *key, const json_t *document)
+{
+    assert_string_equal(key, "7");
+    assert_int_equal(json_integer_value(json_object_get(document, "n")), 2);
+    ++*(unsigned *)context;
+    return 0;
+}
+
+static unsigned documents_of(struct store *store, const char *kind)
+{
+    struct error error = {0};
+    unsigned count = 0;
+
+    assert_int_equal(store_each_document(store, kind, count_document, &count, &error), 0);
+    return count;
+}
+
+static void put_number(struct store *store, const char *key, int number)
+{
+    json_t *document = json_pack("{s:i}", "n", number);
+
+    store_put(store, "alert", key, document);
+    json_decref(document);
+}
+
+static void test_documents(void **state)
+{
+    struct store *store = open_store();
+    struct store_health health;
+    (void)state;
+
+    put_number(store, "7", 1);
+    put_number(store, "7", 2);
+    put_number(store, "8", 3);
+    store_put(store, "alert", "8", NULL);
+    store_health(store, &health);
+    assert_int_equal(health.waiting, 2);
+    store_flush(store, clock_monotonic_ns());
+    store_health(store, &health);
+    assert_int_equal(health.waiting, 0);
+    store_free(store);
+    store = open_store();
+    assert_int_equal(documents_of(store, "alert"), 1);
+    assert_int_equal(documents_of(store, "silence"), 0);
+    store_put(store, "alert", "7", NULL);
+    assert_int_equal(documents_of(store, "alert"), 0);
+    store_free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -398,6 +447,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_digest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_retention, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_documents, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
