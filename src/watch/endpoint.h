@@ -66,25 +66,6 @@ struct endpoint_trust {
     struct chain_verdict verdict;
 };
 
-/* What the stapled OCSP response says of the leaf. */
-struct endpoint_staple {
-    const char *status; /* "good", "revoked", "unknown", "malformed", …; static; NULL: none, or not
-                           looked at */
-    int64_t produced_at, this_update, next_update, revoked_at; /* Unix seconds; 0: not said */
-};
-
-/* Signed certificate timestamps, of all three ways by which they come. */
-struct endpoint_timestamps {
-    bool counted;
-    size_t count, operators; /* operators: 0 without a list of logs */
-};
-
-/* When the CA suggests to renew (RFC 9773). */
-struct endpoint_renewal {
-    int64_t window_start, window_end; /* 0: not known */
-    char explanation[200];            /* a URL, printable; "" */
-};
-
 struct endpoint {
     struct target target;
     char name[TARGET_HOST_MAX]; /* expected, and SNI when `sni`; "" : names are not judged */
@@ -103,9 +84,6 @@ struct endpoint {
     int64_t checked_at; /* Unix seconds */
     int64_t judged_at;  /* the moment that was judged, when it is another one (--at); else 0 */
     /* Judgement. */
-    struct endpoint_staple staple;
-    struct endpoint_timestamps timestamps;
-    struct endpoint_renewal renewal;
     struct endpoint_trust trust[ENDPOINT_STORES_MAX];
     size_t trust_count;
     const struct certificate_facts *needed[CHAIN_DEPTH_MAX]; /* certificates of the best path of the

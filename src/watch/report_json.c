@@ -245,44 +245,6 @@ static json_t *trust_to_json(const struct endpoint *endpoint)
     return list;
 }
 
-static json_t *renewal_to_json(const struct endpoint_renewal *renewal)
-{
-    json_t *object = json_object();
-
-    json_set_time(object, "window_start", renewal->window_start);
-    json_set_time(object, "window_end", renewal->window_end);
-    json_set_text(object, "explanation", renewal->explanation);
-    return object;
-}
-
-static json_t *staple_to_json(const struct endpoint *endpoint)
-{
-    const struct endpoint_staple *staple = &endpoint->staple;
-    json_t *object = json_object();
-
-    if (endpoint->seen.version == 0) /* nothing can be told of it */
-        return object;
-    json_set_flag(object, "present", endpoint->seen.staple_size > 0);
-    json_set_text(object, "status", staple->status);
-    json_set_time(object, "produced_at", staple->produced_at);
-    json_set_time(object, "this_update", staple->this_update);
-    json_set_time(object, "next_update", staple->next_update);
-    json_set_time(object, "revoked_at", staple->revoked_at);
-    return object;
-}
-
-static json_t *timestamps_to_json(const struct endpoint_timestamps *timestamps)
-{
-    json_t *object = json_object();
-
-    if (!timestamps->counted)
-        return object;
-    json_set_number(object, "count", timestamps->count);
-    if (timestamps->operators > 0)
-        json_set_number(object, "operators", timestamps->operators);
-    return object;
-}
-
 static json_t *findings_to_json(const struct findings *findings)
 {
     json_t *list = json_array();
@@ -437,9 +399,6 @@ json_t *report_json(const struct endpoint *endpoint)
         json_set_number(object, "certificates_dropped", seen->chain_dropped);
     set_array(object, "trust", trust_to_json(endpoint));
     json_set_time(object, "breaks_at", endpoint->breaks_at);
-    set_object(object, "renewal", renewal_to_json(&endpoint->renewal));
-    set_object(object, "staple", staple_to_json(endpoint));
-    set_object(object, "timestamps", timestamps_to_json(&endpoint->timestamps));
     set_object(object, "inventory", inventory_to_json(&endpoint->inventory));
     set_object(object, "http", http_to_json(&endpoint->http));
     set_array(object, "messages", messages_to_json(seen));
