@@ -97,9 +97,18 @@ static int check_amounts(struct schema_reader *reader, cfg_t *root)
     const struct conf *conf = reader->conf;
     size_t servers = 0;
 
-    if (conf->listener_count == 0)
-        return schema_fail(
-            reader, 0, "found no listener; expected at least one section: listener NAME { ... }");
+    if (conf->listener_count == 0 && conf->watch_count == 0)
+        return schema_fail(reader, 0,
+                           "found no listener and no watch; expected at least one section: "
+                           "listener NAME { ... } or watch NAME { ... }");
+    if (conf->listener_count != 0 && conf->workers == 0) {
+        reader->schema = &schema_global;
+        reader->tree = root;
+        reader->line = 0;
+        return schema_fail(reader, schema_line(reader, "workers", 0),
+                           "workers: found none with a listener; expected at least 1, or no "
+                           "listener");
+    }
     if (conf->listener_count > CONF_LISTENERS_MAX) {
         stand_in(reader, root, &schema_listener, CONF_LISTENERS_MAX);
         return schema_fail(reader, reader->line, "found %zu listeners; expected at most %d",

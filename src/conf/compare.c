@@ -15,9 +15,13 @@
 const char *conf_kind_name(enum conf_kind kind)
 {
     static const char *const names[] = {
-        [CONF_KIND_GLOBAL] = "global",           [CONF_KIND_LISTENER] = "listener",
-        [CONF_KIND_UPSTREAM] = "upstream",       [CONF_KIND_SERVER] = "server",
-        [CONF_KIND_CERTIFICATE] = "certificate", [CONF_KIND_ADMIN] = "admin",
+        [CONF_KIND_GLOBAL] = "global",
+        [CONF_KIND_LISTENER] = "listener",
+        [CONF_KIND_UPSTREAM] = "upstream",
+        [CONF_KIND_SERVER] = "server",
+        [CONF_KIND_CERTIFICATE] = "certificate",
+        [CONF_KIND_WATCH] = "watch",
+        [CONF_KIND_ADMIN] = "admin",
     };
     return names[kind];
 }
@@ -211,6 +215,26 @@ static void compare_certificates(struct comparison *comparison)
     }
 }
 
+/* By name: watches have no places. */
+static void compare_watches(struct comparison *comparison)
+{
+    const struct conf *before = comparison->before, *after = comparison->after;
+
+    for (uint32_t i = 0; i < before->watch_count; i++) {
+        struct conf_difference difference = {.kind = CONF_KIND_WATCH, .index = i};
+        uint32_t now = conf_find_watch(after, before->watches[i].name);
+        difference.name = before->watches[i].name;
+        compare_object(comparison, &schema_watch, &difference, &before->watches[i],
+                       now == CONF_NONE ? NULL : &after->watches[now]);
+    }
+    for (uint32_t i = 0; i < after->watch_count; i++) {
+        struct conf_difference difference = {.kind = CONF_KIND_WATCH, .index = i};
+        difference.name = after->watches[i].name;
+        if (conf_find_watch(before, difference.name) == CONF_NONE)
+            compare_object(comparison, &schema_watch, &difference, NULL, &after->watches[i]);
+    }
+}
+
 bool conf_compare(const struct conf *before, const struct conf *after, conf_difference_fn *fn,
                   void *context)
 {
@@ -225,6 +249,7 @@ bool conf_compare(const struct conf *before, const struct conf *after, conf_diff
                          IN_FORCE(before, upstreams, upstream_count, i, conf_upstream_in_force),
                          IN_FORCE(after, upstreams, upstream_count, i, conf_upstream_in_force));
     compare_certificates(&comparison);
+    compare_watches(&comparison);
     compare_object(&comparison, &schema_admin, &admin,
                    before->admin.present ? &before->admin : NULL,
                    after->admin.present ? &after->admin : NULL);

@@ -108,6 +108,10 @@ static char **new_object(struct conf *conf, const char *kind)
             list_append(&conf->upstreams, &conf->upstream_count, sizeof *upstream);
         return upstream == NULL ? NULL : &upstream->name;
     }
+    if (strcmp(kind, schema_watch.kind) == 0) {
+        struct conf_watch *watch = list_append(&conf->watches, &conf->watch_count, sizeof *watch);
+        return watch == NULL ? NULL : &watch->name;
+    }
     struct conf_certificate *certificate =
         list_append(&conf->certificates, &conf->certificate_count, sizeof *certificate);
     return certificate == NULL ? NULL : &certificate->name;
@@ -116,7 +120,8 @@ static char **new_object(struct conf *conf, const char *kind)
 /* ---- sections in the order of the file ---- */
 
 struct section_cursor {
-    size_t admins, listeners, upstreams, certificates; /* sections of each kind behind us */
+    size_t admins, listeners, upstreams, certificates,
+        watches; /* sections of each kind behind us */
 };
 
 /* The schema, tree and object of the next section of this kind. */
@@ -140,6 +145,10 @@ static const struct schema_section *next_section(struct section_cursor *cursor,
         schema = &schema_certificate;
         index = cursor->certificates++;
         *ret_object = index < conf->certificate_count ? &conf->certificates[index] : NULL;
+    } else if (strcmp(kind, schema_watch.kind) == 0) {
+        schema = &schema_watch;
+        index = cursor->watches++;
+        *ret_object = index < conf->watch_count ? &conf->watches[index] : NULL;
     } else {
         schema = &schema_admin;
         index = cursor->admins++;
@@ -333,11 +342,16 @@ void conf_free(struct conf *conf)
         schema_free(&schema_certificate, &conf->certificates[i]);
         free(conf->certificates[i].name);
     }
+    for (size_t i = 0; i < conf->watch_count; i++) {
+        schema_free(&schema_watch, &conf->watches[i]);
+        free(conf->watches[i].name);
+    }
     schema_free(&schema_admin, &conf->admin);
     schema_free(&schema_global, conf);
     free(conf->listeners);
     free(conf->upstreams);
     free(conf->certificates);
+    free(conf->watches);
     free(conf->path);
     free(conf);
 }
@@ -370,6 +384,9 @@ void conf_show_objects(struct buffer *buffer, const struct conf *conf, bool inte
             show_section(buffer, conf, &schema_certificate, certificate->name, certificate,
                          internal);
     }
+    for (size_t i = 0; i < conf->watch_count; i++)
+        show_section(buffer, conf, &schema_watch, conf->watches[i].name, &conf->watches[i],
+                     internal);
 }
 
 static char *show(const struct conf *conf, bool internal)

@@ -224,6 +224,47 @@ struct conf_certificate {
 
 enum conf_log_handshakes { CONF_LOG_FAILURES, CONF_LOG_SAMPLE, CONF_LOG_ALL };
 
+/* ---- watch ---- */
+
+struct conf_watch_target {
+    char *text;
+    unsigned line; /* in the file; meaningless in the text that the supervisor passes on */
+};
+struct conf_watch_targets {
+    struct conf_watch_target *items;
+    size_t count;
+};
+
+/* Whether somebody expects the certificate to be renewed without hands. */
+enum conf_renewal { CONF_RENEWAL_AUTO, CONF_RENEWAL_MANUAL };
+
+/* What must be left of a certificate; all 0: the default. */
+struct conf_threshold {
+    uint32_t percent; /* of its life; 0: `time` counts */
+    uint64_t time;    /* ms */
+};
+
+/* Nothing outside control refers to one, so it has no place: it is known by its name. */
+struct conf_watch {
+    char *name;
+    struct conf_watch_targets targets;
+    uint64_t interval;             /* ms between two checks of a target */
+    uint32_t timeout;              /* ms of a connection, each of its stages */
+    char *expected_name;           /* instead of the target's host; NULL */
+    struct conf_text_list connect; /* addresses to dial instead of resolving */
+    struct conf_text_list origin;  /* addresses behind the edge: compared with what it serves */
+    char *file;                    /* PEM chain on disk that should be served; NULL */
+    struct conf_text_list stores;  /* PEM files; instead of the system's trust store */
+    bool without_sni;              /* also without a server name */
+    bool deep;                     /* also what needs many handshakes */
+    enum conf_renewal renewal;
+    struct conf_threshold warn_at, critical_at;
+    char *owner, *service;              /* for the routes of alerts; NULL */
+    bool critical;                      /* the target is: for the routes of alerts */
+    struct conf_watch_targets discover; /* where to look for endpoints that nobody watches */
+    uint64_t discover_interval;
+};
+
 struct conf_admin {
     bool present;
     struct conf_addresses bind; /* loopback or Unix sockets only: there is no authentication yet */
@@ -233,7 +274,8 @@ struct conf {
     char *path; /* of the file; for messages */
     char *state_folder;
     char *user; /* what workers run as when started as root; default "holdfast", else "nobody" */
-    uint32_t workers;       /* handshakers and relays each; default: the cores */
+    uint32_t workers;       /* handshakers and relays each; default: the cores, 0 without
+                               listeners */
     uint64_t buffer_memory; /* blocks of all relays together; default 256 MiB */
     uint32_t session_cache; /* TLS 1.2 sessions resumed by id; 0: none */
     uint32_t max_sessions;  /* 0: what the descriptor limit allows */
@@ -260,6 +302,11 @@ struct conf {
     size_t upstream_count;
     struct conf_certificate *certificates;
     size_t certificate_count;
+    struct conf_watch *watches;
+    size_t watch_count;
+    uint32_t watch_connections;                     /* under way at once; default 100 */
+    uint32_t watch_per_host;                        /* of these to one address; default 4 */
+    uint64_t watch_keep_checks, watch_keep_history; /* ms; default 14 and 800 days */
     /* Places ever used; the arrays are as long. */
     uint32_t listener_places, upstream_places, certificate_places, server_numbers;
 };
@@ -331,3 +378,10 @@ bool conf_asks_clients(const struct conf_listener *listener);
 uint32_t conf_find_listener(const struct conf *conf, const char *name);
 uint32_t conf_find_upstream(const struct conf *conf, const char *name);
 uint32_t conf_find_certificate(const struct conf *conf, const char *name);
+uint32_t conf_find_watch(const struct conf *conf, const char *name);
+
+/* Each target of each watch, and each text of `discover`; what they mean is for watch/ to say
+ * (watch/configured.h). Stops at the first non-zero result, which is returned. */
+typedef int conf_target_fn(void *context, const struct conf_watch *watch, const char *text,
+                           unsigned line, bool discover);
+int conf_each_target(const struct conf *conf, conf_target_fn *fn, void *context);

@@ -375,6 +375,11 @@ int conf_keep_fixed(struct conf *next, const struct conf *current, unsigned *ret
         (next->max_sessions != current->max_sessions ? CONF_FIXED_MAX_SESSIONS : 0) |
         (next->session_cache != current->session_cache ? CONF_FIXED_SESSION_CACHE : 0);
 
+    if (current->workers == 0 && next->listener_count != 0)
+        return error_set(error, ERROR_CONFIG,
+                         "found a listener, but the daemon was started without listeners and has "
+                         "no workers; restart it (workers = N makes it ready for listeners to "
+                         "come)");
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         if (strcmp(*texts[i].next, texts[i].current) == 0)
             continue;

@@ -86,6 +86,12 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
             visit_path(&visit, listener->client_crl.items[j], "client-crl", "listener",
                        listener->name, false);
     }
+    for (size_t i = 0; i < conf->watch_count; i++) {
+        const struct conf_watch *watch = &conf->watches[i];
+        for (size_t j = 0; j < watch->stores.count; j++)
+            visit_path(&visit, watch->stores.items[j], "stores", "watch", watch->name, false);
+        visit_path(&visit, watch->file, "file", "watch", watch->name, false);
+    }
     for (size_t i = 0; i < conf->upstream_count; i++) {
         const struct conf_upstream *upstream = &conf->upstreams[i];
         visit_path(&visit, upstream->tls_trust, "tls-trust", "upstream", upstream->name, false);

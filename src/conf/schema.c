@@ -7,8 +7,8 @@
 
 #include "base/string.h"
 
-static const struct schema_section *const sections[] = {&schema_admin, &schema_listener,
-                                                        &schema_upstream, &schema_certificate};
+static const struct schema_section *const sections[] = {
+    &schema_admin, &schema_listener, &schema_upstream, &schema_certificate, &schema_watch};
 
 /* ---- messages ---- */
 

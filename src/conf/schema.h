@@ -71,7 +71,7 @@ struct schema_section {
 };
 
 extern const struct schema_section schema_global, schema_admin, schema_listener, schema_upstream,
-    schema_certificate;
+    schema_certificate, schema_watch;
 
 /* Where reading stands. */
 struct schema_reader {

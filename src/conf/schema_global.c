@@ -97,7 +97,8 @@ static const struct schema_type log_handshakes_type = {.read = log_handshakes_re
 static const struct schema_option global_options[] = {
     {OPTION("state-folder", schema_path, state_folder), .fallback = "/var/lib/holdfast"},
     {OPTION("user", user_type, user)},
-    {OPTION("workers", schema_count, workers), .minimum = 1, .maximum = CONF_WORKERS_MAX},
+    {OPTION("workers", schema_count, workers), .minimum = 1, .maximum = CONF_WORKERS_MAX,
+     .none = true},
     {OPTION("buffer-memory", schema_size, buffer_memory), .fallback = "256m",
      .minimum = 4 * MEBIBYTE, .maximum = MEBIBYTE << 20},
     {OPTION("max-sessions", schema_count, max_sessions), .fallback = "none", .minimum = 1,
@@ -124,6 +125,14 @@ static const struct schema_option global_options[] = {
     {OPTION("traffic-key-fleet-probability", schema_count, traffic_key_fleet_probability),
      .fallback = "40", .minimum = 16, .maximum = 100},
     {OPTION("key-update-unable", schema_path, key_update_unable)},
+    {OPTION("watch-connections", schema_count, watch_connections), .fallback = "100", .minimum = 1,
+     .maximum = 5000},
+    {OPTION("watch-per-host", schema_count, watch_per_host), .fallback = "4", .minimum = 1,
+     .maximum = 1000},
+    {OPTION("watch-keep-checks", schema_duration, watch_keep_checks), .fallback = "14d",
+     .minimum = HOUR, .maximum = 3650 * 24 * HOUR},
+    {OPTION("watch-keep-history", schema_duration, watch_keep_history), .fallback = "800d",
+     .minimum = 24 * HOUR, .maximum = 3650 * 24 * HOUR},
     {OPTION("listener-places", schema_count, listener_places), .maximum = CONF_LISTENERS_MAX,
      .internal = true},
     {OPTION("upstream-places", schema_count, upstream_places), .maximum = CONF_PLACES_MAX,
@@ -146,8 +155,9 @@ static int global_complete(struct schema_reader *reader, void *object)
 {
     struct conf *conf = object;
 
-    if (conf->workers == 0)
-        conf->workers = default_workers();
+    /* A daemon that only watches needs none; those given make it ready for listeners to come. */
+    if (schema_given(reader, "workers") == 0)
+        conf->workers = conf->listener_count == 0 ? 0 : default_workers();
     if (conf->user == NULL) {
         conf->user = strdup(getpwnam("holdfast") != NULL ? "holdfast" : "nobody");
         if (conf->user == NULL)

@@ -60,6 +60,8 @@ static int raise_limits(struct supervisor *supervisor, struct error *error)
     if (conf->max_sessions != 0 && conf->max_sessions < sessions)
         sessions = conf->max_sessions;
     house->workers = conf->workers;
+    if (conf->workers == 0) /* it only watches */
+        return 0;
     house->slot_capacity = (uint32_t)((sessions + conf->workers - 1) / conf->workers);
     house->block_count = (uint32_t)(conf->buffer_memory / conf->workers / BLOCK_SIZE);
     house->block_count &= ~((1u << BLOCK_ORDER_MAX) - 1);

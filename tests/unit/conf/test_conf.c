@@ -391,14 +391,51 @@ static void reading_files(void **state)
     rmdir(folder);
 }
 
+/* Nothing but watches: no workers, and the text passed on says the same. */
+static void watch_alone(void **state)
+{
+    static const char text[] = "watch mail { targets = {\"mail.example:25\", \"b.example\"}\n"
+                               "warn-at = \"33%\" critical-at = 36h connect = {192.0.2.1, "
+                               "\"[2001:db8::1]:443\"} renewal = manual owner = \"team a\" }\n";
+    struct conf *conf = NULL, *again = NULL;
+    struct error error = {0};
+    (void)state;
+
+    assert_int_equal(conf_parse(&conf, "t.conf", text, NULL, NULL, &error), 0);
+    assert_int_equal(conf->workers, 0);
+    assert_int_equal(conf->watch_count, 1);
+    assert_int_equal(conf_find_watch(conf, "mail"), 0);
+    char *shown = conf_show_internal(conf);
+    assert_int_equal(conf_parse_internal(&again, "t.conf", shown, &error), 0);
+    free(shown);
+    assert_int_equal(again->workers, 0);
+    const struct conf_watch *watch = &again->watches[0];
+    assert_int_equal(watch->targets.count, 2);
+    assert_string_equal(watch->targets.items[1].text, "b.example");
+    assert_int_equal(watch->warn_at.percent, 33);
+    assert_int_equal(watch->critical_at.time, 36 * 3600 * 1000);
+    assert_int_equal(watch->connect.count, 2);
+    assert_int_equal(watch->renewal, CONF_RENEWAL_MANUAL);
+    assert_int_equal(watch->interval, 15 * 60 * 1000);
+    assert_string_equal(watch->owner, "team a");
+    conf_free(conf);
+    conf_free(again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),        cmocka_unit_test(checks_begin_with_the_second_server),
-        cmocka_unit_test(listener_values), cmocka_unit_test(other_values),
-        cmocka_unit_test(round_trip),      cmocka_unit_test(shown_text),
-        cmocka_unit_test(paths),           cmocka_unit_test(key_encryption_key),
-        cmocka_unit_test(renegotiation),   cmocka_unit_test(reading_files),
+        cmocka_unit_test(watch_alone),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(checks_begin_with_the_second_server),
+        cmocka_unit_test(listener_values),
+        cmocka_unit_test(other_values),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(shown_text),
+        cmocka_unit_test(paths),
+        cmocka_unit_test(key_encryption_key),
+        cmocka_unit_test(renegotiation),
+        cmocka_unit_test(reading_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -279,9 +279,53 @@ static void test_fixed_settings_stay(void **state)
     conf_free(next);
 }
 
+struct told {
+    char text[256];
+};
+
+static void tell(void *context, const struct conf_difference *difference)
+{
+    struct told *told = context;
+    size_t used = strlen(told->text);
+
+    snprintf(told->text + used, sizeof told->text - used, "%s %s %s %s\n",
+             conf_kind_name(difference->kind), difference->name,
+             conf_change_name(difference->change), difference->options);
+}
+
+/* Watches have no places: they are compared by name. */
+static void watches(void **state)
+{
+    struct conf *before = parse("watch a { targets = x }\nwatch b { targets = x interval = 1h }\n");
+    struct conf *after = parse("watch c { targets = x }\nwatch b { targets = x interval = 2h }\n");
+    struct told told = {""};
+    (void)state;
+
+    assert_true(conf_compare(before, after, tell, &told));
+    assert_string_equal(told.text, "watch a removed \nwatch b changed interval\nwatch c added \n");
+    conf_free(before);
+    conf_free(after);
+}
+
+/* Shared memory has no room for workers that were not there at the start. */
+static void listener_without_workers(void **state)
+{
+    struct conf *before = parse("watch a { targets = x }\n"), *after = parse(two);
+    struct error error = {0};
+    unsigned changed;
+    (void)state;
+
+    assert_true(conf_keep_fixed(after, before, &changed, &error) < 0);
+    assert_non_null(strstr(error.message, "started without listeners"));
+    conf_free(before);
+    conf_free(after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(watches),
+        cmocka_unit_test(listener_without_workers),
         cmocka_unit_test(test_internal_words_are_unknown_in_files),
         cmocka_unit_test(test_internal_text_is_stable),
         cmocka_unit_test(test_places_are_kept_by_name),

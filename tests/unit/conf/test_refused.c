@@ -82,7 +82,9 @@ static void client_certificates(void **state)
 static void syntax(void **state)
 {
     static const struct refused cases[] = {
-        {"", 0, "found no listener; expected at least one section: listener NAME { ... }"},
+        {"", 0,
+         "found no listener and no watch; expected at least one section: listener NAME { ... } or "
+         "watch NAME { ... }"},
         {"# only a comment\n", 0, "found no listener"},
         {"user = \"abc\n" LISTENER, 1, "value without closing quote; expected it on the same line"},
         {"\n\nuser = 'abc", 3, "value without closing quote"},
@@ -383,8 +385,7 @@ static void numbers(void **state)
         {U("check-rise = 0"), 3, "expected a number from 1 to 100"},
         {U("check-interval = 2h"), 3, "from 100ms to 1h, or none"},
         {G("ticket-key-lifetime = 500ms"), 1, "from 1s to 7d"},
-        {G("workers = 0"), 1,
-         "workers in the global options: found '0'; expected a number from 1 to 64"},
+        {G("workers = 0"), 1, "workers: found none with a listener; expected at least 1"},
         {G("workers = 65"), 1, "expected a number from 1 to 64"},
         {G("handshaker-nice = -5"), 1, "expected a number from 0 to 19"},
         {G("buffer-memory = 1m"), 1, "from 4m to 1t"},
@@ -492,6 +493,35 @@ static void certificates(void **state)
 }
 
 /* A refused text leaves nothing behind in libconfuse's scanner, which is global. */
+/* Targets are opaque here; what one looks like is refused by who knows. */
+static void watches(void **state)
+{
+#define W(options) "watch w {\ntargets = \"a.example\"\n" options "\n}\n"
+    static const struct refused cases[] = {
+        {"watch w {\n}\n", 1, "watch 'w' looks at nothing; expected targets"},
+        {"watch w {\ntargets = {\"a\",\n\"\"}\n}\n", 3, "expected something to look at"},
+        {W("interval = 10ms"), 3, "expected a duration with its unit (ms, s, m, h, d) from 1s"},
+        {W("warn-at = \"133%\""), 3, "a share of its life such as 33%"},
+        {W("warn-at = 14"), 3, "expected what must be left of a certificate"},
+        {W("renewal = never"), 3, "expected auto or manual"},
+        {W("connect = \"app.internal\""), 3, "expected an IP address"},
+        {W("connect = \"192.0.2.0/24\""), 3, "expected an IP address"},
+        {W("origin = \"unix:/run/a.sock\""), 3, "expected an IP address"},
+        {W("origin = \"*:443\""), 3, "expected an IP address"},
+        {W("file = \"shop.pem\""), 3, "an absolute path"},
+        {W("stores = {\"/a\",\n\"\"}"), 4, "stores in watch 'w': found ''"},
+        {W("discover-interval = 1h"), 3, "found it without discover"},
+        {W("target = x"), 3, "did you mean 'targets'?"},
+        {"watch w { discover = \"192.0.2.0/28:443\"\nfile = \"/a\" }\n", 2,
+         "found it without targets"},
+        {W("") "watch W { targets = b }\n", 5, "watch"},
+        {"workers = none\n" LISTENER REST, 1, "workers: found none with a listener"},
+    };
+    (void)state;
+
+    check(cases, ARRAY_SIZE(cases));
+}
+
 static void next_parse_is_clean(void **state)
 {
     static const char *const broken[] = {
@@ -554,6 +584,7 @@ int main(void)
         cmocka_unit_test(numbers),
         cmocka_unit_test(contradictions),
         cmocka_unit_test(certificates),
+        cmocka_unit_test(watches),
         cmocka_unit_test(next_parse_is_clean),
         cmocka_unit_test(too_much),
     };
