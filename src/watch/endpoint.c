@@ -55,6 +55,8 @@ void endpoint_free(struct endpoint *endpoint)
         return;
     for (size_t i = 0; i < endpoint->trust_count; i++)
         chain_verdict_fini(&endpoint->trust[i].verdict);
+    for (size_t i = 0; i < endpoint->revocation.fetched_count; i++)
+        certificate_facts_unref(endpoint->revocation.fetched[i]);
     probe_seen_fini(&endpoint->seen);
     free(endpoint);
 }

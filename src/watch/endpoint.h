@@ -5,6 +5,8 @@
 #include "loop/socket.h"
 #include "tls/chain.h"
 #include "tls/probe.h"
+#include "tls/revocation.h"
+#include "tls/timestamps.h"
 #include "watch/finding.h"
 #include "watch/target.h"
 
@@ -66,6 +68,36 @@ struct endpoint_trust {
     struct chain_verdict verdict;
 };
 
+/* What a revocation list says about one certificate. */
+struct endpoint_crl {
+    const struct certificate_facts *certificate; /* borrowed: served, or of a path */
+    struct crl_verdict verdict;
+    char source[256]; /* URL or file, printable; "" : the certificate names no list */
+};
+
+struct endpoint_renewal { /* RFC 9773 */
+    bool known;
+    int64_t start, end;    /* Unix seconds */
+    char explanation[160]; /* URL, printable; "" */
+    char reason[160];      /* why it is not known though it was asked, printable; "" */
+};
+
+#define ENDPOINT_FETCHED_MAX 6
+
+/* Filled by watch/revocation.h. */
+struct endpoint_revocation {
+    bool prepared;
+    const struct certificate_facts *issuer; /* of the leaf; borrowed; NULL: not known */
+    struct ocsp_verdict staple;
+    struct endpoint_crl crls[CHAIN_DEPTH_MAX]; /* leaf first; only where a list was looked for */
+    size_t crl_count;
+    struct timestamps timestamps;
+    struct endpoint_renewal renewal;
+    const struct certificate_facts *fetched[ENDPOINT_FETCHED_MAX]; /* by AIA; references */
+    size_t fetched_count;
+    char fetch_reason[160]; /* why there are no more of them, printable; "" */
+};
+
 struct endpoint {
     struct target target;
     char name[TARGET_HOST_MAX]; /* expected, and SNI when `sni`; "" : names are not judged */
@@ -91,6 +123,7 @@ struct endpoint {
     size_t needed_count;
     int64_t breaks_at; /* when the strict verdict turns bad for certain: no path left in any store
                           asked for; 0: it is bad, or unknown */
+    struct endpoint_revocation revocation;
     struct findings findings;
 };
 

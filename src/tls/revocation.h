@@ -1,0 +1,91 @@
+/* Has a certificate been revoked? What an OCSP response or a revocation list (CRL) says about it,
+ * and whether that may be believed: nothing counts whose signature does not lead to the issuer.
+ *
+ * Both come from strangers: what cannot be read, is too old or is not about this certificate is an
+ * outcome with words, never a guess. */
+#pragma once
+
+#include "tls/certificate_facts.h"
+
+#define OCSP_SIZE_MAX (64u << 10)
+#define CRL_SIZE_MAX  (32u << 20)
+
+/* Why (RFC 5280 §5.3.1): "keyCompromise", …; "unspecified". Static. */
+const char *revocation_reason_name(int reason);
+
+/* ---- OCSP (RFC 6960) ---- */
+
+enum ocsp_outcome {
+    OCSP_ABSENT, /* there is no response */
+    OCSP_GOOD,
+    OCSP_REVOKED,
+    OCSP_UNKNOWN,        /* the responder does not know the certificate */
+    OCSP_MALFORMED,      /* no OCSP response, or too large */
+    OCSP_NOT_SUCCESSFUL, /* "try later", "unauthorized", … : it says nothing */
+    OCSP_OTHER,          /* about other certificates only */
+    OCSP_UNTRUSTED,      /* not signed by the issuer, nor by one whom it allowed to */
+    OCSP_NOT_YET_VALID,  /* thisUpdate is to come */
+    OCSP_STALE,          /* nextUpdate is over */
+    OCSP_ISSUER_UNKNOWN  /* nothing to verify it by */
+};
+const char *ocsp_outcome_name(enum ocsp_outcome outcome); /* "good", "not-successful", … stable */
+
+struct ocsp_verdict {
+    enum ocsp_outcome outcome;
+    bool delegated; /* signed by a responder whom the issuer certified */
+    int64_t produced_at, this_update, next_update, revoked_at; /* Unix seconds; 0: not said */
+    const char *revocation_reason;                             /* static; NULL: not revoked */
+    const char *digest; /* by which the certificate is named: "sha1", "sha256"; static */
+    char reason[160];   /* why it says nothing, printable; "" */
+};
+
+/* Judges a response by the clock `at`. `issuer` NULL: not known. */
+void ocsp_judge(struct ocsp_verdict *ret_verdict, const uint8_t *der, size_t size,
+                const struct certificate_facts *certificate, const struct certificate_facts *issuer,
+                int64_t at);
+
+/* The SignedCertificateTimestampList in a response (RFC 6962 §3.3), which the caller frees; false:
+ * none. Says nothing about the response's worth. */
+bool ocsp_timestamps(uint8_t **ret_list, size_t *ret_size, const uint8_t *der, size_t size);
+
+/* ---- CRL (RFC 5280 §5) ---- */
+
+struct crl; /* one list; immutable, reference-counted */
+
+/* DER or PEM; copies it. ERROR_CERTIFICATE_UNPARSABLE with what is wrong in words. */
+MUST_CHECK int crl_new(struct crl **ret_crl, const uint8_t *data, size_t size, struct error *error);
+struct crl *crl_ref(struct crl *crl);
+void crl_unref(struct crl *crl); /* accepts NULL */
+int64_t crl_this_update(const struct crl *crl);
+int64_t crl_next_update(const struct crl *crl); /* 0: it does not say */
+size_t crl_count(const struct crl *crl);        /* of revoked certificates */
+size_t crl_size(const struct crl *crl);         /* bytes in memory */
+const char *crl_issuer(const struct crl *crl);  /* printable */
+
+enum crl_outcome {
+    CRL_GOOD,         /* it is about this certificate, and does not list it */
+    CRL_REVOKED,      /* also by a list that is stale: revocation is for ever */
+    CRL_OTHER_ISSUER, /* of another CA */
+    CRL_OTHER_SCOPE,  /* of this CA, for other certificates (IssuingDistributionPoint) */
+    CRL_UNTRUSTED,    /* not signed by the issuer, or the issuer may not sign lists */
+    CRL_UNSUPPORTED,  /* delta, indirect, some reasons only, unknown critical extensions */
+    CRL_NOT_YET_VALID,
+    CRL_STALE,          /* nextUpdate is over */
+    CRL_MALFORMED,      /* what was fetched is no list */
+    CRL_UNREACHABLE,    /* could not be fetched */
+    CRL_ISSUER_UNKNOWN, /* nothing to verify it by */
+    CRL_NOT_ASKED       /* no list at hand */
+};
+const char *crl_outcome_name(enum crl_outcome outcome); /* "good", "other-issuer", … stable */
+
+struct crl_verdict {
+    enum crl_outcome outcome;
+    int64_t this_update, next_update, revoked_at; /* Unix seconds; 0: not said */
+    const char *revocation_reason;                /* static; NULL: not revoked */
+    char reason[160];                             /* why it says nothing, printable; "" */
+};
+
+/* Judges by the clock `at`. The signature is verified once per issuer and remembered. */
+void crl_judge(struct crl_verdict *ret_verdict, struct crl *crl,
+               const struct certificate_facts *certificate, const struct certificate_facts *issuer,
+               int64_t at);

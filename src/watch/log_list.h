@@ -1,0 +1,11 @@
+/* A list of Certificate Transparency logs as Google and Apple publish it (JSON, version 3 of its
+ * schema): keys, operators and states, of logs of both kinds. */
+#pragma once
+
+#include "tls/timestamps.h"
+
+/* Logs whose key cannot be used are left out; none at all is an error. Certificates of the logs
+ * that exist for everybody to forge ("mimic" logs, with public private keys) are no proof of
+ * anything: logs of the type "test" are left out, too. */
+MUST_CHECK int log_list_read(struct certificate_logs **ret_logs, const char *path,
+                             struct error *error);
