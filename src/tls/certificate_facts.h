@@ -76,6 +76,7 @@ struct certificate_facts {
     bool dates_malformed; /* a date could not be read, or is beyond what can be represented */
     enum public_key_kind key_kind;
     unsigned key_bits;
+    uint64_t rsa_exponent;           /* 0: not RSA; UINT64_MAX: that or more */
     const char *curve;               /* "P-256", …; NULL: not EC, or explicit parameters */
     const char *signature_algorithm; /* "ecdsa-with-SHA256", … ; "unknown" */
     const char *signature_digest; /* "sha256", "sha1", "md5", …; "" when the algorithm has its own
@@ -127,7 +128,8 @@ static inline bool certificate_facts_same(const struct certificate_facts *a,
 bool certificate_facts_cover(const struct certificate_facts *facts, const char *name);
 
 /* Certificates in a file, in its order: PEM (any number), DER, or PKCS#12 with this password (NULL:
- * none). Returns how many; `ret_list` has room for `maximum`, each a reference of the caller's. */
+ * none). `ret_list` has room for `maximum`, each a reference of the caller's; at least one is
+ * found, else it is an error. Private keys in the file are passed over. */
 MUST_CHECK int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
                                       size_t *ret_count, const char *path, const char *password,
                                       struct error *error);

@@ -8,9 +8,10 @@
 
 #include "tls/certificate_facts.h"
 
-#define CHAIN_SERVED_MAX 64 /* certificates that a server may send; more is a finding of its own   \
-                             */
-#define CHAIN_PATHS_MAX 16  /* the best are kept */
+#define CHAIN_SERVED_MAX                                                                           \
+    64                     /* certificates that a server may send; more is a finding of its own    \
+                            */
+#define CHAIN_PATHS_MAX 16 /* the best are kept */
 #define CHAIN_DEPTH_MAX 12
 
 struct chain_store; /* trust anchors with a name; immutable, reference-counted */
@@ -20,6 +21,8 @@ MUST_CHECK int chain_store_new(struct chain_store **ret_store, const char *name,
 struct chain_store *chain_store_ref(struct chain_store *store);
 void chain_store_unref(struct chain_store *store); /* accepts NULL */
 const char *chain_store_name(const struct chain_store *store);
+/* Old devices: an anchor serves beyond its own end. Others (OpenSSL, GnuTLS, Go) look at it. */
+void chain_store_ignore_ends(struct chain_store *store);
 /* Roots of a public programme: rules of the CA/Browser Forum apply to what ends in them. True for
  * the system's store's packaged anchors; of a file's, those that the system's store has, too. */
 bool chain_store_public(const struct chain_store *store, const struct certificate_facts *anchor);
@@ -46,9 +49,9 @@ struct chain_path {
         *certificates[CHAIN_DEPTH_MAX]; /* leaf first; the last is the
                                            anchor; owned by the verdict */
     size_t count;
-    int64_t not_before, not_after; /* when all of it is valid: the latest begin, the earliest end;
-                                      the anchor's own end counts only where clients look at it:
-                                      not */
+    int64_t not_before, not_after; /* when all of it is valid: from the latest begin to the second
+                                      before the earliest end; the anchor's own dates count unless
+                                      its store ignores them */
 };
 
 struct chain_verdict {
@@ -56,8 +59,11 @@ struct chain_verdict {
     int code;           /* X509_V_ERR_* */
     const char *reason; /* in words; static */
     int at;             /* index among the served certificates that is to blame; -1: none */
+    int strict_code;    /* of the best path: what those say who verify to the letter
+                           (X509_V_FLAG_X509_STRICT, the default of Python 3.13); 0: nothing */
+    int strict_at;      /* as `at` */
     struct chain_path paths[CHAIN_PATHS_MAX]; /* those that hold at the time asked for, the
-                                                 longest-living first */
+                                                 longest-living first; also with CHAIN_NAME */
     size_t path_count;
     int64_t breaks_at; /* Unix seconds from which on no path is left; 0: none holds now */
 };
@@ -76,8 +82,8 @@ void chain_judge(const struct chain_store *store, const struct chain_question *q
                  struct chain_verdict *ret_verdict);
 void chain_verdict_fini(struct chain_verdict *verdict); /* accepts zeroed */
 
-/* The certificate among `pool` (or the store) that has issued this one, its signature verified;
- * NULL: none. Borrowed from the pool or a reference in *ret_anchor. */
+/* The certificate among `pool` that has issued this one, its signature verified; NULL: none.
+ * Borrowed from the pool. */
 const struct certificate_facts *chain_issuer(const struct certificate_facts *certificate,
                                              const struct certificate_facts *const *pool,
                                              size_t count);

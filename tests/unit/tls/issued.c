@@ -61,7 +61,7 @@ static void extension_add(X509 *certificate, X509 *issuer, int nid, const char *
 {
     X509V3_CTX context;
 
-    if (value == NULL || value[0] == '\0')
+    if (value == NULL || value[0] == '\0' || X509_get_version(certificate) < 2)
         return;
     X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
     X509V3_set_ctx_nodb(&context);
@@ -82,7 +82,8 @@ X509 *crafted_new(const struct crafted *crafted)
     assert_non_null(certificate);
     X509_NAME *subject = X509_get_subject_name(certificate);
     X509 *issuer = crafted->issuer != NULL ? crafted->issuer : certificate;
-    assert_int_equal(X509_set_version(certificate, X509_VERSION_3), 1);
+    assert_int_equal(X509_set_version(certificate, crafted->version > 0 ? crafted->version - 1 : 2),
+                     1);
     assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++), 1);
     assert_non_null(X509_gmtime_adj(X509_getm_notBefore(certificate), from));
     assert_non_null(X509_gmtime_adj(X509_getm_notAfter(certificate), until));
@@ -96,6 +97,14 @@ X509 *crafted_new(const struct crafted *crafted)
     extension_add(certificate, issuer, NID_basic_constraints, crafted->constraints);
     extension_add(certificate, issuer, NID_key_usage, crafted->usage);
     extension_add(certificate, issuer, NID_ext_key_usage, crafted->extended_usage);
+    extension_add(certificate, issuer, NID_name_constraints, crafted->name_constraints);
+    extension_add(certificate, issuer, NID_policy_constraints, crafted->policy_constraints);
+    extension_add(certificate, issuer, NID_certificate_policies, crafted->policies);
+    extension_add(certificate, issuer, NID_subject_key_identifier,
+                  crafted->key_ids ? "hash" : NULL);
+    if (X509_get_ext_by_NID(issuer, NID_subject_key_identifier, -1) >= 0)
+        extension_add(certificate, issuer, NID_authority_key_identifier,
+                      crafted->key_ids ? "keyid" : NULL);
     assert_true(X509_sign(certificate,
                           crafted->issuer_key != NULL ? crafted->issuer_key : crafted->key,
                           crafted->digest != NULL ? crafted->digest : EVP_sha256()) > 0);

@@ -27,8 +27,11 @@ struct crafted {
     const char *common_name;
     const char *alternative_names; /* OpenSSL's syntax; "": no such extension */
     const char *constraints, *usage, *extended_usage;
+    const char *name_constraints, *policy_constraints, *policies;
+    bool key_ids;         /* of subject and issuer */
+    int version;          /* 0: 3 */
     long from_s, until_s; /* from now; 0 and 0: an hour each way */
-    const EVP_MD *digest;
+    const EVP_MD *digest; /* NULL: SHA-256 */
 };
 X509 *crafted_new(const struct crafted *crafted);
 

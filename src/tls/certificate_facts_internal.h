@@ -1,0 +1,46 @@
+/* How the facts of a certificate are put together; for certificate_facts*.c alone. */
+#pragma once
+
+#include <openssl/x509v3.h>
+
+#include "tls/certificate_facts.h"
+
+/* Everything that belongs to one certificate, freed together. */
+struct facts_chunk {
+    struct facts_chunk *next;
+    size_t size, used;
+};
+struct facts_memory {
+    struct facts_chunk *chunks;
+    bool failed; /* sticky; checked once at the end */
+};
+
+struct certificate_object {
+    struct certificate_facts facts; /* first: what others hold is a pointer to it */
+    struct facts_memory memory;
+};
+
+/* Zeroed; NULL when out of memory. */
+void *facts_allocate(struct facts_memory *memory, size_t size);
+/* Printable copy of what a stranger wrote, at most `maximum` characters of it; "" when out of
+ * memory. */
+const char *facts_text(struct facts_memory *memory, const void *data, size_t size, size_t maximum);
+const char *facts_hex(struct facts_memory *memory, const uint8_t *data, size_t size,
+                      size_t maximum);
+/* Subject or issuer in RFC 2253 order. */
+const char *facts_name(struct facts_memory *memory, const X509_NAME *name);
+/* The last value of this kind in the name; NULL: none. */
+const char *facts_name_part(struct facts_memory *memory, const X509_NAME *name, int nid);
+/* Dotted numbers, or OpenSSL's short name. */
+const char *facts_oid(struct facts_memory *memory, const ASN1_OBJECT *object, bool short_name);
+
+void facts_read_key(struct certificate_object *object, X509 *certificate);
+void facts_read_extensions(struct certificate_object *object, X509 *certificate);
+/* The alternative names and the URLs. */
+void facts_read_names(struct certificate_object *object, X509 *certificate);
+void facts_read_urls(struct certificate_object *object, X509 *certificate);
+
+static inline X509 *facts_x509(const struct certificate_facts *facts)
+{
+    return facts->x509;
+}

@@ -1,0 +1,187 @@
+/* Certificates in files: PEM, DER, PKCS#12. */
+#include "tls/certificate_facts_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/pkcs12.h>
+
+#include "base/buffer.h"
+#include "tls/certificate_internal.h"
+#include "tls/openssl_auto.h"
+
+#define FILE_SIZE_MAX (16u << 20) /* the system's store has a quarter of a megabyte */
+
+/* Where what is found goes. */
+struct reading {
+    const struct certificate_facts **list;
+    size_t maximum, count;
+};
+
+static void reading_drop(struct reading *reading)
+{
+    while (reading->count > 0)
+        certificate_facts_unref(reading->list[--reading->count]);
+}
+
+static int reading_add(struct reading *reading, const uint8_t *der, size_t size,
+                       struct error *error)
+{
+    if (reading->count == reading->maximum)
+        return error_set(error, ERROR_LIMIT, "found more than %zu certificates; expected fewer",
+                         reading->maximum);
+    int result = certificate_facts_new(&reading->list[reading->count], der, size, error);
+    if (result != 0)
+        return error_prepend(error, "certificate %zu", reading->count + 1);
+    reading->count++;
+    return 0;
+}
+
+static int reading_add_object(struct reading *reading, X509 *certificate, struct error *error)
+{
+    unsigned char *der = NULL;
+    int size = i2d_X509(certificate, &der);
+
+    if (size <= 0)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    int result = reading_add(reading, der, (size_t)size, error);
+    OPENSSL_free(der);
+    return result;
+}
+
+/* ---- the three forms ---- */
+
+static bool is_certificate_block(const char *name)
+{
+    return strcmp(name, PEM_STRING_X509) == 0 || strcmp(name, PEM_STRING_X509_OLD) == 0 ||
+           strcmp(name, PEM_STRING_X509_TRUSTED) == 0;
+}
+
+/* Other blocks (keys, parameters) may stand between. */
+static int read_pem(struct reading *reading, BIO *input, struct error *error)
+{
+    int result = 0;
+
+    while (result == 0) {
+        char *name = NULL, *header = NULL;
+        unsigned char *data = NULL;
+        long size = 0;
+        if (PEM_read_bio(input, &name, &header, &data, &size) != 1)
+            break;
+        if (is_certificate_block(name))
+            result = reading_add(reading, data, (size_t)size, error);
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+        OPENSSL_clear_free(data, (size_t)size);
+    }
+    bool complete = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    const char *reason = openssl_reason();
+    if (result == 0 && !complete)
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE, "a PEM block cannot be read: %s",
+                         reason);
+    return result;
+}
+
+static int read_pkcs12(struct reading *reading, PKCS12 *store, const char *password,
+                       struct error *error)
+{
+    EVP_PKEY *key = NULL;
+    X509 *leaf = NULL;
+    STACK_OF(X509) *others = NULL;
+    int result = 0;
+
+    if (PKCS12_parse(store, password != NULL ? password : "", &key, &leaf, &others) != 1)
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                         "the PKCS#12 file cannot be opened (%s); give its password",
+                         openssl_reason());
+    if (leaf != NULL)
+        result = reading_add_object(reading, leaf, error);
+    for (int i = 0; result == 0 && i < sk_X509_num(others); i++)
+        result = reading_add_object(reading, sk_X509_value(others, i), error);
+    EVP_PKEY_free(key);
+    X509_free(leaf);
+    sk_X509_pop_free(others, X509_free);
+    return result;
+}
+
+static int read_content(struct reading *reading, const struct buffer *content, const char *password,
+                        struct error *error)
+{
+    static const char mark[] = "-----BEGIN ";
+    const unsigned char *place = content->data;
+
+    if (memmem(content->data, content->size, mark, sizeof mark - 1) != NULL) {
+        AUTO(BIO) *input = BIO_new_mem_buf(content->data, (int)content->size);
+        if (input == NULL)
+            return error_set(error, ERROR_MEMORY, "out of memory");
+        ERR_clear_error();
+        return read_pem(reading, input, error);
+    }
+    PKCS12 *store = d2i_PKCS12(NULL, &place, (long)content->size);
+    ERR_clear_error();
+    if (store == NULL)
+        return reading_add(reading, content->data, content->size, error);
+    int result = read_pkcs12(reading, store, password, error);
+    PKCS12_free(store);
+    return result;
+}
+
+/* ---- the file ---- */
+
+static int read_file(struct buffer *content, const char *path, struct error *error)
+{
+    struct stat status;
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never hang on a FIFO */
+    int result = 0;
+
+    if (file < 0)
+        return error_set(error, ERROR_IO, "cannot open it: %s", strerror(errno));
+    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode))
+        result = error_set(error, ERROR_USAGE, "it is no ordinary file");
+    /* All at once: a buffer that grows would leave copies of a private key behind. */
+    size_t expected = result == 0 ? (size_t)status.st_size : 0;
+    uint8_t *room = expected <= FILE_SIZE_MAX ? buffer_reserve(content, expected + 1) : NULL;
+    if (result == 0 && room == NULL)
+        result = error_set(error, ERROR_LIMIT, "it has %zu bytes; expected at most %u MiB",
+                           expected, FILE_SIZE_MAX >> 20);
+    while (result == 0 && content->size < expected) {
+        ssize_t size = read(file, content->data + content->size, expected - content->size);
+        if (size < 0)
+            result = error_set(error, ERROR_IO, "cannot read it: %s", strerror(errno));
+        if (size <= 0)
+            break;
+        content->size += (size_t)size;
+    }
+    close(file);
+    return result;
+}
+
+int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
+                           size_t *ret_count, const char *path, const char *password,
+                           struct error *error)
+{
+    struct reading reading = {.list = ret_list, .maximum = maximum};
+    __attribute__((cleanup(buffer_auto))) struct buffer content;
+
+    buffer_init(&content, FILE_SIZE_MAX + 1);
+    int result = read_file(&content, path, error);
+    if (result == 0)
+        result = read_content(&reading, &content, password, error);
+    if (result == 0 && reading.count == 0)
+        result = error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                           "there is no certificate in it; expected PEM, DER or PKCS#12");
+    if (content.data != NULL)
+        OPENSSL_cleanse(content.data, content.size); /* there may be a private key in it */
+    if (result != 0) {
+        reading_drop(&reading);
+        return error_prepend(error, "%s", path);
+    }
+    *ret_count = reading.count;
+    return 0;
+}

@@ -1,0 +1,293 @@
+/* One path: OpenSSL's verification of exactly these certificates, and on top of it what OpenSSL
+ * accepts although RFC 5280 or every browser forbids it. Both must agree before anything is
+ * trusted. Nothing here depends on the time, so that each path is verified once. */
+#include "tls/chain_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include "tls/certificate_facts_internal.h"
+#include "tls/openssl_auto.h"
+
+#define MEMORY_PLACES 8192 /* of each kind; a new result takes the place of an old one */
+#define SECURITY_BITS 2    /* OpenSSL's level 2: 112 bits, so RSA from 2048 on and no SHA-1 */
+
+/* ---- who has issued whom ---- */
+
+static struct {
+    uint8_t certificate[32], key[32];
+    bool used, good;
+} signatures[MEMORY_PLACES];
+
+static size_t place_of(const uint8_t digest[32])
+{
+    return (digest[0] | (size_t)digest[1] << 8) % MEMORY_PLACES;
+}
+
+static bool signature_is_good(const struct certificate_facts *certificate,
+                              const struct certificate_facts *issuer)
+{
+    size_t place = place_of(certificate->sha256);
+    EVP_PKEY *key = X509_get0_pubkey(facts_x509(issuer));
+
+    if (signatures[place].used &&
+        memcmp(signatures[place].certificate, certificate->sha256, 32) == 0 &&
+        memcmp(signatures[place].key, issuer->public_key_sha256, 32) == 0)
+        return signatures[place].good;
+    bool good = key != NULL && X509_verify(facts_x509(certificate), key) == 1;
+    ERR_clear_error();
+    memcpy(signatures[place].certificate, certificate->sha256, 32);
+    memcpy(signatures[place].key, issuer->public_key_sha256, 32);
+    signatures[place].used = true;
+    signatures[place].good = good;
+    return good;
+}
+
+enum issued chain_issued(const struct certificate_facts *certificate,
+                         const struct certificate_facts *issuer)
+{
+    X509 *subject = facts_x509(certificate), *authority = facts_x509(issuer);
+
+    if (X509_NAME_cmp(X509_get_issuer_name(subject), X509_get_subject_name(authority)) != 0)
+        return ISSUED_NO;
+    switch (X509_check_issued(authority, subject)) {
+    case X509_V_ERR_AKID_SKID_MISMATCH:
+    case X509_V_ERR_AKID_ISSUER_SERIAL_MISMATCH:
+        return ISSUED_NO;
+    default: /* what else is wrong with it is for the verification of the path to tell */
+        return signature_is_good(certificate, issuer) ? ISSUED_YES : ISSUED_BAD_SIGNATURE;
+    }
+}
+
+const struct certificate_facts *chain_issuer(const struct certificate_facts *certificate,
+                                             const struct certificate_facts *const *pool,
+                                             size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (chain_issued(certificate, pool[i]) == ISSUED_YES)
+            return pool[i];
+    }
+    return NULL;
+}
+
+/* ---- rules of ours ---- */
+
+static int judge_certificate(const struct certificate_facts *facts)
+{
+    if (facts->malformed_extension != NULL)
+        return X509_V_ERR_INVALID_EXTENSION;
+    if (facts->dates_malformed)
+        return X509_V_ERR_ERROR_IN_CERT_NOT_AFTER_FIELD;
+    if (facts->unknown_critical != NULL)
+        return X509_V_ERR_UNHANDLED_CRITICAL_EXTENSION;
+    if (facts->signature_algorithms_differ)
+        return X509_V_ERR_SIGNATURE_ALGORITHM_MISMATCH;
+    if (facts->has_extended_usage && (facts->extended_usage & EXTENDED_USAGE_SERVER) == 0)
+        return X509_V_ERR_INVALID_PURPOSE;
+    return X509_V_OK;
+}
+
+/* RFC 5280 §6.1.4 (k), (n): OpenSSL also takes version 1 and what only KeyUsage calls a CA. */
+static int judge_authority(const struct certificate_facts *facts)
+{
+    if (facts->version != 3 || !facts->has_basic_constraints || !facts->is_ca)
+        return X509_V_ERR_INVALID_CA;
+    if (facts->has_key_usage && (facts->key_usage & KEY_USAGE_CERTIFICATE_SIGN) == 0)
+        return X509_V_ERR_KEYUSAGE_NO_CERTSIGN;
+    return X509_V_OK;
+}
+
+static struct path_result judge_rules(const struct certificate_facts *const *path, size_t count)
+{
+    struct path_result result = {.code = X509_V_OK};
+
+    /* The anchor is trusted for what the store's owner knows of it. */
+    for (size_t i = 0; i < count && (i == 0 || i + 1 < count); i++) {
+        result.code = judge_certificate(path[i]);
+        if (result.code == X509_V_OK && i > 0)
+            result.code = judge_authority(path[i]);
+        result.at = (int)i;
+        if (result.code != X509_V_OK)
+            break;
+    }
+    return result;
+}
+
+/* ---- OpenSSL's judgement ---- */
+
+struct walk {
+    const struct certificate_facts *const *path;
+    size_t count;
+};
+
+/* Lets OpenSSL see the path and no other way: everybody is issued by the next one. */
+static int walks_on(X509_STORE_CTX *context, X509 *subject, X509 *issuer)
+{
+    const struct walk *walk = X509_STORE_CTX_get_app_data(context);
+
+    if (subject == issuer || X509_cmp(subject, issuer) == 0)
+        return X509_check_issued(issuer, subject) == X509_V_OK;
+    for (size_t i = 0; i + 1 < walk->count; i++) {
+        if (X509_cmp(facts_x509(walk->path[i]), subject) == 0)
+            return X509_cmp(facts_x509(walk->path[i + 1]), issuer) == 0;
+    }
+    return 0;
+}
+
+static X509_STORE *empty_store(void)
+{
+    static X509_STORE *store;
+
+    if (store == NULL && (store = X509_STORE_new()) != NULL)
+        X509_STORE_set_check_issued(store, walks_on);
+    return store;
+}
+
+static void sk_X509_auto(STACK_OF(X509) * *stack)
+{
+    sk_X509_free(*stack);
+}
+
+static int verify(const struct certificate_facts *const *path, size_t count, unsigned long flags,
+                  int *ret_at)
+{
+    AUTO(X509_STORE_CTX) *context = X509_STORE_CTX_new();
+    __attribute__((cleanup(sk_X509_auto))) STACK_OF(X509) *between = sk_X509_new_null(),
+                                                          *anchor = sk_X509_new_null();
+    struct walk walk = {path, count};
+    bool ready = context != NULL && between != NULL && anchor != NULL && empty_store() != NULL &&
+                 sk_X509_push(anchor, facts_x509(path[count - 1])) > 0;
+
+    for (size_t i = 1; ready && i + 1 < count; i++)
+        ready = sk_X509_push(between, facts_x509(path[i])) > 0;
+    if (!ready || X509_STORE_CTX_init(context, empty_store(), facts_x509(path[0]), between) != 1)
+        return X509_V_ERR_OUT_OF_MEM;
+    X509_STORE_CTX_set_app_data(context, &walk);
+    X509_STORE_CTX_set0_trusted_stack(context, anchor);
+    X509_VERIFY_PARAM *parameters = X509_STORE_CTX_get0_param(context);
+    X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_BITS);
+    ignore(X509_VERIFY_PARAM_set_purpose(parameters, X509_PURPOSE_SSL_SERVER));
+    ignore(X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN |
+                                                       X509_V_FLAG_NO_CHECK_TIME |
+                                                       X509_V_FLAG_POLICY_CHECK | flags));
+    ignore(X509_VERIFY_PARAM_add0_policy(parameters, OBJ_nid2obj(NID_any_policy)));
+    int verified = X509_verify_cert(context), code = X509_STORE_CTX_get_error(context);
+    *ret_at = X509_STORE_CTX_get_error_depth(context);
+    ERR_clear_error();
+    if (verified == 1)
+        return X509_V_OK;
+    return code == X509_V_OK ? X509_V_ERR_UNSPECIFIED : code;
+}
+
+static struct path_result judge(const struct certificate_facts *const *path, size_t count)
+{
+    struct path_result result = judge_rules(path, count);
+
+    if (result.code == X509_V_OK)
+        result.code = verify(path, count, 0, &result.at);
+    if (result.code == X509_V_OK)
+        result.strict_code = verify(path, count, X509_V_FLAG_X509_STRICT, &result.strict_at);
+    return result;
+}
+
+/* ---- remembered ---- */
+
+static struct {
+    uint8_t path[32];
+    bool used;
+    struct path_result result;
+} verified[MEMORY_PLACES];
+
+struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count)
+{
+    uint8_t all[CHAIN_DEPTH_MAX * 32], digest[32];
+
+    for (size_t i = 0; i < count; i++)
+        memcpy(all + 32 * i, path[i]->sha256, 32);
+    if (EVP_Digest(all, 32 * count, digest, NULL, EVP_sha256(), NULL) != 1)
+        return (struct path_result){.code = X509_V_ERR_OUT_OF_MEM};
+    size_t place = place_of(digest);
+    if (!verified[place].used || memcmp(verified[place].path, digest, 32) != 0) {
+        struct path_result result = judge(path, count);
+        if (result.code == X509_V_ERR_OUT_OF_MEM)
+            return result;
+        memcpy(verified[place].path, digest, 32);
+        verified[place].used = true;
+        verified[place].result = result;
+    }
+    return verified[place].result;
+}
+
+/* ---- codes ---- */
+
+enum chain_outcome chain_outcome_of(int code)
+{
+    static const struct {
+        int code;
+        enum chain_outcome outcome;
+    } outcomes[] = {
+        {X509_V_OK, CHAIN_TRUSTED},
+        {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, CHAIN_INCOMPLETE},
+        {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, CHAIN_UNTRUSTED},
+        {X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT, CHAIN_SELF_SIGNED},
+        {X509_V_ERR_CERT_HAS_EXPIRED, CHAIN_EXPIRED},
+        {X509_V_ERR_CERT_NOT_YET_VALID, CHAIN_NOT_YET_VALID},
+        {X509_V_ERR_HOSTNAME_MISMATCH, CHAIN_NAME},
+        {X509_V_ERR_IP_ADDRESS_MISMATCH, CHAIN_NAME},
+        {X509_V_ERR_CERT_SIGNATURE_FAILURE, CHAIN_SIGNATURE},
+        {X509_V_ERR_UNABLE_TO_DECRYPT_CERT_SIGNATURE, CHAIN_SIGNATURE},
+        {X509_V_ERR_UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY, CHAIN_SIGNATURE},
+        {X509_V_ERR_UNSUPPORTED_SIGNATURE_ALGORITHM, CHAIN_SIGNATURE},
+        {X509_V_ERR_SIGNATURE_ALGORITHM_MISMATCH, CHAIN_SIGNATURE},
+        {X509_V_ERR_EE_KEY_TOO_SMALL, CHAIN_SIGNATURE},
+        {X509_V_ERR_CA_KEY_TOO_SMALL, CHAIN_SIGNATURE},
+        {X509_V_ERR_CA_MD_TOO_WEAK, CHAIN_SIGNATURE},
+        {X509_V_ERR_EC_KEY_EXPLICIT_PARAMS, CHAIN_SIGNATURE},
+        {X509_V_ERR_INVALID_CA, CHAIN_CONSTRAINTS},
+        {X509_V_ERR_INVALID_NON_CA, CHAIN_CONSTRAINTS},
+        {X509_V_ERR_PATH_LENGTH_EXCEEDED, CHAIN_CONSTRAINTS},
+        {X509_V_ERR_KEYUSAGE_NO_CERTSIGN, CHAIN_CONSTRAINTS},
+        {X509_V_ERR_CERT_CHAIN_TOO_LONG, CHAIN_CONSTRAINTS},
+        {X509_V_ERR_PERMITTED_VIOLATION, CHAIN_NAME_CONSTRAINTS},
+        {X509_V_ERR_EXCLUDED_VIOLATION, CHAIN_NAME_CONSTRAINTS},
+        {X509_V_ERR_SUBTREE_MINMAX, CHAIN_NAME_CONSTRAINTS},
+        {X509_V_ERR_UNSUPPORTED_CONSTRAINT_TYPE, CHAIN_NAME_CONSTRAINTS},
+        {X509_V_ERR_UNSUPPORTED_CONSTRAINT_SYNTAX, CHAIN_NAME_CONSTRAINTS},
+        {X509_V_ERR_UNSUPPORTED_NAME_SYNTAX, CHAIN_NAME_CONSTRAINTS},
+        {X509_V_ERR_INVALID_PURPOSE, CHAIN_PURPOSE},
+        {X509_V_ERR_CERT_UNTRUSTED, CHAIN_PURPOSE},
+        {X509_V_ERR_CERT_REJECTED, CHAIN_PURPOSE},
+        {X509_V_ERR_INVALID_POLICY_EXTENSION, CHAIN_POLICY},
+        {X509_V_ERR_NO_EXPLICIT_POLICY, CHAIN_POLICY},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(outcomes); i++) {
+        if (outcomes[i].code == code)
+            return outcomes[i].outcome;
+    }
+    return CHAIN_MALFORMED;
+}
+
+const char *chain_outcome_name(enum chain_outcome outcome)
+{
+    static const char *const names[] = {
+        [CHAIN_TRUSTED] = "trusted",
+        [CHAIN_INCOMPLETE] = "incomplete",
+        [CHAIN_UNTRUSTED] = "untrusted",
+        [CHAIN_SELF_SIGNED] = "self-signed",
+        [CHAIN_EXPIRED] = "expired",
+        [CHAIN_NOT_YET_VALID] = "not-yet-valid",
+        [CHAIN_NAME] = "name",
+        [CHAIN_SIGNATURE] = "signature",
+        [CHAIN_CONSTRAINTS] = "constraints",
+        [CHAIN_NAME_CONSTRAINTS] = "name-constraints",
+        [CHAIN_PURPOSE] = "purpose",
+        [CHAIN_POLICY] = "policy",
+        [CHAIN_MALFORMED] = "malformed",
+    };
+
+    return names[outcome];
+}
