@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "loop/loop.h"
+#include "loop/socket.h"
 
 struct http_client; /* of a process; any number of requests at once */
 struct http_request;
@@ -26,11 +27,11 @@ struct http_order {
     size_t body_size;
     const char *user, *password; /* secrets never reach logs or error texts */
     const char *trust_file;      /* PEM; NULL: the system's store */
-    uint32_t timeout_ms;         /* the whole of it */
-    size_t answer_max;           /* bytes; more is a failure that says so */
+    uint32_t timeout_ms;         /* the whole of it; 0: 30 s */
+    size_t answer_max;           /* bytes; more is a failure that says so; 0: 1 MiB */
     bool follow;                 /* redirects, at most 5, to http and https only */
-    bool public_only; /* refuse loopback, private and link-local addresses: the URL comes from a
-                         peer's certificate */
+    bool public_only; /* refuse loopback, private and link-local addresses, also behind a redirect:
+                         the URL comes from a peer's certificate. No proxy then. */
     /* mail */
     const char *mail_from;
     const char *const *mail_to;
@@ -51,7 +52,12 @@ typedef void http_done_fn(void *context, const struct http_answer *answer);
 MUST_CHECK int http_client_new(struct http_client **ret_client, struct loop *loop,
                                struct error *error);
 void http_client_free(struct http_client *client); /* accepts NULL; nobody is called back */
-/* Called back once, never before it returned. NULL: refused, and `error` says why. */
+/* Called back once, never before it returned; the client may be asked again from there, not freed.
+ * NULL: refused, and `error` says why. */
 struct http_request *http_client_ask(struct http_client *client, const struct http_order *order,
                                      http_done_fn *done, void *context, struct error *error);
 void http_client_cancel(struct http_request *request); /* accepts NULL */
+
+/* Does this address belong to everybody's network (no loopback, private, link-local, multicast,
+ * shared or reserved one, nor one that is translated into such)? */
+bool http_address_public(const struct address *address);
