@@ -139,6 +139,7 @@ int trust_set_import(struct trust_set **ret_set, const uint8_t *data, size_t siz
     if (set == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     int result = take_all(set, &cursor, error);
+    ERR_clear_error();
     if (result != 0) {
         trust_set_unref(set);
         return result;

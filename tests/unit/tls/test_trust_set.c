@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include <openssl/ec.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
@@ -417,6 +418,10 @@ static void document(void **state)
         assert_int_not_equal(trust_set_import(&copy, part, cut, &error), 0);
         free(part);
     }
+    data[28] ^= 0xff; /* the first certificate is none */
+    assert_int_not_equal(trust_set_import(&copy, data, size, &error), 0);
+    assert_int_equal(ERR_peek_error(), 0); /* nothing that the next handshake could stumble over */
+    data[28] ^= 0xff;
     memset(data + 12, 0xff, 12); /* the numbers of what follows */
     assert_int_not_equal(trust_set_import(&copy, data, size, &error), 0);
     free(data);
