@@ -66,6 +66,12 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_TICKET_KEYS_ROTATED:
     case EVENT_TICKET_KEYS_STORAGE_FAILED:
     case EVENT_TICKET_KEYS_STORAGE_HEALED:
+    case EVENT_WATCH_VERDICT:
+    case EVENT_WATCH_CERTIFICATE:
+    case EVENT_WATCH_IN_TURN:
+    case EVENT_WATCH_DISCOVERED:
+    case EVENT_WATCH_STORE_FAILED:
+    case EVENT_WATCH_STORE_HEALED:
     case EVENT_WARNING:
         return true;
     case EVENT_TYPE_COUNT:

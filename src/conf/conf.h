@@ -341,6 +341,9 @@ MUST_CHECK int conf_parse_internal(struct conf **ret_conf, const char *path, con
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
 
+/* The file that a text of `discover` names ("zone:/path", "list:/path"); NULL: none. */
+const char *conf_discover_path(const char *spec);
+
 /* The file of the key-encryption key: a credential's stands in $CREDENTIALS_DIRECTORY, which the
  * service manager sets. Fails when that is missing, or when no key is configured
  * (ERROR_NOT_FOUND). */

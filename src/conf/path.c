@@ -63,6 +63,13 @@ static void visit_key_encryption_key(struct visit *visit, const struct conf *con
         visit->result = visit->fn(visit->context, path, "key-encryption-key", false);
 }
 
+const char *conf_discover_path(const char *spec)
+{
+    return string_starts_with(spec, "zone:") || string_starts_with(spec, "list:")
+               ? spec + strlen("zone:")
+               : NULL;
+}
+
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
 {
     struct visit visit = {.fn = fn, .context = context};
@@ -91,6 +98,9 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
         for (size_t j = 0; j < watch->stores.count; j++)
             visit_path(&visit, watch->stores.items[j], "stores", "watch", watch->name, false);
         visit_path(&visit, watch->file, "file", "watch", watch->name, false);
+        for (size_t j = 0; j < watch->discover.count; j++)
+            visit_path(&visit, conf_discover_path(watch->discover.items[j].text), "discover",
+                       "watch", watch->name, false);
     }
     for (size_t i = 0; i < conf->upstream_count; i++) {
         const struct conf_upstream *upstream = &conf->upstreams[i];

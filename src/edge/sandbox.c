@@ -1,6 +1,8 @@
 #include "edge/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <string.h>
 
@@ -23,10 +25,46 @@ static const char *const handshaker_calls[] = {SHARED_CALLS, "accept4",    "list
                                                "open",       "openat",     "access",
                                                "readlink",   "getdents64", "socketpair"};
 
+static const char *const prober_calls[] = {
+    SHARED_CALLS,     "connect",    "bind",     "access",     "faccessat",
+    "readlink",       "getdents64", "stat",     "lstat",      "statx",
+    "pipe2",          "sendmmsg",   "recvmmsg", "socketpair", "sched_setaffinity",
+    "set_tid_address"};
+
+static const struct {
+    const char *const *calls;
+    size_t count;
+} kinds[] = {
+    [SANDBOX_RELAY] = {relay_calls, ARRAY_SIZE(relay_calls)},
+    [SANDBOX_HANDSHAKER] = {handshaker_calls, ARRAY_SIZE(handshaker_calls)},
+    [SANDBOX_PROBER] = {prober_calls, ARRAY_SIZE(prober_calls)},
+};
+
+/* What depends on the arguments of a call. glibc falls back to clone() where clone3(), whose flags
+ * no filter can see, is not there. */
+static int add_prober_rules(scmp_filter_ctx filter)
+{
+    static const int families[] = {AF_INET, AF_INET6, AF_NETLINK};
+    const unsigned long writing = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
+    const unsigned long thread = CLONE_VM | CLONE_THREAD | CLONE_SIGHAND;
+    int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
+                                  SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
+
+    for (size_t i = 0; i < ARRAY_SIZE(families) && result == 0; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                                  SCMP_A0(SCMP_CMP_MASKED_EQ, thread, thread));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+    return result;
+}
+
 int sandbox_enter(enum sandbox_kind kind, struct error *error)
 {
-    const char *const *calls = kind == SANDBOX_RELAY ? relay_calls : handshaker_calls;
-    size_t count = kind == SANDBOX_RELAY ? ARRAY_SIZE(relay_calls) : ARRAY_SIZE(handshaker_calls);
+    const char *const *calls = kinds[kind].calls;
+    size_t count = kinds[kind].count;
     scmp_filter_ctx filter;
     int result = 0;
 
@@ -44,6 +82,8 @@ int sandbox_enter(enum sandbox_kind kind, struct error *error)
     if (result == 0 && kind == SANDBOX_HANDSHAKER)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(connect), 1,
                                   SCMP_A2(SCMP_CMP_EQ, SANDBOX_CONNECT_SIZE));
+    if (result == 0 && kind == SANDBOX_PROBER)
+        result = add_prober_rules(filter);
     if (result == 0)
         result = seccomp_load(filter);
     seccomp_release(filter);

@@ -53,6 +53,12 @@
     X(EVENT_TICKET_KEYS_ROTATED, "ticket-keys-rotated", true)                                      \
     X(EVENT_TICKET_KEYS_STORAGE_FAILED, "ticket-keys-storage-failed", true)                        \
     X(EVENT_TICKET_KEYS_STORAGE_HEALED, "ticket-keys-storage-healed", true)                        \
+    X(EVENT_WATCH_VERDICT, "watch-verdict", true)                                                  \
+    X(EVENT_WATCH_CERTIFICATE, "watch-certificate", true)                                          \
+    X(EVENT_WATCH_IN_TURN, "watch-in-turn", true)                                                  \
+    X(EVENT_WATCH_DISCOVERED, "watch-discovered", true)                                            \
+    X(EVENT_WATCH_STORE_FAILED, "watch-store-failed", true)                                        \
+    X(EVENT_WATCH_STORE_HEALED, "watch-store-healed", true)                                        \
     X(EVENT_WARNING, "warning", true)                                                              \
     X(EVENT_TRAFFIC_KEY_EXHAUSTING, "traffic-key-exhausting", false)                               \
     X(EVENT_TRACE, "trace", false)

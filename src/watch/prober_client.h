@@ -1,0 +1,66 @@
+/* Control's side of the process that probes (watch/prober_process.h): starts it, asks it, and
+ * believes nothing it says.
+ *
+ * The process parses what strangers send, so it may be lost at any time: it is started again, with
+ * a growing pause, and asked again what it owes. What was under way when it died is asked again
+ * one at a time, so that a target that kills it is found, and told so after three times.
+ *
+ * Lines of JSON over a socket pair, first {"connections", "per_host"}. Asked: {"id", "target",
+ * "options": {…}}; answered: {"id", "endpoint": {… as report_json() makes it}} for each, then
+ * {"id", "done": true} or {"id", "error": "…", "done": true}. */
+#pragma once
+
+#include <jansson.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "loop/loop.h"
+
+struct prober_client;
+
+/* `endpoints`: borrowed array; `error` NULL, or why there is none. Never called before the request
+ * has returned. */
+typedef void prober_answer_fn(void *context, const json_t *endpoints, const char *error);
+
+struct prober_client_host {
+    void *context;
+    /* Starts the process with the socket `fd` (stays the caller's); returns its id or -1 and errno.
+     * prober_client_spawn() does it for good. */
+    pid_t (*start)(void *context, int fd);
+    /* For people: it died, it breaks the rules; NULL: nobody wants to know. */
+    void (*event)(void *context, const char *text);
+};
+
+/* What the process is told first; the checker's limits (watch/checker.h). */
+struct prober_limits {
+    unsigned connections, per_host;
+};
+
+MUST_CHECK int prober_client_new(struct prober_client **ret_client, struct loop *loop,
+                                 const struct prober_client_host *host,
+                                 const struct prober_limits *limits, struct error *error);
+/* Others from now on: the process is replaced if they differ. */
+void prober_client_limit(struct prober_client *client, const struct prober_limits *limits);
+/* Ends the process; nobody is called back. Accepts NULL. */
+void prober_client_free(struct prober_client *client);
+
+/* `request`: {"target", "options"}, taken over. False: out of memory. */
+MUST_CHECK bool prober_client_ask(struct prober_client *client, json_t *request,
+                                  prober_answer_fn *answer, void *context);
+/* Nobody waits for answers with this context any more. */
+void prober_client_forget(struct prober_client *client, const void *context);
+size_t prober_client_pending(const struct prober_client *client);
+
+struct prober_client_state {
+    pid_t pid; /* 0: not running */
+    unsigned starts;
+    size_t pending;
+};
+void prober_client_state(const struct prober_client *client, struct prober_client_state *ret_state);
+
+/* Executes `program` (a descriptor of our own binary) afresh as `worker prober`, with nothing but
+ * the socket: no other descriptor, hardly any environment, and it ends when we do. */
+pid_t prober_client_spawn(int program, int fd);
+
+/* May a JSON value of the process be kept and shown: no control characters in any text or key. */
+bool prober_client_printable(const json_t *value);

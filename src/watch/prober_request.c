@@ -1,0 +1,122 @@
+/* The options of a request, on their way from the configuration to the checker. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "watch/prober_process.h"
+
+static void set_list(json_t *object, const char *key, const struct conf_text_list *list)
+{
+    json_t *array;
+
+    if (list->count == 0)
+        return;
+    array = json_array();
+    for (size_t i = 0; i < list->count; i++)
+        ignore(json_array_append_new(array, json_string(list->items[i])));
+    ignore(json_object_set_new(object, key, array));
+}
+
+static void set_threshold(json_t *object, const char *key, const struct conf_threshold *threshold)
+{
+    if (threshold->percent != 0)
+        ignore(json_object_set_new(object, key,
+                                   json_pack("{s:i}", "percent", (int)threshold->percent)));
+    else if (threshold->time != 0)
+        ignore(json_object_set_new(
+            object, key, json_pack("{s:I}", "seconds", (json_int_t)(threshold->time / 1000))));
+}
+
+json_t *prober_request(const struct conf_watch *watch, const char *target, bool origin)
+{
+    json_t *options = json_object(), *request = json_object();
+
+    json_set_text(options, "name", watch->expected_name);
+    set_list(options, "connect", origin ? &watch->origin : &watch->connect);
+    set_list(options, "stores", &watch->stores);
+    json_set_text(options, "vantage",
+                  origin                     ? "origin"
+                  : watch->origin.count != 0 ? "edge"
+                                             : "public");
+    json_set_number(options, "timeout_ms", watch->timeout);
+    json_set_flag(options, "without_sni", watch->without_sni);
+    json_set_flag(options, "deep", watch->deep);
+    set_threshold(options, "warning", &watch->warn_at);
+    set_threshold(options, "critical", &watch->critical_at);
+    json_set_text(request, "target", target);
+    if (json_object_set_new(request, "options", options) != 0) {
+        json_decref(request);
+        return NULL;
+    }
+    return request;
+}
+
+static void read_threshold(struct threshold *threshold, const json_t *value, bool *wrong)
+{
+    threshold->share = (double)json_get_number(value, "percent", 0, wrong) / 100;
+    threshold->seconds = (int64_t)json_get_number(value, "seconds", 0, wrong);
+}
+
+static const char *vantage_of(const char *text)
+{
+    static const char *const known[] = {"public", "edge", "origin", "loopback"};
+
+    for (size_t i = 0; text != NULL && i < ARRAY_SIZE(known); i++) {
+        if (strcmp(text, known[i]) == 0)
+            return known[i];
+    }
+    return NULL;
+}
+
+/* "192.0.2.1" (the target's port), "192.0.2.1:8443". */
+static bool read_address(struct address *ret_address, const char *text)
+{
+    struct network alone;
+
+    if (text == NULL)
+        return false;
+    if (strchr(text, '/') == NULL && network_parse(&alone, text, NULL) == 0) {
+        address_from_bytes(ret_address, alone.bytes, 0);
+        return true;
+    }
+    return address_parse(ret_address, text, NULL) == 0;
+}
+
+static void read_connect(struct checker_options *checker, const json_t *list, bool *wrong)
+{
+    size_t count = json_array_size(list);
+
+    if (count > ARRAY_SIZE(checker->connect))
+        *wrong = true;
+    for (size_t i = 0; i < count && i < ARRAY_SIZE(checker->connect); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        *wrong |= !read_address(&checker->connect[i], text);
+    }
+    checker->connect_count = *wrong ? 0 : count;
+}
+
+int prober_options_read(struct prober_options *ret_options, json_t *options, struct error *error)
+{
+    struct checker_options checker = {.fetch_crls = true, .fetch_renewal_information = true};
+    bool wrong = false;
+
+    checker.name = json_get_text(options, "name", &wrong);
+    checker.vantage = vantage_of(json_get_text(options, "vantage", &wrong));
+    checker.timeout_ms = (uint32_t)json_get_number(options, "timeout_ms", 10000, &wrong);
+    checker.without_sni = json_get_flag(options, "without_sni", &wrong);
+    checker.deep = json_get_flag(options, "deep", &wrong);
+    read_threshold(&checker.policy.warning, json_object_get(options, "warning"), &wrong);
+    read_threshold(&checker.policy.critical, json_object_get(options, "critical"), &wrong);
+    read_connect(&checker, json_object_get(options, "connect"), &wrong);
+    if (wrong)
+        return error_set(error, ERROR_USAGE, "found an option of another type than expected");
+    ret_options->checker = checker;
+    ret_options->source = json_incref(options);
+    return 0;
+}
+
+void prober_options_free(struct prober_options *options)
+{
+    json_decref(options->source);
+    options->source = NULL;
+}

@@ -1,0 +1,142 @@
+/* The watch from inside:
+ *
+ *   watcher.c           targets and their timers, asking, reload, what is listed
+ *   watcher_results.c   an answer: what is new, what flaps, what differs; store and events
+ *   watcher_compare.c   findings that take more than one look: file on disk, origin, in turn
+ *   watcher_discover.c  endpoints that nobody watches */
+#pragma once
+
+#include "base/map.h"
+#include "tls/certificate_on_disk.h"
+#include "watch/finding.h"
+#include "watch/watcher.h"
+
+#define RECENT_LEAVES 4
+#define RECENT_S      (24 * 3600) /* a leaf that comes back within this time is served in turn */
+#define ABSENT_MAX    2           /* answers that lack a place before it is forgotten */
+
+/* A certificate that was served at a place lately. */
+struct leaf {
+    char sha256[65];
+    int64_t seen;
+    enum severity severity; /* of the results with it */
+};
+
+struct place {
+    char *key; /* what tells it from the other places of its target */
+    char *address, *name, *key_type, *vantage;
+    enum severity severity;
+    char *text, *next;
+    char sha256[65];
+    struct leaf leaves[RECENT_LEAVES];
+    size_t leaf_count;
+    bool in_turn;
+    int64_t not_after, breaks_at, checked_at, changed_at;
+    unsigned absent; /* answers in a row without it */
+    bool seen;       /* by the answer in hand */
+};
+
+struct waiter {
+    struct waiter *next;
+    watcher_done_fn *done;
+    void *context;
+};
+
+struct watched {
+    struct watcher *watcher;
+    const struct conf_watch *conf;
+    char *text;    /* canonical */
+    char *refused; /* why it is no target; NULL: it is one */
+    struct timer timer;
+    struct place *places;
+    size_t place_count;
+    json_t *answers;       /* of the check under way */
+    unsigned open;         /* requests under way */
+    uint32_t file_request; /* waiting for the file to be opened; 0: not */
+    bool disk_known;
+    struct certificate_on_disk disk;
+    char disk_trouble[80]; /* why it is not known */
+    char trouble[200];     /* of this check: no answer, for a reason of ours */
+    unsigned failures;
+    int64_t checked_at, next_check;
+    uint64_t checks;
+    struct waiter *waiters;
+    bool gone; /* while a reload is under way: not in the new configuration */
+};
+
+/* An endpoint that nobody watches. */
+struct discovered {
+    char *watch, *target, *address, *name;
+    char sha256[65];
+    enum severity severity;
+    int64_t not_after, first_seen, checked_at;
+};
+
+/* One `discover` under way or waiting for its time. */
+struct discovery {
+    struct watcher *watcher;
+    const struct conf_watch *conf;
+    struct timer timer;
+    size_t open;
+    uint32_t file_request; /* for the spec `file_spec` */
+    size_t file_spec;
+};
+
+struct watcher {
+    struct loop *loop;
+    const struct conf *conf;
+    struct store *store;
+    struct watcher_host host;
+    struct prober_client *prober;
+    struct watched **watched;
+    size_t watched_count;
+    struct map by_key; /* "WATCH TARGET" → struct watched */
+    struct discovered *discovered;
+    size_t discovered_count;
+    struct discovery **discoveries;
+    size_t discovery_count;
+    uint32_t last_request;
+    uint64_t random, checks;
+    struct timer store_turn, retention;
+    bool store_troubled;
+    uint64_t set_aside;
+};
+
+/* ---- watcher.c ---- */
+void watched_done(struct watched *watched); /* all is answered: results, then the next time */
+struct watched *watcher_lookup(const struct watcher *watcher, const char *watch,
+                               const char *target);
+uint64_t watcher_chance(struct watcher *watcher);
+void watcher_event(struct watcher *watcher, enum event_type type, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path);
+
+/* ---- watcher_results.c ---- */
+/* Takes the answers in; true: another verdict or certificate than before somewhere. */
+MUST_CHECK bool watched_take(struct watched *watched);
+void watched_restore(struct watched *watched, const struct store_latest *latest);
+void watched_restore_leaf(struct watched *watched, const struct store_sighting *sighting);
+void place_fini(struct place *place);
+enum severity severity_read(const char *name);
+const json_t *endpoint_leaf(const json_t *endpoint);          /* NULL: none */
+const char *json_text(const json_t *object, const char *key); /* "" when absent */
+
+/* ---- watcher_compare.c ---- */
+void compare_with_file(const struct watched *watched, json_t *endpoint);
+void compare_with_origin(json_t *endpoints);
+void compare_in_turn(const struct place *place, json_t *endpoint);
+/* A synthetic endpoint for what could not be checked at all. */
+json_t *endpoint_of_trouble(const struct watched *watched, int64_t now);
+/* Adds a finding and raises the verdict. Returns the finding, borrowed. */
+json_t *endpoint_add(json_t *endpoint, const char *id, enum severity severity, const char *next,
+                     const char *format, ...) PRINTF_LIKE(5, 6);
+
+/* ---- watcher_discover.c ---- */
+MUST_CHECK bool discover_reload(struct watcher *watcher);
+void discover_fini(struct watcher *watcher);
+void discover_restore(struct watcher *watcher, const struct store_latest *latest);
+/* The file of a specification was opened; false: it was another's request. */
+bool discover_opened(struct watcher *watcher, uint32_t request, const char *text, size_t size,
+                     const char *error);
+/* Says why a text is no specification; NULL: it is one. */
+const char *discover_refuses(const char *spec);
