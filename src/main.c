@@ -25,6 +25,8 @@ static const struct verb {
     {"upgrade", cmd_upgrade, "another binary in place; every session goes on"},
     {"drain", cmd_drain, "end the sessions of a listener or of all, spread over a time"},
     {"trace", cmd_trace, "follow one client live"},
+    {"watch", cmd_watch, "what is watched: days left, history, check now, discover"},
+    {"countdown", cmd_countdown, "how many days a host's certificate has left"},
     {"worker", cmd_worker, NULL},
 };
 

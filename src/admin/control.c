@@ -204,6 +204,11 @@ void control_serve(struct control *control)
     for (unsigned i = 0; i < control->view.workers; i++)
         peer_is_there(control, peers_find(&control->peers, PROCESS_HANDSHAKER, i));
     resolver_start(&control->resolver);
+    if (!control_watch_reload(control, control->worker.conf)) {
+        fprintf(stderr, "holdfast: control: out of memory\n");
+        loop_stop(control->worker.loop, 3);
+        return;
+    }
     worker_ready(&control->worker);
 }
 
@@ -218,7 +223,8 @@ static void on_message(void *context, struct message *message)
     struct control *control = context;
     const struct message_opened *opened = (const void *)message->body;
 
-    if (control_reload_message(control, message) || control_tickets_opened(control, message))
+    if (control_reload_message(control, message) || control_tickets_opened(control, message) ||
+        control_watch_opened(control, message))
         return;
     if (message->type == MESSAGE_RELOADED) {
         control_reloaded(control, message);
@@ -306,6 +312,7 @@ static void control_fini(struct control *control)
 {
     if (control->worker.loop != NULL) {
         server_free(control->server);
+        control_watch_fini(control);
         control_reload_fini(control);
         rejudge_fini(&control->rejudge);
         vault_free(control->view.vault);
@@ -345,6 +352,7 @@ int control_main(int channel_fd)
 
     if (control == NULL)
         return 3;
+    control->program = -1;
     tls_process_init();
     int result = worker_init(&control->worker, channel_fd, &role, control, &error);
     if (result == 0)

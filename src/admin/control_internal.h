@@ -6,6 +6,7 @@
  *   control_trust.c     client certificates: what is told and done when their CAs change
  *   control_reload.c    another configuration; what it changes
  *   control_tickets.c   the ticket keys: rotation, storage
+ *   control_watch.c     the watch and its store
  *   verb_*.c            the verbs of the control socket */
 #pragma once
 
@@ -21,6 +22,7 @@
 #include "edge/worker.h"
 #include "vault/ticket_store.h"
 #include "vault/vault.h"
+#include "watch/watcher.h"
 
 /* A socket of the admin HTTP server. */
 struct admin_socket {
@@ -53,6 +55,9 @@ struct control {
     struct reload_request *reloads;   /* waiting for the supervisor's answer */
     uint32_t reload_serial;
     struct tickets *tickets;
+    int program;             /* our own binary, for the process that probes; -1 */
+    struct store *store;     /* NULL: nothing is watched */
+    struct watcher *watcher; /* the same */
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */
@@ -60,7 +65,8 @@ extern const struct control_verb verb_sessions, verb_session_close, verb_certs, 
     verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain, verb_reload,
     verb_config_rollback, verb_keys_traffic, verb_keys_traffic_renew, verb_config_confirm,
     verb_config_history, verb_key_usage, verb_key_exposure, verb_policy_facts, verb_tickets,
-    verb_tickets_rotate, verb_resumption, verb_resumption_forget;
+    verb_tickets_rotate, verb_resumption, verb_resumption_forget, verb_watch, verb_watch_history,
+    verb_watch_check, verb_watch_discover;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* An event of control's own; `listener` CONF_NONE: it is about none. */
@@ -111,6 +117,17 @@ void control_tickets_reload(struct control *control);
  * does not make it fail. */
 MUST_CHECK int control_tickets_act(struct control *control, enum ticket_action action,
                                    struct error *error);
+
+/* ---- control_watch.c ---- */
+
+/* The configuration to be in force from now on: watches, if there is anything to watch. False when
+ * out of memory. */
+MUST_CHECK bool control_watch_reload(struct control *control, const struct conf *conf);
+void control_watch_fini(struct control *control);
+/* For `status`; NULL: nothing is watched. */
+json_t *control_watch_status(const struct control *control);
+/* MESSAGE_OPENED; false: an answer to somebody else. */
+bool control_watch_opened(struct control *control, struct message *message);
 
 /* ---- control.c ---- */
 

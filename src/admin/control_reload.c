@@ -91,7 +91,8 @@ static void swap(struct control *control)
 
     json_decref(control->plan);
     control->plan = plan;
-    if (!resolver_reload(&control->resolver, next) ||
+    if ((control->serving && !control_watch_reload(control, next)) ||
+        !resolver_reload(&control->resolver, next) ||
         (control->view.vault != NULL && !vault_reload(control->view.vault, next, generation))) {
         give_up(control);
         return;

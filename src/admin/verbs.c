@@ -20,6 +20,9 @@ static enum verb_progress status_pump(struct control_request *request, struct er
     json_t *object =
         status_to_json(&control->view, control->worker.setup.config_path, clock_monotonic_ns());
     json_set_text(object, "config_source", control->worker.setup.config_source);
+    json_t *watch = control_watch_status(control);
+    if (watch != NULL)
+        ignore(json_object_set_new(object, "watch", watch));
     ignore(request_write(request, object));
     return VERB_DONE;
 }
@@ -82,5 +85,9 @@ const struct control_verb *const control_verbs[] = {
     &verb_tickets_rotate,
     &verb_resumption,
     &verb_resumption_forget,
+    &verb_watch,
+    &verb_watch_history,
+    &verb_watch_check,
+    &verb_watch_discover,
     NULL,
 };

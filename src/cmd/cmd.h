@@ -16,6 +16,8 @@ int cmd_keylife(int argc, char **argv);
 int cmd_policy(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
+int cmd_countdown(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 
 /* The hidden verb that the supervisor executes: one of its processes. */

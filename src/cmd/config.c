@@ -22,6 +22,7 @@
 #include "conf/conf.h"
 #include "tls/governor.h"
 #include "edge/key_encryption.h"
+#include "watch/configured.h"
 
 static const char usage[] =
     "Usage: holdfast config test -c FILE\n"
@@ -157,14 +158,20 @@ static const char *plural(size_t count)
 
 static void print_summary(const struct conf *conf, const struct passwd *user)
 {
-    size_t servers = 0;
+    size_t servers = 0, targets = 0;
 
     for (size_t i = 0; i < conf->upstream_count; i++)
         servers += conf->upstreams[i].server_count;
-    printf("%s: ok (%zu listener%s, %zu upstream%s with %zu server%s, %zu certificate%s)\n",
+    for (size_t i = 0; i < conf->watch_count; i++)
+        targets += conf->watches[i].targets.count;
+    printf("%s: ok (%zu listener%s, %zu upstream%s with %zu server%s, %zu certificate%s",
            conf->path, conf->listener_count, plural(conf->listener_count), conf->upstream_count,
            plural(conf->upstream_count), servers, plural(servers), conf->certificate_count,
            plural(conf->certificate_count));
+    if (conf->watch_count != 0)
+        printf(", %zu watch%s with %zu target%s", conf->watch_count,
+               conf->watch_count == 1 ? "" : "es", targets, plural(targets));
+    puts(")");
     if (geteuid() == 0)
         printf("Files were opened as root, as the supervisor does; the state folder was checked "
                "for user %s.\n",
@@ -183,6 +190,8 @@ static int config_test(const struct conf *conf)
 
     if (check_user(conf, &user, &error) != 0)
         return fail(&error);
+    if (configured_check(conf, true, stderr) != 0)
+        return error_exit_code(&(struct error){.code = ERROR_CONFIG});
     config_files_open(&files, conf, stderr);
     int code = 0;
     if (check_state_folder(conf, user, &error) != 0 || check_ticket_folder(conf, user, &error) != 0)

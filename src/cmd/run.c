@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 #include "conf/conf.h"
 #include "edge/supervisor.h"
+#include "watch/configured.h"
 
 static void usage(FILE *to)
 {
@@ -70,7 +71,9 @@ int cmd_run(int argc, char **argv)
         free(text);
         return error_exit_code(&error);
     }
-    int code = supervisor_run(conf, text);
+    int code = configured_check(conf, true, stderr) != 0
+                   ? error_exit_code(&(struct error){.code = ERROR_CONFIG})
+                   : supervisor_run(conf, text);
     free(text);
     conf_free(conf);
     return code;

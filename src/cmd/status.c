@@ -83,6 +83,32 @@ static void print_client_trust(const json_t *status)
     }
 }
 
+/* Nothing where nothing is watched. */
+static void print_watch(const json_t *watch)
+{
+    const json_t *store = json_object_get(watch, "store");
+
+    if (watch == NULL)
+        return;
+    printf("watch: %" PRIu64 " targets, %" PRIu64 " endpoints: %" PRIu64 " ok, %" PRIu64
+           " warning, %" PRIu64 " critical, %" PRIu64 " unknown; %" PRIu64
+           " targets not seen yet\n",
+           client_number(watch, "targets"), client_number(watch, "endpoints"),
+           client_number(watch, "ok"), client_number(watch, "warning"),
+           client_number(watch, "critical"), client_number(watch, "unknown"),
+           client_number(watch, "pending"));
+    if (client_number(watch, "discovered") > 0)
+        printf("endpoints that nobody watches: %" PRIu64 " (holdfast watch discover)\n",
+               client_number(watch, "discovered"));
+    if (strcmp(client_text(store, "state"), "failing") == 0)
+        printf("WATCH NOT REMEMBERED since %s: %s; %" PRIu64 " results wait in memory\n",
+               client_text(store, "since"), client_text(store, "trouble"),
+               client_number(store, "waiting"));
+    if (client_text(store, "set_aside")[0] != '\0')
+        printf("a damaged database of the watch lies in %s; remove it when you need it no more\n",
+               client_text(store, "set_aside"));
+}
+
 static void print_head(const json_t *status)
 {
     const json_t *counters = json_object_get(status, "counters");
@@ -113,6 +139,7 @@ static void print_head(const json_t *status)
     if (strcmp(client_text(tickets, "storage"), "failed") == 0)
         printf("TICKET KEYS NOT STORED since %s: %s\n",
                client_text(tickets, "storage_failed_since"), client_text(tickets, "storage_error"));
+    print_watch(json_object_get(status, "watch"));
     print_attached(status);
     print_superseded(status);
     print_drains(status);

@@ -14,6 +14,7 @@
 #include "edge/worker.h"
 #include "ipc/memory.h"
 #include "tls/handshake.h"
+#include "watch/configured.h"
 
 #define DOCUMENT_MAX (64u << 20)
 
@@ -58,7 +59,9 @@ static int check(const struct conf *conf, const struct conf *before, char **argv
         fprintf(report, "cannot drop privileges (%s): %s\n", failed, strerror(errno));
         return 70;
     }
+    size_t refused = configured_check(conf, false, report);
     int code = files.failures != 0                                     ? 3
+               : refused != 0                                          ? 6
                : config_check_pairs(conf, before, &files, report) != 0 ? 6
                                                                        : 0;
     config_files_close(&files);

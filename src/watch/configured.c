@@ -1,0 +1,48 @@
+#include "watch/configured.h"
+
+#include <stdlib.h>
+
+#include "watch/target.h"
+#include "watch/watcher_internal.h"
+
+struct asking {
+    const struct conf *conf;
+    FILE *report;
+    bool lines;
+    size_t refused;
+    struct target target;
+};
+
+static int ask(void *context, const struct conf_watch *watch, const char *text, unsigned line,
+               bool discover)
+{
+    struct asking *asking = context;
+    struct error error = {0};
+    const char *why = discover ? discover_refuses(text) : NULL;
+    char number[16] = "";
+
+    if (!discover && target_parse(&asking->target, text, &error) != 0)
+        why = error.message;
+    if (why == NULL)
+        return 0;
+    if (asking->lines && line != 0)
+        ignore(snprintf(number, sizeof number, "%u:", line));
+    fprintf(asking->report, "%s:%s %s in watch '%s': %s%s%s%s\n", asking->conf->path, number,
+            discover ? "discover" : "targets", watch->name, discover ? "found '" : "",
+            discover ? text : "", discover ? "'; " : "", why);
+    asking->refused++;
+    return 0;
+}
+
+size_t configured_check(const struct conf *conf, bool lines, FILE *report)
+{
+    struct asking *asking = calloc(1, sizeof *asking);
+
+    if (asking == NULL)
+        return 1;
+    *asking = (struct asking){.conf = conf, .report = report, .lines = lines};
+    ignore(conf_each_target(conf, ask, asking));
+    size_t refused = asking->refused;
+    free(asking);
+    return refused;
+}
