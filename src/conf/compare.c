@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/string.h"
+#include "conf/kind.h"
 #include "conf/schema.h"
 
 #define TEXT_MAX    (16u << 20)
@@ -15,13 +16,11 @@
 const char *conf_kind_name(enum conf_kind kind)
 {
     static const char *const names[] = {
-        [CONF_KIND_GLOBAL] = "global",
-        [CONF_KIND_LISTENER] = "listener",
-        [CONF_KIND_UPSTREAM] = "upstream",
-        [CONF_KIND_SERVER] = "server",
-        [CONF_KIND_CERTIFICATE] = "certificate",
-        [CONF_KIND_WATCH] = "watch",
-        [CONF_KIND_ADMIN] = "admin",
+        [CONF_KIND_GLOBAL] = "global",           [CONF_KIND_LISTENER] = "listener",
+        [CONF_KIND_UPSTREAM] = "upstream",       [CONF_KIND_SERVER] = "server",
+        [CONF_KIND_CERTIFICATE] = "certificate", [CONF_KIND_WATCH] = "watch",
+        [CONF_KIND_CHANNEL] = "channel",         [CONF_KIND_ALERT_ROUTE] = "alert-route",
+        [CONF_KIND_MAINTENANCE] = "maintenance", [CONF_KIND_ADMIN] = "admin",
     };
     return names[kind];
 }
@@ -215,23 +214,24 @@ static void compare_certificates(struct comparison *comparison)
     }
 }
 
-/* By name: watches have no places. */
-static void compare_watches(struct comparison *comparison)
+/* Objects without places: by name. */
+static void compare_named(struct comparison *comparison, const struct kind *kind)
 {
     const struct conf *before = comparison->before, *after = comparison->after;
 
-    for (uint32_t i = 0; i < before->watch_count; i++) {
-        struct conf_difference difference = {.kind = CONF_KIND_WATCH, .index = i};
-        uint32_t now = conf_find_watch(after, before->watches[i].name);
-        difference.name = before->watches[i].name;
-        compare_object(comparison, &schema_watch, &difference, &before->watches[i],
-                       now == CONF_NONE ? NULL : &after->watches[now]);
+    for (uint32_t i = 0; i < kind_count(before, kind); i++) {
+        struct conf_difference difference = {.kind = kind->number, .index = i};
+        difference.name = kind_name(before, kind, i);
+        uint32_t now = kind_find_object(after, kind, difference.name);
+        compare_object(comparison, kind->schema, &difference, kind_object(before, kind, i),
+                       now == CONF_NONE ? NULL : kind_object(after, kind, now));
     }
-    for (uint32_t i = 0; i < after->watch_count; i++) {
-        struct conf_difference difference = {.kind = CONF_KIND_WATCH, .index = i};
-        difference.name = after->watches[i].name;
-        if (conf_find_watch(before, difference.name) == CONF_NONE)
-            compare_object(comparison, &schema_watch, &difference, NULL, &after->watches[i]);
+    for (uint32_t i = 0; i < kind_count(after, kind); i++) {
+        struct conf_difference difference = {.kind = kind->number, .index = i};
+        difference.name = kind_name(after, kind, i);
+        if (kind_find_object(before, kind, difference.name) == CONF_NONE)
+            compare_object(comparison, kind->schema, &difference, NULL,
+                           kind_object(after, kind, i));
     }
 }
 
@@ -249,7 +249,10 @@ bool conf_compare(const struct conf *before, const struct conf *after, conf_diff
                          IN_FORCE(before, upstreams, upstream_count, i, conf_upstream_in_force),
                          IN_FORCE(after, upstreams, upstream_count, i, conf_upstream_in_force));
     compare_certificates(&comparison);
-    compare_watches(&comparison);
+    for (const struct kind *kind = conf_kinds; kind < conf_kinds + KIND_COUNT; kind++) {
+        if (!kind->placed)
+            compare_named(&comparison, kind);
+    }
     compare_object(&comparison, &schema_admin, &admin,
                    before->admin.present ? &before->admin : NULL,
                    after->admin.present ? &after->admin : NULL);

@@ -13,7 +13,7 @@
 
 #include "base/string.h"
 #include "conf/check.h"
-#include "conf/list.h"
+#include "conf/kind.h"
 #include "conf/place.h"
 #include "conf/schema.h"
 
@@ -92,71 +92,43 @@ static int read_title(struct schema_reader *reader, const cfg_t *tree, char **re
     return 0;
 }
 
-/* Makes an object of this kind; where its name goes comes back, or NULL when out of memory. */
-static char **new_object(struct conf *conf, const char *kind)
-{
-    if (strcmp(kind, schema_listener.kind) == 0) {
-        struct conf_listener *listener =
-            list_append(&conf->listeners, &conf->listener_count, sizeof *listener);
-        if (listener == NULL)
-            return NULL;
-        listener->upstream = CONF_NONE;
-        return &listener->name;
-    }
-    if (strcmp(kind, schema_upstream.kind) == 0) {
-        struct conf_upstream *upstream =
-            list_append(&conf->upstreams, &conf->upstream_count, sizeof *upstream);
-        return upstream == NULL ? NULL : &upstream->name;
-    }
-    if (strcmp(kind, schema_watch.kind) == 0) {
-        struct conf_watch *watch = list_append(&conf->watches, &conf->watch_count, sizeof *watch);
-        return watch == NULL ? NULL : &watch->name;
-    }
-    struct conf_certificate *certificate =
-        list_append(&conf->certificates, &conf->certificate_count, sizeof *certificate);
-    return certificate == NULL ? NULL : &certificate->name;
-}
-
 /* ---- sections in the order of the file ---- */
 
 struct section_cursor {
-    size_t admins, listeners, upstreams, certificates,
-        watches; /* sections of each kind behind us */
+    size_t admins, titled[KIND_COUNT]; /* sections of each kind behind us */
 };
 
-/* The schema, tree and object of the next section of this kind. */
-static const struct schema_section *next_section(struct section_cursor *cursor,
-                                                 struct schema_reader *reader, cfg_t *root,
-                                                 const char *kind, void **ret_object)
+/* The tree and the object of the next section of this kind; `*ret_object` is NULL before it is
+ * made. Returns the kind, NULL: admin. */
+static const struct kind *next_section(struct section_cursor *cursor, struct schema_reader *reader,
+                                       cfg_t *root, const char *name, void **ret_object)
 {
-    struct conf *conf = reader->conf;
-    const struct schema_section *schema;
+    const struct kind *kind = kind_find(name);
     size_t index;
 
-    if (strcmp(kind, schema_listener.kind) == 0) {
-        schema = &schema_listener;
-        index = cursor->listeners++;
-        *ret_object = index < conf->listener_count ? &conf->listeners[index] : NULL;
-    } else if (strcmp(kind, schema_upstream.kind) == 0) {
-        schema = &schema_upstream;
-        index = cursor->upstreams++;
-        *ret_object = index < conf->upstream_count ? &conf->upstreams[index] : NULL;
-    } else if (strcmp(kind, schema_certificate.kind) == 0) {
-        schema = &schema_certificate;
-        index = cursor->certificates++;
-        *ret_object = index < conf->certificate_count ? &conf->certificates[index] : NULL;
-    } else if (strcmp(kind, schema_watch.kind) == 0) {
-        schema = &schema_watch;
-        index = cursor->watches++;
-        *ret_object = index < conf->watch_count ? &conf->watches[index] : NULL;
-    } else {
-        schema = &schema_admin;
+    if (kind == NULL) {
+        reader->schema = &schema_admin;
         index = cursor->admins++;
-        *ret_object = &conf->admin;
+        *ret_object = &reader->conf->admin;
+    } else {
+        reader->schema = kind->schema;
+        index = cursor->titled[kind - conf_kinds]++;
+        *ret_object =
+            index < kind_count(reader->conf, kind) ? kind_object(reader->conf, kind, index) : NULL;
     }
-    reader->schema = schema;
-    reader->tree = cfg_getnsec(root, schema->kind, (unsigned)index);
-    return schema;
+    reader->tree = cfg_getnsec(root, reader->schema->kind, (unsigned)index);
+    return kind;
+}
+
+static int begin_object(struct schema_reader *reader, const struct kind *kind)
+{
+    void *object = kind_append(reader->conf, kind);
+
+    if (object == NULL)
+        return schema_fail_memory(reader);
+    if (kind->number == CONF_KIND_LISTENER)
+        ((struct conf_listener *)object)->upstream = CONF_NONE;
+    return read_title(reader, reader->tree, (char **)object);
 }
 
 static int begin_objects(struct schema_reader *reader, const struct scan *scan, cfg_t *root)
@@ -165,7 +137,8 @@ static int begin_objects(struct schema_reader *reader, const struct scan *scan, 
     void *object;
 
     for (size_t i = 0; i < scan->section_count; i++) {
-        ignore(next_section(&cursor, reader, root, scan->sections[i].kind, &object) != NULL);
+        const struct kind *kind =
+            next_section(&cursor, reader, root, scan->sections[i].kind, &object);
         if (reader->tree == NULL)
             return error_set(reader->error, ERROR_INTERNAL,
                              "%s:%u: section was scanned but not parsed", reader->path,
@@ -173,11 +146,7 @@ static int begin_objects(struct schema_reader *reader, const struct scan *scan, 
         /* libconfuse leaves the line of the closing brace here; from now on it is that of the
          * opening. */
         reader->tree->line = (int)scan->sections[i].line;
-        if (object == &reader->conf->admin)
-            continue;
-        char **name = new_object(reader->conf, reader->tree->name);
-        int code =
-            name == NULL ? schema_fail_memory(reader) : read_title(reader, reader->tree, name);
+        int code = kind == NULL ? 0 : begin_object(reader, kind);
         if (code != 0)
             return code;
     }
@@ -330,28 +299,16 @@ void conf_free(struct conf *conf)
 {
     if (conf == NULL)
         return;
-    for (size_t i = 0; i < conf->listener_count; i++) {
-        schema_free(&schema_listener, &conf->listeners[i]);
-        free(conf->listeners[i].name);
-    }
-    for (size_t i = 0; i < conf->upstream_count; i++) {
-        schema_free(&schema_upstream, &conf->upstreams[i]);
-        free(conf->upstreams[i].name);
-    }
-    for (size_t i = 0; i < conf->certificate_count; i++) {
-        schema_free(&schema_certificate, &conf->certificates[i]);
-        free(conf->certificates[i].name);
-    }
-    for (size_t i = 0; i < conf->watch_count; i++) {
-        schema_free(&schema_watch, &conf->watches[i]);
-        free(conf->watches[i].name);
+    for (const struct kind *kind = conf_kinds; kind < conf_kinds + KIND_COUNT; kind++) {
+        for (size_t i = 0; i < kind_count(conf, kind); i++) {
+            free(kind_name(conf, kind, i));
+            schema_free(kind->schema, kind_object(conf, kind, i));
+        }
+        if (kind_count(conf, kind) > 0)
+            free(kind_object(conf, kind, 0));
     }
     schema_free(&schema_admin, &conf->admin);
     schema_free(&schema_global, conf);
-    free(conf->listeners);
-    free(conf->upstreams);
-    free(conf->certificates);
-    free(conf->watches);
     free(conf->path);
     free(conf);
 }
@@ -366,27 +323,37 @@ static void show_section(struct buffer *buffer, const struct conf *conf,
     ignore(buffer_append_text(buffer, "}\n"));
 }
 
+static bool in_force(const struct conf *conf, const struct kind *kind, size_t index)
+{
+    switch (kind->number) {
+    case CONF_KIND_LISTENER:
+        return conf_listener_in_force(&conf->listeners[index]);
+    case CONF_KIND_UPSTREAM:
+        return conf_upstream_in_force(&conf->upstreams[index]);
+    case CONF_KIND_CERTIFICATE:
+        return conf_certificate_in_force(&conf->certificates[index]);
+    case CONF_KIND_GLOBAL:
+    case CONF_KIND_SERVER:
+    case CONF_KIND_WATCH:
+    case CONF_KIND_CHANNEL:
+    case CONF_KIND_ALERT_ROUTE:
+    case CONF_KIND_MAINTENANCE:
+    case CONF_KIND_ADMIN:
+        break;
+    }
+    return true;
+}
+
 void conf_show_objects(struct buffer *buffer, const struct conf *conf, bool internal)
 {
-    for (size_t i = 0; i < conf->listener_count; i++) {
-        const struct conf_listener *listener = &conf->listeners[i];
-        if (internal ? listener->name != NULL : conf_listener_in_force(listener))
-            show_section(buffer, conf, &schema_listener, listener->name, listener, internal);
+    for (const struct kind *kind = conf_kinds; kind < conf_kinds + KIND_COUNT; kind++) {
+        for (size_t i = 0; i < kind_count(conf, kind); i++) {
+            const char *name = kind_name(conf, kind, i);
+            if (internal ? name != NULL : in_force(conf, kind, i))
+                show_section(buffer, conf, kind->schema, name, kind_object(conf, kind, i),
+                             internal);
+        }
     }
-    for (size_t i = 0; i < conf->upstream_count; i++) {
-        const struct conf_upstream *upstream = &conf->upstreams[i];
-        if (internal ? upstream->name != NULL : conf_upstream_in_force(upstream))
-            show_section(buffer, conf, &schema_upstream, upstream->name, upstream, internal);
-    }
-    for (size_t i = 0; i < conf->certificate_count; i++) {
-        const struct conf_certificate *certificate = &conf->certificates[i];
-        if (internal ? certificate->name != NULL : conf_certificate_in_force(certificate))
-            show_section(buffer, conf, &schema_certificate, certificate->name, certificate,
-                         internal);
-    }
-    for (size_t i = 0; i < conf->watch_count; i++)
-        show_section(buffer, conf, &schema_watch, conf->watches[i].name, &conf->watches[i],
-                     internal);
 }
 
 static char *show(const struct conf *conf, bool internal)
@@ -415,30 +382,30 @@ char *conf_show_internal(const struct conf *conf)
 
 uint32_t conf_find_listener(const struct conf *conf, const char *name)
 {
-    for (size_t i = 0; i < conf->listener_count; i++) {
-        const char *known = conf->listeners[i].name;
-        if (known != NULL && strcmp(known, name) == 0)
-            return (uint32_t)i;
-    }
-    return CONF_NONE;
+    return kind_find_object(conf, kind_find(schema_listener.kind), name);
 }
 
 uint32_t conf_find_upstream(const struct conf *conf, const char *name)
 {
-    for (size_t i = 0; i < conf->upstream_count; i++) {
-        const char *known = conf->upstreams[i].name;
-        if (known != NULL && strcmp(known, name) == 0)
-            return (uint32_t)i;
-    }
-    return CONF_NONE;
+    return kind_find_object(conf, kind_find(schema_upstream.kind), name);
 }
 
 uint32_t conf_find_certificate(const struct conf *conf, const char *name)
 {
-    for (size_t i = 0; i < conf->certificate_count; i++) {
-        const char *known = conf->certificates[i].name;
-        if (known != NULL && strcmp(known, name) == 0)
-            return (uint32_t)i;
-    }
-    return CONF_NONE;
+    return kind_find_object(conf, kind_find(schema_certificate.kind), name);
+}
+
+uint32_t conf_find_watch(const struct conf *conf, const char *name)
+{
+    return kind_find_object(conf, kind_find(schema_watch.kind), name);
+}
+
+uint32_t conf_find_channel(const struct conf *conf, const char *name)
+{
+    return kind_find_object(conf, kind_find(schema_channel.kind), name);
+}
+
+uint32_t conf_find_alert_route(const struct conf *conf, const char *name)
+{
+    return kind_find_object(conf, kind_find(schema_alert_route.kind), name);
 }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "conf/window.h"
 #include "loop/socket.h"
 
 #define CONF_TEXT_MAX (4u << 20)
@@ -258,11 +259,70 @@ struct conf_watch {
     bool without_sni;              /* also without a server name */
     bool deep;                     /* also what needs many handshakes */
     enum conf_renewal renewal;
+    uint64_t renewal_grace; /* ms; 0: by the life of the certificate */
     struct conf_threshold warn_at, critical_at;
     char *owner, *service;              /* for the routes of alerts; NULL */
     bool critical;                      /* the target is: for the routes of alerts */
     struct conf_watch_targets discover; /* where to look for endpoints that nobody watches */
     uint64_t discover_interval;
+};
+
+/* ---- alerts ---- */
+
+enum conf_channel_type {
+    CONF_CHANNEL_MAIL,
+    CONF_CHANNEL_TELEGRAM,
+    CONF_CHANNEL_WEBHOOK,
+    CONF_CHANNEL_EXEC
+};
+
+#define CONF_CHANNEL_COMMAND_MAX 32
+
+/* A way to people. Known by its name. */
+struct conf_channel {
+    char *name;
+    enum conf_channel_type type;
+    char *url; /* mail: smtp:// or smtps:// server; webhook: where to; telegram: its API */
+    char *from;
+    struct conf_text_list to; /* mail addresses */
+    char *user;               /* of the mail server */
+    bool starttls;            /* required with smtp:// */
+    char *chat;               /* telegram: chat id or @channel */
+    char *secret_file;        /* password of the mail user, token of the bot, key of the webhook's
+                                 signature */
+    char *trust;              /* PEM file; NULL: the system's store */
+    struct conf_text_list command; /* exec: absolute path and arguments */
+    uint32_t timeout;              /* ms */
+};
+
+/* Which channels hear of which alerts; empty lists match everything. */
+struct conf_alert_route {
+    char *name;
+    struct conf_text_list watches, owners, services;
+    bool critical_only;   /* severity = critical */
+    bool escalation_only; /* reached by `then` of another route only */
+    struct conf_text_list channels;
+    char *then; /* name of the route that joins when nobody has acknowledged; NULL */
+};
+
+struct conf_windows {
+    struct conf_window *items;
+    size_t count;
+};
+/* Nobody is told meanwhile. */
+struct conf_maintenance {
+    char *name;
+    struct conf_windows when;
+    struct conf_text_list targets; /* as in a silence (watch/alerts/silence.h); none: all */
+};
+
+struct conf_alerts { /* global options */
+    uint32_t open_after, close_after;
+    uint64_t reminder;              /* ms; 0: none */
+    uint64_t quiet;                 /* ms */
+    struct conf_text_list channels; /* of alerts that no route matches */
+    char *heartbeat_url;            /* NULL: none */
+    uint64_t heartbeat_every;       /* ms */
 };
 
 struct conf_admin {
@@ -304,6 +364,13 @@ struct conf {
     size_t certificate_count;
     struct conf_watch *watches;
     size_t watch_count;
+    struct conf_channel *channels;
+    size_t channel_count;
+    struct conf_alert_route *alert_routes;
+    size_t alert_route_count;
+    struct conf_maintenance *maintenances;
+    size_t maintenance_count;
+    struct conf_alerts alerts;
     uint32_t watch_connections;                     /* under way at once; default 100 */
     uint32_t watch_per_host;                        /* of these to one address; default 4 */
     uint64_t watch_keep_checks, watch_keep_history; /* ms; default 14 and 800 days */
@@ -382,6 +449,8 @@ uint32_t conf_find_listener(const struct conf *conf, const char *name);
 uint32_t conf_find_upstream(const struct conf *conf, const char *name);
 uint32_t conf_find_certificate(const struct conf *conf, const char *name);
 uint32_t conf_find_watch(const struct conf *conf, const char *name);
+uint32_t conf_find_channel(const struct conf *conf, const char *name);
+uint32_t conf_find_alert_route(const struct conf *conf, const char *name);
 
 /* Each target of each watch, and each text of `discover`; what they mean is for watch/ to say
  * (watch/configured.h). Stops at the first non-zero result, which is returned. */

@@ -93,6 +93,11 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
             visit_path(&visit, listener->client_crl.items[j], "client-crl", "listener",
                        listener->name, false);
     }
+    for (size_t i = 0; i < conf->channel_count; i++) {
+        const struct conf_channel *channel = &conf->channels[i];
+        visit_path(&visit, channel->secret_file, "secret-file", "channel", channel->name, false);
+        visit_path(&visit, channel->trust, "trust", "channel", channel->name, false);
+    }
     for (size_t i = 0; i < conf->watch_count; i++) {
         const struct conf_watch *watch = &conf->watches[i];
         for (size_t j = 0; j < watch->stores.count; j++)

@@ -8,7 +8,8 @@
 #include "base/string.h"
 
 static const struct schema_section *const sections[] = {
-    &schema_admin, &schema_listener, &schema_upstream, &schema_certificate, &schema_watch};
+    &schema_admin, &schema_listener, &schema_upstream,    &schema_certificate,
+    &schema_watch, &schema_channel,  &schema_alert_route, &schema_maintenance};
 
 /* ---- messages ---- */
 

@@ -71,7 +71,7 @@ struct schema_section {
 };
 
 extern const struct schema_section schema_global, schema_admin, schema_listener, schema_upstream,
-    schema_certificate, schema_watch;
+    schema_certificate, schema_watch, schema_channel, schema_alert_route, schema_maintenance;
 
 /* Where reading stands. */
 struct schema_reader {
@@ -137,7 +137,7 @@ int schema_fail_unknown(struct schema_reader *reader, const cfg_t *tree, const c
 /* ---- types (types.c, type_address.c) ---- */
 
 extern const struct schema_type schema_text;      /* char *; `words` NULL */
-extern const struct schema_type schema_text_list; /* struct conf_text_list */
+extern const struct schema_type schema_text_list; /* struct conf_text_list; of `words`, if given */
 extern const struct schema_type schema_path;      /* char *: absolute path */
 extern const struct schema_type
     schema_path_list;                            /* struct conf_text_list of absolute paths or "" */
@@ -157,8 +157,10 @@ extern const struct schema_type schema_sources;  /* struct conf_addresses withou
 extern const struct schema_type schema_networks; /* struct conf_networks */
 extern const struct schema_type
     schema_names; /* struct conf_text_list of DNS names, wildcards, IP addresses */
-extern const struct schema_type schema_rate; /* struct conf_rate; range of its period */
-extern const struct schema_type schema_host; /* char *: DNS name or IP address */
+extern const struct schema_type schema_rate;     /* struct conf_rate; range of its period */
+extern const struct schema_type schema_host;     /* char *: DNS name or IP address */
+extern const struct schema_type schema_url;      /* char *: http(s) or smtp(s) */
+extern const struct schema_type schema_channels; /* struct conf_text_list of names of channels */
 
 /* Pieces for the types of single sections. */
 void schema_text_show(struct buffer *buffer, const struct conf *conf,

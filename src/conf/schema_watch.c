@@ -138,6 +138,23 @@ static void threshold_show(struct buffer *buffer, const struct conf *conf,
 
 static const struct schema_type threshold_type = {.read = threshold_read, .show = threshold_show};
 
+/* ---- renewal-grace; unset: by the life of the certificate ---- */
+
+static int grace_read(struct schema_reader *reader, const struct schema_option *option,
+                      const struct schema_value *value, void *field)
+{
+    return schema_duration.read(reader, option, value, field);
+}
+
+static void grace_show(struct buffer *buffer, const struct conf *conf,
+                       const struct schema_option *option, const void *field)
+{
+    if (*(const uint64_t *)field != 0)
+        schema_duration.show(buffer, conf, option, field);
+}
+
+static const struct schema_type grace_type = {.read = grace_read, .show = grace_show};
+
 /* ---- the table ---- */
 
 static const struct schema_word renewal_words[] = {
@@ -157,6 +174,8 @@ static const struct schema_option watch_options[] = {
     {OPTION("without-sni", schema_boolean, without_sni), .fallback = "no"},
     {OPTION("deep", schema_boolean, deep), .fallback = "no"},
     {OPTION("renewal", schema_choice, renewal), .fallback = "auto", .words = renewal_words},
+    {OPTION("renewal-grace", grace_type, renewal_grace), .minimum = MINUTE,
+     .maximum = 365 * DAY},
     {OPTION("warn-at", threshold_type, warn_at)},
     {OPTION("critical-at", threshold_type, critical_at)},
     {OPTION("owner", schema_text, owner)},
@@ -176,6 +195,8 @@ static const char *watch_refuses(const void *object, const struct schema_option 
         return "found it without discover; expected where to look, such as \"192.0.2.0/28:443\"";
     if (strcmp(option->name, "origin") == 0 && watch->targets.count == 0)
         return "found it without targets; expected the targets whose origin this is";
+    if (strcmp(option->name, "renewal-grace") == 0 && watch->renewal == CONF_RENEWAL_MANUAL)
+        return "found it with renewal = manual; expected it only where renewal is automatic";
     if (strcmp(option->name, "file") == 0 && watch->targets.count == 0)
         return "found it without targets; expected the targets that serve this file";
     return NULL;
@@ -223,13 +244,4 @@ int conf_each_target(const struct conf *conf, conf_target_fn *fn, void *context)
                         watch->discover.items[j].line, true);
     }
     return result;
-}
-
-uint32_t conf_find_watch(const struct conf *conf, const char *name)
-{
-    for (size_t i = 0; i < conf->watch_count; i++) {
-        if (strcmp(conf->watches[i].name, name) == 0)
-            return (uint32_t)i;
-    }
-    return CONF_NONE;
 }

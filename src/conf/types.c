@@ -120,11 +120,11 @@ static int words_read(struct schema_reader *reader, const struct schema_option *
                       const struct schema_value *value, void *field)
 {
     unsigned number;
-    int code = schema_choice.read(reader, option, value, &number);
+    int code = option->words == NULL ? 0 : schema_choice.read(reader, option, value, &number);
 
     if (code != 0)
         return code;
-    if (list_has(field, value->text))
+    if (option->words != NULL && list_has(field, value->text))
         return schema_fail_value(reader, option, value, "each word once");
     return list_keep(reader, option, value, value->text, field);
 }

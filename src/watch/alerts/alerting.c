@@ -1,0 +1,515 @@
+#include "watch/alerts/alerting.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/secret.h"
+#include "base/string.h"
+#include "watch/alerts/message.h"
+#include "watch/alerts/route.h"
+
+#define KIND_ALERT        "alert"
+#define KIND_SILENCE      "silence"
+#define TICK_NS           (30 * NS_PER_S)
+#define FLAPS             4
+#define SILENCES_MAX      1000
+#define SECRET_MAX        1024
+#define HEARTBEAT_TIME_MS 20000
+
+struct channel_secret {
+    struct channel_secret *next;
+    char channel[CONF_NAME_MAX];
+    char *text; /* secret memory of SECRET_MAX bytes */
+};
+
+struct alerting {
+    struct loop *loop;
+    struct http_client *http;
+    struct store *store;
+    const struct conf *conf;
+    struct alerting_host host;
+    struct alerts alerts;
+    struct alert_channel_host channels;
+    struct deliveries *deliveries;
+    struct channel_secret *secrets;
+    struct silence *silences;
+    size_t silence_count;
+    uint64_t silence_serial;
+    struct timer tick, heartbeat;
+    struct http_request *heartbeat_request;
+    bool heartbeat_failing;
+    int64_t heartbeat_at;
+};
+
+/* ---- telling ---- */
+
+static bool covers_alert(const struct conf_maintenance *maintenance, const struct alert *alert,
+                         int64_t now)
+{
+    struct silence silence = {.from = now, .until = now + 1};
+
+    for (size_t i = 0; i < maintenance->targets.count; i++) {
+        ignore(string_copy(silence.target, sizeof silence.target, maintenance->targets.items[i]));
+        if (silence_matches(&silence, alert, now))
+            return true;
+    }
+    return maintenance->targets.count == 0;
+}
+
+static bool in_maintenance(const struct alerting *alerting, const struct alert *alert, int64_t now)
+{
+    for (size_t i = 0; i < alerting->conf->maintenance_count; i++) {
+        const struct conf_maintenance *maintenance = &alerting->conf->maintenances[i];
+        for (size_t j = 0; j < maintenance->when.count; j++) {
+            if (conf_window_covers(&maintenance->when.items[j], now) &&
+                covers_alert(maintenance, alert, now))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool silenced(const struct alerting *alerting, const struct alert *alert, int64_t now)
+{
+    for (size_t i = 0; i < alerting->silence_count; i++) {
+        if (silence_matches(&alerting->silences[i], alert, now))
+            return true;
+    }
+    return in_maintenance(alerting, alert, now);
+}
+
+static bool notice(void *context, const struct alert *alert, enum notice kind)
+{
+    struct alerting *alerting = context;
+    struct route_channels channels;
+    int64_t now = time(NULL);
+    char text[sizeof alert->subject + sizeof alert->text + 64];
+
+    if (silenced(alerting, alert, now))
+        return false;
+    ignore(snprintf(text, sizeof text, "#%" PRIu64 " %s: %s", alert->number, alert->subject,
+                    alert->text));
+    alerting->host.event(alerting->host.context, notice_name(kind), text);
+    AUTO(json_t_pointer) message = message_new(alert, kind, now);
+    route_alert(alerting->conf, alert, &channels);
+    for (size_t i = 0; i < channels.count; i++)
+        ignore((long)deliveries_add(alerting->deliveries, channels.names[i], message));
+    return true;
+}
+
+static void keep(void *context, const struct alert *alert)
+{
+    struct alerting *alerting = context;
+    AUTO(json_t_pointer) object = alert_to_json(alert);
+    char key[24];
+
+    ignore(snprintf(key, sizeof key, "%020" PRIu64, alert->number));
+    store_put(alerting->store, KIND_ALERT, key, object);
+}
+
+/* ---- channels ---- */
+
+static struct channel_secret *secret_of(const struct alerting *alerting, const char *channel)
+{
+    struct channel_secret *secret = alerting->secrets;
+
+    while (secret != NULL && strcmp(secret->channel, channel) != 0)
+        secret = secret->next;
+    return secret;
+}
+
+static const struct conf_channel *channel_of(void *context, const char *name,
+                                             const char **ret_secret)
+{
+    const struct alerting *alerting = context;
+    const struct channel_secret *secret = secret_of(alerting, name);
+
+    for (size_t i = 0; i < alerting->conf->channel_count; i++) {
+        if (strcmp(alerting->conf->channels[i].name, name) == 0) {
+            *ret_secret = secret != NULL ? secret->text : NULL;
+            return &alerting->conf->channels[i];
+        }
+    }
+    return NULL;
+}
+
+static void told(void *context, const char *channel, enum delivery_state state, const char *text)
+{
+    static const char *const kinds[] = {[DELIVERY_WAITING] = "delivery-failing",
+                                        [DELIVERY_DELIVERED] = "delivery-works",
+                                        [DELIVERY_FAILED] = "delivery-given-up"};
+    struct alerting *alerting = context;
+    char whole[400];
+
+    ignore(snprintf(whole, sizeof whole, "channel %s: %s", channel, text));
+    alerting->host.event(alerting->host.context, kinds[state], whole);
+}
+
+void alerting_set_secret(struct alerting *alerting, const char *channel, const char *text,
+                         size_t size)
+{
+    struct channel_secret *secret = secret_of(alerting, channel);
+
+    while (size > 0 && isspace((unsigned char)text[size - 1]))
+        size--;
+    if (secret == NULL) {
+        secret = calloc(1, sizeof *secret);
+        if (secret == NULL || (secret->text = secret_alloc(SECRET_MAX)) == NULL) {
+            free(secret);
+            return;
+        }
+        ignore(string_copy(secret->channel, sizeof secret->channel, channel));
+        secret->next = alerting->secrets;
+        alerting->secrets = secret;
+    }
+    secret_wipe(secret->text, SECRET_MAX);
+    if (size < SECRET_MAX)
+        memcpy(secret->text, text, size);
+}
+
+static void free_secrets(struct alerting *alerting)
+{
+    struct channel_secret *next;
+
+    for (struct channel_secret *secret = alerting->secrets; secret != NULL; secret = next) {
+        next = secret->next;
+        secret_free(secret->text, SECRET_MAX);
+        free(secret);
+    }
+    alerting->secrets = NULL;
+}
+
+/* ---- heartbeat ---- */
+
+static void arm_heartbeat(struct alerting *alerting)
+{
+    if (alerting->conf->alerts.heartbeat_url == NULL)
+        timer_cancel(alerting->loop, &alerting->heartbeat);
+    else
+        timer_set(alerting->loop, &alerting->heartbeat,
+                  loop_now(alerting->loop) + alerting->conf->alerts.heartbeat_every * NS_PER_MS);
+}
+
+static void heartbeat_over(struct alerting *alerting, const char *trouble)
+{
+    bool failing = trouble != NULL;
+
+    if (!failing)
+        alerting->heartbeat_at = time(NULL);
+    if (failing != alerting->heartbeat_failing)
+        alerting->host.event(alerting->host.context,
+                             failing ? "heartbeat-failing" : "heartbeat-works",
+                             failing ? trouble : "the outside hears again that the watch lives");
+    alerting->heartbeat_failing = failing;
+}
+
+static void heartbeat_answered(void *context, const struct http_answer *answer)
+{
+    struct alerting *alerting = context;
+    char text[64];
+
+    alerting->heartbeat_request = NULL;
+    ignore(snprintf(text, sizeof text, "it answered %u", answer->status));
+    heartbeat_over(alerting, answer->failed          ? answer->error.message
+                             : answer->status >= 400 ? text
+                                                     : NULL);
+}
+
+/* Sent only while the watch really works, so that its silence means something. */
+static void beat(void *context)
+{
+    struct alerting *alerting = context;
+    const struct http_order order = {.url = alerting->conf->alerts.heartbeat_url,
+                                     .timeout_ms = HEARTBEAT_TIME_MS,
+                                     .answer_max = 64u << 10,
+                                     .follow = true};
+    struct error error = {0};
+
+    arm_heartbeat(alerting);
+    if (alerting->heartbeat_request != NULL || !alerting->host.alive(alerting->host.context))
+        return;
+    alerting->heartbeat_request =
+        http_client_ask(alerting->http, &order, heartbeat_answered, alerting, &error);
+    if (alerting->heartbeat_request == NULL)
+        heartbeat_over(alerting, error.message);
+}
+
+/* ---- silences ---- */
+
+static void drop_silence(struct alerting *alerting, size_t at)
+{
+    store_put(alerting->store, KIND_SILENCE, alerting->silences[at].id, NULL);
+    memmove(&alerting->silences[at], &alerting->silences[at + 1],
+            (alerting->silence_count - at - 1) * sizeof *alerting->silences);
+    alerting->silence_count--;
+}
+
+static bool add_silence(struct alerting *alerting, const struct silence *silence)
+{
+    struct silence *larger =
+        realloc(alerting->silences, (alerting->silence_count + 1) * sizeof *alerting->silences);
+
+    if (larger == NULL)
+        return false;
+    alerting->silences = larger;
+    alerting->silences[alerting->silence_count++] = *silence;
+    return true;
+}
+
+static void drop_ended_silences(struct alerting *alerting, int64_t now)
+{
+    for (size_t i = alerting->silence_count; i-- > 0;) {
+        if (alerting->silences[i].until <= now)
+            drop_silence(alerting, i);
+    }
+}
+
+int alerting_silence(struct alerting *alerting, struct silence *silence, struct error *error)
+{
+    if (alerting->silence_count == SILENCES_MAX)
+        return error_set(error, ERROR_LIMIT,
+                         "there are %d silences; end one that is no longer needed", SILENCES_MAX);
+    ignore(snprintf(silence->id, sizeof silence->id, "s%" PRIu64, ++alerting->silence_serial));
+    if (!add_silence(alerting, silence))
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    AUTO(json_t_pointer) object = silence_to_json(silence);
+    store_put(alerting->store, KIND_SILENCE, silence->id, object);
+    return 0;
+}
+
+int alerting_unsilence(struct alerting *alerting, const char *id, struct error *error)
+{
+    for (size_t i = 0; i < alerting->silence_count; i++) {
+        if (strcmp(alerting->silences[i].id, id) == 0) {
+            drop_silence(alerting, i);
+            alerts_tick(&alerting->alerts, time(NULL));
+            return 0;
+        }
+    }
+    return error_set(error, ERROR_NOT_FOUND,
+                     "there is no silence of this id; see: holdfast alerts silences");
+}
+
+void alerting_each_silence(const struct alerting *alerting, alerting_each_fn *fn, void *context)
+{
+    for (size_t i = 0; i < alerting->silence_count; i++) {
+        AUTO(json_t_pointer) object = silence_to_json(&alerting->silences[i]);
+        fn(context, object);
+    }
+}
+
+/* ---- as time goes by ---- */
+
+static void on_tick(void *context)
+{
+    struct alerting *alerting = context;
+    int64_t now = time(NULL);
+
+    drop_ended_silences(alerting, now);
+    alerts_tick(&alerting->alerts, now);
+    timer_set(alerting->loop, &alerting->tick, loop_now(alerting->loop) + TICK_NS);
+}
+
+/* ---- beginning and end ---- */
+
+static int restore_alert(void *context, const char *key, const json_t *document)
+{
+    struct alerting *alerting = context;
+    struct alert *alert = alert_from_json(document);
+    (void)key;
+
+    if (alert != NULL)
+        alerts_restore(&alerting->alerts, alert);
+    return 0;
+}
+
+static int restore_silence(void *context, const char *key, const json_t *document)
+{
+    struct alerting *alerting = context;
+    struct silence silence;
+    uint64_t serial = strtoull(key + 1, NULL, 10);
+
+    if (serial > alerting->silence_serial)
+        alerting->silence_serial = serial;
+    if (silence_from_json(&silence, document, time(NULL), NULL) == 0)
+        ignore(add_silence(alerting, &silence));
+    else
+        store_put(alerting->store, KIND_SILENCE, key, NULL);
+    return 0;
+}
+
+static void take_rules(struct alerting *alerting)
+{
+    const struct conf_alerts *alerts = &alerting->conf->alerts;
+
+    alerting->alerts.rules = (struct alerts_rules){.open_after = alerts->open_after,
+                                                   .close_after = alerts->close_after,
+                                                   .reminder_s = (int64_t)alerts->reminder / 1000,
+                                                   .quiet_s = (int64_t)alerts->quiet / 1000,
+                                                   .flaps = FLAPS};
+}
+
+struct alerting *alerting_new(struct loop *loop, struct http_client *http, struct store *store,
+                              const struct conf *conf, const struct alerting_host *host)
+{
+    struct alerting *alerting = calloc(1, sizeof *alerting);
+    const struct deliveries_host deliveries = {
+        .context = alerting, .channel = channel_of, .told = told};
+    const struct alerts_host alerts = {.context = alerting, .notice = notice, .keep = keep};
+    struct error error;
+
+    if (alerting == NULL)
+        return NULL;
+    *alerting =
+        (struct alerting){.loop = loop, .http = http, .store = store, .conf = conf, .host = *host};
+    alerts_init(&alerting->alerts, &(struct alerts_rules){.open_after = 1}, &alerts);
+    take_rules(alerting);
+    timer_init(&alerting->tick, on_tick, alerting);
+    timer_init(&alerting->heartbeat, beat, alerting);
+    alert_channel_host_init(&alerting->channels, loop, http);
+    alerting->deliveries = deliveries_new(loop, &alerting->channels, store, &deliveries);
+    if (alerting->deliveries == NULL) {
+        alerting_free(alerting);
+        return NULL;
+    }
+    /* A store that cannot be read is in trouble, and says so itself. */
+    ignore(store_each_document(store, KIND_ALERT, restore_alert, alerting, &error));
+    ignore(store_each_document(store, KIND_SILENCE, restore_silence, alerting, &error));
+    timer_set(loop, &alerting->tick, loop_now(loop) + TICK_NS);
+    if (conf->alerts.heartbeat_url != NULL)
+        timer_set(loop, &alerting->heartbeat, loop_now(loop));
+    return alerting;
+}
+
+void alerting_free(struct alerting *alerting)
+{
+    if (alerting == NULL)
+        return;
+    timer_cancel(alerting->loop, &alerting->tick);
+    timer_cancel(alerting->loop, &alerting->heartbeat);
+    http_client_cancel(alerting->heartbeat_request);
+    deliveries_free(alerting->deliveries);
+    alerts_fini(&alerting->alerts);
+    free_secrets(alerting);
+    free(alerting->silences);
+    free(alerting);
+}
+
+void alerting_reload(struct alerting *alerting, const struct conf *conf)
+{
+    alerting->conf = conf;
+    free_secrets(alerting);
+    take_rules(alerting);
+    deliveries_reload(alerting->deliveries);
+    http_client_cancel(alerting->heartbeat_request);
+    alerting->heartbeat_request = NULL;
+    arm_heartbeat(alerting);
+}
+
+/* ---- results ---- */
+
+void alerting_result(struct alerting *alerting, const struct conf_watch *watch, const char *target,
+                     const json_t *endpoints)
+{
+    const struct alert_subject subject = {
+        .watch = watch->name,
+        .target = target,
+        .owner = watch->owner != NULL ? watch->owner : "",
+        .service = watch->service != NULL ? watch->service : "",
+        .critical = watch->critical,
+        .renewal = {.manual = watch->renewal == CONF_RENEWAL_MANUAL,
+                    .grace_s = (int64_t)watch->renewal_grace / 1000}};
+
+    alerts_result(&alerting->alerts, &subject, endpoints, time(NULL));
+}
+
+void alerting_forget(struct alerting *alerting, const char *target)
+{
+    alerts_forget(&alerting->alerts, target, time(NULL));
+}
+
+/* ---- for the verbs ---- */
+
+static json_t *describe(const struct alerting *alerting, const struct alert *alert, int64_t now)
+{
+    json_t *object = alert_to_json(alert), *names = json_array();
+    struct route_channels channels;
+
+    route_alert(alerting->conf, alert, &channels);
+    for (size_t i = 0; i < channels.count; i++)
+        ignore(json_array_append_new(names, json_name(channels.names[i])));
+    ignore(json_object_set_new(object, "channels", names));
+    json_set_flag(object, "silenced", silenced(alerting, alert, now));
+    return object;
+}
+
+void alerting_each(const struct alerting *alerting, bool all, alerting_each_fn *fn, void *context)
+{
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&alerting->alerts.by_cause, &at)) != NULL;) {
+        const struct alert *alert = entry->value;
+        if (!all && alert->state != ALERT_OPEN)
+            continue;
+        AUTO(json_t_pointer) object = describe(alerting, alert, time(NULL));
+        fn(context, object);
+    }
+}
+
+int alerting_acknowledge(struct alerting *alerting, uint64_t number, const char *by,
+                         const char *comment, struct error *error)
+{
+    struct alert *alert = alerts_find(&alerting->alerts, number);
+
+    if (alert == NULL || number == 0)
+        return error_set(error, ERROR_NOT_FOUND,
+                         "there is no alert of number %" PRIu64 "; see: holdfast alerts", number);
+    if (alert->state != ALERT_OPEN)
+        return error_set(error, ERROR_USAGE, "alert %" PRIu64 " is not open", number);
+    alerts_acknowledge(&alerting->alerts, alert, by, comment, time(NULL));
+    return 0;
+}
+
+int alerting_test(struct alerting *alerting, const char *channel, uint64_t *ret_number,
+                  struct error *error)
+{
+    const char *secret;
+
+    if (channel_of(alerting, channel, &secret) == NULL)
+        return error_set(error, ERROR_NOT_FOUND, "there is no channel of this name");
+    AUTO(json_t_pointer) message = message_trial(channel, time(NULL));
+    uint64_t number = deliveries_add(alerting->deliveries, channel, message);
+    if (number == 0)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    *ret_number = number;
+    return 0;
+}
+
+const struct deliveries *alerting_deliveries(const struct alerting *alerting)
+{
+    return alerting->deliveries;
+}
+
+void alerting_counts(const struct alerting *alerting, struct alerting_counts *ret_counts)
+{
+    struct alerting_counts counts = {.waiting = deliveries_waiting(alerting->deliveries),
+                                     .heartbeat_at = alerting->heartbeat_at};
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&alerting->alerts.by_cause, &at)) != NULL;) {
+        const struct alert *alert = entry->value;
+        if (alert->state != ALERT_OPEN)
+            continue;
+        counts.open++;
+        counts.critical += alert->severity == SEVERITY_CRITICAL;
+        counts.acknowledged += alert->acknowledged_at != 0;
+        counts.silenced += alert->silenced;
+    }
+    *ret_counts = counts;
+}
