@@ -36,7 +36,8 @@ struct names_tlsa { /* RFC 6698 */
 struct names_answer {
     enum names_outcome outcome;
     const char *reason; /* in words, when nothing was found; static */
-    bool authenticated; /* the resolver vouches by DNSSEC (AD); records only */
+    bool authenticated; /* the resolver vouches by DNSSEC (AD), as far as the way to it can be
+                           trusted; records only */
     size_t count;
     union {
         struct address
@@ -58,7 +59,8 @@ struct names_options {
 
 MUST_CHECK int names_new(struct names **ret_names, struct loop *loop,
                          const struct names_options *options, struct error *error);
-void names_free(struct names *names); /* accepts NULL; nobody is called back */
+/* Accepts NULL; nobody is called back. Not from inside a call-back of its own. */
+void names_free(struct names *names);
 
 /* `family`: AF_INET, AF_INET6 or AF_UNSPEC. NULL: out of memory. */
 struct names_question *names_addresses(struct names *names, const char *host, int family,
