@@ -21,19 +21,38 @@ static struct key_usage_entry *entry_of(struct key_usage_survey *survey, const s
     return entry;
 }
 
-static void count(struct key_usage_survey *survey, unsigned relay, const struct slot *slot)
+/* How near its key is to the limits of its listener. */
+static double share_of(const struct conf *conf, const struct slot *slot,
+                       const struct key_usage *usage, enum key_cause *ret_cause)
 {
     const struct leg *leg = &slot_hot(slot)->client;
+    const struct suite *suite = suite_find(leg->version, leg->suite);
+    struct key_limits limits = {0};
+
+    if (suite != NULL && slot->listener < conf->listener_count &&
+        conf->listeners[slot->listener].name != NULL)
+        governor_limits(conf, &conf->listeners[slot->listener], suite, &limits);
+    return governor_share(&limits, usage, clock_monotonic_ns(), ret_cause);
+}
+
+static void count(const struct conf *conf, struct key_usage_survey *survey, unsigned relay,
+                  const struct slot *slot)
+{
+    const struct leg *leg = &slot_hot(slot)->client;
+    enum key_cause limit;
 
     if ((slot->flags & SLOT_PASS_THROUGH) != 0 || leg->suite == 0 ||
         (survey->listener != CONF_NONE && slot->listener != survey->listener))
         return;
     struct key_usage_entry *entry = entry_of(survey, leg);
     struct key_usage usage = leg_write_usage(leg);
+    double used = share_of(conf, slot, &usage, &limit);
     if (entry == NULL)
         return;
-    if (entry->sessions++ == 0 || usage.blocks > entry->usage.blocks) {
+    if (entry->sessions++ == 0 || used > entry->used) {
         entry->usage = usage;
+        entry->used = used;
+        entry->limit = limit;
         entry->session = SESSION_ID(relay, slot->serial);
     }
 }
@@ -50,27 +69,20 @@ bool key_usage_survey(const struct admin_view *view, struct key_usage_survey *su
             continue;
         }
         if (session_read(&view->arenas[survey->relay], survey->slot++, &slot))
-            count(survey, survey->relay, &slot);
+            count(view->conf, survey, survey->relay, &slot);
     }
     return survey->relay >= view->workers;
 }
 
-static enum key_cipher cipher_of(const struct suite *suite)
+/* Null without a limit; when it is reached is null, too, for a key that was not used. */
+static void set_limit(json_t *object, const struct key_usage_entry *entry, double age_s)
 {
-    return suite->aead == AEAD_CHACHA20_POLY1305 ? KEY_CHACHA20_POLY1305 : KEY_AES_GCM;
-}
+    bool limited = entry->used >= 0;
+    double left = entry->used > 0 ? (1 / entry->used - 1) * age_s : INFINITY;
 
-/* How much of its bound the key has used, and at the rate since it came into use, when that is
- * reached; null where there is none. */
-static void set_bound(json_t *object, const struct key_usage_entry *entry,
-                      const struct suite *suite, double age_s)
-{
-    struct key_question question = {cipher_of(suite), 128, 16384, KEY_LOG2_PROBABILITY};
-    double bound = key_bound_confidentiality(&question).blocks, used = (double)entry->usage.blocks;
-    double left = used > 0 ? (bound - used) / used * age_s : INFINITY;
-
-    ignore(
-        json_object_set_new(object, "used", isinf(bound) ? json_null() : json_real(used / bound)));
+    ignore(json_object_set_new(object, "used", limited ? json_real(entry->used) : json_null()));
+    ignore(json_object_set_new(object, "limit",
+                               limited ? json_string(key_cause_name(entry->limit)) : json_null()));
     ignore(json_object_set_new(object, "seconds_left",
                                isfinite(left) ? json_real(left > 0 ? left : 0) : json_null()));
 }
@@ -78,7 +90,6 @@ static void set_bound(json_t *object, const struct key_usage_entry *entry,
 json_t *key_usage_to_json(const struct admin_view *view, const struct key_usage_survey *survey,
                           const struct key_usage_entry *entry, uint64_t now_ns)
 {
-    const struct suite *suite = suite_find(entry->version, entry->suite);
     char number[VIEW_NUMBER_MAX], id[SESSION_ID_TEXT_MAX];
     uint64_t age = now_ns > entry->usage.since ? now_ns - entry->usage.since : 0;
     json_t *object = json_object();
@@ -94,7 +105,6 @@ json_t *key_usage_to_json(const struct admin_view *view, const struct key_usage_
     json_set_number(object, "blocks", entry->usage.blocks);
     json_set_number(object, "bytes", entry->usage.bytes);
     json_set_number(object, "age_ms", age / NS_PER_MS);
-    if (suite != NULL)
-        set_bound(object, entry, suite, (double)age / NS_PER_S);
+    set_limit(object, entry, (double)age / NS_PER_S);
     return object;
 }

@@ -1,19 +1,21 @@
 /* Where the sending keys of the running sessions stand: one pass over the slots, an entry for each
- * version and suite, with the session whose key is used most. */
+ * version and suite, with the session whose key is nearest to the limits of its listener. */
 #pragma once
 
 #include <jansson.h>
 
 #include "admin/view.h"
-#include "tls/key_limits.h"
+#include "tls/governor.h"
 
 #define KEY_USAGE_SUITES 32
 
 struct key_usage_entry {
     uint16_t version, suite;
     uint64_t sessions;
-    uint64_t session; /* SESSION_ID of the one most used; what follows is about its key */
+    uint64_t session; /* SESSION_ID of the nearest one; what follows is about its key */
     struct key_usage usage;
+    double used; /* share of the hard limit; negative: there is none */
+    enum key_cause limit;
 };
 
 struct key_usage_survey {

@@ -31,15 +31,16 @@ static void add_row(void *context, json_t *line)
         table_cell(table, CELL_RIGHT, "no limit");
     else
         table_cell(table, CELL_RIGHT | style, "%.3g %%", share * 100);
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "limit"));
     table_cell(table, CELL_RIGHT, "%s",
                isinf(share) ? "for ever" : quantity_show_time(text, real(line, "seconds_left")));
 }
 
 int keylife_listener(const char *listener, const struct client_options *options)
 {
-    static const char *const headings[] = {"VERSION",   "SUITE",    "SESSIONS",
-                                           "MOST USED", "RECORDS",  "DATA",
-                                           "OF BOUND",  "BOUND IN", NULL};
+    static const char *const headings[] = {"VERSION",  "SUITE", "SESSIONS", "MOST USED",
+                                           "RECORDS",  "DATA",  "OF LIMIT", "NEAREST",
+                                           "LIMIT IN", NULL};
     json_t *request = json_pack("{s:s, s:s}", "verb", "key-usage", "listener", listener);
 
     return client_list("keylife", options, request, headings, add_row,

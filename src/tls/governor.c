@@ -83,6 +83,26 @@ unsigned governor_used(const struct key_limits *limits, const struct key_usage *
     return most;
 }
 
+double governor_share(const struct key_limits *limits, const struct key_usage *usage,
+                      uint64_t now_ns, enum key_cause *ret_cause)
+{
+    struct reach all[KEY_CAUSE_OPERATOR];
+    double most = -1;
+
+    reaches(limits, usage, now_ns, all);
+    *ret_cause = KEY_CAUSE_RECORDS;
+    for (unsigned cause = 0; cause < KEY_CAUSE_OPERATOR; cause++) {
+        if (all[cause].soft == 0)
+            continue;
+        double used = (double)all[cause].used / (double)all[cause].hard;
+        if (used > most) {
+            most = used;
+            *ret_cause = (enum key_cause)cause;
+        }
+    }
+    return most;
+}
+
 /* From soft (0) to hard (1000), in the unit that is farthest. Nothing may be below soft in all. */
 static unsigned past_soft(const struct key_limits *limits, const struct key_usage *usage,
                           uint64_t now_ns)

@@ -40,6 +40,11 @@ void governor_limits(const struct conf *conf, const struct conf_listener *listen
 unsigned governor_used(const struct key_limits *limits, const struct key_usage *usage,
                        uint64_t now_ns, enum key_cause *ret_cause);
 
+/* The same as a share: 1 at the hard limit; negative where there is none. At the rate since the key
+ * came into use the limit is reached in (1 / share - 1) times the key's age. */
+double governor_share(const struct key_limits *limits, const struct key_usage *usage,
+                      uint64_t now_ns, enum key_cause *ret_cause);
+
 /* There is data to be sealed: makes a KeyUpdate owed if it is time for one. `unable`: the peer is
  * known not to implement it. */
 MUST_CHECK bool governor_renew(struct leg *leg, const struct key_limits *limits, bool unable,

@@ -112,14 +112,37 @@ def test_live_counters(shop):
         rows = wait_until(lambda: usage(here, "TLSv1.3", lambda row: row["bytes"] >= 200000))
         assert rows["sessions"] == 2 and rows["records"] >= 20
         assert 200000 <= rows["bytes"] < 300000
-        assert rows["used"] == pytest.approx(rows["blocks"] / 2 ** 34.5) and rows["seconds_left"] > 0
+        assert rows["limit"] == "records" and rows["used"] == pytest.approx(rows["records"] / 2 ** 25) and rows["seconds_left"] > 0
         busy_id = rows["session"]
         assert busy_id in here.edge.run("keylife", "--listener", "shop").stdout
         chacha = usage(here, "TLSv1.2", lambda row: True)
         assert chacha["suite"] == "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"
-        assert chacha["sessions"] == 1 and chacha["used"] is None and chacha["seconds_left"] is None
+        assert chacha["sessions"] == 1 and chacha["limit"] == "records"
     refused = here.edge.run("keylife", "--listener", "nowhere", check=False)
     assert refused.returncode == 2 and 'no listener "nowhere"' in refused.stderr
+
+
+def test_live_counters_against_the_limits_of_the_listener(shop):
+    here = shop(listener="traffic-key-bytes = 1m\n traffic-key-records = none")
+    with here.client(version="1.3", suites="TLS_AES_256_GCM_SHA384") as client, \
+            here.client(version="1.2", ciphers="ECDHE-ECDSA-CHACHA20-POLY1305") as other:
+        client.exchange("x" * 200000)
+        row = wait_until(lambda: usage(here, "TLSv1.3", lambda row: row["bytes"] >= 200000))
+        assert row["limit"] == "bytes" and row["used"] == pytest.approx(row["bytes"] / 2 ** 21)
+        ahead = 1 / row["used"] - 1  # in times of the age so far, of which less than a millisecond was cut off
+        assert ahead * row["age_ms"] - 1e-6 <= row["seconds_left"] * 1000 <= ahead * (row["age_ms"] + 1) + 1e-6
+        other.exchange()
+        table = here.edge.run("keylife", "--listener", "shop").stdout
+        assert "bytes" in table and "LIMIT IN" in table
+
+
+def test_live_counters_without_a_limit(shop):
+    here = shop(listener="traffic-key-records = none")
+    with here.client(version="1.3", suites="TLS_CHACHA20_POLY1305_SHA256") as client:
+        client.exchange()
+        row = wait_until(lambda: usage(here, "TLSv1.3", lambda row: row["records"] > 0))
+        assert row["used"] is None and row["limit"] is None and row["seconds_left"] is None
+        assert "no limit" in here.edge.run("keylife", "--listener", "shop").stdout
 
 
 def usage(here, version, passes):

@@ -112,6 +112,12 @@ static void test_used(void **state)
     (void)state;
     assert_int_equal(governor_used(&limits, &usage, 2 * SECOND, &cause), 500);
     assert_int_equal(cause, KEY_CAUSE_BLOCKS);
+    cause = KEY_CAUSE_AGE;
+    assert_true(governor_share(&limits, &usage, 2 * SECOND, &cause) == 0.5);
+    assert_int_equal(cause, KEY_CAUSE_BLOCKS);
+    assert_true(governor_share(&(struct key_limits){0}, &usage, 2 * SECOND, &cause) < 0);
+    assert_true(governor_share(&(struct key_limits){.bytes = 10}, &(struct key_usage){0}, SECOND,
+                               &cause) == 0);
     assert_int_equal(governor_used(&limits, &usage, 21 * SECOND, &cause), 1000);
     assert_int_equal(cause, KEY_CAUSE_AGE);
     usage.bytes = 12000;
