@@ -75,3 +75,49 @@ int context_use_keypair(SSL_CTX *context, struct keypair *pair, struct error *er
                          keypair_subject(pair), openssl_reason());
     return 0;
 }
+
+const char *context_stage(const SSL *ssl)
+{
+    static const char *const names[] = {
+        [TLS_ST_BEFORE] = "client_hello",
+        [TLS_ST_OK] = "established",
+        [TLS_ST_CR_SRVR_HELLO] = "server_hello",
+        [TLS_ST_CR_CERT] = "certificate",
+        [TLS_ST_CR_CERT_STATUS] = "certificate_status",
+        [TLS_ST_CR_KEY_EXCH] = "server_key_exchange",
+        [TLS_ST_CR_CERT_REQ] = "certificate_request",
+        [TLS_ST_CR_SRVR_DONE] = "server_hello_done",
+        [TLS_ST_CR_SESSION_TICKET] = "new_session_ticket",
+        [TLS_ST_CR_CHANGE] = "change_cipher_spec",
+        [TLS_ST_CR_FINISHED] = "finished",
+        [TLS_ST_CW_CLNT_HELLO] = "server_hello", /* awaited now */
+        [TLS_ST_CW_CERT] = "certificate",
+        [TLS_ST_CW_KEY_EXCH] = "client_key_exchange",
+        [TLS_ST_CW_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_CW_CHANGE] = "change_cipher_spec",
+        [TLS_ST_CW_FINISHED] = "finished",
+        [TLS_ST_SR_CLNT_HELLO] = "client_hello",
+        [TLS_ST_SR_CERT] = "certificate",
+        [TLS_ST_SR_KEY_EXCH] = "client_key_exchange",
+        [TLS_ST_SR_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_SR_CHANGE] = "change_cipher_spec",
+        [TLS_ST_SR_FINISHED] = "finished",
+        [TLS_ST_SW_SRVR_HELLO] = "server_hello",
+        [TLS_ST_SW_CERT] = "certificate",
+        [TLS_ST_SW_KEY_EXCH] = "server_key_exchange",
+        [TLS_ST_SW_CERT_REQ] = "certificate_request",
+        [TLS_ST_SW_SRVR_DONE] = "client_key_exchange", /* awaited now */
+        [TLS_ST_SW_SESSION_TICKET] = "new_session_ticket",
+        [TLS_ST_SW_CHANGE] = "change_cipher_spec",
+        [TLS_ST_SW_FINISHED] = "finished",
+        [TLS_ST_SW_ENCRYPTED_EXTENSIONS] = "encrypted_extensions",
+        [TLS_ST_CR_ENCRYPTED_EXTENSIONS] = "encrypted_extensions",
+        [TLS_ST_CR_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_SW_CERT_VRFY] = "certificate_verify",
+        [TLS_ST_EARLY_DATA] = "finished", /* the server awaits the client's answer to its flight */
+        [TLS_ST_PENDING_EARLY_DATA_END] = "finished",
+    };
+    unsigned state = (unsigned)SSL_get_state(ssl);
+
+    return state < ARRAY_SIZE(names) && names[state] != NULL ? names[state] : "handshake";
+}

@@ -36,6 +36,9 @@ MUST_CHECK int context_set_groups(SSL_CTX *context, const char *groups, struct e
 /* Uses the pair's certificate, chain and key. */
 MUST_CHECK int context_use_keypair(SSL_CTX *context, struct keypair *pair, struct error *error);
 
+/* Names after RFC 9846 and RFC 5246: the message that was awaited, read or written. */
+const char *context_stage(const SSL *ssl);
+
 /* Prepares a context so that handshakes under it can be detached (handshake_capture.c). */
 void context_capture(SSL_CTX *context);
 

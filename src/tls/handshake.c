@@ -127,60 +127,13 @@ void handshake_ssl_free(struct handshake *handshake)
 
 /* ---- failing ---- */
 
-/* Names after RFC 9846 and RFC 5246: the message that was awaited, read or written. */
-static const char *stage_name(const SSL *ssl)
-{
-    static const char *const names[] = {
-        [TLS_ST_BEFORE] = "client_hello",
-        [TLS_ST_OK] = "established",
-        [TLS_ST_CR_SRVR_HELLO] = "server_hello",
-        [TLS_ST_CR_CERT] = "certificate",
-        [TLS_ST_CR_CERT_STATUS] = "certificate_status",
-        [TLS_ST_CR_KEY_EXCH] = "server_key_exchange",
-        [TLS_ST_CR_CERT_REQ] = "certificate_request",
-        [TLS_ST_CR_SRVR_DONE] = "server_hello_done",
-        [TLS_ST_CR_SESSION_TICKET] = "new_session_ticket",
-        [TLS_ST_CR_CHANGE] = "change_cipher_spec",
-        [TLS_ST_CR_FINISHED] = "finished",
-        [TLS_ST_CW_CLNT_HELLO] = "server_hello", /* awaited now */
-        [TLS_ST_CW_CERT] = "certificate",
-        [TLS_ST_CW_KEY_EXCH] = "client_key_exchange",
-        [TLS_ST_CW_CERT_VRFY] = "certificate_verify",
-        [TLS_ST_CW_CHANGE] = "change_cipher_spec",
-        [TLS_ST_CW_FINISHED] = "finished",
-        [TLS_ST_SR_CLNT_HELLO] = "client_hello",
-        [TLS_ST_SR_CERT] = "certificate",
-        [TLS_ST_SR_KEY_EXCH] = "client_key_exchange",
-        [TLS_ST_SR_CERT_VRFY] = "certificate_verify",
-        [TLS_ST_SR_CHANGE] = "change_cipher_spec",
-        [TLS_ST_SR_FINISHED] = "finished",
-        [TLS_ST_SW_SRVR_HELLO] = "server_hello",
-        [TLS_ST_SW_CERT] = "certificate",
-        [TLS_ST_SW_KEY_EXCH] = "server_key_exchange",
-        [TLS_ST_SW_CERT_REQ] = "certificate_request",
-        [TLS_ST_SW_SRVR_DONE] = "client_key_exchange", /* awaited now */
-        [TLS_ST_SW_SESSION_TICKET] = "new_session_ticket",
-        [TLS_ST_SW_CHANGE] = "change_cipher_spec",
-        [TLS_ST_SW_FINISHED] = "finished",
-        [TLS_ST_SW_ENCRYPTED_EXTENSIONS] = "encrypted_extensions",
-        [TLS_ST_CR_ENCRYPTED_EXTENSIONS] = "encrypted_extensions",
-        [TLS_ST_CR_CERT_VRFY] = "certificate_verify",
-        [TLS_ST_SW_CERT_VRFY] = "certificate_verify",
-        [TLS_ST_EARLY_DATA] = "finished", /* the server awaits the client's answer to its flight */
-        [TLS_ST_PENDING_EARLY_DATA_END] = "finished",
-    };
-    unsigned state = (unsigned)SSL_get_state(ssl);
-
-    return state < ARRAY_SIZE(names) && names[state] != NULL ? names[state] : "handshake";
-}
-
 static void failure_fill(struct handshake *handshake)
 {
     struct handshake_failure *failure = &handshake->failure;
     long verified = SSL_get_verify_result(handshake->ssl);
     const char *reason = openssl_reason();
 
-    failure->stage = stage_name(handshake->ssl);
+    failure->stage = context_stage(handshake->ssl);
     if (verified != X509_V_OK)
         ignore(snprintf(failure->reason, sizeof failure->reason, "%s: %s", reason,
                         X509_verify_cert_error_string(verified)));
@@ -192,7 +145,7 @@ void handshake_failure(const struct handshake *handshake, struct handshake_failu
 {
     *ret_failure = handshake->failure;
     if (handshake->status == HANDSHAKE_WANT_READ && handshake->ssl != NULL)
-        ret_failure->stage = stage_name(handshake->ssl);
+        ret_failure->stage = context_stage(handshake->ssl);
 }
 
 /* ---- feeding ---- */
