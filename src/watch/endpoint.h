@@ -32,7 +32,7 @@ enum answer { ANSWER_UNKNOWN, ANSWER_NO, ANSWER_YES }; /* UNKNOWN: not asked, or
 const char *answer_name(enum answer answer);           /* "unknown", "no", "yes" */
 
 #define ENDPOINT_VERSIONS   5 /* SSL 3, TLS 1.0 – 1.3 */
-#define ENDPOINT_SUITES_MAX 64
+#define ENDPOINT_SUITES_MAX 160
 #define ENDPOINT_STORES_MAX 16
 
 /* What only --deep, --resumption, --ciphers and --renegotiation find out. */
@@ -48,6 +48,10 @@ struct endpoint_inventory {
     enum answer fallback_protected; /* TLS_FALLBACK_SCSV is answered by inappropriate_fallback */
     enum answer post_quantum;       /* X25519MLKEM768; unknown where OpenSSL cannot tell */
     enum answer compression;
+    enum answer downgrade_sentinel; /* TLS 1.2 answers of a server of TLS 1.3 are marked (RFC 8446
+                                       §4.1.3) */
+    unsigned connections;           /* that all of this took */
+    bool cut;                       /* there was more to ask than the limits allow */
 };
 
 struct endpoint_http { /* of https targets */

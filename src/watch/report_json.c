@@ -61,6 +61,7 @@ static json_t *tls_to_json(const struct probe_seen *seen)
     json_set_flag(tls, "secure_renegotiation", seen->secure_renegotiation);
     json_set_flag(tls, "extended_master_secret", seen->extended_master_secret);
     json_set_flag(tls, "client_certificate_asked", seen->client_certificate_asked);
+    json_set_flag(tls, "client_certificate_required", seen->client_certificate_required);
     json_set_number(tls, "tickets", seen->tickets);
     if (seen->tickets > 0)
         json_set_number(tls, "ticket_lifetime_s", seen->ticket_lifetime_s);
@@ -290,6 +291,8 @@ static json_t *inventory_to_json(const struct endpoint_inventory *inventory)
     set_answer(object, "fallback_protected", inventory->fallback_protected);
     set_answer(object, "post_quantum", inventory->post_quantum);
     set_answer(object, "compression", inventory->compression);
+    set_answer(object, "downgrade_sentinel", inventory->downgrade_sentinel);
+    json_set_flag(object, "cut", inventory->cut);
     return object;
 }
 

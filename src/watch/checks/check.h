@@ -36,8 +36,13 @@ typedef void check_fn(const struct endpoint *endpoint, const struct check_policy
     /* dates.c */                                                                                  \
     /* revocation.c */                                                                             \
     /* timestamps.c */                                                                             \
-    /* protocol.c */                                                                               \
-    /* http.c */
+    X(check_versions, "versions of TLS")              /* protocol.c */                             \
+    X(check_suites, "cipher suites")                  /* protocol.c */                             \
+    X(check_key_exchange, "key exchange")             /* protocol.c */                             \
+    X(check_renegotiation, "renegotiation")           /* protocol.c */                             \
+    X(check_downgrade, "protection from downgrading") /* protocol.c */                             \
+    X(check_protocol_facts, "other facts of TLS")     /* protocol.c */                             \
+    X(check_strict_transport, "HSTS")                 /* http.c */
 
 #define X(function, title) check_fn function;
 CHECK_LIST(X)
