@@ -26,6 +26,7 @@ static const struct verb {
     {"drain", cmd_drain, "end the sessions of a listener or of all, spread over a time"},
     {"trace", cmd_trace, "follow one client live"},
     {"watch", cmd_watch, "what is watched: days left, history, check now, discover"},
+    {"alerts", cmd_alerts, "what is wrong, who was told; acknowledge, silence, try a channel"},
     {"countdown", cmd_countdown, "how many days a host's certificate has left"},
     {"worker", cmd_worker, NULL},
 };

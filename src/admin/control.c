@@ -224,7 +224,7 @@ static void on_message(void *context, struct message *message)
     const struct message_opened *opened = (const void *)message->body;
 
     if (control_reload_message(control, message) || control_tickets_opened(control, message) ||
-        control_watch_opened(control, message))
+        control_watch_opened(control, message) || control_alerts_opened(control, message))
         return;
     if (message->type == MESSAGE_RELOADED) {
         control_reloaded(control, message);

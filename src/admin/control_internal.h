@@ -6,6 +6,7 @@
  *   control_trust.c     client certificates: what is told and done when their CAs change
  *   control_reload.c    another configuration; what it changes
  *   control_tickets.c   the ticket keys: rotation, storage
+ *   control_alerts.c    what alerting needs from its host
  *   control_watch.c     the watch and its store
  *   verb_*.c            the verbs of the control socket */
 #pragma once
@@ -20,8 +21,10 @@
 #include "admin/trace.h"
 #include "admin/view.h"
 #include "edge/worker.h"
+#include "net/http_client.h"
 #include "vault/ticket_store.h"
 #include "vault/vault.h"
+#include "watch/alerts/alerting.h"
 #include "watch/watcher.h"
 
 /* A socket of the admin HTTP server. */
@@ -58,6 +61,9 @@ struct control {
     int program;             /* our own binary, for the process that probes; -1 */
     struct store *store;     /* NULL: nothing is watched */
     struct watcher *watcher; /* the same */
+    struct http_client *http_client;
+    struct alerting *alerting; /* the same */
+    uint32_t alerts_request;   /* the last one to the supervisor */
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */
@@ -66,7 +72,9 @@ extern const struct control_verb verb_sessions, verb_session_close, verb_certs, 
     verb_config_rollback, verb_keys_traffic, verb_keys_traffic_renew, verb_config_confirm,
     verb_config_history, verb_key_usage, verb_key_exposure, verb_policy_facts, verb_tickets,
     verb_tickets_rotate, verb_resumption, verb_resumption_forget, verb_watch, verb_watch_history,
-    verb_watch_check, verb_watch_discover;
+    verb_watch_check, verb_watch_discover, verb_alerts, verb_alerts_acknowledge,
+    verb_alerts_silences, verb_alerts_silence, verb_alerts_unsilence, verb_alerts_deliveries,
+    verb_alerts_test;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* An event of control's own; `listener` CONF_NONE: it is about none. */
@@ -128,6 +136,21 @@ void control_watch_fini(struct control *control);
 json_t *control_watch_status(const struct control *control);
 /* MESSAGE_OPENED; false: an answer to somebody else. */
 bool control_watch_opened(struct control *control, struct message *message);
+
+/* ---- control_alerts.c ---- */
+
+MUST_CHECK int control_alerts_init(struct control *control, const struct conf *conf,
+                                   struct error *error);
+void control_alerts_fini(struct control *control);
+void control_alerts_reload(struct control *control, const struct conf *conf);
+/* MESSAGE_OPENED; false: an answer to somebody else. */
+bool control_alerts_opened(struct control *control, struct message *message);
+/* For struct watcher_host. */
+void control_alerts_checked(void *context, const struct conf_watch *watch, const char *target,
+                            const json_t *endpoints);
+void control_alerts_forgotten(void *context, const char *target);
+/* For status; NULL: there is no alerting. */
+json_t *control_alerts_status(const struct control *control);
 
 /* ---- control.c ---- */
 

@@ -35,8 +35,12 @@ static pid_t host_start(void *context, int fd)
 
 static int begin(struct control *control, const struct conf *conf, struct error *error)
 {
-    const struct watcher_host host = {
-        .context = control, .event = host_event, .open = host_open, .start = host_start};
+    const struct watcher_host host = {.context = control,
+                                      .event = host_event,
+                                      .open = host_open,
+                                      .checked = control_alerts_checked,
+                                      .forgotten = control_alerts_forgotten,
+                                      .start = host_start};
     char path[PATH_MAX];
 
     control->program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
@@ -44,17 +48,22 @@ static int begin(struct control *control, const struct conf *conf, struct error 
         return error_set(error, ERROR_IO, "cannot open our own program: %s", strerror(errno));
     ignore(snprintf(path, sizeof path, "%s/watch.db", conf->state_folder));
     int result = store_open(&control->store, path, error);
-    return result < 0 ? result
-                      : watcher_new(&control->watcher, control->worker.loop, conf, control->store,
-                                    &host, error);
+    if (result == 0)
+        result = control_alerts_init(control, conf, error);
+    if (result == 0)
+        result = watcher_new(&control->watcher, control->worker.loop, conf, control->store, &host,
+                             error);
+    return result;
 }
 
 bool control_watch_reload(struct control *control, const struct conf *conf)
 {
     struct error error = {0};
 
-    if (control->watcher != NULL)
+    if (control->watcher != NULL) {
+        control_alerts_reload(control, conf);
         return watcher_reload(control->watcher, conf);
+    }
     if (conf->watch_count == 0)
         return true;
     if (begin(control, conf, &error) == 0)
@@ -127,6 +136,7 @@ void control_watch_fini(struct control *control)
 {
     watcher_free(control->watcher);
     control->watcher = NULL;
+    control_alerts_fini(control);
     store_free(control->store);
     control->store = NULL;
     if (control->program >= 0)

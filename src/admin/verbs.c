@@ -20,9 +20,11 @@ static enum verb_progress status_pump(struct control_request *request, struct er
     json_t *object =
         status_to_json(&control->view, control->worker.setup.config_path, clock_monotonic_ns());
     json_set_text(object, "config_source", control->worker.setup.config_source);
-    json_t *watch = control_watch_status(control);
+    json_t *watch = control_watch_status(control), *alerts = control_alerts_status(control);
     if (watch != NULL)
         ignore(json_object_set_new(object, "watch", watch));
+    if (alerts != NULL)
+        ignore(json_object_set_new(object, "alerts", alerts));
     ignore(request_write(request, object));
     return VERB_DONE;
 }
@@ -89,5 +91,12 @@ const struct control_verb *const control_verbs[] = {
     &verb_watch_history,
     &verb_watch_check,
     &verb_watch_discover,
+    &verb_alerts,
+    &verb_alerts_acknowledge,
+    &verb_alerts_silences,
+    &verb_alerts_silence,
+    &verb_alerts_unsilence,
+    &verb_alerts_deliveries,
+    &verb_alerts_test,
     NULL,
 };

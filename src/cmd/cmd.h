@@ -17,6 +17,7 @@ int cmd_policy(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_watch(int argc, char **argv);
+int cmd_alerts(int argc, char **argv);
 int cmd_countdown(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 

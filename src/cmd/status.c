@@ -83,6 +83,17 @@ static void print_client_trust(const json_t *status)
     }
 }
 
+static void print_alerts(const json_t *alerts)
+{
+    if (alerts == NULL)
+        return;
+    printf("alerts: %" PRIu64 " open (%" PRIu64 " critical, %" PRIu64 " acknowledged, %" PRIu64
+           " silenced), %" PRIu64 " messages wait\n",
+           client_number(alerts, "open"), client_number(alerts, "critical"),
+           client_number(alerts, "acknowledged"), client_number(alerts, "silenced"),
+           client_number(alerts, "deliveries_waiting"));
+}
+
 /* Nothing where nothing is watched. */
 static void print_watch(const json_t *watch)
 {
@@ -140,6 +151,7 @@ static void print_head(const json_t *status)
         printf("TICKET KEYS NOT STORED since %s: %s\n",
                client_text(tickets, "storage_failed_since"), client_text(tickets, "storage_error"));
     print_watch(json_object_get(status, "watch"));
+    print_alerts(json_object_get(status, "alerts"));
     print_attached(status);
     print_superseded(status);
     print_drains(status);

@@ -59,6 +59,15 @@
     X(EVENT_WATCH_DISCOVERED, "watch-discovered", true)                                            \
     X(EVENT_WATCH_STORE_FAILED, "watch-store-failed", true)                                        \
     X(EVENT_WATCH_STORE_HEALED, "watch-store-healed", true)                                        \
+    X(EVENT_ALERT_OPENED, "alert-opened", true)                                                    \
+    X(EVENT_ALERT_WORSE, "alert-worse", true)                                                      \
+    X(EVENT_ALERT_REMINDER, "alert-reminder", true)                                                \
+    X(EVENT_ALERT_RECOVERED, "alert-recovered", true)                                              \
+    X(EVENT_DELIVERY_FAILING, "delivery-failing", true)                                            \
+    X(EVENT_DELIVERY_WORKS, "delivery-works", true)                                                \
+    X(EVENT_DELIVERY_GIVEN_UP, "delivery-given-up", true)                                          \
+    X(EVENT_HEARTBEAT_FAILING, "heartbeat-failing", true)                                          \
+    X(EVENT_HEARTBEAT_WORKS, "heartbeat-works", true)                                              \
     X(EVENT_WARNING, "warning", true)                                                              \
     X(EVENT_TRAFFIC_KEY_EXHAUSTING, "traffic-key-exhausting", false)                               \
     X(EVENT_TRACE, "trace", false)

@@ -19,6 +19,7 @@
 #define TICK_NS           (30 * NS_PER_S)
 #define FLAPS             4
 #define SILENCES_MAX      1000
+#define CLOSED_KEPT_S     (90 * INT64_C(86400))
 #define SECRET_MAX        1024
 #define HEARTBEAT_TIME_MS 20000
 
@@ -86,6 +87,10 @@ static bool silenced(const struct alerting *alerting, const struct alert *alert,
 
 static bool notice(void *context, const struct alert *alert, enum notice kind)
 {
+    static const enum event_type events[] = {[NOTICE_OPENED] = EVENT_ALERT_OPENED,
+                                             [NOTICE_WORSE] = EVENT_ALERT_WORSE,
+                                             [NOTICE_REMINDER] = EVENT_ALERT_REMINDER,
+                                             [NOTICE_RECOVERED] = EVENT_ALERT_RECOVERED};
     struct alerting *alerting = context;
     struct route_channels channels;
     int64_t now = time(NULL);
@@ -95,7 +100,7 @@ static bool notice(void *context, const struct alert *alert, enum notice kind)
         return false;
     ignore(snprintf(text, sizeof text, "#%" PRIu64 " %s: %s", alert->number, alert->subject,
                     alert->text));
-    alerting->host.event(alerting->host.context, notice_name(kind), text);
+    alerting->host.event(alerting->host.context, events[kind], text);
     AUTO(json_t_pointer) message = message_new(alert, kind, now);
     route_alert(alerting->conf, alert, &channels);
     for (size_t i = 0; i < channels.count; i++)
@@ -141,14 +146,14 @@ static const struct conf_channel *channel_of(void *context, const char *name,
 
 static void told(void *context, const char *channel, enum delivery_state state, const char *text)
 {
-    static const char *const kinds[] = {[DELIVERY_WAITING] = "delivery-failing",
-                                        [DELIVERY_DELIVERED] = "delivery-works",
-                                        [DELIVERY_FAILED] = "delivery-given-up"};
+    static const enum event_type events[] = {[DELIVERY_WAITING] = EVENT_DELIVERY_FAILING,
+                                             [DELIVERY_DELIVERED] = EVENT_DELIVERY_WORKS,
+                                             [DELIVERY_FAILED] = EVENT_DELIVERY_GIVEN_UP};
     struct alerting *alerting = context;
     char whole[400];
 
     ignore(snprintf(whole, sizeof whole, "channel %s: %s", channel, text));
-    alerting->host.event(alerting->host.context, kinds[state], whole);
+    alerting->host.event(alerting->host.context, events[state], whole);
 }
 
 void alerting_set_secret(struct alerting *alerting, const char *channel, const char *text,
@@ -204,7 +209,7 @@ static void heartbeat_over(struct alerting *alerting, const char *trouble)
         alerting->heartbeat_at = time(NULL);
     if (failing != alerting->heartbeat_failing)
         alerting->host.event(alerting->host.context,
-                             failing ? "heartbeat-failing" : "heartbeat-works",
+                             failing ? EVENT_HEARTBEAT_FAILING : EVENT_HEARTBEAT_WORKS,
                              failing ? trouble : "the outside hears again that the watch lives");
     alerting->heartbeat_failing = failing;
 }
@@ -322,10 +327,14 @@ static int restore_alert(void *context, const char *key, const json_t *document)
 {
     struct alerting *alerting = context;
     struct alert *alert = alert_from_json(document);
-    (void)key;
 
-    if (alert != NULL)
+    if (alert == NULL ||
+        (alert->state == ALERT_CLOSED && time(NULL) - alert->closed_at > CLOSED_KEPT_S)) {
+        store_put(alerting->store, KIND_ALERT, key, NULL);
+        alert_free(alert);
+    } else {
         alerts_restore(&alerting->alerts, alert);
+    }
     return 0;
 }
 

@@ -3,6 +3,7 @@
  * channel) comes in here, too. */
 #pragma once
 
+#include "session/event.h"
 #include "watch/alerts/alerts.h"
 #include "watch/alerts/deliveries.h"
 #include "watch/alerts/silence.h"
@@ -11,7 +12,7 @@ struct alerting_host {
     void *context;
     /* Something to be logged: an alert opened, got worse or recovered; a delivery failed or came
      * through. */
-    void (*event)(void *context, const char *kind, const char *text);
+    void (*event)(void *context, enum event_type type, const char *text);
     /* Does the watch itself live? Asked before each heartbeat. */
     bool (*alive)(void *context);
 };

@@ -23,6 +23,6 @@ bool silence_matches(const struct silence *silence, const struct alert *alert, i
 
 json_t *silence_to_json(const struct silence *silence);
 /* Checks a request: an end in the future and at most a year away, at least one thing that it holds
- * for, known keys only. */
+ * for. Other keys do not count. */
 MUST_CHECK int silence_from_json(struct silence *ret_silence, const json_t *object, int64_t now,
                                  struct error *error);

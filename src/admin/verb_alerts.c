@@ -1,0 +1,228 @@
+/* `alerts`: what is wrong now; `alerts-acknowledge`, `alerts-silence` and their like: what people
+ * do about it; `alerts-deliveries`, `alerts-test`: whether messages really arrive. */
+#include "admin/control_internal.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+
+#define POLL_NS (100 * NS_PER_MS)
+
+static int alerting(const struct control *control, struct error *error)
+{
+    return control->alerting != NULL
+               ? 0
+               : error_set(error, ERROR_NOT_FOUND,
+                           "nothing is watched: the configuration has no section watch");
+}
+
+/* ---- lists ---- */
+
+struct list_state {
+    json_t *lines;
+    size_t given;
+};
+
+static void add_line(void *context, json_t *object)
+{
+    ignore(json_array_append(context, object));
+}
+
+static enum verb_progress list_pump(struct control_request *request, struct error *error)
+{
+    struct list_state *state = request->state;
+    (void)error;
+
+    for (; state->given < json_array_size(state->lines); state->given++) {
+        if (!request_has_room(request))
+            return VERB_AGAIN;
+        ignore(request_write(request, json_incref(json_array_get(state->lines, state->given))));
+    }
+    return VERB_DONE;
+}
+
+static void list_end(struct control_request *request)
+{
+    struct list_state *state = request->state;
+
+    json_decref(state->lines);
+}
+
+static int alerts_begin(struct control_request *request, const json_t *object, struct error *error)
+{
+    struct control *control = request->context;
+    struct list_state *state = request->state;
+    bool wrong = false, all = json_get_flag(object, "all", &wrong);
+
+    if (wrong)
+        return error_set(error, ERROR_USAGE, "\"all\" is true or false");
+    if (alerting(control, error) < 0)
+        return -(int)error->code;
+    state->lines = json_array();
+    alerting_each(control->alerting, all, add_line, state->lines);
+    return 0;
+}
+
+const struct control_verb verb_alerts = {.name = "alerts",
+                                         .state_size = sizeof(struct list_state),
+                                         .begin = alerts_begin,
+                                         .pump = list_pump,
+                                         .end = list_end};
+
+static int silences_begin(struct control_request *request, const json_t *object,
+                          struct error *error)
+{
+    struct control *control = request->context;
+    struct list_state *state = request->state;
+    (void)object;
+
+    if (alerting(control, error) < 0)
+        return -(int)error->code;
+    state->lines = json_array();
+    alerting_each_silence(control->alerting, add_line, state->lines);
+    return 0;
+}
+
+const struct control_verb verb_alerts_silences = {.name = "alerts-silences",
+                                                  .state_size = sizeof(struct list_state),
+                                                  .begin = silences_begin,
+                                                  .pump = list_pump,
+                                                  .end = list_end};
+
+static int deliveries_begin(struct control_request *request, const json_t *object,
+                            struct error *error)
+{
+    struct control *control = request->context;
+    struct list_state *state = request->state;
+    (void)object;
+
+    if (alerting(control, error) < 0)
+        return -(int)error->code;
+    state->lines = json_array();
+    deliveries_each(alerting_deliveries(control->alerting), add_line, state->lines);
+    return 0;
+}
+
+const struct control_verb verb_alerts_deliveries = {.name = "alerts-deliveries",
+                                                    .state_size = sizeof(struct list_state),
+                                                    .begin = deliveries_begin,
+                                                    .pump = list_pump,
+                                                    .end = list_end};
+
+/* ---- what people do ---- */
+
+static int acknowledge_begin(struct control_request *request, const json_t *object,
+                             struct error *error)
+{
+    struct control *control = request->context;
+    bool wrong = false;
+    uint64_t number = json_get_number(object, "number", 0, &wrong);
+    const char *by = json_get_text(object, "by", &wrong);
+    const char *comment = json_get_text(object, "comment", &wrong);
+
+    if (wrong || by == NULL)
+        return error_set(error, ERROR_USAGE,
+                         "\"number\" is an alert's, \"by\" a name, \"comment\" a text");
+    if (alerting(control, error) < 0)
+        return -(int)error->code;
+    return alerting_acknowledge(control->alerting, number, by, comment != NULL ? comment : "",
+                                error);
+}
+
+const struct control_verb verb_alerts_acknowledge = {.name = "alerts-acknowledge",
+                                                     .begin = acknowledge_begin};
+
+static int silence_begin(struct control_request *request, const json_t *object, struct error *error)
+{
+    struct control *control = request->context;
+    struct silence silence;
+
+    if (alerting(control, error) < 0 ||
+        silence_from_json(&silence, object, time(NULL), error) < 0 ||
+        alerting_silence(control->alerting, &silence, error) < 0)
+        return -(int)error->code;
+    ignore(request_write(request, silence_to_json(&silence)));
+    return 0;
+}
+
+const struct control_verb verb_alerts_silence = {.name = "alerts-silence", .begin = silence_begin};
+
+static int unsilence_begin(struct control_request *request, const json_t *object,
+                           struct error *error)
+{
+    struct control *control = request->context;
+    bool wrong = false;
+    const char *id = json_get_text(object, "id", &wrong);
+
+    if (wrong || id == NULL)
+        return error_set(error, ERROR_USAGE, "\"id\" is a silence's");
+    if (alerting(control, error) < 0)
+        return -(int)error->code;
+    return alerting_unsilence(control->alerting, id, error);
+}
+
+const struct control_verb verb_alerts_unsilence = {.name = "alerts-unsilence",
+                                                   .begin = unsilence_begin};
+
+/* ---- a trial of a channel; answered when its first try is over ---- */
+
+struct test_state {
+    uint64_t number;
+    struct timer poll;
+};
+
+static void wake(void *context)
+{
+    request_wake(context);
+}
+
+static int test_begin(struct control_request *request, const json_t *object, struct error *error)
+{
+    struct control *control = request->context;
+    struct test_state *state = request->state;
+    bool wrong = false;
+    const char *channel = json_get_text(object, "channel", &wrong);
+
+    if (wrong || channel == NULL)
+        return error_set(error, ERROR_USAGE, "\"channel\" is the name of a channel");
+    if (alerting(control, error) < 0)
+        return -(int)error->code;
+    timer_init(&state->poll, wake, request);
+    return alerting_test(control->alerting, channel, &state->number, error);
+}
+
+static enum verb_progress test_pump(struct control_request *request, struct error *error)
+{
+    struct control *control = request->context;
+    struct test_state *state = request->state;
+    json_t *delivery = deliveries_find(alerting_deliveries(control->alerting), state->number);
+
+    if (delivery != NULL && json_integer_value(json_object_get(delivery, "attempts")) == 0 &&
+        json_object_get(delivery, "finished_at") == NULL) {
+        json_decref(delivery);
+        timer_set(control->worker.loop, &state->poll, loop_now(control->worker.loop) + POLL_NS);
+        return VERB_WAITING;
+    }
+    if (delivery == NULL) {
+        error_set(error, ERROR_BUSY, "the trial was given up for others");
+        return VERB_FAILED;
+    }
+    ignore(request_write(request, delivery));
+    return VERB_DONE;
+}
+
+static void test_end(struct control_request *request)
+{
+    struct control *control = request->context;
+    struct test_state *state = request->state;
+
+    timer_cancel(control->worker.loop, &state->poll);
+}
+
+const struct control_verb verb_alerts_test = {.name = "alerts-test",
+                                              .state_size = sizeof(struct test_state),
+                                              .begin = test_begin,
+                                              .pump = test_pump,
+                                              .end = test_end};
