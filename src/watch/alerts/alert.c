@@ -14,7 +14,7 @@ const char *alert_state_name(enum alert_state state)
     return state_names[state];
 }
 
-void alert_free(struct alert *alert)
+void alert_free(struct watch_alert *alert)
 {
     if (alert == NULL)
         return;
@@ -22,7 +22,7 @@ void alert_free(struct alert *alert)
     free(alert);
 }
 
-size_t alert_open_places(const struct alert *alert)
+size_t alert_open_places(const struct watch_alert *alert)
 {
     size_t count = 0;
 
@@ -35,7 +35,7 @@ size_t alert_open_places(const struct alert *alert)
 
 #define FIELD(member)                                                                              \
     {                                                                                              \
-#member, offsetof(struct alert, member), sizeof(((struct alert *)0)->member)               \
+#member, offsetof(struct watch_alert, member), sizeof(((struct watch_alert *)0)->member)   \
     }
 
 struct field {
@@ -55,17 +55,17 @@ static const struct field time_fields[] = {FIELD(not_after),      FIELD(since), 
 static const struct field flag_fields[] = {FIELD(critical), FIELD(hard), FIELD(expiring),
                                            FIELD(silenced)};
 
-static const void *field_of(const struct alert *alert, const struct field *field)
+static const void *field_of(const struct watch_alert *alert, const struct field *field)
 {
     return (const char *)alert + field->offset;
 }
 
-static void *field_to_fill(struct alert *alert, const struct field *field)
+static void *field_to_fill(struct watch_alert *alert, const struct field *field)
 {
     return (char *)alert + field->offset;
 }
 
-static json_t *places_to_json(const struct alert *alert)
+static json_t *places_to_json(const struct watch_alert *alert)
 {
     json_t *places = json_array();
 
@@ -83,7 +83,7 @@ static json_t *places_to_json(const struct alert *alert)
     return places;
 }
 
-static json_t *changes_to_json(const struct alert *alert)
+static json_t *changes_to_json(const struct watch_alert *alert)
 {
     json_t *changes = json_array();
 
@@ -92,7 +92,7 @@ static json_t *changes_to_json(const struct alert *alert)
     return changes;
 }
 
-json_t *alert_to_json(const struct alert *alert)
+json_t *alert_to_json(const struct watch_alert *alert)
 {
     json_t *object = json_object();
     int64_t moment;
@@ -141,7 +141,7 @@ static const char *state_name_of(unsigned number)
     return alert_state_name((enum alert_state)number);
 }
 
-static bool places_from_json(struct alert *alert, const json_t *places)
+static bool places_from_json(struct watch_alert *alert, const json_t *places)
 {
     size_t count = json_array_size(places);
     bool wrong = false;
@@ -167,7 +167,7 @@ static bool places_from_json(struct alert *alert, const json_t *places)
     return !wrong;
 }
 
-static void fields_from_json(struct alert *alert, const json_t *object, bool *ret_wrong)
+static void fields_from_json(struct watch_alert *alert, const json_t *object, bool *ret_wrong)
 {
     for (size_t i = 0; i < ARRAY_SIZE(text_fields); i++) {
         const char *text = json_get_text(object, text_fields[i].key, ret_wrong);
@@ -184,9 +184,9 @@ static void fields_from_json(struct alert *alert, const json_t *object, bool *re
     }
 }
 
-struct alert *alert_from_json(const json_t *object)
+struct watch_alert *alert_from_json(const json_t *object)
 {
-    struct alert *alert = calloc(1, sizeof *alert);
+    struct watch_alert *alert = calloc(1, sizeof *alert);
     const json_t *changes = json_object_get(object, "changes");
     bool wrong = false;
 

@@ -37,7 +37,7 @@ struct alert_place {
     bool seen;          /* in the result that is being taken */
 };
 
-struct alert {
+struct watch_alert {
     uint64_t number; /* by which people name it */
     char cause[ALERT_CAUSE_MAX];
     char finding[64];     /* id */
@@ -66,11 +66,11 @@ struct alert {
     size_t place_count, places_dropped;
 };
 
-void alert_free(struct alert *alert); /* accepts NULL */
+void alert_free(struct watch_alert *alert); /* accepts NULL */
 
 /* Everything, for storage and for people. */
-json_t *alert_to_json(const struct alert *alert);
+json_t *alert_to_json(const struct watch_alert *alert);
 /* NULL: out of memory, or not of ours. */
-struct alert *alert_from_json(const json_t *object);
+struct watch_alert *alert_from_json(const json_t *object);
 
-size_t alert_open_places(const struct alert *alert);
+size_t alert_open_places(const struct watch_alert *alert);

@@ -50,8 +50,8 @@ struct alerting {
 
 /* ---- telling ---- */
 
-static bool covers_alert(const struct conf_maintenance *maintenance, const struct alert *alert,
-                         int64_t now)
+static bool covers_alert(const struct conf_maintenance *maintenance,
+                         const struct watch_alert *alert, int64_t now)
 {
     struct silence silence = {.from = now, .until = now + 1};
 
@@ -63,7 +63,8 @@ static bool covers_alert(const struct conf_maintenance *maintenance, const struc
     return maintenance->targets.count == 0;
 }
 
-static bool in_maintenance(const struct alerting *alerting, const struct alert *alert, int64_t now)
+static bool in_maintenance(const struct alerting *alerting, const struct watch_alert *alert,
+                           int64_t now)
 {
     for (size_t i = 0; i < alerting->conf->maintenance_count; i++) {
         const struct conf_maintenance *maintenance = &alerting->conf->maintenances[i];
@@ -76,7 +77,7 @@ static bool in_maintenance(const struct alerting *alerting, const struct alert *
     return false;
 }
 
-static bool silenced(const struct alerting *alerting, const struct alert *alert, int64_t now)
+static bool silenced(const struct alerting *alerting, const struct watch_alert *alert, int64_t now)
 {
     for (size_t i = 0; i < alerting->silence_count; i++) {
         if (silence_matches(&alerting->silences[i], alert, now))
@@ -85,7 +86,7 @@ static bool silenced(const struct alerting *alerting, const struct alert *alert,
     return in_maintenance(alerting, alert, now);
 }
 
-static bool notice(void *context, const struct alert *alert, enum notice kind)
+static bool notice(void *context, const struct watch_alert *alert, enum notice kind)
 {
     static const enum event_type events[] = {[NOTICE_OPENED] = EVENT_ALERT_OPENED,
                                              [NOTICE_WORSE] = EVENT_ALERT_WORSE,
@@ -108,7 +109,7 @@ static bool notice(void *context, const struct alert *alert, enum notice kind)
     return true;
 }
 
-static void keep(void *context, const struct alert *alert)
+static void keep(void *context, const struct watch_alert *alert)
 {
     struct alerting *alerting = context;
     AUTO(json_t_pointer) object = alert_to_json(alert);
@@ -326,7 +327,7 @@ static void on_tick(void *context)
 static int restore_alert(void *context, const char *key, const json_t *document)
 {
     struct alerting *alerting = context;
-    struct alert *alert = alert_from_json(document);
+    struct watch_alert *alert = alert_from_json(document);
 
     if (alert == NULL ||
         (alert->state == ALERT_CLOSED && time(NULL) - alert->closed_at > CLOSED_KEPT_S)) {
@@ -445,7 +446,8 @@ void alerting_forget(struct alerting *alerting, const char *target)
 
 /* ---- for the verbs ---- */
 
-static json_t *describe(const struct alerting *alerting, const struct alert *alert, int64_t now)
+static json_t *describe(const struct alerting *alerting, const struct watch_alert *alert,
+                        int64_t now)
 {
     json_t *object = alert_to_json(alert), *names = json_array();
     struct route_channels channels;
@@ -463,7 +465,7 @@ void alerting_each(const struct alerting *alerting, bool all, alerting_each_fn *
     const struct map_entry *entry;
 
     for (size_t at = 0; (entry = map_next(&alerting->alerts.by_cause, &at)) != NULL;) {
-        const struct alert *alert = entry->value;
+        const struct watch_alert *alert = entry->value;
         if (!all && alert->state != ALERT_OPEN)
             continue;
         AUTO(json_t_pointer) object = describe(alerting, alert, time(NULL));
@@ -474,7 +476,7 @@ void alerting_each(const struct alerting *alerting, bool all, alerting_each_fn *
 int alerting_acknowledge(struct alerting *alerting, uint64_t number, const char *by,
                          const char *comment, struct error *error)
 {
-    struct alert *alert = alerts_find(&alerting->alerts, number);
+    struct watch_alert *alert = alerts_find(&alerting->alerts, number);
 
     if (alert == NULL || number == 0)
         return error_set(error, ERROR_NOT_FOUND,
@@ -512,7 +514,7 @@ void alerting_counts(const struct alerting *alerting, struct alerting_counts *re
     const struct map_entry *entry;
 
     for (size_t at = 0; (entry = map_next(&alerting->alerts.by_cause, &at)) != NULL;) {
-        const struct alert *alert = entry->value;
+        const struct watch_alert *alert = entry->value;
         if (alert->state != ALERT_OPEN)
             continue;
         counts.open++;

@@ -40,7 +40,7 @@ void alerts_fini(struct alerts *alerts)
     map_fini(&alerts->by_cause);
 }
 
-void alerts_restore(struct alerts *alerts, struct alert *alert)
+void alerts_restore(struct alerts *alerts, struct watch_alert *alert)
 {
     alert_free(map_remove(&alerts->by_cause, alert->cause));
     if (alert->number > alerts->last_number)
@@ -49,12 +49,12 @@ void alerts_restore(struct alerts *alerts, struct alert *alert)
         alert_free(alert);
 }
 
-struct alert *alerts_find(const struct alerts *alerts, uint64_t number)
+struct watch_alert *alerts_find(const struct alerts *alerts, uint64_t number)
 {
     const struct map_entry *entry;
 
     for (size_t at = 0; (entry = map_next(&alerts->by_cause, &at)) != NULL;) {
-        struct alert *alert = entry->value;
+        struct watch_alert *alert = entry->value;
         if (alert->number == number)
             return alert;
     }
@@ -63,26 +63,26 @@ struct alert *alerts_find(const struct alerts *alerts, uint64_t number)
 
 /* ---- opening and closing ---- */
 
-static void keep(struct alerts *alerts, const struct alert *alert)
+static void keep(struct alerts *alerts, const struct watch_alert *alert)
 {
     alerts->host.keep(alerts->host.context, alert);
 }
 
-static void tell(struct alerts *alerts, struct alert *alert, enum notice notice, int64_t now)
+static void tell(struct alerts *alerts, struct watch_alert *alert, enum notice notice, int64_t now)
 {
     alert->silenced = !alerts->host.notice(alerts->host.context, alert, notice);
     if (!alert->silenced)
         alert->noticed_at = now;
 }
 
-static void note_change(struct alert *alert, int64_t now)
+static void note_change(struct watch_alert *alert, int64_t now)
 {
     memmove(&alert->changes[1], &alert->changes[0],
             sizeof alert->changes - sizeof alert->changes[0]);
     alert->changes[0] = now;
 }
 
-static bool flapping(const struct alerts *alerts, const struct alert *alert, int64_t now)
+static bool flapping(const struct alerts *alerts, const struct watch_alert *alert, int64_t now)
 {
     unsigned recent = 0;
 
@@ -91,7 +91,7 @@ static bool flapping(const struct alerts *alerts, const struct alert *alert, int
     return recent >= alerts->rules.flaps;
 }
 
-static void open_alert(struct alerts *alerts, struct alert *alert, int64_t now)
+static void open_alert(struct alerts *alerts, struct watch_alert *alert, int64_t now)
 {
     alert->state = ALERT_OPEN;
     alert->opened_at = now;
@@ -104,7 +104,7 @@ static void open_alert(struct alerts *alerts, struct alert *alert, int64_t now)
     keep(alerts, alert);
 }
 
-static void close_alert(struct alerts *alerts, struct alert *alert, int64_t now)
+static void close_alert(struct alerts *alerts, struct watch_alert *alert, int64_t now)
 {
     bool told = alert->noticed_at >= alert->opened_at;
 
@@ -117,7 +117,7 @@ static void close_alert(struct alerts *alerts, struct alert *alert, int64_t now)
 }
 
 /* No place is left. A flapping one is closed by alerts_tick(), once it has been quiet. */
-static void all_clear(struct alerts *alerts, struct alert *alert, int64_t now)
+static void all_clear(struct alerts *alerts, struct watch_alert *alert, int64_t now)
 {
     if (alert->changes[0] < alert->bad_at) /* else this clearing is known */
         note_change(alert, now);
@@ -142,9 +142,10 @@ struct observation {
     int64_t not_after;
 };
 
-static struct alert *alert_of(struct alerts *alerts, const struct observation *seen, int64_t now)
+static struct watch_alert *alert_of(struct alerts *alerts, const struct observation *seen,
+                                    int64_t now)
 {
-    struct alert *alert = map_get(&alerts->by_cause, seen->cause);
+    struct watch_alert *alert = map_get(&alerts->by_cause, seen->cause);
 
     if (alert != NULL)
         return alert;
@@ -160,7 +161,7 @@ static struct alert *alert_of(struct alerts *alerts, const struct observation *s
     return alert;
 }
 
-static struct alert_place *place_of(struct alert *alert, const struct observation *seen)
+static struct alert_place *place_of(struct watch_alert *alert, const struct observation *seen)
 {
     for (size_t i = 0; i < alert->place_count; i++) {
         if (strcmp(alert->places[i].text, seen->place) == 0)
@@ -183,7 +184,7 @@ static struct alert_place *place_of(struct alert *alert, const struct observatio
 }
 
 /* What it is now; a place that is less bad does not make it better. */
-static void describe(struct alert *alert, const struct observation *seen)
+static void describe(struct watch_alert *alert, const struct observation *seen)
 {
     const struct alert_subject *subject = seen->subject;
 
@@ -207,7 +208,7 @@ static void describe(struct alert *alert, const struct observation *seen)
 
 static void observe(struct alerts *alerts, const struct observation *seen, int64_t now)
 {
-    struct alert *alert = alert_of(alerts, seen, now);
+    struct watch_alert *alert = alert_of(alerts, seen, now);
     struct alert_place *place = alert != NULL ? place_of(alert, seen) : NULL;
 
     if (place == NULL || place->seen)
@@ -411,14 +412,14 @@ static void observe_endpoint(struct alerts *alerts, const struct alert_subject *
 
 /* ---- what was not seen again ---- */
 
-static void drop_place(struct alert *alert, size_t at)
+static void drop_place(struct watch_alert *alert, size_t at)
 {
     alert->places[at] = alert->places[--alert->place_count];
 }
 
 /* Places of the target that this result does not speak of are better; those that only a handshake
  * can clear wait for one. */
-static void clear_places(struct alerts *alerts, struct alert *alert, const char *target,
+static void clear_places(struct alerts *alerts, struct watch_alert *alert, const char *target,
                          bool reached, int64_t now)
 {
     bool had_open = false;
@@ -438,12 +439,12 @@ static void clear_places(struct alerts *alerts, struct alert *alert, const char 
 
 /* Each alert in turn; `fn` may let one go by returning false. */
 static void for_each(struct alerts *alerts,
-                     bool (*fn)(struct alerts *alerts, struct alert *alert, void *context),
+                     bool (*fn)(struct alerts *alerts, struct watch_alert *alert, void *context),
                      void *context)
 {
     const struct map_entry *entry;
     size_t count = alerts->by_cause.count, taken = 0;
-    struct alert **all = calloc(count > 0 ? count : 1, sizeof(struct alert *));
+    struct watch_alert **all = calloc(count > 0 ? count : 1, sizeof(struct watch_alert *));
 
     if (all == NULL)
         return;
@@ -462,7 +463,7 @@ struct clearing {
     int64_t now;
 };
 
-static bool forget_seen(struct alerts *alerts, struct alert *alert, void *context)
+static bool forget_seen(struct alerts *alerts, struct watch_alert *alert, void *context)
 {
     (void)alerts;
     (void)context;
@@ -471,7 +472,7 @@ static bool forget_seen(struct alerts *alerts, struct alert *alert, void *contex
     return true;
 }
 
-static bool clear(struct alerts *alerts, struct alert *alert, void *context)
+static bool clear(struct alerts *alerts, struct watch_alert *alert, void *context)
 {
     const struct clearing *clearing = context;
 
@@ -495,7 +496,7 @@ void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
     for_each(alerts, clear, &clearing);
 }
 
-static bool forget(struct alerts *alerts, struct alert *alert, void *context)
+static bool forget(struct alerts *alerts, struct watch_alert *alert, void *context)
 {
     const struct clearing *clearing = context;
 
@@ -519,7 +520,7 @@ void alerts_forget(struct alerts *alerts, const char *target, int64_t now)
 
 /* ---- as time goes by ---- */
 
-static bool tick(struct alerts *alerts, struct alert *alert, void *context)
+static bool tick(struct alerts *alerts, struct watch_alert *alert, void *context)
 {
     const int64_t now = *(const int64_t *)context;
 
@@ -548,7 +549,7 @@ void alerts_tick(struct alerts *alerts, int64_t now)
     for_each(alerts, tick, &now);
 }
 
-void alerts_acknowledge(struct alerts *alerts, struct alert *alert, const char *by,
+void alerts_acknowledge(struct alerts *alerts, struct watch_alert *alert, const char *by,
                         const char *comment, int64_t now)
 {
     alert->acknowledged_at = now;

@@ -27,9 +27,9 @@ struct alerts_rules {
 struct alerts_host {
     void *context;
     /* Not for pending ones. False: it was held back (a silence); told again when that ends. */
-    bool (*notice)(void *context, const struct alert *alert, enum notice notice);
+    bool (*notice)(void *context, const struct watch_alert *alert, enum notice notice);
     /* Has changed in a way that a restart must not forget; closed ones are kept by the receiver. */
-    void (*keep)(void *context, const struct alert *alert);
+    void (*keep)(void *context, const struct watch_alert *alert);
 };
 
 /* Whose result it is. */
@@ -43,7 +43,7 @@ struct alert_subject {
 struct alerts {
     struct alerts_rules rules;
     struct alerts_host host;
-    struct map by_cause; /* struct alert: pending, open, and closed within the last day */
+    struct map by_cause; /* struct watch_alert: pending, open, and closed within the last day */
     uint64_t last_number;
 };
 
@@ -52,7 +52,7 @@ void alerts_init(struct alerts *alerts, const struct alerts_rules *rules,
 void alerts_fini(struct alerts *alerts);
 
 /* An alert as it was kept; takes it. Before any result. */
-void alerts_restore(struct alerts *alerts, struct alert *alert);
+void alerts_restore(struct alerts *alerts, struct watch_alert *alert);
 
 /* One target has been checked: all its endpoints as report_json() gives them. */
 void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
@@ -63,7 +63,7 @@ void alerts_forget(struct alerts *alerts, const char *target, int64_t now);
 void alerts_tick(struct alerts *alerts, int64_t now);
 
 /* NULL: there is none of that number. */
-struct alert *alerts_find(const struct alerts *alerts, uint64_t number);
+struct watch_alert *alerts_find(const struct alerts *alerts, uint64_t number);
 /* Reminders and escalation end until it gets worse. */
-void alerts_acknowledge(struct alerts *alerts, struct alert *alert, const char *by,
+void alerts_acknowledge(struct alerts *alerts, struct watch_alert *alert, const char *by,
                         const char *comment, int64_t now);

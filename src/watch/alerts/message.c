@@ -28,7 +28,8 @@ static void upper(char *destination, size_t size, const char *text)
         *at = (char)toupper((unsigned char)*at);
 }
 
-static void write_subject(char *subject, size_t size, const struct alert *alert, enum notice notice)
+static void write_subject(char *subject, size_t size, const struct watch_alert *alert,
+                          enum notice notice)
 {
     char severity[16];
 
@@ -38,7 +39,7 @@ static void write_subject(char *subject, size_t size, const struct alert *alert,
                     alert->text));
 }
 
-static void write_places(struct buffer *text, const struct alert *alert)
+static void write_places(struct buffer *text, const struct watch_alert *alert)
 {
     size_t open = alert_open_places(alert), shown = 0;
 
@@ -67,7 +68,7 @@ static void write_time(struct buffer *text, const char *title, int64_t moment)
         write_line(text, title, clock_rfc3339(shown, sizeof shown, (uint64_t)moment * NS_PER_S));
 }
 
-static void write_text(struct buffer *text, const struct alert *alert, enum notice notice)
+static void write_text(struct buffer *text, const struct watch_alert *alert, enum notice notice)
 {
     if (notice == NOTICE_RECOVERED)
         buffer_printf(text, "%s: this is over.\nIt was: %s\n", alert->subject, alert->text);
@@ -103,7 +104,7 @@ static json_t *make(const char *kind, const char *subject, struct buffer *text, 
     return message;
 }
 
-json_t *message_new(const struct alert *alert, enum notice notice, int64_t now)
+json_t *message_new(const struct watch_alert *alert, enum notice notice, int64_t now)
 {
     struct buffer text;
     char subject[sizeof alert->subject + sizeof alert->text + 40];

@@ -9,7 +9,7 @@
 
 /* What is delivered: made when the notice is given, so that a late delivery says what was true
  * then. An object with "kind", "subject", "text", and the alert's own fields under "alert". */
-json_t *message_new(const struct alert *alert, enum notice notice, int64_t now);
+json_t *message_new(const struct watch_alert *alert, enum notice notice, int64_t now);
 /* A trial, for `alerts test`. */
 json_t *message_trial(const char *channel, int64_t now);
 

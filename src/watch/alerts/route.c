@@ -11,7 +11,7 @@ static bool listed(const struct conf_text_list *list, const char *text)
     return list->count == 0;
 }
 
-static bool matches(const struct conf_alert_route *route, const struct alert *alert)
+static bool matches(const struct conf_alert_route *route, const struct watch_alert *alert)
 {
     return listed(&route->watches, alert->watch) && listed(&route->owners, alert->owner) &&
            listed(&route->services, alert->service) &&
@@ -30,7 +30,7 @@ static void add(struct route_channels *channels, const struct conf_text_list *na
     }
 }
 
-void route_alert(const struct conf *conf, const struct alert *alert,
+void route_alert(const struct conf *conf, const struct watch_alert *alert,
                  struct route_channels *ret_channels)
 {
     bool routed = false;

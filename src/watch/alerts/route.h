@@ -12,5 +12,5 @@ struct route_channels {
     const char *names[ROUTE_CHANNELS_MAX]; /* of the configuration */
     size_t count;
 };
-void route_alert(const struct conf *conf, const struct alert *alert,
+void route_alert(const struct conf *conf, const struct watch_alert *alert,
                  struct route_channels *ret_channels);

@@ -31,7 +31,7 @@ static bool target_matches(const char *pattern, const char *target)
            (strncmp(pattern, target, size) == 0 && target[size] == ':');
 }
 
-static bool places_match(const struct silence *silence, const struct alert *alert)
+static bool places_match(const struct silence *silence, const struct watch_alert *alert)
 {
     for (size_t i = 0; i < alert->place_count; i++) {
         if (alert->places[i].open && !target_matches(silence->target, alert->places[i].target))
@@ -40,7 +40,7 @@ static bool places_match(const struct silence *silence, const struct alert *aler
     return true;
 }
 
-bool silence_matches(const struct silence *silence, const struct alert *alert, int64_t now)
+bool silence_matches(const struct silence *silence, const struct watch_alert *alert, int64_t now)
 {
     return now >= silence->from && now < silence->until &&
            (silence->alert == 0 || silence->alert == alert->number) &&

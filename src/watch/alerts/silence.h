@@ -19,7 +19,7 @@ struct silence {
     char by[64], comment[200];
 };
 
-bool silence_matches(const struct silence *silence, const struct alert *alert, int64_t now);
+bool silence_matches(const struct silence *silence, const struct watch_alert *alert, int64_t now);
 
 json_t *silence_to_json(const struct silence *silence);
 /* Checks a request: an end in the future and at most a year away, at least one thing that it holds

@@ -24,7 +24,7 @@ struct world {
     int64_t now;
 };
 
-static bool notice(void *context, const struct alert *alert, enum notice kind)
+static bool notice(void *context, const struct watch_alert *alert, enum notice kind)
 {
     struct world *world = context;
 
@@ -35,11 +35,11 @@ static bool notice(void *context, const struct alert *alert, enum notice kind)
     return true;
 }
 
-static void keep(void *context, const struct alert *alert)
+static void keep(void *context, const struct watch_alert *alert)
 {
     struct world *world = context;
     AUTO(json_t_pointer) object = alert_to_json(alert);
-    struct alert *again = alert_from_json(object);
+    struct watch_alert *again = alert_from_json(object);
 
     world->kept++;
     assert_non_null(again);
@@ -265,7 +265,7 @@ static void test_acknowledged_is_not_escalated(void **state)
     world.now = START + 70 * DAY;
     add_certificate(object, "aa", START, START + 90 * DAY);
     result(&world, "a:443", object);
-    struct alert *alert = alerts_find(&world.alerts, 1);
+    struct watch_alert *alert = alerts_find(&world.alerts, 1);
     alerts_acknowledge(&world.alerts, alert, "ann", "", world.now);
     world.now = START + 80 * DAY;
     object = healthy();

@@ -14,9 +14,9 @@
 
 static struct alert_place places[2];
 
-static struct alert two_places(void)
+static struct watch_alert two_places(void)
 {
-    struct alert alert = {.number = 7, .places = places, .place_count = 2};
+    struct watch_alert alert = {.number = 7, .places = places, .place_count = 2};
 
     string_copy(alert.finding, sizeof alert.finding, "certificate-ends");
     string_copy(alert.owner, sizeof alert.owner, "web");
@@ -55,7 +55,7 @@ static void test_refused(void **state)
 
 static bool holds(json_t *object)
 {
-    struct alert alert = two_places();
+    struct watch_alert alert = two_places();
     struct silence silence;
 
     assert_int_equal(from(&silence, object, NULL), 0);
@@ -64,7 +64,7 @@ static bool holds(json_t *object)
 
 static void test_matching(void **state)
 {
-    struct alert alert = two_places();
+    struct watch_alert alert = two_places();
     struct silence silence;
     (void)state;
 
