@@ -72,6 +72,15 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_WATCH_DISCOVERED:
     case EVENT_WATCH_STORE_FAILED:
     case EVENT_WATCH_STORE_HEALED:
+    case EVENT_ALERT_OPENED:
+    case EVENT_ALERT_WORSE:
+    case EVENT_ALERT_REMINDER:
+    case EVENT_ALERT_RECOVERED:
+    case EVENT_DELIVERY_FAILING:
+    case EVENT_DELIVERY_WORKS:
+    case EVENT_DELIVERY_GIVEN_UP:
+    case EVENT_HEARTBEAT_FAILING:
+    case EVENT_HEARTBEAT_WORKS:
     case EVENT_WARNING:
         return true;
     case EVENT_TYPE_COUNT:

@@ -156,7 +156,7 @@ static void delivery_row(void *context, json_t *line)
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN,
                finished[0] != '\0' ? finished : or_dash(client_text(line, "next_try")));
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "subject"));
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "error")));
+    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "reason")));
 }
 
 static int list(const struct words *words)
@@ -269,7 +269,7 @@ static void trial_over(void *context, json_t *line)
         printf("delivered through %s\n", client_text(line, "channel"));
     else
         printf("not delivered through %s: %s\n", client_text(line, "channel"),
-               client_text(line, "error"));
+               client_text(line, "reason"));
 }
 
 static int test(const struct words *words, const char *channel)

@@ -63,7 +63,7 @@ static json_t *to_json(const struct delivery *delivery)
     json_set_time(object, "created_at", delivery->created_at);
     json_set_time(object, "next_try", delivery->next_try);
     json_set_time(object, "finished_at", delivery->finished_at);
-    json_set_text(object, "error", delivery->error);
+    json_set_text(object, "reason", delivery->error);
     json_set_text(object, "kind", json_string_value(json_object_get(delivery->message, "kind")));
     json_set_text(object, "subject",
                   json_string_value(json_object_get(delivery->message, "subject")));
@@ -149,7 +149,7 @@ static int restore(void *context, const char *key, const json_t *document)
         return 0;
     const char *channel = json_get_text(document, "channel", &wrong);
     const char *state = json_get_text(document, "state", &wrong);
-    const char *error = json_get_text(document, "error", &wrong);
+    const char *error = json_get_text(document, "reason", &wrong);
     delivery->all = deliveries;
     delivery->number = json_get_number(document, "number", 0, &wrong);
     delivery->attempts = (unsigned)json_get_number(document, "attempts", 0, &wrong);

@@ -34,7 +34,7 @@ uint64_t deliveries_add(struct deliveries *deliveries, const char *channel, json
 void deliveries_reload(struct deliveries *deliveries);
 
 /* Those that wait and those that are over, oldest first; objects with number, channel, kind,
- * subject, state, attempts, created_at, next_try, finished_at, error. */
+ * subject, state, attempts, created_at, next_try, finished_at, reason. */
 typedef void deliveries_each_fn(void *context, json_t *delivery);
 void deliveries_each(const struct deliveries *deliveries, deliveries_each_fn *fn, void *context);
 /* One of them, a new reference; NULL: no such number. */
