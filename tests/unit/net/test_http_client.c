@@ -385,6 +385,7 @@ static void mail_with_starttls_and_password(void **state)
     order.password = SECRET;
     struct result result = ask(&order);
     assert_true(result.failed);
+    assert_int_equal(result.status, 535); /* the server said no */
     assert_null(strstr(result.error.message, SECRET));
     order.password = "open sesame";
     result = ask(&order);
