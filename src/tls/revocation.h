@@ -54,6 +54,10 @@ struct crl; /* one list; immutable, reference-counted */
 
 /* DER or PEM; copies it. ERROR_CERTIFICATE_UNPARSABLE with what is wrong in words. */
 MUST_CHECK int crl_new(struct crl **ret_crl, const uint8_t *data, size_t size, struct error *error);
+/* All that stand in one PEM file (or the one of a DER file), at most `maximum`; more is an error.
+ */
+MUST_CHECK int crl_new_all(struct crl **ret_list, size_t maximum, size_t *ret_count,
+                           const uint8_t *data, size_t size, struct error *error);
 struct crl *crl_ref(struct crl *crl);
 void crl_unref(struct crl *crl); /* accepts NULL */
 int64_t crl_this_update(const struct crl *crl);

@@ -1,0 +1,24 @@
+/* Any bytes as a revocation list; without an issuer it may say nothing. */
+#include <stdlib.h>
+
+#include "tls/revocation.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const struct certificate_facts nobody = {0};
+    struct crl_verdict verdict;
+    struct crl *lists[4];
+    size_t count = 0;
+
+    if (crl_new_all(lists, 4, &count, data, size, NULL) != 0)
+        return 0;
+    for (size_t i = 0; i < count; i++) {
+        crl_judge(&verdict, lists[i], &nobody, NULL, 1700000000);
+        if (verdict.outcome != CRL_ISSUER_UNKNOWN || crl_size(lists[i]) == 0)
+            abort();
+        crl_unref(lists[i]);
+    }
+    return 0;
+}

@@ -1,0 +1,600 @@
+/* tls/revocation.h: whose word counts, for which certificate, and for how long. */
+#include "tls/revocation.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include <openssl/ec.h>
+#include <openssl/ocsp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "issued.h"
+
+#define HOUR 3600
+#define URL  "http://crl.example/1.crl"
+
+static EVP_PKEY *ca_key, *other_key, *leaf_key, *responder_key;
+static X509 *ca, *other_ca, *leaf, *other_leaf, *responder, *impostor;
+static const struct certificate_facts *ca_facts, *other_ca_facts, *leaf_facts;
+static int64_t now;
+
+static const struct certificate_facts *facts_of(X509 *certificate)
+{
+    const struct certificate_facts *facts = NULL;
+    unsigned char *der = NULL;
+    struct error error;
+    int size = i2d_X509(certificate, &der);
+
+    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
+    OPENSSL_free(der);
+    return facts;
+}
+
+static X509 *authority(EVP_PKEY *key, const char *name, const char *usage)
+{
+    return crafted_new(&(struct crafted){
+        .key = key, .common_name = name, .constraints = "critical,CA:TRUE", .usage = usage});
+}
+
+static X509 *issued(EVP_PKEY *key, const char *name, const char *extended_usage)
+{
+    return crafted_new(&(struct crafted){.key = key,
+                                         .issuer = ca,
+                                         .issuer_key = ca_key,
+                                         .common_name = name,
+                                         .extended_usage = extended_usage});
+}
+
+static X509 *with_list_address(X509 *certificate)
+{
+    X509_EXTENSION *extension =
+        X509V3_EXT_conf_nid(NULL, NULL, NID_crl_distribution_points, "URI:" URL);
+
+    assert_non_null(extension);
+    assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
+    X509_EXTENSION_free(extension);
+    assert_true(X509_sign(certificate, ca_key, EVP_sha256()) > 0);
+    return certificate;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    issued_init();
+    now = time(NULL);
+    ca_key = EVP_EC_gen("P-256");
+    other_key = EVP_EC_gen("P-256");
+    leaf_key = EVP_EC_gen("P-256");
+    responder_key = EVP_EC_gen("P-256");
+    ca = authority(ca_key, "CA", "critical,keyCertSign,cRLSign");
+    other_ca = authority(other_key, "Other CA", "critical,keyCertSign,cRLSign");
+    leaf = with_list_address(issued(leaf_key, "leaf", "serverAuth"));
+    other_leaf = issued(leaf_key, "other", "serverAuth");
+    responder = issued(responder_key, "responder", "OCSPSigning");
+    impostor = issued(responder_key, "impostor", "serverAuth");
+    ca_facts = facts_of(ca);
+    other_ca_facts = facts_of(other_ca);
+    leaf_facts = facts_of(leaf);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    EVP_PKEY *keys[] = {ca_key, other_key, leaf_key, responder_key};
+    X509 *certificates[] = {ca, other_ca, leaf, other_leaf, responder, impostor};
+
+    (void)state;
+    certificate_facts_unref(ca_facts);
+    certificate_facts_unref(other_ca_facts);
+    certificate_facts_unref(leaf_facts);
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        EVP_PKEY_free(keys[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(certificates); i++)
+        X509_free(certificates[i]);
+    issued_fini();
+    return 0;
+}
+
+struct bytes {
+    uint8_t *data;
+    size_t size;
+};
+
+/* ---- OCSP ---- */
+
+struct answer { /* zero: good, fresh, by the CA with SHA-1 */
+    X509 *about, *issuer, *signer;
+    EVP_PKEY *key;
+    int status, reason;
+    long this_s, next_s; /* from now; both 0: an hour each way */
+    bool without_next, without_certificates;
+    const EVP_MD *digest;
+    const char *timestamps;
+};
+
+static struct bytes response(const struct answer *answer)
+{
+    OCSP_BASICRESP *basic = OCSP_BASICRESP_new();
+    X509 *signer = answer->signer != NULL ? answer->signer : ca;
+    OCSP_CERTID *id = OCSP_cert_to_id(answer->digest != NULL ? answer->digest : EVP_sha1(),
+                                      answer->about != NULL ? answer->about : leaf,
+                                      answer->issuer != NULL ? answer->issuer : ca);
+    bool any = answer->this_s != 0 || answer->next_s != 0;
+    ASN1_TIME *this_update = X509_gmtime_adj(NULL, any ? answer->this_s : -HOUR),
+              *next_update = X509_gmtime_adj(NULL, any ? answer->next_s : HOUR),
+              *revoked = X509_gmtime_adj(NULL, -2 * HOUR);
+    ASN1_GENERALIZEDTIME *this_general = ASN1_TIME_to_generalizedtime(this_update, NULL),
+                         *next_general = ASN1_TIME_to_generalizedtime(next_update, NULL),
+                         *revoked_general = ASN1_TIME_to_generalizedtime(revoked, NULL);
+    struct bytes bytes = {0};
+
+    OCSP_SINGLERESP *single =
+        OCSP_basic_add1_status(basic, id, answer->status, answer->reason,
+                               answer->status == V_OCSP_CERTSTATUS_REVOKED ? revoked_general : NULL,
+                               this_general, answer->without_next ? NULL : next_general);
+    assert_non_null(single);
+    if (answer->timestamps != NULL) {
+        ASN1_OCTET_STRING *list = ASN1_OCTET_STRING_new();
+        ASN1_OCTET_STRING_set(list, (const uint8_t *)answer->timestamps,
+                              (int)strlen(answer->timestamps));
+        unsigned char *der = NULL;
+        int size = i2d_ASN1_OCTET_STRING(list, &der);
+        ASN1_OCTET_STRING_set(list, der, size);
+        X509_EXTENSION *extension = X509_EXTENSION_create_by_NID(NULL, NID_ct_cert_scts, 0, list);
+        assert_int_equal(OCSP_SINGLERESP_add_ext(single, extension, -1), 1);
+        X509_EXTENSION_free(extension);
+        ASN1_OCTET_STRING_free(list);
+        OPENSSL_free(der);
+    }
+    assert_int_equal(OCSP_basic_sign(basic, signer, answer->key != NULL ? answer->key : ca_key,
+                                     EVP_sha256(), NULL,
+                                     answer->without_certificates ? OCSP_NOCERTS : 0),
+                     1);
+    OCSP_RESPONSE *whole = OCSP_response_create(OCSP_RESPONSE_STATUS_SUCCESSFUL, basic);
+    bytes.size = (size_t)i2d_OCSP_RESPONSE(whole, &bytes.data);
+    OCSP_RESPONSE_free(whole);
+    OCSP_BASICRESP_free(basic);
+    OCSP_CERTID_free(id);
+    ASN1_TIME *times[] = {this_update, next_update, revoked};
+    for (size_t i = 0; i < ARRAY_SIZE(times); i++)
+        ASN1_TIME_free(times[i]);
+    ASN1_GENERALIZEDTIME_free(this_general);
+    ASN1_GENERALIZEDTIME_free(next_general);
+    ASN1_GENERALIZEDTIME_free(revoked_general);
+    return bytes;
+}
+
+static struct ocsp_verdict judged(const struct answer *answer)
+{
+    struct bytes bytes = response(answer);
+    struct ocsp_verdict verdict;
+
+    ocsp_judge(&verdict, bytes.data, bytes.size, leaf_facts, ca_facts, now);
+    /* Cut anywhere, it is nothing. */
+    for (size_t size = 1; size < bytes.size; size += 7) {
+        struct ocsp_verdict cut;
+        ocsp_judge(&cut, bytes.data, size, leaf_facts, ca_facts, now);
+        assert_int_equal(cut.outcome, OCSP_MALFORMED);
+    }
+    OPENSSL_free(bytes.data);
+    return verdict;
+}
+
+static void no_response(void **state)
+{
+    struct ocsp_verdict verdict;
+
+    (void)state;
+    ocsp_judge(&verdict, NULL, 0, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, OCSP_ABSENT);
+    ocsp_judge(&verdict, (const uint8_t *)"garbage", 7, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, OCSP_MALFORMED);
+    assert_true(verdict.reason[0] != '\0');
+    static uint8_t large[OCSP_SIZE_MAX + 1];
+    ocsp_judge(&verdict, large, sizeof large, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, OCSP_MALFORMED);
+    static const uint8_t try_later[] = {0x30, 0x03, 0x0a, 0x01, 0x03};
+    ocsp_judge(&verdict, try_later, sizeof try_later, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, OCSP_NOT_SUCCESSFUL);
+    assert_string_equal(verdict.reason, "trylater");
+}
+
+static void response_of_strangers(void **state)
+{
+    (void)state;
+    assert_int_equal(judged(&(struct answer){.about = other_leaf}).outcome, OCSP_OTHER);
+    assert_int_equal(judged(&(struct answer){.issuer = other_ca}).outcome, OCSP_OTHER);
+    /* Signed by a CA that is not the issuer, by the issuer's name with another key, and by a
+     * certificate of the issuer that is not for this. */
+    assert_int_equal(judged(&(struct answer){.signer = other_ca, .key = other_key}).outcome,
+                     OCSP_UNTRUSTED);
+    X509 *namesake = authority(other_key, "CA", NULL);
+    assert_int_equal(judged(&(struct answer){.signer = namesake, .key = other_key}).outcome,
+                     OCSP_UNTRUSTED);
+    X509_free(namesake);
+    struct ocsp_verdict verdict =
+        judged(&(struct answer){.signer = impostor, .key = responder_key});
+    assert_int_equal(verdict.outcome, OCSP_UNTRUSTED);
+    assert_true(verdict.reason[0] != '\0');
+    assert_int_equal(judged(&(struct answer){.signer = responder,
+                                             .key = responder_key,
+                                             .without_certificates = true})
+                         .outcome,
+                     OCSP_UNTRUSTED);
+}
+
+static void response_without_issuer(void **state)
+{
+    struct bytes bytes = response(&(struct answer){0});
+    struct ocsp_verdict verdict;
+
+    (void)state;
+    ocsp_judge(&verdict, bytes.data, bytes.size, leaf_facts, NULL, now);
+    assert_int_equal(verdict.outcome, OCSP_ISSUER_UNKNOWN);
+    ocsp_judge(&verdict, bytes.data, bytes.size, leaf_facts, other_ca_facts, now);
+    assert_int_equal(verdict.outcome, OCSP_OTHER);
+    OPENSSL_free(bytes.data);
+}
+
+static void damaged_response(void **state)
+{
+    struct bytes bytes = response(&(struct answer){0});
+
+    (void)state;
+    for (size_t i = 0; i < bytes.size; i++) {
+        struct ocsp_verdict verdict;
+        bytes.data[i] ^= 0x10;
+        ocsp_judge(&verdict, bytes.data, bytes.size, leaf_facts, ca_facts, now);
+        /* The certificates beside the signature are not signed, and not needed. */
+        if (verdict.outcome == OCSP_GOOD && i < 150)
+            fail_msg("byte %zu can be changed", i);
+        bytes.data[i] ^= 0x10;
+    }
+    OPENSSL_free(bytes.data);
+}
+
+static void age_of_a_response(void **state)
+{
+    (void)state;
+    assert_int_equal(judged(&(struct answer){.this_s = HOUR, .next_s = 2 * HOUR}).outcome,
+                     OCSP_NOT_YET_VALID);
+    assert_int_equal(judged(&(struct answer){.this_s = -2 * HOUR, .next_s = -HOUR}).outcome,
+                     OCSP_STALE);
+    assert_int_equal(
+        judged(&(struct answer){.this_s = -11 * 24 * HOUR, .without_next = true}).outcome,
+        OCSP_STALE);
+    assert_int_equal(judged(&(struct answer){.this_s = -HOUR, .without_next = true}).outcome,
+                     OCSP_GOOD);
+}
+
+static void good_and_revoked_responses(void **state)
+{
+    (void)state;
+    struct ocsp_verdict verdict = judged(&(struct answer){0});
+    assert_int_equal(verdict.outcome, OCSP_GOOD);
+    assert_string_equal(verdict.digest, "sha1");
+    assert_false(verdict.delegated);
+    assert_in_range(verdict.next_update, now, now + HOUR + 60);
+    assert_in_range(verdict.this_update, now - HOUR - 60, now);
+    verdict =
+        judged(&(struct answer){.digest = EVP_sha256(), .signer = responder, .key = responder_key});
+    assert_int_equal(verdict.outcome, OCSP_GOOD);
+    assert_string_equal(verdict.digest, "sha256");
+    assert_true(verdict.delegated);
+    verdict = judged(&(struct answer){.status = V_OCSP_CERTSTATUS_REVOKED,
+                                      .reason = OCSP_REVOKED_STATUS_KEYCOMPROMISE});
+    assert_int_equal(verdict.outcome, OCSP_REVOKED);
+    assert_string_equal(verdict.revocation_reason, "keyCompromise");
+    assert_in_range(verdict.revoked_at, now - 2 * HOUR - 60, now);
+    assert_int_equal(judged(&(struct answer){.status = V_OCSP_CERTSTATUS_REVOKED,
+                                             .reason = -1,
+                                             .this_s = -3 * HOUR,
+                                             .next_s = -2 * HOUR})
+                         .outcome,
+                     OCSP_REVOKED);
+    assert_int_equal(judged(&(struct answer){.status = V_OCSP_CERTSTATUS_UNKNOWN}).outcome,
+                     OCSP_UNKNOWN);
+}
+
+static void timestamps_in_a_response(void **state)
+{
+    struct bytes without = response(&(struct answer){0}),
+                 with = response(&(struct answer){.timestamps = "a list"});
+    uint8_t *list;
+    size_t size;
+
+    (void)state;
+    assert_false(ocsp_timestamps(&list, &size, without.data, without.size));
+    assert_false(ocsp_timestamps(&list, &size, NULL, 0));
+    assert_true(ocsp_timestamps(&list, &size, with.data, with.size));
+    assert_int_equal(size, 6);
+    assert_memory_equal(list, "a list", 6);
+    free(list);
+    OPENSSL_free(without.data);
+    OPENSSL_free(with.data);
+}
+
+/* ---- CRL ---- */
+
+struct list { /* zero: fresh, of the CA, for nobody */
+    X509 *revoked;
+    int reason; /* 0: not said */
+    X509 *issuer;
+    EVP_PKEY *key;
+    long this_s, next_s;
+    int extension;
+    const char *extension_text;
+    unsigned others; /* so many other entries */
+};
+
+static void add_entry(X509_CRL *crl, const ASN1_INTEGER *serial, int reason)
+{
+    X509_REVOKED *entry = X509_REVOKED_new();
+    ASN1_TIME *moment = X509_gmtime_adj(NULL, -HOUR);
+
+    assert_int_equal(X509_REVOKED_set_serialNumber(entry, (ASN1_INTEGER *)(uintptr_t)serial), 1);
+    assert_int_equal(X509_REVOKED_set_revocationDate(entry, moment), 1);
+    if (reason != 0) {
+        ASN1_ENUMERATED *value = ASN1_ENUMERATED_new();
+        ASN1_ENUMERATED_set(value, reason);
+        assert_int_equal(X509_REVOKED_add1_ext_i2d(entry, NID_crl_reason, value, 0, 0), 1);
+        ASN1_ENUMERATED_free(value);
+    }
+    assert_int_equal(X509_CRL_add0_revoked(crl, entry), 1);
+    ASN1_TIME_free(moment);
+}
+
+static void set_times(X509_CRL *crl, const struct list *list)
+{
+    bool any = list->this_s != 0 || list->next_s != 0;
+    ASN1_TIME *this_update = X509_gmtime_adj(NULL, any ? list->this_s : -HOUR),
+              *next_update = X509_gmtime_adj(NULL, any ? list->next_s : HOUR);
+
+    X509_CRL_set1_lastUpdate(crl, this_update);
+    X509_CRL_set1_nextUpdate(crl, next_update);
+    ASN1_TIME_free(this_update);
+    ASN1_TIME_free(next_update);
+}
+
+static struct bytes list_der(const struct list *list)
+{
+    X509_CRL *crl = X509_CRL_new();
+    struct bytes bytes = {0};
+
+    X509_CRL_set_version(crl, 1);
+    X509_CRL_set_issuer_name(crl, X509_get_subject_name(list->issuer != NULL ? list->issuer : ca));
+    set_times(crl, list);
+    for (unsigned i = 0; i < list->others; i++) {
+        ASN1_INTEGER *serial = ASN1_INTEGER_new();
+        ASN1_INTEGER_set(serial, 1000000 + (i * 7919) % 1000003);
+        add_entry(crl, serial, 0);
+        ASN1_INTEGER_free(serial);
+    }
+    if (list->revoked != NULL)
+        add_entry(crl, X509_get0_serialNumber(list->revoked), list->reason);
+    if (list->extension != 0) {
+        X509_EXTENSION *extension =
+            X509V3_EXT_conf_nid(NULL, NULL, list->extension, list->extension_text);
+        assert_non_null(extension);
+        X509_CRL_add_ext(crl, extension, -1);
+        X509_EXTENSION_free(extension);
+    }
+    assert_true(X509_CRL_sign(crl, list->key != NULL ? list->key : ca_key, EVP_sha256()) > 0);
+    bytes.size = (size_t)i2d_X509_CRL(crl, &bytes.data);
+    X509_CRL_free(crl);
+    return bytes;
+}
+
+static struct crl *crl_of(const struct list *list)
+{
+    struct bytes bytes = list_der(list);
+    struct crl *crl;
+    struct error error = {0};
+
+    if (crl_new(&crl, bytes.data, bytes.size, &error) != 0)
+        fail_msg("%s", error.message);
+    OPENSSL_free(bytes.data);
+    return crl;
+}
+
+static struct crl_verdict looked_up(const struct list *list)
+{
+    struct crl *crl = crl_of(list);
+    struct crl_verdict verdict;
+
+    crl_judge(&verdict, crl, leaf_facts, ca_facts, now);
+    crl_unref(crl);
+    return verdict;
+}
+
+static void unreadable_lists(void **state)
+{
+    struct bytes bytes = list_der(&(struct list){.revoked = leaf, .others = 20});
+    struct error error;
+    struct crl *crl;
+
+    (void)state;
+    assert_int_not_equal(crl_new(&crl, (const uint8_t *)"", 0, &error), 0);
+    assert_int_not_equal(crl_new(&crl, (const uint8_t *)"<html>", 6, &error), 0);
+    assert_non_null(strstr(error.message, "no revocation list"));
+    for (size_t size = 1; size < bytes.size; size++)
+        assert_int_not_equal(crl_new(&crl, bytes.data, size, &error), 0);
+    static const char pem[] = "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n";
+    assert_int_not_equal(crl_new(&crl, (const uint8_t *)pem, sizeof pem - 1, &error), 0);
+    static const char other[] = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+    assert_int_not_equal(crl_new(&crl, (const uint8_t *)other, sizeof other - 1, &error), 0);
+    /* Damage anywhere must not change what it says. */
+    for (size_t i = 0; i < bytes.size; i++) {
+        bytes.data[i] ^= 1;
+        if (crl_new(&crl, bytes.data, bytes.size, &error) == 0) {
+            struct crl_verdict verdict;
+            crl_judge(&verdict, crl, leaf_facts, ca_facts, now);
+            assert_true(verdict.outcome != CRL_GOOD && verdict.outcome != CRL_REVOKED);
+            crl_unref(crl);
+        }
+        bytes.data[i] ^= 1;
+    }
+    OPENSSL_free(bytes.data);
+    crl_unref(NULL);
+}
+
+static void lists_of_strangers(void **state)
+{
+    struct crl_verdict verdict;
+
+    (void)state;
+    assert_int_equal(looked_up(&(struct list){.issuer = other_ca, .key = other_key}).outcome,
+                     CRL_OTHER_ISSUER);
+    assert_int_equal(looked_up(&(struct list){.revoked = leaf, .key = other_key}).outcome,
+                     CRL_UNTRUSTED);
+    /* An issuer that may not sign lists. */
+    X509 *silent = authority(ca_key, "CA", "critical,keyCertSign");
+    const struct certificate_facts *silent_facts = facts_of(silent);
+    struct crl *crl = crl_of(&(struct list){.revoked = leaf});
+    crl_judge(&verdict, crl, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, CRL_REVOKED);
+    crl_judge(&verdict, crl, leaf_facts, silent_facts, now);
+    assert_int_equal(verdict.outcome, CRL_UNTRUSTED);
+    crl_judge(&verdict, crl, leaf_facts, NULL, now);
+    assert_int_equal(verdict.outcome, CRL_ISSUER_UNKNOWN);
+    crl_unref(crl);
+    certificate_facts_unref(silent_facts);
+    X509_free(silent);
+}
+
+static void scopes_of_lists(void **state)
+{
+    static const struct {
+        const char *text;
+        enum crl_outcome outcome;
+    } cases[] = {
+        {"critical,fullname:URI:" URL, CRL_GOOD},
+        {"critical,fullname:URI:http://crl.example/2.crl", CRL_OTHER_SCOPE},
+        {"critical,onlyuser:TRUE", CRL_GOOD},
+        {"critical,onlyCA:TRUE", CRL_OTHER_SCOPE},
+        {"critical,onlyAA:TRUE", CRL_OTHER_SCOPE},
+        {"critical,indirectCRL:TRUE", CRL_UNSUPPORTED},
+        {"critical,onlysomereasons:keyCompromise", CRL_UNSUPPORTED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct crl_verdict verdict = looked_up(&(struct list){
+            .extension = NID_issuing_distribution_point, .extension_text = cases[i].text});
+        if (verdict.outcome != cases[i].outcome)
+            fail_msg("%s: %s", cases[i].text, crl_outcome_name(verdict.outcome));
+    }
+    assert_int_equal(
+        looked_up(&(struct list){.extension = NID_delta_crl, .extension_text = "critical,DER:020101"})
+            .outcome,
+        CRL_UNSUPPORTED);
+    assert_int_equal(looked_up(&(struct list){.extension = NID_basic_constraints,
+                                              .extension_text = "critical,CA:TRUE"})
+                         .outcome,
+                     CRL_UNSUPPORTED);
+    assert_int_equal(
+        looked_up(&(struct list){.revoked = leaf,
+                                 .extension = NID_issuing_distribution_point,
+                                 .extension_text = "critical,onlysomereasons:keyCompromise"})
+            .outcome,
+        CRL_REVOKED);
+}
+
+static void age_of_lists(void **state)
+{
+    (void)state;
+    assert_int_equal(looked_up(&(struct list){.this_s = HOUR, .next_s = 2 * HOUR}).outcome,
+                     CRL_NOT_YET_VALID);
+    assert_int_equal(looked_up(&(struct list){.this_s = -2 * HOUR, .next_s = -HOUR}).outcome,
+                     CRL_STALE);
+    assert_int_equal(
+        looked_up(&(struct list){.revoked = leaf, .this_s = -2 * HOUR, .next_s = -HOUR}).outcome,
+        CRL_REVOKED);
+}
+
+static void good_and_revoked_by_lists(void **state)
+{
+    (void)state;
+    assert_int_equal(looked_up(&(struct list){0}).outcome, CRL_GOOD);
+    assert_int_equal(looked_up(&(struct list){.revoked = other_leaf}).outcome, CRL_GOOD);
+    struct crl_verdict verdict = looked_up(&(struct list){.revoked = leaf, .reason = 4});
+    assert_int_equal(verdict.outcome, CRL_REVOKED);
+    assert_string_equal(verdict.revocation_reason, "superseded");
+    assert_in_range(verdict.revoked_at, now - HOUR - 60, now);
+    assert_string_equal(looked_up(&(struct list){.revoked = leaf}).revocation_reason,
+                        "unspecified");
+}
+
+static void large_lists(void **state)
+{
+    struct crl *with = crl_of(&(struct list){.revoked = leaf, .others = 20000}),
+               *without = crl_of(&(struct list){.others = 20000});
+    struct crl_verdict verdict;
+
+    (void)state;
+    assert_int_equal(crl_count(with), 20001);
+    assert_true(crl_size(with) > 20000 * 20);
+    assert_string_equal(crl_issuer(with), "CN=CA");
+    crl_judge(&verdict, with, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, CRL_REVOKED);
+    crl_judge(&verdict, without, leaf_facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, CRL_GOOD);
+    crl_unref(with);
+    crl_unref(without);
+}
+
+static void lists_in_pem(void **state)
+{
+    struct bytes first = list_der(&(struct list){0}),
+                 second = list_der(&(struct list){.issuer = other_ca, .key = other_key});
+    BIO *output = BIO_new(BIO_s_mem());
+    struct crl *lists[2];
+    struct error error;
+    size_t count = 0;
+    char *data;
+
+    (void)state;
+    PEM_write_bio(output, PEM_STRING_X509_CRL, "", first.data, (long)first.size);
+    PEM_write_bio(output, PEM_STRING_X509_CRL, "", second.data, (long)second.size);
+    long size = BIO_get_mem_data(output, &data);
+    assert_int_equal(crl_new_all(lists, 2, &count, (const uint8_t *)data, (size_t)size, &error), 0);
+    assert_int_equal(count, 2);
+    assert_string_equal(crl_issuer(lists[1]), "CN=Other CA");
+    crl_unref(lists[0]);
+    crl_unref(lists[1]);
+    assert_int_not_equal(crl_new_all(lists, 1, &count, (const uint8_t *)data, (size_t)size, &error),
+                         0);
+    assert_non_null(strstr(error.message, "too many"));
+    BIO_free(output);
+    OPENSSL_free(first.data);
+    OPENSSL_free(second.data);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_response),
+        cmocka_unit_test(response_of_strangers),
+        cmocka_unit_test(response_without_issuer),
+        cmocka_unit_test(damaged_response),
+        cmocka_unit_test(age_of_a_response),
+        cmocka_unit_test(good_and_revoked_responses),
+        cmocka_unit_test(timestamps_in_a_response),
+        cmocka_unit_test(unreadable_lists),
+        cmocka_unit_test(lists_of_strangers),
+        cmocka_unit_test(scopes_of_lists),
+        cmocka_unit_test(age_of_lists),
+        cmocka_unit_test(good_and_revoked_by_lists),
+        cmocka_unit_test(large_lists),
+        cmocka_unit_test(lists_in_pem),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
