@@ -13,6 +13,7 @@
 #include "tls/certificate_internal.h"
 #include "tls/openssl_auto.h"
 
+#define KEY_SIZE_MAX    2048
 #define LOGS_MAX        1024
 #define SKEW_MS         300000 /* of clocks */
 #define TWO_ENOUGH_S    (180 * 86400)
@@ -83,20 +84,35 @@ void certificate_logs_free(struct certificate_logs *logs)
     free(logs);
 }
 
-int certificate_logs_add(struct certificate_logs *logs, const struct certificate_log *log,
-                         const uint8_t *key, size_t key_size, struct error *error)
+/* Returns the size; 0: it is no base64, or too long. */
+static size_t decode_base64(uint8_t output[KEY_SIZE_MAX], const char *text)
 {
-    const unsigned char *place = key;
+    size_t length = strlen(text), padding = 0;
+
+    if (length == 0 || length % 4 != 0 || length / 4 * 3 > KEY_SIZE_MAX)
+        return 0;
+    while (padding < 2 && text[length - 1 - padding] == '=')
+        padding++;
+    int size = EVP_DecodeBlock(output, (const unsigned char *)text, (int)length);
+    return size > (int)padding ? (size_t)size - padding : 0;
+}
+
+int certificate_logs_add(struct certificate_logs *logs, const struct certificate_log *log,
+                         const char *key, struct error *error)
+{
+    uint8_t der[KEY_SIZE_MAX];
+    const unsigned char *place = der;
+    size_t size = decode_base64(der, key);
 
     if (logs->count == LOGS_MAX)
         return error_set(error, ERROR_LIMIT, "found more than %d logs; expected fewer", LOGS_MAX);
-    AUTO(EVP_PKEY) *parsed = d2i_PUBKEY(NULL, &place, (long)key_size);
-    if (parsed == NULL || place != key + key_size)
+    AUTO(EVP_PKEY) *parsed = d2i_PUBKEY(NULL, &place, (long)size);
+    if (parsed == NULL || place != der + size)
         return error_set(error, ERROR_CERTIFICATE_KEY_UNPARSABLE, "the key of log %s: %s",
                          log->name, openssl_reason());
     struct known_log *known = &logs->logs[logs->count];
     *known = (struct known_log){.log = *log, .key = parsed};
-    if (EVP_Digest(key, key_size, known->log.id, NULL, EVP_sha256(), NULL) != 1)
+    if (EVP_Digest(der, size, known->log.id, NULL, EVP_sha256(), NULL) != 1)
         return error_set(error, ERROR_MEMORY, "out of memory");
     EVP_PKEY_up_ref(parsed);
     logs->count++;

@@ -31,10 +31,10 @@ struct certificate_log {              /* plain value */
 struct certificate_logs;                                   /* a set of logs */
 struct certificate_logs *certificate_logs_new(void);       /* NULL: out of memory */
 void certificate_logs_free(struct certificate_logs *logs); /* accepts NULL */
-/* `key`: SubjectPublicKeyInfo, DER; `log`: its id is filled in here. */
+/* `key`: SubjectPublicKeyInfo in base64, as log lists have it; the log's id is filled in here. */
 MUST_CHECK int certificate_logs_add(struct certificate_logs *logs,
-                                    const struct certificate_log *log, const uint8_t *key,
-                                    size_t key_size, struct error *error);
+                                    const struct certificate_log *log, const char *key,
+                                    struct error *error);
 size_t certificate_logs_count(const struct certificate_logs *logs);
 
 /* ---- timestamps ---- */
