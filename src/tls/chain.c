@@ -287,11 +287,13 @@ static void blame_time(struct search *search, int64_t at)
     }
 }
 
-static void verdict_set(struct chain_verdict *verdict, int code, int at)
+static void verdict_set(struct chain_verdict *verdict, int code,
+                        const struct certificate_facts *blamed, int at)
 {
     verdict->code = code;
     verdict->outcome = chain_outcome_of(code);
     verdict->reason = X509_verify_cert_error_string(code);
+    verdict->blamed = blamed != NULL ? certificate_facts_ref(blamed) : NULL;
     verdict->at = at;
 }
 
@@ -305,7 +307,7 @@ static void judge_name(const struct chain_question *question, struct chain_verdi
     bool is_address =
         inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
     verdict_set(verdict, is_address ? X509_V_ERR_IP_ADDRESS_MISMATCH : X509_V_ERR_HOSTNAME_MISMATCH,
-                0);
+                question->served[0], 0);
 }
 
 /* Moves the paths that hold now; the others go. */
@@ -318,6 +320,8 @@ static void take_paths(struct search *search, struct chain_verdict *verdict)
         }
         if (verdict->path_count == 0) {
             verdict->strict_code = search->results[i].strict_code;
+            if (verdict->strict_code != X509_V_OK)
+                verdict->strict_reason = X509_verify_cert_error_string(verdict->strict_code);
             verdict->strict_at =
                 verdict->strict_code == X509_V_OK
                     ? -1
@@ -335,25 +339,24 @@ void chain_judge(const struct chain_store *store, const struct chain_question *q
     struct chain_verdict verdict = {.at = -1, .strict_at = -1};
 
     if (question->count == 0) {
-        verdict_set(&verdict, X509_V_ERR_UNSPECIFIED, -1);
+        verdict_set(&verdict, X509_V_ERR_UNSPECIFIED, NULL, -1);
         verdict.reason = "the server sent no certificate";
         *ret_verdict = verdict;
         return;
     }
     search_run(&search);
     int64_t until = last_moment(&search, question->at);
-    if (until > question->at)
+    if (until > question->at) {
         verdict.breaks_at = until;
-    else if (search.path_count > 0)
-        blame_time(&search, question->at);
-    int blamed = index_of(question, search.failure.at);
-    take_paths(&search, &verdict);
-    if (verdict.path_count > 0) {
-        verdict_set(&verdict, X509_V_OK, -1);
+        verdict_set(&verdict, X509_V_OK, NULL, -1);
         judge_name(question, &verdict);
     } else {
-        verdict_set(&verdict, search.failure.code, blamed);
+        if (search.path_count > 0)
+            blame_time(&search, question->at);
+        verdict_set(&verdict, search.failure.code, search.failure.at,
+                    index_of(question, search.failure.at));
     }
+    take_paths(&search, &verdict);
     *ret_verdict = verdict;
 }
 
@@ -362,4 +365,6 @@ void chain_verdict_fini(struct chain_verdict *verdict)
     for (size_t i = 0; i < verdict->path_count; i++)
         path_release(&verdict->paths[i]);
     verdict->path_count = 0;
+    certificate_facts_unref(verdict->blamed);
+    verdict->blamed = NULL;
 }

@@ -56,12 +56,14 @@ struct chain_path {
 
 struct chain_verdict {
     enum chain_outcome outcome;
-    int code;           /* X509_V_ERR_* */
-    const char *reason; /* in words; static */
-    int at;             /* index among the served certificates that is to blame; -1: none */
-    int strict_code;    /* of the best path: what those say who verify to the letter
-                           (X509_V_FLAG_X509_STRICT, the default of Python 3.13); 0: nothing */
-    int strict_at;      /* as `at` */
+    int code;                               /* X509_V_ERR_* */
+    const char *reason;                     /* in words; static */
+    const struct certificate_facts *blamed; /* NULL: none; may be an anchor; the verdict's */
+    int at;                    /* its index among the served certificates; -1: not sent */
+    int strict_code;           /* of the best path: what those say who verify to the letter
+                                  (X509_V_FLAG_X509_STRICT, the default of Python 3.13); 0: nothing */
+    const char *strict_reason; /* in words; static; NULL with 0 */
+    int strict_at;             /* as `at` */
     struct chain_path paths[CHAIN_PATHS_MAX]; /* those that hold at the time asked for, the
                                                  longest-living first; also with CHAIN_NAME */
     size_t path_count;

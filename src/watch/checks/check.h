@@ -15,7 +15,7 @@ struct check_policy {
     struct threshold { /* how much must be left of a certificate that is needed */
         double share;  /* of its life; 0: `seconds` counts */
         int64_t seconds;
-    } warning, critical; /* warning zero: the default, a third of life, at most 30 days */
+    } warning, critical; /* zero: the defaults of dates.c, by the life of the certificate */
     uint8_t pins[8][32]; /* SPKI SHA-256; one of them must be in the chain */
     size_t pin_count;
     const struct certificate_logs *logs; /* NULL: SCTs are counted, not verified */
@@ -30,10 +30,17 @@ typedef void check_fn(const struct endpoint *endpoint, const struct check_policy
 /* X(function, title): in the order in which findings are shown. */
 #define CHECK_LIST(X)                                                                              \
     /* connection.c */                                                                             \
-    /* chain.c: what the stores say */                                                             \
-    /* certificate.c: what each certificate says */                                                \
     /* names.c */                                                                                  \
+    X(check_names, "names")                                                                        \
     /* dates.c */                                                                                  \
+    X(check_dates, "dates")                                                                        \
+    /* chain.c: what the stores say */                                                             \
+    X(check_chain_trust, "trust")                                                                  \
+    X(check_chain_shape, "chain")                                                                  \
+    /* certificate.c: what each certificate says */                                                \
+    X(check_certificates, "certificates")                                                          \
+    X(check_shared_keys, "shared keys")                                                            \
+    X(check_pins, "pins")                                                                          \
     /* revocation.c */                                                                             \
     /* timestamps.c */                                                                             \
     X(check_versions, "versions of TLS")              /* protocol.c */                             \
@@ -50,6 +57,11 @@ CHECK_LIST(X)
 
 /* Runs all of them. */
 void check_endpoint(struct endpoint *endpoint, const struct check_policy *policy);
+
+/* How bad is it that so little of a certificate's life is left? Info: it is not. By the policy's
+ * limits, else by our own: late is who has missed the point of renewal. */
+enum severity check_left(const struct check_policy *policy, const struct certificate_facts *facts,
+                         int64_t left_s);
 
 /* Differences between the endpoints of one target: other certificates, chains, versions, answers.
  * Findings go to the one that differs from most. */

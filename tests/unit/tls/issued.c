@@ -87,8 +87,15 @@ X509 *crafted_new(const struct crafted *crafted)
     assert_int_equal(ASN1_INTEGER_set(X509_get_serialNumber(certificate), serial++), 1);
     assert_non_null(X509_gmtime_adj(X509_getm_notBefore(certificate), from));
     assert_non_null(X509_gmtime_adj(X509_getm_notAfter(certificate), until));
-    X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1,
-                               0);
+    if (name[0] != '\0')
+        assert_int_equal(X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
+                                                    (const unsigned char *)name, -1, -1, 0),
+                         1);
+    if (crafted->serial != NULL) {
+        ASN1_INTEGER *chosen = s2i_ASN1_INTEGER(NULL, crafted->serial);
+        assert_int_equal(X509_set_serialNumber(certificate, chosen), 1);
+        ASN1_INTEGER_free(chosen);
+    }
     assert_int_equal(X509_set_issuer_name(certificate, X509_get_subject_name(issuer)), 1);
     assert_int_equal(X509_set_pubkey(certificate, crafted->key), 1);
     extension_add(certificate, issuer, NID_subject_alt_name,

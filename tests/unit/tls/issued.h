@@ -24,12 +24,13 @@ struct crafted {
     EVP_PKEY *key;
     X509 *issuer;
     EVP_PKEY *issuer_key;
-    const char *common_name;
+    const char *common_name;       /* "": none */
     const char *alternative_names; /* OpenSSL's syntax; "": no such extension */
     const char *constraints, *usage, *extended_usage;
     const char *name_constraints, *policy_constraints, *policies;
     bool key_ids;         /* of subject and issuer */
     int version;          /* 0: 3 */
+    const char *serial;   /* as OpenSSL reads it; NULL: one of its own */
     long from_s, until_s; /* from now; 0 and 0: an hour each way */
     const EVP_MD *digest; /* NULL: SHA-256 */
 };
