@@ -285,29 +285,38 @@ static void drop_first(struct store *store)
     struct store_waiting *first = &store->waiting[store->waiting_first];
 
     free(first->watch);
+    free(first->target);
     json_decref(first->endpoint);
     store->waiting_first = (store->waiting_first + 1) % store->waiting_capacity;
     store->waiting_count--;
 }
 
-void store_result(struct store *store, const char *watch, json_t *endpoint)
+static void drop_new(struct store *store, struct store_waiting *waiting)
 {
-    char *copy = strdup(watch);
+    free(waiting->watch);
+    free(waiting->target);
+    store->health.dropped++;
+}
 
-    if (copy == NULL) {
-        store->health.dropped++;
+void store_result(struct store *store, const char *watch, const char *target, json_t *endpoint)
+{
+    struct store_waiting waiting = {
+        .watch = strdup(watch), .target = strdup(target), .endpoint = endpoint};
+
+    if (waiting.watch == NULL || waiting.target == NULL) {
+        drop_new(store, &waiting);
         return;
     }
     if (store->waiting_count == STORE_WAITING_MAX) {
         drop_first(store);
         store->health.dropped++;
     } else if (store->waiting_count == store->waiting_capacity && !grow(store)) {
-        free(copy);
-        store->health.dropped++;
+        drop_new(store, &waiting);
         return;
     }
     size_t at = (store->waiting_first + store->waiting_count++) % store->waiting_capacity;
-    store->waiting[at] = (struct store_waiting){.watch = copy, .endpoint = json_incref(endpoint)};
+    ignore(json_incref(endpoint) != NULL);
+    store->waiting[at] = waiting;
 }
 
 static void put_off(struct store *store, uint64_t now_ns)

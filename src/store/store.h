@@ -44,8 +44,9 @@ void store_health(const struct store *store, struct store_health *ret_health);
 /* ---- results (store_results.c) ---- */
 
 /* Remembers the check of one endpoint, an object as report_json() makes it (doc/check-json.md);
- * `watch` names the section. The reference stays the caller's. */
-void store_result(struct store *store, const char *watch, json_t *endpoint);
+ * `watch` names the section, `target` what is watched (the endpoint's own target may be one of many
+ * that it leads to: mx://). The reference stays the caller's. */
+void store_result(struct store *store, const char *watch, const char *target, json_t *endpoint);
 /* What makes two results the same for the history: all but times, texts and what changes by
  * itself. */
 uint64_t store_digest(const json_t *endpoint);

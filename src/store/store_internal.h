@@ -18,7 +18,7 @@
 #define STORE_STATEMENTS_MAX 64
 
 struct store_waiting {
-    char *watch;
+    char *watch, *target;
     json_t *endpoint;
 };
 

@@ -4,12 +4,12 @@
 #include <time.h>
 
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/string.h"
 #include "store/store_internal.h"
 
-#define RETAIN_BATCH  500
-#define REFRESH_S     (24 * 3600) /* texts of an unchanged detail ("41 days left") grow stale */
-#define TIME_TEXT_MIN 20
+#define RETAIN_BATCH 500
+#define REFRESH_S    (24 * 3600) /* texts of an unchanged detail ("41 days left") grow stale */
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -18,15 +18,12 @@ static const char *text_of(const json_t *object, const char *key)
     return text == NULL ? "" : text;
 }
 
-/* RFC 3339 in UTC, as json_set_time() writes it; now when it is none. */
-static int64_t time_of(const json_t *object, const char *key)
+/* When it was checked; now when it does not say. */
+static int64_t time_of(const json_t *endpoint)
 {
-    struct tm parts = {0};
-    const char *text = text_of(object, key);
+    int64_t at = json_get_time(endpoint, "checked_at");
 
-    if (strlen(text) < TIME_TEXT_MIN || strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) == NULL)
-        return time(NULL);
-    return timegm(&parts);
+    return at != 0 ? at : time(NULL);
 }
 
 /* ---- what makes two results the same ---- */
@@ -80,7 +77,7 @@ uint64_t store_digest(const json_t *endpoint)
 
 struct row {
     struct store *store;
-    const char *watch;
+    const char *watch, *text; /* of the target */
     json_t *endpoint;
     int64_t at;          /* checked_at */
     int64_t target, id;  /* of the tables */
@@ -97,7 +94,7 @@ static bool put_target(struct row *row)
                                     " ON CONFLICT DO UPDATE SET watch = watch RETURNING id");
     if (insert == NULL)
         return false;
-    store_bind_text(insert, 1, text_of(row->endpoint, "target"));
+    store_bind_text(insert, 1, row->text);
     store_bind_text(insert, 2, row->watch);
     ignore(sqlite3_bind_int64(insert, 3, row->at));
     return store_number(row->store, insert, &row->target);
@@ -226,8 +223,9 @@ static bool put_result(struct store *store, const struct store_waiting *waiting)
     const json_t *certificates = json_object_get(waiting->endpoint, "certificates");
     struct row row = {.store = store,
                       .watch = waiting->watch,
+                      .text = waiting->target,
                       .endpoint = waiting->endpoint,
-                      .at = time_of(waiting->endpoint, "checked_at"),
+                      .at = time_of(waiting->endpoint),
                       .sha256 = text_of(json_array_get(certificates, 0), "sha256")};
 
     if (!put_target(&row) || !put_endpoint(&row) || !put_detail(&row) || !put_check(&row))

@@ -67,7 +67,7 @@ static void put(struct store *store, const char *target, const char *sha256, int
 {
     json_t *endpoint = result(target, sha256, at, (double)at / 1000);
 
-    store_result(store, "shop", endpoint);
+    store_result(store, "shop", target, endpoint);
     json_decref(endpoint);
 }
 
@@ -375,7 +375,7 @@ static void test_odd_results(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
         json_t *endpoint = json_loads(texts[i], 0, NULL);
         assert_non_null(endpoint);
-        store_result(store, "x", endpoint);
+        store_result(store, "x", "a", endpoint);
         json_decref(endpoint);
     }
     flush(store);
