@@ -75,7 +75,7 @@ int rehearsal_main(int first_fd)
     ignore(fault_point("rehearsal"));
     house = house_map(first_fd + FD_HOUSE, false, &error);
     int result = house == NULL ? -(int)error.code : check_versions(house, &error);
-    if (result == 0)
+    if (result == 0 && house->workers != 0)
         result = check_arena(house, first_fd + FD_ARENA, &error);
     if (result == 0)
         result = check_config(house, first_fd + FD_CONFIG, &error);

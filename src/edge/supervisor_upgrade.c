@@ -238,12 +238,13 @@ static NORETURN void become_rehearsal(const struct supervisor *supervisor, int o
     char *arguments[] = {program, verb, kind, NULL};
     const struct house *house = supervisor->house;
     const int fds[] = {output, house_copy(house), house->descriptors[HOUSE_CONFIG],
-                       memory_reopen(house->arenas[0].metadata)};
+                       house->workers == 0 ? -1 : memory_reopen(house->arenas[0].metadata)};
+    size_t count = ARRAY_SIZE(fds) - (house->workers == 0); /* the arena is the last */
     int nowhere = open("/dev/null", O_WRONLY);
 
     if (nowhere < 0 || dup2(nowhere, STDOUT_FILENO) < 0) /* where events go is not for it */
         _exit(70);
-    spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, ARRAY_SIZE(fds), true);
+    spawn_execute(supervisor, supervisor->upgrade.program, arguments, fds, count, true);
 }
 
 static bool start_rehearsal(struct supervisor *supervisor)

@@ -185,6 +185,16 @@ def test_control_killed(start, service, store):
     assert edge.json("status")["watch"]["checks"] == 0
 
 
+def test_upgrade(start, service, store):
+    """The program is replaced in place, without workers, too, and what was seen is still known."""
+    edge = start(configuration(store, service.target))
+    line, = seen(edge, service.target)
+    edge.run("upgrade")
+    after, = wait_until(lambda: edge.run("watch", check=False).returncode == 0 and edge.lines("watch"), 20)
+    assert after["sha256"] == line["sha256"]
+    assert check(edge)
+
+
 def test_database_locked(start, service, store):
     """Results wait in memory while another process holds the database, and are all there afterwards."""
     edge = start(configuration(store, service.target))
