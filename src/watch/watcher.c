@@ -360,11 +360,27 @@ static int add_target(void *context, const struct conf_watch *conf, const char *
     return -1;
 }
 
+/* By another section: a target may have moved there. */
+static bool elsewhere(const struct watcher *watcher, const struct watched *watched)
+{
+    for (size_t i = 0; i < watcher->watched_count; i++) {
+        const struct watched *other = watcher->watched[i];
+        if (!other->gone && strcmp(other->text, watched->text) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* First all are told of, then the list is made shorter. */
 static void drop_gone(struct watcher *watcher)
 {
     size_t kept = 0;
     char key[KEY_MAX];
 
+    for (size_t i = 0; i < watcher->watched_count && watcher->host.forgotten != NULL; i++) {
+        if (watcher->watched[i]->gone && !elsewhere(watcher, watcher->watched[i]))
+            watcher->host.forgotten(watcher->host.context, watcher->watched[i]->text);
+    }
     for (size_t i = 0; i < watcher->watched_count; i++) {
         struct watched *watched = watcher->watched[i];
         if (!watched->gone) {
@@ -373,8 +389,6 @@ static void drop_gone(struct watcher *watcher)
         }
         ignore(map_remove(&watcher->by_key, watched_key(key, watched->conf->name, watched->text)) !=
                NULL);
-        if (watcher->host.forgotten != NULL)
-            watcher->host.forgotten(watcher->host.context, watched->text);
         watched_free(watched);
     }
     watcher->watched_count = kept;
