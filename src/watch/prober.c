@@ -100,10 +100,13 @@ static void note_times(struct prober_job *job)
         times->handshake = job->shaken_ns - call->opened_ns;
 }
 
+/* Whoever hears no good-bye thinks the connection cut, and forgets the session. */
 static void take_seen(struct prober_job *job)
 {
     if (job->probe == NULL)
         return;
+    probe_close(job->probe);
+    prober_send(job);
     job->session = probe_session(job->probe);
     probe_take(job->probe, &job->endpoint->seen);
     probe_free(job->probe);
@@ -219,7 +222,6 @@ static void handshake_failed(struct prober_job *job)
     struct endpoint *endpoint = job->endpoint;
     const struct probe_seen *seen = &endpoint->seen;
 
-    prober_send(job); /* our alert */
     take_seen(job);
     string_copy(endpoint->reason, sizeof endpoint->reason, seen->reason);
     endpoint->stage = seen->stage;

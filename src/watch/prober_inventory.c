@@ -387,9 +387,9 @@ static void session_advance(struct prober_job *job, enum probe_status status)
         inventory->renegotiating = true;
         status = probe_renegotiate(job->probe) ? PROBE_WANT_READ : PROBE_FAILED;
     }
-    prober_send(job);
     if (status == PROBE_DONE)
-        probe_close(job->probe);
+        probe_close(job->probe); /* else the server forgets the session */
+    prober_send(job);
     if (status != PROBE_WANT_READ)
         session_over(job, status == PROBE_DONE);
 }
