@@ -306,6 +306,56 @@ static void warn_unused(struct schema_reader *reader, cfg_t *root)
     }
 }
 
+/* ---- who hears of critical targets ---- */
+
+static bool lists(const struct conf_text_list *list, const char *text)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (text != NULL && strcmp(list->items[i], text) == 0)
+            return true;
+    }
+    return list->count == 0;
+}
+
+/* Channels that hear of the watch's alerts at once; the same one of two routes counts twice at
+ * most. */
+static size_t channels_of(const struct conf *conf, const struct conf_watch *watch)
+{
+    size_t count = 0;
+    bool routed = false;
+
+    for (size_t i = 0; i < conf->alert_route_count; i++) {
+        const struct conf_alert_route *route = &conf->alert_routes[i];
+        if (route->escalation_only || !lists(&route->watches, watch->name) ||
+            !lists(&route->owners, watch->owner) || !lists(&route->services, watch->service))
+            continue;
+        routed = true;
+        count += route->channels.count;
+    }
+    return routed ? count : conf->alerts.channels.count;
+}
+
+static void warn_channels(struct schema_reader *reader, cfg_t *root)
+{
+    const struct conf *conf = reader->conf;
+
+    for (size_t i = 0; i < conf->watch_count; i++) {
+        const struct conf_watch *watch = &conf->watches[i];
+        size_t count = channels_of(conf, watch);
+        stand_in(reader, root, &schema_watch, i);
+        if (count == 0 && conf->channel_count > 0)
+            schema_warn(reader, reader->line,
+                        "alerts of watch '%s' reach nobody: no alert-route "
+                        "fits it, and there are no alert-channels",
+                        watch->name);
+        else if (count == 1 && watch->critical)
+            schema_warn(reader, reader->line,
+                        "watch '%s' is critical, and its alerts have a single channel: when that "
+                        "fails, nobody hears of them",
+                        watch->name);
+    }
+}
+
 int conf_check(struct schema_reader *reader, cfg_t *root)
 {
     int code = check_amounts(reader, root);
@@ -318,6 +368,7 @@ int conf_check(struct schema_reader *reader, cfg_t *root)
         warn_times(reader, root);
         warn_unused(reader, root);
         warn_ticket_keys(reader, root);
+        warn_channels(reader, root);
     }
     return code;
 }

@@ -252,7 +252,7 @@ const struct schema_section schema_channel = {.kind = "channel",
 #define OPTION(option, kind, member)                                                               \
     .name = (option), .type = &(kind), .offset = offsetof(struct conf_alert_route, member)
 
-static const struct schema_option route_options[] = {
+static const struct schema_option alert_route_options[] = {
     {OPTION("watches", schema_text_list, watches)},
     {OPTION("owners", schema_text_list, owners)},
     {OPTION("services", schema_text_list, services)},
@@ -282,7 +282,7 @@ static int route_check(struct schema_reader *reader, void *object)
 }
 
 const struct schema_section schema_alert_route = {
-    .kind = "alert-route", .titled = true, .options = route_options, .check = route_check};
+    .kind = "alert-route", .titled = true, .options = alert_route_options, .check = route_check};
 
 /* ---- maintenance ---- */
 

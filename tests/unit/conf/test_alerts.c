@@ -102,6 +102,44 @@ static void test_understood(void **state)
     conf_free(conf);
 }
 
+static void keep_warning(void *context, unsigned line, const char *text)
+{
+    (void)line;
+    snprintf(context, 256, "%s", text);
+}
+
+static void warning_of(char warning[256], const char *text)
+{
+    struct conf *conf = NULL;
+    struct error error = {0};
+
+    warning[0] = '\0';
+    if (conf_parse(&conf, "t.conf", text, keep_warning, warning, &error) != 0)
+        fail_msg("%s", error.message);
+    conf_free(conf);
+}
+
+#define RUN(name)      "channel " name " { type = exec command = \"/x\" }\n"
+#define CRITICAL_WATCH "watch w { targets = \"shop.example\" critical = yes }\n"
+
+static void test_warned(void **state)
+{
+    char warning[256];
+    (void)state;
+
+    warning_of(warning, RUN("a") WATCH);
+    assert_non_null(strstr(warning, "reach nobody"));
+    warning_of(warning, "alert-channels = a\n" RUN("a") CRITICAL_WATCH);
+    assert_non_null(strstr(warning, "a single channel"));
+    warning_of(warning, "alert-channels = a\n" RUN("a") WATCH);
+    assert_string_equal(warning, "");
+    warning_of(warning, "alert-channels = {\"a\", \"b\"}\n" RUN("a") RUN("b") CRITICAL_WATCH);
+    assert_string_equal(warning, "");
+    warning_of(warning, "alert-channels = {\"a\", \"b\"}\nalert-route r { channels = a }\n" RUN("a")
+                            RUN("b") CRITICAL_WATCH);
+    assert_non_null(strstr(warning, "a single channel"));
+}
+
 static int64_t moment(const char *text)
 {
     struct tm parts = {0};
@@ -144,9 +182,9 @@ static void test_windows(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refused),
-                                       cmocka_unit_test(test_understood),
-                                       cmocka_unit_test(test_windows)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_understood),
+        cmocka_unit_test(test_warned), cmocka_unit_test(test_windows)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
