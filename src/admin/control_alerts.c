@@ -2,6 +2,7 @@
  * are opened by the supervisor, which alone may read them. */
 #include "admin/control_internal.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,9 +11,12 @@
 #include "base/secret.h"
 #include "base/string.h"
 
-/* Requests to the supervisor have this bit, and below it the channel's number. */
+/* Requests to the supervisor have this bit, and below it a round, whether it is the trust file, and
+ * the channel's number. */
 #define REQUEST_BIT  0x20000000u
+#define TRUST_BIT    0x8000u
 #define CHANNEL_BITS 16
+#define TRUST_MAX    (4u << 20)
 #define SECRET_MAX   1024
 #define LATE_S       300 /* a check that is due for so long: the watch does not live */
 
@@ -38,34 +42,85 @@ static bool host_alive(void *context)
     return true;
 }
 
-/* A channel whose file cannot be asked for has no secret, and says so when it is to deliver. */
-static void ask_for_secrets(struct control *control, const struct conf *conf)
+static uint32_t request_round(const struct control *control)
+{
+    return REQUEST_BIT | (control->alerts_request << CHANNEL_BITS & (REQUEST_BIT - 1));
+}
+
+static void ask_for(struct control *control, const char *path, uint32_t what)
+{
+    struct message_open body = {.request = request_round(control) | what};
+
+    if (path != NULL && string_copy(body.path, sizeof body.path, path) &&
+        !worker_tell(&control->worker, MESSAGE_OPEN, &body, sizeof body, NULL, 0))
+        worker_warn(&control->worker, "the supervisor cannot be asked for %s just now", path);
+}
+
+static void ask_for_files(struct control *control, const struct conf *conf)
 {
     control->alerts_request++;
-    for (size_t i = 0; i < conf->channel_count && i < 1u << CHANNEL_BITS; i++) {
-        struct message_open body = {
-            .request = REQUEST_BIT | (control->alerts_request << CHANNEL_BITS & (REQUEST_BIT - 1)) |
-                       (uint32_t)i};
-        if (conf->channels[i].secret_file != NULL &&
-            string_copy(body.path, sizeof body.path, conf->channels[i].secret_file))
-            ignore(worker_tell(&control->worker, MESSAGE_OPEN, &body, sizeof body, NULL, 0));
+    for (uint32_t i = 0; i < conf->channel_count && i < TRUST_BIT; i++) {
+        ask_for(control, conf->channels[i].secret_file, i);
+        ask_for(control, conf->channels[i].trust, i | TRUST_BIT);
     }
 }
 
 static void read_secret(struct control *control, const char *channel, int fd)
 {
     char *secret = secret_alloc(SECRET_MAX);
+    ssize_t size = secret != NULL ? read(fd, secret, SECRET_MAX) : -1;
 
-    if (secret == NULL)
-        return;
-    ssize_t size = read(fd, secret, SECRET_MAX);
-    if (size > 0 && size < SECRET_MAX)
+    if (size > 0 && size < SECRET_MAX) {
         alerting_set_secret(control->alerting, channel, secret, (size_t)size);
-    else
+    } else {
+        alerting_set_secret(control->alerting, channel, NULL, 0);
         worker_warn(&control->worker,
                     "secret-file of channel %s: found %s; expected a short line of text", channel,
                     size > 0 ? "more than 1023 bytes" : "nothing");
+    }
     secret_free(secret, SECRET_MAX);
+}
+
+static void read_trust(struct control *control, const char *channel, int fd)
+{
+    struct buffer text;
+    ssize_t size = 1;
+
+    buffer_init(&text, TRUST_MAX);
+    while (size > 0 && !text.failed) {
+        uint8_t piece[8192];
+        size = read(fd, piece, sizeof piece);
+        if (size > 0)
+            buffer_append(&text, piece, (size_t)size);
+    }
+    if (size < 0 || text.failed)
+        worker_warn(&control->worker, "trust file of channel %s cannot be read, or is too long",
+                    channel);
+    alerting_set_trust(control->alerting, channel,
+                       size == 0 && !text.failed ? buffer_text(&text) : NULL);
+    buffer_fini(&text);
+}
+
+static void take_file(struct control *control, const struct message_opened *body, int fd)
+{
+    uint32_t what = body->request & ((1u << CHANNEL_BITS) - 1), number = what & ~TRUST_BIT;
+    bool trust = (what & TRUST_BIT) != 0;
+
+    if (control->alerting == NULL || body->request != (request_round(control) | what) ||
+        number >= control->worker.conf->channel_count)
+        return; /* of a configuration that has gone */
+    const char *channel = control->worker.conf->channels[number].name;
+    if (fd >= 0) {
+        (trust ? read_trust : read_secret)(control, channel, fd);
+        return;
+    }
+    worker_warn(&control->worker, "cannot open the %s of channel %s: %s",
+                trust ? "trust file" : "secret-file", channel,
+                strerror(body->result < 0 ? -body->result : EIO));
+    if (trust)
+        alerting_set_trust(control->alerting, channel, NULL);
+    else
+        alerting_set_secret(control->alerting, channel, NULL, 0);
 }
 
 bool control_alerts_opened(struct control *control, struct message *message)
@@ -78,16 +133,7 @@ bool control_alerts_opened(struct control *control, struct message *message)
     int fd = message->fd_count > 0 ? message->fds[0] : -1;
     if (fd >= 0)
         message->fds[0] = -1;
-    uint32_t round = control->alerts_request << CHANNEL_BITS & (REQUEST_BIT - 1);
-    uint32_t number = body->request & ((1u << CHANNEL_BITS) - 1);
-    bool current = (body->request & (REQUEST_BIT - 1)) == (round | number) &&
-                   control->alerting != NULL && number < control->worker.conf->channel_count;
-    const char *channel = current ? control->worker.conf->channels[number].name : "";
-    if (current && fd >= 0)
-        read_secret(control, channel, fd);
-    else if (current)
-        worker_warn(&control->worker, "cannot open the secret-file of channel %s: %s", channel,
-                    strerror(body->result < 0 ? -body->result : 0));
+    take_file(control, body, fd);
     if (fd >= 0)
         ignore(close(fd));
     return true;
@@ -105,7 +151,7 @@ int control_alerts_init(struct control *control, const struct conf *conf, struct
         alerting_new(control->worker.loop, control->http_client, control->store, conf, &host);
     if (control->alerting == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    ask_for_secrets(control, conf);
+    ask_for_files(control, conf);
     return 0;
 }
 
@@ -114,7 +160,7 @@ void control_alerts_reload(struct control *control, const struct conf *conf)
     if (control->alerting == NULL)
         return;
     alerting_reload(control->alerting, conf);
-    ask_for_secrets(control, conf);
+    ask_for_files(control, conf);
 }
 
 void control_alerts_fini(struct control *control)

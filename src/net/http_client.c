@@ -359,8 +359,12 @@ static CURLcode set_all(struct http_request *request, const struct http_order *o
         SET(CURLOPT_USERNAME, order->user);
     if (order->password != NULL)
         SET(CURLOPT_PASSWORD, order->password);
-    if (order->trust_file != NULL) {
-        SET(CURLOPT_CAINFO, order->trust_file);
+    if (order->trust_pem != NULL) {
+        struct curl_blob pem = {.data = (void *)(uintptr_t)order->trust_pem,
+                                .len = strlen(order->trust_pem),
+                                .flags = CURL_BLOB_COPY};
+        SET(CURLOPT_CAINFO_BLOB, &pem);
+        SET(CURLOPT_CAINFO, (const char *)NULL);
         SET(CURLOPT_CAPATH, (const char *)NULL);
     }
     return code;

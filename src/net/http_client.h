@@ -26,7 +26,7 @@ struct http_order {
     const void *body;
     size_t body_size;
     const char *user, *password; /* secrets never reach logs or error texts */
-    const char *trust_file;      /* PEM; NULL: the system's store */
+    const char *trust_pem;       /* trusted CAs; NULL: the system's store */
     uint32_t timeout_ms;         /* the whole of it; 0: 30 s */
     size_t answer_max;           /* bytes; more is a failure that says so; 0: 1 MiB */
     bool follow;                 /* redirects, at most 5, to http and https only */

@@ -23,10 +23,13 @@
 #define SECRET_MAX        1024
 #define HEARTBEAT_TIME_MS 20000
 
-struct channel_secret {
-    struct channel_secret *next;
+/* What the files of a channel hold. */
+struct channel_files {
+    struct channel_files *next;
     char channel[CONF_NAME_MAX];
-    char *text; /* secret memory of SECRET_MAX bytes */
+    bool secret_known, trust_known; /* perhaps that they cannot be read */
+    char *secret;                   /* secret memory of SECRET_MAX bytes; NULL: cannot be read */
+    char *trust;
 };
 
 struct alerting {
@@ -38,7 +41,7 @@ struct alerting {
     struct alerts alerts;
     struct alert_channel_host channels;
     struct deliveries *deliveries;
-    struct channel_secret *secrets;
+    struct channel_files *files;
     struct silence *silences;
     size_t silence_count;
     uint64_t silence_serial;
@@ -121,28 +124,43 @@ static void keep(void *context, const struct watch_alert *alert)
 
 /* ---- channels ---- */
 
-static struct channel_secret *secret_of(const struct alerting *alerting, const char *channel)
+static const struct conf_channel *find_channel(const struct alerting *alerting, const char *name)
 {
-    struct channel_secret *secret = alerting->secrets;
+    uint32_t found = conf_find_channel(alerting->conf, name);
 
-    while (secret != NULL && strcmp(secret->channel, channel) != 0)
-        secret = secret->next;
-    return secret;
+    return found == CONF_NONE ? NULL : &alerting->conf->channels[found];
 }
 
-static const struct conf_channel *channel_of(void *context, const char *name,
-                                             const char **ret_secret)
+static struct channel_files *find_files(const struct alerting *alerting, const char *channel)
 {
-    const struct alerting *alerting = context;
-    const struct channel_secret *secret = secret_of(alerting, name);
+    struct channel_files *files = alerting->files;
 
-    for (size_t i = 0; i < alerting->conf->channel_count; i++) {
-        if (strcmp(alerting->conf->channels[i].name, name) == 0) {
-            *ret_secret = secret != NULL ? secret->text : NULL;
-            return &alerting->conf->channels[i];
-        }
-    }
-    return NULL;
+    while (files != NULL && strcmp(files->channel, channel) != 0)
+        files = files->next;
+    return files;
+}
+
+static enum delivery_way way(void *context, const char *name, struct alert_channel_order *order)
+{
+    static const struct channel_files nothing;
+    const struct alerting *alerting = context;
+    const struct conf_channel *channel = find_channel(alerting, name);
+    const struct channel_files *files = find_files(alerting, name);
+
+    if (channel == NULL)
+        return DELIVERY_GONE;
+    if (files == NULL)
+        files = &nothing;
+    order->channel = channel;
+    order->secret = files->secret;
+    order->trust = files->trust;
+    if ((channel->secret_file != NULL && !files->secret_known) ||
+        (channel->trust != NULL && !files->trust_known))
+        return DELIVERY_WAIT;
+    return (channel->secret_file != NULL && files->secret == NULL) ||
+                   (channel->trust != NULL && files->trust == NULL)
+               ? DELIVERY_UNREADABLE
+               : DELIVERY_GO;
 }
 
 static void told(void *context, const char *channel, enum delivery_state state, const char *text)
@@ -157,38 +175,60 @@ static void told(void *context, const char *channel, enum delivery_state state, 
     alerting->host.event(alerting->host.context, events[state], whole);
 }
 
-void alerting_set_secret(struct alerting *alerting, const char *channel, const char *text,
-                         size_t size)
+/* NULL: out of memory; the channel's deliveries go on waiting. */
+static struct channel_files *make_files(struct alerting *alerting, const char *channel)
 {
-    struct channel_secret *secret = secret_of(alerting, channel);
+    struct channel_files *files = find_files(alerting, channel);
 
-    while (size > 0 && isspace((unsigned char)text[size - 1]))
-        size--;
-    if (secret == NULL) {
-        secret = calloc(1, sizeof *secret);
-        if (secret == NULL || (secret->text = secret_alloc(SECRET_MAX)) == NULL) {
-            free(secret);
-            return;
-        }
-        ignore(string_copy(secret->channel, sizeof secret->channel, channel));
-        secret->next = alerting->secrets;
-        alerting->secrets = secret;
-    }
-    secret_wipe(secret->text, SECRET_MAX);
-    if (size < SECRET_MAX)
-        memcpy(secret->text, text, size);
+    if (files != NULL || (files = calloc(1, sizeof *files)) == NULL)
+        return files;
+    ignore(string_copy(files->channel, sizeof files->channel, channel));
+    files->next = alerting->files;
+    alerting->files = files;
+    return files;
 }
 
-static void free_secrets(struct alerting *alerting)
+void alerting_set_secret(struct alerting *alerting, const char *channel, const char *secret,
+                         size_t size)
 {
-    struct channel_secret *next;
+    struct channel_files *files = make_files(alerting, channel);
 
-    for (struct channel_secret *secret = alerting->secrets; secret != NULL; secret = next) {
-        next = secret->next;
-        secret_free(secret->text, SECRET_MAX);
-        free(secret);
+    if (files == NULL)
+        return;
+    files->secret_known = true;
+    secret_free(files->secret, SECRET_MAX);
+    files->secret = NULL;
+    while (secret != NULL && size > 0 && isspace((unsigned char)secret[size - 1]))
+        size--;
+    if (secret == NULL || size == 0 || size >= SECRET_MAX)
+        return;
+    files->secret = secret_alloc(SECRET_MAX);
+    if (files->secret != NULL)
+        memcpy(files->secret, secret, size);
+}
+
+void alerting_set_trust(struct alerting *alerting, const char *channel, const char *pem)
+{
+    struct channel_files *files = make_files(alerting, channel);
+
+    if (files == NULL)
+        return;
+    files->trust_known = true;
+    free(files->trust);
+    files->trust = pem != NULL ? strdup(pem) : NULL;
+}
+
+static void free_files(struct alerting *alerting)
+{
+    struct channel_files *next;
+
+    for (struct channel_files *files = alerting->files; files != NULL; files = next) {
+        next = files->next;
+        secret_free(files->secret, SECRET_MAX);
+        free(files->trust);
+        free(files);
     }
-    alerting->secrets = NULL;
+    alerting->files = NULL;
 }
 
 /* ---- heartbeat ---- */
@@ -369,8 +409,7 @@ struct alerting *alerting_new(struct loop *loop, struct http_client *http, struc
                               const struct conf *conf, const struct alerting_host *host)
 {
     struct alerting *alerting = calloc(1, sizeof *alerting);
-    const struct deliveries_host deliveries = {
-        .context = alerting, .channel = channel_of, .told = told};
+    const struct deliveries_host deliveries = {.context = alerting, .way = way, .told = told};
     const struct alerts_host alerts = {.context = alerting, .notice = notice, .keep = keep};
     struct error error;
 
@@ -406,7 +445,7 @@ void alerting_free(struct alerting *alerting)
     http_client_cancel(alerting->heartbeat_request);
     deliveries_free(alerting->deliveries);
     alerts_fini(&alerting->alerts);
-    free_secrets(alerting);
+    free_files(alerting);
     free(alerting->silences);
     free(alerting);
 }
@@ -414,7 +453,7 @@ void alerting_free(struct alerting *alerting)
 void alerting_reload(struct alerting *alerting, const struct conf *conf)
 {
     alerting->conf = conf;
-    free_secrets(alerting);
+    free_files(alerting);
     take_rules(alerting);
     deliveries_reload(alerting->deliveries);
     http_client_cancel(alerting->heartbeat_request);
@@ -490,9 +529,7 @@ int alerting_acknowledge(struct alerting *alerting, uint64_t number, const char 
 int alerting_test(struct alerting *alerting, const char *channel, uint64_t *ret_number,
                   struct error *error)
 {
-    const char *secret;
-
-    if (channel_of(alerting, channel, &secret) == NULL)
+    if (find_channel(alerting, channel) == NULL)
         return error_set(error, ERROR_NOT_FOUND, "there is no channel of this name");
     AUTO(json_t_pointer) message = message_trial(channel, time(NULL));
     uint64_t number = deliveries_add(alerting->deliveries, channel, message);

@@ -25,10 +25,12 @@ struct alerting *alerting_new(struct loop *loop, struct http_client *http, struc
 void alerting_free(struct alerting *alerting); /* accepts NULL */
 void alerting_reload(struct alerting *alerting, const struct conf *conf);
 
-/* The secret of a channel, as its secret-file says it (trailing white space does not count); copied
- * into secret memory. NULL: it could not be read. */
+/* What the secret-file of a channel holds (white space at the end does not count; copied into
+ * secret memory), and its trust file. NULL: it cannot be read. Until they are known, what is to be
+ * delivered through the channel waits. */
 void alerting_set_secret(struct alerting *alerting, const char *channel, const char *secret,
                          size_t size);
+void alerting_set_trust(struct alerting *alerting, const char *channel, const char *pem);
 
 /* A target was checked (report_json() objects), or is no longer watched. */
 void alerting_result(struct alerting *alerting, const struct conf_watch *watch, const char *target,

@@ -276,17 +276,20 @@ static void try_one(struct delivery *delivery, int64_t now)
     struct alert_channel_order order = {.message = delivery->message, .now = now};
     struct error error = {0};
 
-    order.channel =
-        deliveries->host.channel(deliveries->host.context, delivery->channel, &order.secret);
-    if (order.channel == NULL) {
+    switch (deliveries->host.way(deliveries->host.context, delivery->channel, &order)) {
+    case DELIVERY_GONE:
         ignore(string_copy(delivery->error, sizeof delivery->error,
                            "the channel is no longer configured"));
         finish(delivery, DELIVERY_FAILED, now);
         return;
-    }
-    if (order.channel->secret_file != NULL && order.secret == NULL) {
-        refuse(delivery, "its secret-file could not be read", now);
+    case DELIVERY_UNREADABLE:
+        refuse(delivery, "its secret-file or its trust file could not be read", now);
         return;
+    case DELIVERY_WAIT:
+        delivery->next_try = now + 1;
+        return;
+    case DELIVERY_GO:
+        break;
     }
     delivery->sending = alert_channel_send(deliveries->channels, &order, sent, delivery, &error);
     if (delivery->sending == NULL)

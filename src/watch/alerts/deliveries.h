@@ -12,10 +12,17 @@
 enum delivery_state { DELIVERY_WAITING, DELIVERY_DELIVERED, DELIVERY_FAILED };
 const char *delivery_state_name(enum delivery_state state);
 
+enum delivery_way {
+    DELIVERY_GO,
+    DELIVERY_WAIT,       /* its files are being read */
+    DELIVERY_UNREADABLE, /* one of them cannot be */
+    DELIVERY_GONE        /* there is no such channel any more */
+};
+
 struct deliveries_host {
     void *context;
-    /* The channel of this name as configured, with its secret; NULL: there is none any more. */
-    const struct conf_channel *(*channel)(void *context, const char *name, const char **ret_secret);
+    /* Fills in the channel of this name as it is configured, with what its files hold. */
+    enum delivery_way (*way)(void *context, const char *name, struct alert_channel_order *order);
     /* A try failed (the first of a delivery), or it was given up, or it came through after
      * failures. */
     void (*told)(void *context, const char *channel, enum delivery_state state, const char *text);

@@ -59,7 +59,7 @@ static int start_request(struct alert_channel_sending *sending,
 {
     const struct conf_channel *channel = what->channel;
     struct http_order order = {.url = channel->url,
-                               .trust_file = channel->trust,
+                               .trust_pem = what->trust,
                                .timeout_ms = channel->timeout,
                                .answer_max = CHANNEL_ANSWER_MAX};
     struct buffer body;

@@ -11,6 +11,7 @@
 struct alert_channel_order {
     const struct conf_channel *channel; /* until the call-back */
     const char *secret; /* what its secret-file holds, or NULL; until the call-back */
+    const char *trust;  /* what its trust file holds, or NULL: the system's store */
     const json_t *message;
     int64_t now;
 };

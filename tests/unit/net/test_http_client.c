@@ -19,7 +19,7 @@ static struct http_client *client;
 static pid_t servers;
 static int servers_input;
 static int web_port, plain_port, protected_port;
-static char trust_file[256], mail_file[256];
+static char trust_file[256], trust_pem[8192], mail_file[256];
 
 /* ---- servers ---- */
 
@@ -49,6 +49,10 @@ static int set_up_servers(void **state)
                             trust_file, mail_file),
                      5);
     fclose(output);
+    FILE *trust = fopen(trust_file, "r");
+    assert_non_null(trust);
+    trust_pem[fread(trust_pem, 1, sizeof trust_pem - 1, trust)] = '\0';
+    fclose(trust);
     return 0;
 }
 
@@ -342,7 +346,7 @@ static struct http_order mail(int port)
                                .mail_to_count = 2,
                                .body = text,
                                .body_size = sizeof text - 1,
-                               .trust_file = trust_file};
+                               .trust_pem = trust_pem};
 }
 
 static void read_mail(char *text, size_t size)
