@@ -33,8 +33,9 @@ struct visit {
     struct visit *next;    /* in the queue */
     struct endpoint *endpoint;
     struct prober_job *job; /* NULL: waiting, or over */
-    struct host *host;      /* NULL: it goes nowhere */
-    bool second;            /* asks for the other key type */
+    struct revocation_job *preparing;
+    struct host *host; /* NULL: it goes nowhere */
+    bool second;       /* asks for the other key type */
 };
 
 struct run {
@@ -55,6 +56,8 @@ struct checker {
     struct checker_options options;
     struct names *names;
     struct prober *prober;
+    struct http_client *http;
+    struct revocation *revocation;
     struct run *waiting, *waiting_last; /* singly linked by `next` */
     struct run *working;                /* doubly linked */
     struct visit *first, *last;         /* visits that wait */
@@ -102,6 +105,7 @@ static void host_leave(struct checker *checker, struct visit *visit)
 static void visit_free(struct visit *visit)
 {
     prober_cancel(visit->job);
+    revocation_cancel(visit->preparing);
     host_leave(visit->run->checker, visit);
     endpoint_free(visit->endpoint);
     free(visit);
@@ -183,7 +187,7 @@ static void visit_nowhere(struct run *run, enum endpoint_outcome outcome, const 
     visit->endpoint->outcome = outcome;
     visit->endpoint->stage = stage;
     string_copy(visit->endpoint->reason, sizeof visit->endpoint->reason, reason);
-    judge_endpoint(visit->endpoint, run->options);
+    judge_findings(visit->endpoint, run->options);
     run->open--;
 }
 
@@ -222,19 +226,47 @@ static void ask_for_other_key_type(struct visit *visit)
     other->second = true;
 }
 
-static void judged(struct visit *visit)
+static void visit_over(struct visit *visit)
 {
-    struct run *run = visit->run;
+    visit->run->open--;
+    wake(visit->run->checker);
+}
 
+static void prepared(void *context, struct endpoint *endpoint)
+{
+    struct visit *visit = context;
+
+    visit->preparing = NULL;
+    judge_findings(endpoint, visit->run->options);
+    visit_over(visit);
+}
+
+static void judge(struct visit *visit)
+{
+    const struct checker_options *options = visit->run->options;
+    const struct revocation_order order = {.crls = options->fetch_crls,
+                                           .intermediates = options->browser,
+                                           .renewal = options->fetch_renewal_information,
+                                           .at = options->policy.at};
+
+    judge_trust(visit->endpoint, options);
+    visit->preparing = revocation_prepare(visit->run->checker->revocation, visit->endpoint, &order,
+                                          prepared, visit);
+    if (visit->preparing == NULL) /* out of memory: the checks know less */
+        prepared(visit, visit->endpoint);
+}
+
+static void visited(struct visit *visit)
+{
     /* A server without a certificate of the other type says so by an alert, or shows the one that
      * it has. */
     if (visit->second && (visit->endpoint->outcome != ENDPOINT_SEEN ||
-                          key_type_seen(visit->endpoint) != visit->endpoint->key_type))
+                          key_type_seen(visit->endpoint) != visit->endpoint->key_type)) {
         visit->endpoint->outcome = ENDPOINT_NO_CERTIFICATE;
-    else
-        judge_endpoint(visit->endpoint, run->options);
-    run->open--;
-    wake(run->checker);
+        visit_over(visit);
+    } else {
+        judge(visit);
+    }
 }
 
 static void probed(void *context, struct endpoint *endpoint)
@@ -248,7 +280,7 @@ static void probed(void *context, struct endpoint *endpoint)
         visit->host->running--;
     if (!visit->second && endpoint->sni == visit->run->visits->endpoint->sni)
         ask_for_other_key_type(visit);
-    judged(visit);
+    visited(visit);
 }
 
 static void start_visit(struct checker *checker, struct visit *visit)
@@ -260,7 +292,7 @@ static void start_visit(struct checker *checker, struct visit *visit)
         visit->endpoint->outcome = ENDPOINT_LOCAL_FAILURE;
         visit->endpoint->stage = "start";
         string_copy(visit->endpoint->reason, sizeof visit->endpoint->reason, "out of memory");
-        judged(visit);
+        visited(visit);
         return;
     }
     checker->running++;
@@ -350,8 +382,7 @@ static void visit_file(struct run *run)
         endpoint->stage = "file";
         string_copy(endpoint->reason, sizeof endpoint->reason, error.message);
     }
-    judge_endpoint(endpoint, run->options);
-    run->open--;
+    judge(visit);
 }
 
 static void visit_addresses(struct run *run, const struct address *address)
@@ -468,6 +499,7 @@ int checker_new(struct checker **ret_checker, struct loop *loop,
         checker->options.connections_max = CONNECTIONS_DEFAULT;
     if (options->per_host_max == 0)
         checker->options.per_host_max = PER_HOST_DEFAULT;
+    checker->options.revocation.logs = options->policy.logs;
     map_init(&checker->hosts);
     timer_init(&checker->turn, take_turn, checker);
     const struct names_options names = {.servers = options->name_servers,
@@ -476,6 +508,11 @@ int checker_new(struct checker **ret_checker, struct loop *loop,
     int result = names_new(&checker->names, loop, &names, error);
     if (result == 0 && (checker->prober = prober_new(loop)) == NULL)
         result = error_set(error, ERROR_MEMORY, "out of memory");
+    if (result == 0)
+        result = http_client_new(&checker->http, loop, error);
+    if (result == 0)
+        result = revocation_new(&checker->revocation, loop, checker->http,
+                                &checker->options.revocation, error);
     if (result != 0) {
         checker_free(checker);
         return result;
@@ -513,6 +550,8 @@ void checker_free(struct checker *checker)
     }
     map_fini(&checker->hosts);
     prober_free(checker->prober);
+    revocation_free(checker->revocation);
+    http_client_free(checker->http);
     names_free(checker->names);
     free(checker);
 }

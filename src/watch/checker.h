@@ -6,6 +6,7 @@
 #include "net/http_client.h"
 #include "net/names.h"
 #include "watch/checks/check.h"
+#include "watch/revocation.h"
 
 struct checker_options {
     struct chain_store *stores[ENDPOINT_STORES_MAX]; /* all must trust; the first is "the" store */
@@ -19,8 +20,10 @@ struct checker_options {
     bool deep, ciphers, resumption, renegotiation, trace;
     bool browser; /* also as a browser would: with intermediates fetched by AIA */
     bool fetch_crls, fetch_renewal_information;
-    const char *file_password; /* of PKCS#12 */
-    uint32_t timeout_ms;       /* of one connection, each of connect, starttls, handshake */
+    /* Of the checker's own options alone, as all checks share what is fetched: */
+    struct revocation_options revocation; /* its `logs` are those of the policy */
+    const char *file_password;            /* of PKCS#12 */
+    uint32_t timeout_ms; /* of one connection, each of connect, starttls, handshake */
     unsigned connections_max, per_host_max;
     const char *vantage;        /* static; NULL: "public" */
     struct check_policy policy; /* `at` 0: now, at each check */

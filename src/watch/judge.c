@@ -40,19 +40,32 @@ static void take_end(struct endpoint *endpoint)
     endpoint->breaks_at = endpoint->trust_count > 0 ? first : 0;
 }
 
-void judge_endpoint(struct endpoint *endpoint, const struct checker_options *options)
+static struct check_policy policy_of(const struct checker_options *options)
 {
     struct check_policy policy = options->policy;
 
-    endpoint->judged_at = policy.at;
     if (policy.at == 0)
         policy.at = time(NULL);
-    if (endpoint->seen.chain_count > 0) {
-        for (size_t i = 0; i < options->store_count; i++)
-            ask_store(endpoint, options->stores[i], policy.at);
-        if (endpoint->trust_count > 0)
-            take_needed(endpoint);
-        take_end(endpoint);
-    }
+    return policy;
+}
+
+void judge_trust(struct endpoint *endpoint, const struct checker_options *options)
+{
+    const struct check_policy policy = policy_of(options);
+
+    endpoint->judged_at = options->policy.at;
+    if (endpoint->seen.chain_count == 0)
+        return;
+    for (size_t i = 0; i < options->store_count; i++)
+        ask_store(endpoint, options->stores[i], policy.at);
+    if (endpoint->trust_count > 0)
+        take_needed(endpoint);
+    take_end(endpoint);
+}
+
+void judge_findings(struct endpoint *endpoint, const struct checker_options *options)
+{
+    const struct check_policy policy = policy_of(options);
+
     check_endpoint(endpoint, &policy);
 }

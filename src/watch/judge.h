@@ -3,5 +3,8 @@
 
 #include "watch/checker.h"
 
-/* Asks every store, then runs the checks. Needs no network. */
-void judge_endpoint(struct endpoint *endpoint, const struct checker_options *options);
+/* Asks every store. Neither needs the network: what the checks look at besides is fetched between
+ * the two (watch/revocation.h). */
+void judge_trust(struct endpoint *endpoint, const struct checker_options *options);
+/* Runs the checks. */
+void judge_findings(struct endpoint *endpoint, const struct checker_options *options);

@@ -6,9 +6,6 @@
 
 #include "watch/endpoint.h"
 
-struct certificate_log; /* tls/timestamps.h */
-struct revocation;      /* watch/revocation.h: CRLs that are at hand */
-
 /* What is expected, besides what everybody expects. */
 struct check_policy {
     int64_t at;        /* the moment that is judged, Unix seconds */
@@ -19,7 +16,6 @@ struct check_policy {
     uint8_t pins[8][32]; /* SPKI SHA-256; one of them must be in the chain */
     size_t pin_count;
     const struct certificate_logs *logs; /* NULL: SCTs are counted, not verified */
-    const struct revocation *revocation; /* NULL: no CRL is at hand */
     bool require_staple;
     bool require_hsts;
 };
@@ -41,15 +37,18 @@ typedef void check_fn(const struct endpoint *endpoint, const struct check_policy
     X(check_certificates, "certificates")                                                          \
     X(check_shared_keys, "shared keys")                                                            \
     X(check_pins, "pins")                                                                          \
-    /* revocation.c */                                                                             \
-    /* timestamps.c */                                                                             \
-    X(check_versions, "versions of TLS")              /* protocol.c */                             \
-    X(check_suites, "cipher suites")                  /* protocol.c */                             \
-    X(check_key_exchange, "key exchange")             /* protocol.c */                             \
-    X(check_renegotiation, "renegotiation")           /* protocol.c */                             \
-    X(check_downgrade, "protection from downgrading") /* protocol.c */                             \
-    X(check_protocol_facts, "other facts of TLS")     /* protocol.c */                             \
-    X(check_strict_transport, "HSTS")                 /* http.c */
+    X(check_staple, "OCSP staple")                      /* revocation.c */                         \
+    X(check_revocation_lists, "revocation lists")       /* revocation.c */                         \
+    X(check_revocation_source, "source of revocation")  /* revocation.c */                         \
+    X(check_renewal_information, "renewal information") /* revocation.c */                         \
+    X(check_timestamps, "certificate transparency")     /* timestamps.c */                         \
+    X(check_versions, "versions of TLS")                /* protocol.c */                           \
+    X(check_suites, "cipher suites")                    /* protocol.c */                           \
+    X(check_key_exchange, "key exchange")               /* protocol.c */                           \
+    X(check_renegotiation, "renegotiation")             /* protocol.c */                           \
+    X(check_downgrade, "protection from downgrading")   /* protocol.c */                           \
+    X(check_protocol_facts, "other facts of TLS")       /* protocol.c */                           \
+    X(check_strict_transport, "HSTS")                   /* http.c */
 
 #define X(function, title) check_fn function;
 CHECK_LIST(X)
