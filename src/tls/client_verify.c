@@ -18,9 +18,10 @@
 #define NAMES_MAX (16 * 1024)
 
 struct client_verify {
-    struct trust_set *trust;
+    struct trust_set *trust; /* NULL: nothing is trusted (yet) */
     uint32_t depth;
     bool refuse_stale;
+    bool later; /* nobody is asked in the handshake */
 };
 
 /* ---- who it is ---- */
@@ -99,9 +100,10 @@ static int fault_of(const struct client_verify *verify, const STACK_OF(X509) * c
 
 static int verify_chain(X509_STORE_CTX *context, void *argument)
 {
-    const struct client_verify *verify = argument;
     SSL *ssl = X509_STORE_CTX_get_ex_data(context, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct handshake *handshake = SSL_get_app_data(ssl);
+    const struct client_verify *verify =
+        handshake->asked_by != NULL ? handshake->asked_by : argument;
     struct client_identity identity;
 
     int result = X509_verify_cert(context);
@@ -139,7 +141,7 @@ bool client_verify_resumes(const struct client_verify *verify, struct handshake 
 
     if (leaf == NULL)
         return true;
-    if (verify == NULL || record == NULL || record->chain_count == 0 ||
+    if (verify == NULL || verify->trust == NULL || record == NULL || record->chain_count == 0 ||
         record->chain_count > CLIENT_CHAIN_MAX || record->chain_count > verify->depth + 2)
         return false;
     identity.not_after = record->not_after;
@@ -169,21 +171,28 @@ static size_t names_size(const struct trust_set *trust)
 
 /* The names of the CAs, so that clients with several certificates know which to send; none where
  * they are too many, which lets a client send any. */
-static bool name_authorities(SSL_CTX *context, const struct trust_set *trust)
+static STACK_OF(X509_NAME) * names_of(const struct trust_set *trust)
 {
-    if (names_size(trust) > NAMES_MAX)
-        return true;
-    for (int i = 0; i < sk_X509_num(trust->certificates); i++) {
-        if (SSL_CTX_add_client_CA(context, sk_X509_value(trust->certificates, i)) != 1)
-            return false;
+    STACK_OF(X509_NAME) *names = sk_X509_NAME_new_null();
+    bool few = names_size(trust) <= NAMES_MAX;
+
+    for (int i = 0; few && names != NULL && i < sk_X509_num(trust->certificates); i++) {
+        X509_NAME *name =
+            X509_NAME_dup(X509_get_subject_name(sk_X509_value(trust->certificates, i)));
+        if (name != NULL && sk_X509_NAME_push(names, name) > 0)
+            continue;
+        X509_NAME_free(name);
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return NULL;
     }
-    return true;
+    return names;
 }
 
 static int modes(enum tls_client_mode mode)
 {
     switch (mode) {
     case TLS_CLIENT_NONE:
+    case TLS_CLIENT_LATER:
         break;
     case TLS_CLIENT_OPTIONAL:
         return SSL_VERIFY_PEER;
@@ -193,31 +202,56 @@ static int modes(enum tls_client_mode mode)
     return SSL_VERIFY_NONE;
 }
 
+/* The client offers to be asked after the handshake (RFC 9846 §4.2.6). */
+static void note_offer(SSL *ssl, int of_server, int type, const unsigned char *data, int size,
+                       void *argument)
+{
+    (void)data, (void)size, (void)argument;
+    if (!of_server && type == TLSEXT_TYPE_post_handshake_auth)
+        ((struct handshake *)SSL_get_app_data(ssl))->post_handshake_auth = true;
+}
+
 static bool prepare(SSL_CTX *context, const struct tls_policy *policy, struct client_verify *verify)
 {
-    SSL_CTX_set_verify(context, modes(policy->client_mode), NULL);
     SSL_CTX_set_cert_verify_callback(context, verify_chain, verify);
+    if (verify->later)
+        return true;
+    STACK_OF(X509_NAME) *names = names_of(verify->trust);
+    if (names == NULL)
+        return false;
+    SSL_CTX_set_client_CA_list(context, names);
+    SSL_CTX_set_verify(context, modes(policy->client_mode), NULL);
     SSL_CTX_set_verify_depth(context, (int)policy->client_verify_depth);
     SSL_CTX_set_security_level(context, LEVEL);
-    return SSL_CTX_set1_verify_cert_store(context, policy->client_trust->store) == 1 &&
-           SSL_CTX_set1_client_sigalgs_list(context, context_text(SIGNATURES)) == 1 &&
-           name_authorities(context, policy->client_trust);
+    return SSL_CTX_set1_verify_cert_store(context, verify->trust->store) == 1 &&
+           SSL_CTX_set1_client_sigalgs_list(context, context_text(SIGNATURES)) == 1;
+}
+
+static struct client_verify *verify_new(struct trust_set *trust, uint32_t depth, bool refuse_stale)
+{
+    struct client_verify *verify = calloc(1, sizeof *verify);
+
+    if (verify == NULL)
+        return NULL;
+    verify->trust = trust != NULL ? trust_set_ref(trust) : NULL;
+    verify->depth = depth;
+    verify->refuse_stale = refuse_stale;
+    return verify;
 }
 
 int client_verify_new(struct client_verify **ret_verify, SSL_CTX *context,
                       const struct tls_policy *policy, struct error *error)
 {
-    if (policy->client_trust == NULL)
+    if (policy->client_trust == NULL && policy->client_mode != TLS_CLIENT_LATER)
         return policy->client_mode == TLS_CLIENT_NONE
                    ? 0
                    : error_set(error, ERROR_INTERNAL,
                                "clients cannot be asked for a certificate without a trust set");
-    struct client_verify *verify = calloc(1, sizeof *verify);
+    struct client_verify *verify =
+        verify_new(policy->client_trust, policy->client_verify_depth, policy->refuse_stale_lists);
     if (verify == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    verify->trust = trust_set_ref(policy->client_trust);
-    verify->depth = policy->client_verify_depth;
-    verify->refuse_stale = policy->refuse_stale_lists;
+    verify->later = policy->client_mode == TLS_CLIENT_LATER;
     if (!prepare(context, policy, verify)) {
         client_verify_free(verify);
         return error_set(error, ERROR_TLS, "OpenSSL refuses to ask for client certificates: %s",
@@ -225,6 +259,34 @@ int client_verify_new(struct client_verify **ret_verify, SSL_CTX *context,
     }
     *ret_verify = verify;
     return 0;
+}
+
+void client_verify_begin(const struct client_verify *verify, SSL *ssl)
+{
+    if (verify != NULL && verify->later)
+        SSL_set_tlsext_debug_callback(ssl, note_offer);
+}
+
+struct client_verify *client_verify_ask(SSL *ssl, const struct handshake_asking *asking)
+{
+    int how = modes(asking->required ? TLS_CLIENT_REQUIRED : TLS_CLIENT_OPTIONAL);
+    STACK_OF(X509_NAME) *names = names_of(asking->trust);
+    struct client_verify *verify =
+        verify_new(asking->trust, asking->verify_depth, asking->refuse_stale_lists);
+
+    if (names != NULL)
+        SSL_set_client_CA_list(ssl, names);
+    if (names == NULL || verify == NULL ||
+        SSL_set1_verify_cert_store(ssl, asking->trust->store) != 1 ||
+        SSL_set1_client_sigalgs_list(ssl, context_text(SIGNATURES)) != 1) {
+        client_verify_free(verify);
+        ERR_clear_error();
+        return NULL;
+    }
+    SSL_set_verify_depth(ssl, (int)asking->verify_depth);
+    SSL_set_security_level(ssl, LEVEL);
+    SSL_set_verify(ssl, how, NULL);
+    return verify;
 }
 
 void client_verify_free(struct client_verify *verify)

@@ -10,11 +10,19 @@
 
 struct client_verify;
 
-/* Prepares the context as the policy says; NULL in *ret_verify when it has no trust set. It must
- * outlive the context. */
+/* Prepares the context as the policy says; NULL in *ret_verify when it has no trust set and
+ * nobody will be asked. It must outlive the context. */
 MUST_CHECK int client_verify_new(struct client_verify **ret_verify, SSL_CTX *context,
                                  const struct tls_policy *policy, struct error *error);
 void client_verify_free(struct client_verify *verify); /* accepts NULL */
+
+/* A handshake begins: where clients are asked later, what its client offers is looked at. `verify`
+ * may be NULL. */
+void client_verify_begin(const struct client_verify *verify, SSL *ssl);
+/* Prepares one session to be asked for a certificate after its handshake, whatever its context
+ * says, and returns what the answer is to be judged by; NULL when OpenSSL or memory does not allow
+ * it. */
+MUST_CHECK struct client_verify *client_verify_ask(SSL *ssl, const struct handshake_asking *asking);
 
 /* What travels with a session that may be resumed, because its client's chain does not: only the
  * leaf is in it. */

@@ -42,6 +42,9 @@ const char *context_stage(const SSL *ssl);
 /* Prepares a context so that handshakes under it can be detached (handshake_capture.c). */
 void context_capture(SSL_CTX *context);
 
+struct client_verify;
+/* By what a certificate that a client shows, now or later, is judged; NULL: nothing. */
+const struct client_verify *tls_server_clients(const struct tls_server *server);
 /* NULL: none was given. */
 const struct ticket_ring *tls_server_ticket_ring(const struct tls_server *server);
 SSL_CTX *tls_server_context(const struct tls_server *server);

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "base/string.h"
 #include "tls/certificate_internal.h"
+#include "tls/client_verify.h"
 #include "tls/key_schedule.h"
 #include "tls/openssl_auto.h"
 
@@ -53,6 +54,7 @@ struct handshake *handshake_new_server(struct tls_server *server)
     if (handshake != NULL) {
         handshake->server = tls_server_ref(server);
         resumption_name("", handshake->offer.name);
+        client_verify_begin(tls_server_clients(server), handshake->ssl);
         SSL_set_accept_state(handshake->ssl);
     }
     return handshake;
@@ -105,6 +107,7 @@ void handshake_free(struct handshake *handshake)
     buffer_fini(&handshake->output);
     buffer_fini(&handshake->later);
     X509_free(handshake->peer);
+    client_verify_free(handshake->asked_by);
     tls_server_unref(handshake->server);
     tls_client_unref(handshake->client);
     free(handshake);

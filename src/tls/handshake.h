@@ -23,8 +23,13 @@
 struct ticket_ring;
 
 /* Whether clients are asked for a certificate; one that is shown must always be good. */
-enum tls_client_mode { TLS_CLIENT_NONE, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
-#define TLS_CLIENT_MODES 3
+enum tls_client_mode {
+    TLS_CLIENT_NONE,
+    TLS_CLIENT_OPTIONAL,
+    TLS_CLIENT_REQUIRED,
+    TLS_CLIENT_LATER /* not in the handshake; maybe later, by handshake_authenticate() */
+};
+#define TLS_CLIENT_MODES 4
 
 /* What a listener asks of its handshakes; a plain value. */
 struct tls_policy {
@@ -44,7 +49,8 @@ struct tls_policy {
     const struct ticket_ring *ticket_ring; /* the same in all handshakers; NULL: keys of its own.
                                               Outlives the servers made with it */
     bool cbc;                       /* the TLS 1.2 CBC suites, too, which only OpenSSL can carry */
-    struct trust_set *client_trust; /* borrowed; NULL: there is nothing to judge clients by */
+    struct trust_set *client_trust; /* borrowed; NULL: there is nothing to judge clients by, which
+                                       LATER can begin with */
     enum tls_client_mode client_mode;
     uint32_t client_verify_depth; /* intermediates, up to CLIENT_DEPTH_MAX */
     bool refuse_stale_lists;      /* a client whose revocation list is over is refused */
@@ -219,13 +225,41 @@ MUST_CHECK bool handshake_update_key(struct handshake *handshake);
 
 /* TLS 1.3: how many KeyUpdates have come; OpenSSL takes any number. */
 uint32_t handshake_key_updates(const struct handshake *handshake);
-/* TLS 1.3, when everything that was read has been taken: the session ends by unexpected_message. */
-void handshake_refuse(struct handshake *handshake);
 
-/* Takes a TLS 1.2 session from OpenSSL in mid-life, between two records: from here on
+/* Takes a carried session from OpenSSL in mid-life, between two records: from here on
  * handshake_read() and its like go by leg.h. What no library function can do is possible then: to
  * go on with a client that declined, and to send a fatal alert. Renegotiation is over for this
- * session. Fails when the suite is not one of ours or the handshake is under way. */
+ * session. Fails when the suite is not one of ours or a handshake of TLS 1.2 is under way. In the
+ * middle of a client's answer to handshake_authenticate() it is only good for an alert. */
 MUST_CHECK bool handshake_go_alone(struct handshake *handshake);
 /* A fatal alert into the output; only after handshake_go_alone(). */
 void handshake_alert(struct handshake *handshake, enum alert alert);
+
+/* ---- asking the client of a carried session for its certificate ----
+ *
+ * TLS 1.3: post-handshake authentication (RFC 9846 §4.7.2), which the client must have offered;
+ * data goes on both ways until its answer begins. TLS 1.2: a renegotiation of ours, with all that
+ * is said above of these. A certificate that is not good ends the session with the alert that says
+ * why. */
+
+struct handshake_asking {
+    struct trust_set *trust; /* borrowed */
+    uint32_t verify_depth;
+    bool refuse_stale_lists;
+    bool required; /* a client that sends none gets an alert, too */
+};
+/* Its context judges clients, nobody is known yet, and the client could be asked. */
+bool handshake_can_authenticate(const struct handshake *handshake);
+/* The request into the output. False when OpenSSL refuses, or the client is asked already. */
+MUST_CHECK bool handshake_authenticate(struct handshake *handshake,
+                                       const struct handshake_asking *asking);
+
+enum handshake_authentication {
+    AUTHENTICATION_NONE,
+    AUTHENTICATION_ASKED,
+    AUTHENTICATION_RUNNING, /* the client's answer has begun: nothing can be written */
+    AUTHENTICATION_DONE,    /* the facts have the client's identity */
+    AUTHENTICATION_EMPTY    /* it sent no certificate */
+};
+/* DONE and EMPTY are said once. */
+enum handshake_authentication handshake_authentication(struct handshake *handshake);

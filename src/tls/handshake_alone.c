@@ -1,4 +1,4 @@
-/* A TLS 1.2 session that was taken from OpenSSL in mid-life and goes by our own record layer, in
+/* A session that was taken from OpenSSL in mid-life and goes by our own record layer, in
  * the same process. Both counters are those of the records seen since the last change of keys; the
  * explicit nonce goes on behind the one last written. */
 #include "tls/handshake_internal.h"
@@ -10,29 +10,40 @@
 /* Of the records; a renegotiation may have chosen another than the first handshake. */
 static const struct suite *suite_in_force(const SSL *ssl)
 {
-    return suite_find(TLS_VERSION_1_2,
+    return suite_find((uint16_t)SSL_version(ssl),
                       (uint16_t)SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl)));
 }
 
-/* A ClientHello that is not complete has changed nothing yet. */
-static bool is_between_handshakes(const struct handshake *handshake)
+/* A ClientHello that is not complete has changed nothing yet. No message of a client changes our
+ * keys of TLS 1.3. */
+static bool can_be_taken(const struct handshake *handshake)
 {
-    return handshake->ssl != NULL && handshake->carried.in_use &&
-           SSL_version(handshake->ssl) == TLS1_2_VERSION && handshake->record_size == 0 &&
-           (handshake->carried.renegotiation == RENEGOTIATION_TOO_LARGE ||
-            (SSL_is_init_finished(handshake->ssl) && !SSL_has_pending(handshake->ssl)));
+    if (handshake->ssl == NULL || !handshake->carried.in_use || handshake->record_size != 0)
+        return false;
+    if (SSL_version(handshake->ssl) == TLS1_3_VERSION)
+        return handshake->read.epoch == EPOCH_APPLICATION &&
+               handshake->write.epoch == EPOCH_APPLICATION;
+    return handshake->carried.renegotiation == RENEGOTIATION_TOO_LARGE ||
+           (SSL_is_init_finished(handshake->ssl) && !SSL_has_pending(handshake->ssl));
+}
+
+static bool take_keys(const struct handshake *handshake, const struct suite *suite,
+                      struct leg_keys *keys)
+{
+    return SSL_version(handshake->ssl) == TLS1_3_VERSION
+               ? handshake_keys_tls13(handshake, suite, &keys->read[0], &keys->write[0])
+               : handshake_keys_tls12(handshake, suite, &keys->read[0], &keys->write[0]);
 }
 
 bool handshake_go_alone(struct handshake *handshake)
 {
     struct alone *alone = &handshake->alone;
-    const struct suite *suite =
-        is_between_handshakes(handshake) ? suite_in_force(handshake->ssl) : NULL;
+    const struct suite *suite = can_be_taken(handshake) ? suite_in_force(handshake->ssl) : NULL;
     struct leg_keys *keys = suite == NULL ? NULL : secret_alloc(sizeof *keys);
 
     if (keys == NULL)
         return false;
-    if (!handshake_keys_tls12(handshake, suite, &keys->read[0], &keys->write[0])) {
+    if (!take_keys(handshake, suite, keys)) {
         secret_free(keys, sizeof *keys);
         return false;
     }

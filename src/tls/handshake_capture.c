@@ -75,6 +75,19 @@ static bool is_hello_retry(const uint8_t *message, size_t size)
            memcmp(message + 6, random, sizeof random) == 0;
 }
 
+/* A message in a session that is carried. */
+static void on_late_message(struct handshake *handshake, bool written, uint8_t type)
+{
+    if (type == SSL3_MT_KEY_UPDATE)
+        handshake_key_updated(handshake, written ? &handshake->write : &handshake->read);
+    if (written)
+        return;
+    handshake->carried.key_updates += type == SSL3_MT_KEY_UPDATE;
+    handshake->carried.finished |= type == SSL3_MT_FINISHED;
+    if (type == SSL3_MT_CLIENT_HELLO)
+        handshake_carry_hello(handshake);
+}
+
 static void on_message(int written, int version, int type, const void *data, size_t size, SSL *ssl,
                        void *argument)
 {
@@ -88,12 +101,8 @@ static void on_message(int written, int version, int type, const void *data, siz
         on_record(handshake, written != 0, bytes);
     else if (type == SSL3_RT_HANDSHAKE && is_hello_retry(bytes, size))
         handshake->hello_retry = true;
-    else if (type == SSL3_RT_HANDSHAKE && written == 0 && handshake->carried.in_use && size != 0 &&
-             bytes[0] == SSL3_MT_CLIENT_HELLO)
-        handshake_carry_hello(handshake);
-    else if (type == SSL3_RT_HANDSHAKE && written == 0 && size != 0 &&
-             bytes[0] == SSL3_MT_KEY_UPDATE)
-        handshake->carried.key_updates++;
+    else if (type == SSL3_RT_HANDSHAKE && handshake->carried.in_use && size != 0)
+        on_late_message(handshake, written != 0, bytes[0]);
     else if (type == SSL3_RT_ALERT && size == 2 && written != 0)
         handshake->failure.alert_sent = bytes[1];
     else if (type == SSL3_RT_ALERT && size == 2)

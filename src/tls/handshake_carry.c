@@ -81,22 +81,6 @@ uint32_t handshake_key_updates(const struct handshake *handshake)
     return handshake->carried.key_updates;
 }
 
-/* There is no way to make OpenSSL send an alert but to give it a record that deserves it: under the
- * keys of TLS 1.3, one in the clear. */
-void handshake_refuse(struct handshake *handshake)
-{
-    static const uint8_t in_the_clear[] = {RECORD_HANDSHAKE, 3, 3, 0, 1, 0};
-    uint8_t nothing;
-
-    if (handshake->ssl == NULL || SSL_version(handshake->ssl) != TLS1_3_VERSION)
-        return;
-    handshake->record = in_the_clear;
-    handshake->record_size = sizeof in_the_clear;
-    ignore(SSL_read(handshake->ssl, &nothing, sizeof nothing));
-    handshake->record_size = 0;
-    ERR_clear_error();
-}
-
 /* ---- its course ---- */
 
 enum handshake_renegotiation handshake_renegotiation(const struct handshake *handshake)
@@ -150,8 +134,8 @@ void handshake_carry_hello(struct handshake *handshake)
     }
 }
 
-/* The certificate that the first handshake has proved, or none, is the session's for ever: what was
- * sent before belongs to it. */
+/* The certificate that the first handshake has proved, or that we have asked for since, is the
+ * session's for ever: what was sent before belongs to it. */
 static bool is_changed(const struct handshake *handshake)
 {
     const struct handshake_facts *facts = &handshake->facts;
@@ -173,8 +157,11 @@ void handshake_carry_settle(struct handshake *handshake)
 {
     struct carried *carried = &handshake->carried;
 
-    if (carried->renegotiation != RENEGOTIATION_RUNNING || !SSL_is_init_finished(handshake->ssl) ||
-        SSL_renegotiate_pending(handshake->ssl))
+    if (!carried->in_use || !SSL_is_init_finished(handshake->ssl))
+        return;
+    if (carried->finished)
+        handshake_authenticate_settle(handshake);
+    if (carried->renegotiation != RENEGOTIATION_RUNNING || SSL_renegotiate_pending(handshake->ssl))
         return;
     carried->counts.done++;
     carried->renegotiation = is_changed(handshake) ? RENEGOTIATION_CHANGED : RENEGOTIATION_NONE;

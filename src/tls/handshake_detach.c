@@ -127,6 +127,32 @@ static int check_flight_tls13(struct detach *detach)
                : mismatch(detach, "the records of our last flight do not match the count");
 }
 
+bool handshake_keys_tls13(const struct handshake *handshake, const struct suite *suite,
+                          struct record_key *ret_read, struct record_key *ret_write)
+{
+    memcpy(ret_read->secret, handshake->read.secret, suite->secret_size);
+    memcpy(ret_write->secret, handshake->write.secret, suite->secret_size);
+    return record_key_derive(suite, ret_read) && record_key_derive(suite, ret_write);
+}
+
+void handshake_key_updated(struct handshake *handshake, struct direction *direction)
+{
+    const SSL_CIPHER *cipher = SSL_get_current_cipher(handshake->ssl);
+    const struct suite *suite =
+        suite_find(TLS_VERSION_1_3, (uint16_t)SSL_CIPHER_get_protocol_id(cipher));
+    struct record_key key = {0}, next;
+
+    memcpy(key.secret, direction->secret, sizeof key.secret);
+    if (suite == NULL || !record_key_next(suite, &key, &next))
+        direction->epoch = EPOCH_PLAIN; /* it cannot be taken over any more */
+    else
+        memcpy(direction->secret, next.secret, sizeof direction->secret);
+    direction->records = 0;
+    secret_wipe(&key, sizeof key);
+    secret_wipe(&next, sizeof next);
+    record_key_forget();
+}
+
 static int take_tls13(struct detach *detach)
 {
     const struct handshake *handshake = detach->handshake;
@@ -137,10 +163,8 @@ static int take_tls13(struct detach *detach)
         return mismatch(detach, "OpenSSL did not derive both traffic secrets");
     if (handshake->read.records != 0)
         return mismatch(detach, "records were read after the handshake");
-    memcpy(detach->keys.read[0].secret, handshake->read.secret, secret_size);
-    memcpy(detach->keys.write[0].secret, handshake->write.secret, secret_size);
-    if (!record_key_derive(detach->suite, &detach->keys.read[0]) ||
-        !record_key_derive(detach->suite, &detach->keys.write[0]))
+    if (!handshake_keys_tls13(handshake, detach->suite, &detach->keys.read[0],
+                              &detach->keys.write[0]))
         return mismatch(detach, "the key derivation failed");
     detach->leg.write_sequence = handshake->write.records;
     return check_flight_tls13(detach);

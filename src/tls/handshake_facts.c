@@ -60,7 +60,7 @@ static void signature_collect(struct handshake *handshake)
     facts->signature_algorithm = signature_name(key, digest);
 }
 
-static void peer_collect(struct handshake *handshake)
+void handshake_facts_peer(struct handshake *handshake)
 {
     struct handshake_facts *facts = &handshake->facts;
     X509 *peer = SSL_get0_peer_certificate(handshake->ssl);
@@ -99,7 +99,7 @@ static void session_collect(struct handshake *handshake)
     handshake->facts.group = group != NULL ? group : "none";
     handshake->facts.fragment_max = session != NULL ? fragment_max(session) : RECORD_PLAINTEXT_MAX;
     if (session != NULL)
-        peer_collect(handshake);
+        handshake_facts_peer(handshake);
 }
 
 /* OpenSSL passes over a ticket without a word when version or suite do not fit. */

@@ -1,7 +1,8 @@
 /* The inside of a handshake, shared by its files: handshake.c (life cycle), handshake_capture.c
  * (what OpenSSL tells while it runs), handshake_detach.c (taking the session over),
  * handshake_stream.c (plain use without detaching), handshake_carry.c (renegotiation in it),
- * handshake_alone.c (taking it over in mid-life). */
+ * handshake_authenticate.c (asking the client who it is), handshake_alone.c (taking it over in
+ * mid-life). */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -34,6 +35,8 @@ struct carried {
     enum handshake_renegotiation renegotiation;
     struct handshake_renegotiations counts;
     uint32_t key_updates; /* of the peer */
+    enum handshake_authentication authentication;
+    bool finished; /* TLS 1.3: a Finished has come in answer */
 };
 
 /* … and one that was taken from it in mid-life. */
@@ -79,6 +82,9 @@ struct handshake {
     X509 *peer; /* server side: the client's certificate, kept beyond the SSL object; NULL: none */
     struct client_identity client_identity;
     char client_common_name[256];
+    bool post_handshake_auth;       /* offered; looked for in contexts that ask later */
+    struct client_verify *asked_by; /* what the client is judged by that was asked later; NULL: as
+                                       the context says */
 };
 
 static inline bool handshake_is_client(const struct handshake *handshake)
@@ -95,6 +101,8 @@ BIO *handshake_bio_new(struct handshake *handshake);
 
 /* Fills `facts` while the SSL object still lives. */
 void handshake_facts_collect(struct handshake *handshake);
+/* The part about the peer, which may have shown a certificate by now. */
+void handshake_facts_peer(struct handshake *handshake);
 
 /* Fills `client_common_name` (client_names.c). */
 void handshake_common_name_collect(struct handshake *handshake, const X509 *peer);
@@ -111,12 +119,21 @@ size_t handshake_stream_feed(struct handshake *handshake, const uint8_t *input, 
 void handshake_carry_hello(struct handshake *handshake);
 /* The next record of the peer: is it one that OpenSSL must not see? */
 bool handshake_carry_stops(struct handshake *handshake, const uint8_t *record, size_t size);
-/* OpenSSL has read on: a renegotiation may be over. */
+/* OpenSSL has read on: a renegotiation may be over, or the answer to handshake_authenticate(). */
 void handshake_carry_settle(struct handshake *handshake);
+
+/* ---- handshake_authenticate.c ---- */
+
+/* A handshake that was to bring a certificate is over. */
+void handshake_authenticate_settle(struct handshake *handshake);
 
 /* ---- handshake_detach.c ---- */
 
-/* Both directions' keys of a TLS 1.2 session as it stands. */
+/* A KeyUpdate of TLS 1.3 has passed: the next secret is in force. */
+void handshake_key_updated(struct handshake *handshake, struct direction *direction);
+/* Both directions' keys of a session as it stands. */
+MUST_CHECK bool handshake_keys_tls13(const struct handshake *handshake, const struct suite *suite,
+                                     struct record_key *ret_read, struct record_key *ret_write);
 MUST_CHECK bool handshake_keys_tls12(const struct handshake *handshake, const struct suite *suite,
                                      struct record_key *ret_read, struct record_key *ret_write);
 

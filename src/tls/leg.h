@@ -32,6 +32,7 @@ enum alert {
     ALERT_USER_CANCELED = 90,
     ALERT_NO_RENEGOTIATION = 100,
     ALERT_UNRECOGNIZED_NAME = 112,
+    ALERT_CERTIFICATE_REQUIRED = 116,
     ALERT_NONE = 255
 };
 /* "bad_record_mac"; "alert_123" for unknown ones (static storage). */

@@ -183,6 +183,11 @@ SSL_CTX *tls_server_context(const struct tls_server *server)
     return server->context;
 }
 
+const struct client_verify *tls_server_clients(const struct tls_server *server)
+{
+    return server->clients;
+}
+
 const struct trust_set *tls_server_trust(const struct tls_server *server)
 {
     return client_verify_set(server->clients);

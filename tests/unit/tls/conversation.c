@@ -196,3 +196,38 @@ void conversation_exchange(struct conversation *conversation, struct record_cryp
         assert_memory_equal(plain, pattern, size);
     }
 }
+
+/* ---- a session that OpenSSL carries ---- */
+
+long conversation_pass(struct conversation *conversation, uint8_t *output, size_t size)
+{
+    const uint8_t *data;
+    size_t consumed, length = peer_output(conversation->peer, wire, sizeof wire);
+
+    ignore((long)handshake_feed(conversation->handshake, wire, length, &consumed));
+    assert_int_equal(consumed, length);
+    long got = handshake_read(conversation->handshake, output, size);
+    length = handshake_output(conversation->handshake, &data);
+    peer_input(conversation->peer, data, length);
+    handshake_sent(conversation->handshake, length);
+    return got;
+}
+
+int conversation_peer_read(struct conversation *conversation)
+{
+    ERR_clear_error();
+    return SSL_get_error(conversation->peer, SSL_read(conversation->peer, plain, sizeof plain));
+}
+
+void conversation_echo(struct conversation *conversation, const char *text)
+{
+    int size = (int)strlen(text);
+
+    assert_int_equal(SSL_write(conversation->peer, text, size), size);
+    assert_int_equal(conversation_pass(conversation, plain, sizeof plain), size);
+    assert_memory_equal(plain, text, (size_t)size);
+    assert_int_equal(handshake_write(conversation->handshake, plain, (size_t)size), size);
+    assert_int_equal(conversation_pass(conversation, plain, sizeof plain), 0);
+    assert_int_equal(SSL_read(conversation->peer, plain, sizeof plain), size);
+    assert_memory_equal(plain, text, (size_t)size);
+}

@@ -39,3 +39,13 @@ void conversation_detach(struct conversation *conversation, struct record_crypto
  * (may be NULL) is what the peer has said already. */
 void conversation_exchange(struct conversation *conversation, struct record_crypto *crypto,
                            const char *heard, size_t size);
+
+/* ---- of a session that OpenSSL carries (handshake_carry()) ---- */
+
+/* What the peer has written goes to us, and what we have written to the peer; returns what came as
+ * application data, or -1. */
+long conversation_pass(struct conversation *conversation, uint8_t *output, size_t size);
+/* The peer reads until nothing is left; its error. */
+int conversation_peer_read(struct conversation *conversation);
+/* `text` from the peer to us and back, or the test fails. */
+void conversation_echo(struct conversation *conversation, const char *text);

@@ -52,47 +52,6 @@ static struct conversation *carried(int version, bool client_declines)
     return conversation;
 }
 
-/* What the peer has written goes to us, and what we have written to the peer; returns what came as
- * application data, or -1. */
-static long exchange(struct conversation *conversation, uint8_t *plain, size_t size)
-{
-    static uint8_t wire[65536];
-    const uint8_t *data;
-    size_t consumed, length = peer_output(conversation->peer, wire, sizeof wire);
-
-    ignore((long)handshake_feed(conversation->handshake, wire, length, &consumed));
-    assert_int_equal(consumed, length);
-    long got = handshake_read(conversation->handshake, plain, size);
-    length = handshake_output(conversation->handshake, &data);
-    peer_input(conversation->peer, data, length);
-    handshake_sent(conversation->handshake, length);
-    return got;
-}
-
-/* The peer reads until nothing is left; its error. */
-static int peer_read(struct conversation *conversation)
-{
-    uint8_t plain[256];
-
-    ERR_clear_error();
-    return SSL_get_error(conversation->peer, SSL_read(conversation->peer, plain, sizeof plain));
-}
-
-/* `text` from the peer to us and back. */
-static void echo(struct conversation *conversation, const char *text)
-{
-    uint8_t plain[RECORD_WIRE_MAX_TLS12];
-    int size = (int)strlen(text);
-
-    assert_int_equal(SSL_write(conversation->peer, text, size), size);
-    assert_int_equal(exchange(conversation, plain, sizeof plain), size);
-    assert_memory_equal(plain, text, (size_t)size);
-    assert_int_equal(handshake_write(conversation->handshake, plain, (size_t)size), size);
-    assert_int_equal(exchange(conversation, plain, sizeof plain), 0);
-    assert_int_equal(SSL_read(conversation->peer, plain, sizeof plain), size);
-    assert_memory_equal(plain, text, (size_t)size);
-}
-
 static void renegotiate_from_peer(struct conversation *conversation)
 {
     uint8_t plain[RECORD_WIRE_MAX_TLS12];
@@ -100,7 +59,7 @@ static void renegotiate_from_peer(struct conversation *conversation)
     assert_int_equal(SSL_renegotiate(conversation->peer), 1);
     for (int i = 0; i < 4; i++) {
         ignore((long)SSL_do_handshake(conversation->peer));
-        ignore(exchange(conversation, plain, sizeof plain));
+        ignore(conversation_pass(conversation, plain, sizeof plain));
     }
 }
 
@@ -130,10 +89,10 @@ static void renegotiates_with_permission(void **state)
         renegotiate_from_peer(conversation);
         handshake_renegotiations(conversation->handshake, &counts);
         assert_int_equal(counts.done, i);
-        echo(conversation, "after it");
+        conversation_echo(conversation, "after it");
     }
     assert_true(handshake_go_alone(conversation->handshake)); /* also then */
-    echo(conversation, "alone");
+    conversation_echo(conversation, "alone");
     conversation_free(conversation);
 }
 
@@ -151,7 +110,7 @@ static void another_identity_is_told_and_alerted(void **state)
     handshake_alert(conversation->handshake, ALERT_HANDSHAKE_FAILURE);
     size_t size = handshake_output(conversation->handshake, &data);
     peer_input(conversation->peer, data, size);
-    assert_int_equal(peer_read(conversation), SSL_ERROR_SSL);
+    assert_int_equal(conversation_peer_read(conversation), SSL_ERROR_SSL);
     assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE);
     conversation_free(conversation);
 }
@@ -162,33 +121,41 @@ static void goes_on_alone_when_declined(void **state)
     uint8_t plain[RECORD_WIRE_MAX_TLS12];
 
     (void)state;
-    echo(conversation, "before");
+    conversation_echo(conversation, "before");
     assert_true(handshake_renegotiate(conversation->handshake));
     assert_int_equal(handshake_renegotiation(conversation->handshake), RENEGOTIATION_ASKED);
-    assert_int_equal(exchange(conversation, plain, sizeof plain), 0);
-    assert_int_equal(peer_read(conversation), SSL_ERROR_WANT_READ);
-    assert_int_equal(exchange(conversation, plain, sizeof plain), 0);
+    assert_int_equal(conversation_pass(conversation, plain, sizeof plain), 0);
+    assert_int_equal(conversation_peer_read(conversation), SSL_ERROR_WANT_READ);
+    assert_int_equal(conversation_pass(conversation, plain, sizeof plain), 0);
     assert_int_equal(handshake_renegotiation(conversation->handshake), RENEGOTIATION_DECLINED);
     assert_true(handshake_go_alone(conversation->handshake));
-    assert_int_equal(exchange(conversation, plain, sizeof plain), 0); /* the warning itself */
+    assert_int_equal(conversation_pass(conversation, plain, sizeof plain),
+                     0); /* the warning itself */
     for (int i = 0; i < 3; i++)
-        echo(conversation, "after it");
+        conversation_echo(conversation, "after it");
     assert_false(handshake_renegotiate(conversation->handshake));
     SSL_shutdown(conversation->peer);
-    assert_int_equal(exchange(conversation, plain, sizeof plain), -1);
+    assert_int_equal(conversation_pass(conversation, plain, sizeof plain), -1);
     assert_true(handshake_close_received(conversation->handshake));
     conversation_free(conversation);
 }
 
-static void tls13_neither_renegotiates_nor_goes_alone(void **state)
+static void tls13_goes_alone_and_does_not_renegotiate(void **state)
 {
     struct conversation *conversation = carried(TLS_VERSION_1_3, false);
 
     (void)state;
     assert_false(handshake_can_renegotiate(conversation->handshake));
     assert_false(handshake_renegotiate(conversation->handshake));
-    assert_false(handshake_go_alone(conversation->handshake));
-    echo(conversation, "as before");
+    for (int i = 0; i < 3; i++) { /* both change their keys, in turn */
+        conversation_echo(conversation, "as before");
+        assert_true(handshake_update_key(conversation->handshake));
+        conversation_echo(conversation, "after ours");
+        assert_int_equal(SSL_key_update(conversation->peer, SSL_KEY_UPDATE_REQUESTED), 1);
+        conversation_echo(conversation, "after theirs");
+    }
+    assert_true(handshake_go_alone(conversation->handshake));
+    conversation_echo(conversation, "alone");
     conversation_free(conversation);
 }
 
@@ -199,7 +166,7 @@ int main(void)
         cmocka_unit_test(renegotiates_with_permission),
         cmocka_unit_test(another_identity_is_told_and_alerted),
         cmocka_unit_test(goes_on_alone_when_declined),
-        cmocka_unit_test(tls13_neither_renegotiates_nor_goes_alone),
+        cmocka_unit_test(tls13_goes_alone_and_does_not_renegotiate),
     };
 
     issued_init();
