@@ -36,6 +36,7 @@ static void after_batch(void *context)
         control->events_left = event_feed_drain(&control->feed, EVENTS_PER_BATCH);
         if (control->events_left)
             loop_again(control->worker.loop);
+        control_trust_look(control);
     }
     log_flush(&control->log);
 }

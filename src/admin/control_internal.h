@@ -48,9 +48,10 @@ struct control {
     struct control_server *server;
     struct timer drain_watch; /* while somebody is left */
     struct rejudge rejudge;
-    size_t arena_size; /* of each relay's metadata mapping */
-    bool serving;      /* MESSAGE_GO came */
-    bool events_left;  /* the rings may hold more */
+    size_t arena_size;             /* of each relay's metadata mapping */
+    bool serving;                  /* MESSAGE_GO came */
+    bool events_left;              /* the rings may hold more */
+    uint64_t authenticated_judged; /* as many of event_feed.authenticated_seen are being judged */
     struct admin_socket admin[HTTP_SOCKETS_MAX];
     size_t admin_count;
     int next_admin[HTTP_SOCKETS_MAX]; /* new ones of a configuration to come; -1: none */
@@ -67,14 +68,14 @@ struct control {
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */
-extern const struct control_verb verb_sessions, verb_session_close, verb_certs, verb_cert_install,
-    verb_cert_renew, verb_upstream, verb_upgrade, verb_upgrade_status, verb_drain, verb_reload,
-    verb_config_rollback, verb_keys_traffic, verb_keys_traffic_renew, verb_config_confirm,
-    verb_config_history, verb_key_usage, verb_key_exposure, verb_policy_facts, verb_tickets,
-    verb_tickets_rotate, verb_resumption, verb_resumption_forget, verb_watch, verb_watch_history,
-    verb_watch_check, verb_watch_discover, verb_alerts, verb_alerts_acknowledge,
-    verb_alerts_silences, verb_alerts_silence, verb_alerts_unsilence, verb_alerts_deliveries,
-    verb_alerts_test;
+extern const struct control_verb verb_sessions, verb_session_close, verb_session_authenticate,
+    verb_certs, verb_cert_install, verb_cert_renew, verb_upstream, verb_upgrade,
+    verb_upgrade_status, verb_drain, verb_reload, verb_config_rollback, verb_keys_traffic,
+    verb_keys_traffic_renew, verb_config_confirm, verb_config_history, verb_key_usage,
+    verb_key_exposure, verb_policy_facts, verb_tickets, verb_tickets_rotate, verb_resumption,
+    verb_resumption_forget, verb_watch, verb_watch_history, verb_watch_check, verb_watch_discover,
+    verb_alerts, verb_alerts_acknowledge, verb_alerts_silences, verb_alerts_silence,
+    verb_alerts_unsilence, verb_alerts_deliveries, verb_alerts_test;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
 /* An event of control's own; `listener` CONF_NONE: it is about none. */
@@ -97,6 +98,8 @@ MUST_CHECK int control_drain_cancel(struct control *control, uint32_t listener,
 /* ---- control_trust.c ---- */
 
 void control_trust_init(struct control *control);
+/* After events were read: clients that have shown who they are are judged like all others. */
+void control_trust_look(struct control *control);
 /* For struct vault_host. */
 void control_trust_event(void *context, enum event_type type, uint32_t listener,
                          const char *detail);

@@ -23,6 +23,14 @@ void control_trust_init(struct control *control)
     rejudge_init(&control->rejudge, &control->view, control->worker.loop, &host);
 }
 
+void control_trust_look(struct control *control)
+{
+    if (control->feed.authenticated_seen == control->authenticated_judged)
+        return;
+    control->authenticated_judged = control->feed.authenticated_seen;
+    rejudge_joined(&control->rejudge);
+}
+
 void control_trust_event(void *context, enum event_type type, uint32_t listener, const char *detail)
 {
     struct control *control = context;

@@ -36,6 +36,8 @@ bool event_feed_logs(struct event_feed *feed, const struct event *event)
     case EVENT_HANDSHAKE_FAILED:
     case EVENT_DETACH_FAILED:
     case EVENT_RENEGOTIATION_FAILED:
+    case EVENT_CLIENT_AUTHENTICATED:
+    case EVENT_AUTHENTICATION_FAILED:
     case EVENT_CERTIFICATE_LOADED:
     case EVENT_CERTIFICATE_REFUSED:
     case EVENT_CERTIFICATE_ROLLED_BACK:
@@ -93,6 +95,7 @@ static void handle(struct event_feed *feed, const struct event *event)
 {
     bool logged = event_feed_logs(feed, event);
 
+    feed->authenticated_seen += event->type == EVENT_CLIENT_AUTHENTICATED;
     if (!logged && feed->listener == NULL)
         return;
     json_t *object = event_to_json(event, feed->view->conf);

@@ -16,6 +16,7 @@ struct event_feed {
     uint32_t config; /* generation in force */
     struct log *log;
     uint64_t done_seen;          /* completed handshakes, for `log-handshakes = sample` */
+    uint64_t authenticated_seen; /* clients that have shown who they are after their handshake */
     event_listener_fn *listener; /* NULL while nobody traces */
     void *listener_context;
 };

@@ -254,6 +254,24 @@ static void resumption(struct policy_text *text, const struct conf *conf,
     OTHERWISE("A ticket that is foreign, too old or damaged leads to a full handshake.");
 }
 
+/* Behind what is said of those who are asked in the handshake. */
+static void asked_later(struct policy_text *text, const struct conf_listener *listener)
+{
+    char time[32];
+
+    if (!conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_LATER))
+        return;
+    for (size_t i = 0; i < listener->authenticate_names.count; i++)
+        STATE("%s%s", i == 0 ? " At once after the handshake clients are asked of " : ", ",
+              listener->authenticate_names.items[i]);
+    if (listener->authenticate_names.count > 0)
+        STATE(".");
+    OTHERWISE(" The session of a client that is asked after the handshake and shows none within %s "
+              "is %s.",
+              duration(time, listener->authenticate_timeout),
+              listener->unauthenticated == CONF_UNAUTHENTICATED_KEEP ? "kept" : "closed");
+}
+
 static void client_certificates(struct policy_text *text, const struct conf *conf,
                                 const struct conf_listener *listener)
 {
@@ -261,7 +279,9 @@ static void client_certificates(struct policy_text *text, const struct conf *con
         [CONF_CLIENT_CERTIFICATE_NONE] = "No client is asked for a certificate",
         [CONF_CLIENT_CERTIFICATE_OPTIONAL] =
             "Clients are asked for a certificate, and may have none",
-        [CONF_CLIENT_CERTIFICATE_REQUIRED] = "Clients must have a certificate"};
+        [CONF_CLIENT_CERTIFICATE_REQUIRED] = "Clients must have a certificate",
+        [CONF_CLIENT_CERTIFICATE_LATER] =
+            "No client is asked for a certificate in the handshake, but any may be after it"};
 
     (void)conf;
     if (passes_through(listener))
@@ -280,6 +300,7 @@ static void client_certificates(struct policy_text *text, const struct conf *con
     OTHERWISE("A client with a bad one, or without one where it must have one, is refused. A live "
               "session whose client's certificate is no longer good is %s.",
               listener->client_ended == CONF_CLIENT_ENDED_KEEP ? "kept" : "closed");
+    asked_later(text, listener);
 }
 
 static void truncation(struct policy_text *text, const struct conf *conf,

@@ -259,6 +259,17 @@ void rejudge_changed(struct rejudge *rejudge, uint32_t listener)
     look(rejudge);
 }
 
+void rejudge_joined(struct rejudge *rejudge)
+{
+    uint64_t soon = loop_now(rejudge->loop) + NS_PER_S;
+
+    rejudge->watch_until_ns = soon + STRAGGLER_NS;
+    if (rejudge->under_way || (rejudge->next_ns != 0 && rejudge->next_ns <= soon))
+        return;
+    rejudge->next_ns = soon;
+    timer_set(rejudge->loop, &rejudge->timer, soon);
+}
+
 void rejudge_fini(struct rejudge *rejudge)
 {
     if (rejudge->loop != NULL)

@@ -44,6 +44,10 @@ void rejudge_init(struct rejudge *rejudge, const struct admin_view *view, struct
                   const struct rejudge_host *host);
 /* Something else is trusted at this listener. */
 void rejudge_changed(struct rejudge *rejudge, uint32_t listener);
+/* A client has shown who it is, in mid-session: its certificate may end, or have been revoked,
+ * soon.
+ */
+void rejudge_joined(struct rejudge *rejudge);
 /* Another configuration: what becomes of whom may be another thing. */
 void rejudge_look(struct rejudge *rejudge);
 void rejudge_fini(struct rejudge *rejudge);

@@ -274,10 +274,11 @@ uint32_t session_slots(const struct admin_view *view, unsigned relay)
     return high_water < view->slot_capacity ? high_water : view->slot_capacity;
 }
 
-json_t *session_next(const struct admin_view *view, const struct session_filter *filter,
-                     struct session_cursor *cursor, uint64_t now_ns, size_t maximum, bool *ret_end)
+bool session_seek(const struct admin_view *view, const struct session_filter *filter,
+                  struct session_cursor *cursor, uint64_t now_ns, size_t maximum,
+                  struct session_found *ret_found, bool *ret_end)
 {
-    struct slot slot;
+    struct slot *slot = &ret_found->slot;
 
     *ret_end = false;
     while (cursor->relay < view->workers && (filter->limit == 0 || cursor->given < filter->limit)) {
@@ -288,18 +289,29 @@ json_t *session_next(const struct admin_view *view, const struct session_filter 
             continue;
         }
         if (maximum-- == 0)
-            return NULL;
-        uint32_t index = cursor->slot++;
-        if (!session_read(arena, index, &slot) || !passes(filter, &slot, now_ns))
+            return false;
+        ret_found->relay = cursor->relay;
+        ret_found->index = cursor->slot++;
+        if (!session_read(arena, ret_found->index, slot) || !passes(filter, slot, now_ns))
             continue;
-        uint32_t superseded = ledger_judge(view, cursor->relay, index, &slot);
-        if (filter->superseded != 0 && (filter->superseded & superseded) == 0)
+        ret_found->superseded = ledger_judge(view, ret_found->relay, ret_found->index, slot);
+        if (filter->superseded != 0 && (filter->superseded & ret_found->superseded) == 0)
             continue;
         cursor->given++;
-        return to_json(view, cursor->relay, index, &slot, superseded, now_ns);
+        return true;
     }
     *ret_end = true;
-    return NULL;
+    return false;
+}
+
+json_t *session_next(const struct admin_view *view, const struct session_filter *filter,
+                     struct session_cursor *cursor, uint64_t now_ns, size_t maximum, bool *ret_end)
+{
+    struct session_found found;
+
+    if (!session_seek(view, filter, cursor, now_ns, maximum, &found, ret_end))
+        return NULL;
+    return to_json(view, found.relay, found.index, &found.slot, found.superseded, now_ns);
 }
 
 int session_find(const struct admin_view *view, const char *id, unsigned *ret_relay,

@@ -37,9 +37,17 @@ uint32_t session_slots(const struct admin_view *view, unsigned relay);
 /* Copies slot `index` when it holds a session. */
 bool session_read(const struct arena *arena, uint32_t index, struct slot *ret_slot);
 
-/* The next session that passes the filter, as an object; looks at no more than `maximum` slots.
- * Returns NULL with *ret_end set when there is none left, NULL without it when the maximum was
- * reached. */
+struct session_found {
+    unsigned relay;
+    uint32_t index, superseded; /* kinds, as in ledger.h */
+    struct slot slot;           /* a copy */
+};
+/* The next session that passes the filter; looks at no more than `maximum` slots. False with
+ * *ret_end set when there is none left, without it when the maximum was reached. */
+MUST_CHECK bool session_seek(const struct admin_view *view, const struct session_filter *filter,
+                             struct session_cursor *cursor, uint64_t now_ns, size_t maximum,
+                             struct session_found *ret_found, bool *ret_end);
+/* The same, as an object; NULL for false. */
 json_t *session_next(const struct admin_view *view, const struct session_filter *filter,
                      struct session_cursor *cursor, uint64_t now_ns, size_t maximum, bool *ret_end);
 

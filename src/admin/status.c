@@ -188,6 +188,8 @@ static void set_counts(json_t *object, const struct board *board)
         {"renegotiations", COUNTER_RENEGOTIATIONS},
         {"renegotiations_failed", COUNTER_RENEGOTIATIONS_FAILED},
         {"renegotiations_refused", COUNTER_RENEGOTIATIONS_REFUSED},
+        {"client_authentications", COUNTER_AUTHENTICATIONS},
+        {"client_authentications_failed", COUNTER_AUTHENTICATIONS_FAILED},
         {"sessions_opened", COUNTER_SESSIONS_OPENED},
         {"sessions_closed", COUNTER_SESSIONS_CLOSED},
         {"sessions_failed", COUNTER_SESSIONS_FAILED},

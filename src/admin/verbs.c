@@ -66,6 +66,7 @@ const struct control_verb *const control_verbs[] = {
     &verb_status,
     &verb_sessions,
     &verb_session_close,
+    &verb_session_authenticate,
     &verb_certs,
     &verb_cert_install,
     &verb_cert_renew,

@@ -10,8 +10,11 @@
 static const char usage[] =
     "Usage: holdfast sessions [filters] [-c FILE | --socket PATH] [--json]\n"
     "       holdfast sessions close ID [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast sessions authenticate ID|filters [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Lists live sessions, or ends one: its client gets a close_notify.\n"
+    "Lists live sessions, or ends one: its client gets a close_notify. Or asks the clients of\n"
+    "sessions for a certificate, where client-certificate = later, and says of whom it cannot be\n"
+    "asked, and why; what they answer is told by events.\n"
     "\n"
     "Filters (all that are given must hold):\n"
     "      --listener NAME             of this listener\n"
@@ -175,6 +178,28 @@ static int close_session(const struct client_options *options, json_t *request, 
                        options->json ? client_print_line : print_closed, NULL);
 }
 
+static void authenticate_row(void *context, json_t *line)
+{
+    struct table *table = context;
+    const char *reason = client_text(line, "reason");
+
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "session"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "client"));
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "sni"));
+    table_cell(table, reason[0] == '\0' ? CELL_GOOD : CELL_WARN, "%s%s%s",
+               client_text(line, "result"), reason[0] != '\0' ? ": " : "", reason);
+}
+
+static int authenticate(const struct client_options *options, json_t *request, const char *id)
+{
+    static const char *const headings[] = {"SESSION", "CLIENT", "SNI", "CERTIFICATE", NULL};
+
+    json_object_set_new(request, "verb", json_string("session-authenticate"));
+    if (id != NULL)
+        json_object_set_new(request, "id", json_string(id));
+    return client_list("sessions", options, request, headings, authenticate_row, "no sessions");
+}
+
 int cmd_sessions(int argc, char **argv)
 {
     struct client_options options = {.json = false};
@@ -195,10 +220,14 @@ int cmd_sessions(int argc, char **argv)
         return list(&options, request);
     if (code < 0 && optind + 2 == argc && strcmp(argv[optind], "close") == 0)
         return close_session(&options, request, argv[optind + 1]);
+    if (code < 0 && optind < argc && optind + 2 >= argc &&
+        strcmp(argv[optind], "authenticate") == 0)
+        return authenticate(&options, request, argv[optind + 1]);
     json_decref(request);
     if (code < 0) {
         fprintf(stderr,
-                "holdfast sessions: expected nothing or `close ID`, found \"%s\"; see --help\n",
+                "holdfast sessions: expected nothing, `close ID` or `authenticate [ID]`, found "
+                "\"%s\"; see --help\n",
                 argv[optind]);
         code = 2;
     }

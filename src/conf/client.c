@@ -28,9 +28,26 @@ enum conf_client_certificate conf_client_certificate(const struct conf_listener 
 
 bool conf_asks_clients(const struct conf_listener *listener)
 {
-    bool any = listener->client_certificate != CONF_CLIENT_CERTIFICATE_NONE;
+    return conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_OPTIONAL) ||
+           conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_REQUIRED) ||
+           conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_LATER);
+}
+
+bool conf_asks_clients_by(const struct conf_listener *listener, enum conf_client_certificate mode)
+{
+    bool any = listener->client_certificate == mode;
 
     for (size_t i = 0; !any && i < listener->client_name_count; i++)
-        any = listener->client_names[i].mode != CONF_CLIENT_CERTIFICATE_NONE;
+        any = listener->client_names[i].mode == mode;
     return any;
+}
+
+bool conf_authenticates_at_once(const struct conf_listener *listener, const char *server_name)
+{
+    const struct conf_text_list *names = &listener->authenticate_names;
+    bool any = false;
+
+    for (size_t i = 0; !any && i < names->count; i++)
+        any = strcmp(names->items[i], server_name) == 0 || covers(names->items[i], server_name);
+    return any && conf_client_certificate(listener, server_name) == CONF_CLIENT_CERTIFICATE_LATER;
 }

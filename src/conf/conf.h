@@ -89,8 +89,11 @@ struct conf_route {
 enum conf_client_certificate {
     CONF_CLIENT_CERTIFICATE_NONE,
     CONF_CLIENT_CERTIFICATE_OPTIONAL,
-    CONF_CLIENT_CERTIFICATE_REQUIRED
+    CONF_CLIENT_CERTIFICATE_REQUIRED,
+    CONF_CLIENT_CERTIFICATE_LATER /* not in the handshake, but maybe after it */
 };
+/* What becomes of a session whose client was asked after the handshake and shows none. */
+enum conf_unauthenticated { CONF_UNAUTHENTICATED_CLOSE, CONF_UNAUTHENTICATED_KEEP };
 enum conf_client_ended { CONF_CLIENT_ENDED_CLOSE, CONF_CLIENT_ENDED_KEEP };
 enum conf_crl_expired { CONF_CRL_EXPIRED_WARN, CONF_CRL_EXPIRED_REFUSE };
 
@@ -159,6 +162,9 @@ struct conf_listener {
     enum conf_client_ended client_ended; /* what becomes of sessions whose client's certificate was
                                             revoked, is no longer trusted, or has ended */
     uint64_t client_end_spread;          /* ms over which they end; 0: at once */
+    struct conf_text_list authenticate_names; /* of LATER: asked as soon as the handshake is over */
+    enum conf_unauthenticated unauthenticated;
+    uint64_t authenticate_timeout; /* ms that a client has to answer */
 };
 
 enum conf_balance {
@@ -443,6 +449,10 @@ enum conf_client_certificate conf_client_certificate(const struct conf_listener 
                                                      const char *server_name);
 /* Is any client of the listener asked for a certificate? */
 bool conf_asks_clients(const struct conf_listener *listener);
+/* … in or after the handshake, whatever the name, in this way? */
+bool conf_asks_clients_by(const struct conf_listener *listener, enum conf_client_certificate mode);
+/* Is a client of this name asked as soon as its handshake is over? */
+bool conf_authenticates_at_once(const struct conf_listener *listener, const char *server_name);
 
 /* CONF_NONE when there is none of that name. Retired ones are found, too. */
 uint32_t conf_find_listener(const struct conf *conf, const char *name);

@@ -9,11 +9,12 @@
 
 #define NAMES_MAX 1000
 #define EXPECTED                                                                                   \
-    "a server name and none, optional or required, such as \"admin.example.org required\""
+    "a server name and none, optional, required or later, such as \"admin.example.org required\""
 
 const struct schema_word schema_client_modes[] = {{"none", CONF_CLIENT_CERTIFICATE_NONE},
                                                   {"optional", CONF_CLIENT_CERTIFICATE_OPTIONAL},
                                                   {"required", CONF_CLIENT_CERTIFICATE_REQUIRED},
+                                                  {"later", CONF_CLIENT_CERTIFICATE_LATER},
                                                   {NULL, 0}};
 
 static const struct schema_word *find_mode(const char *word)
@@ -103,6 +104,10 @@ const char *schema_client_refuses(const struct conf_listener *listener,
             return "found it without client-ca; expected the file with the certificates of the CAs "
                    "that issue to clients";
     }
+    if (string_starts_with(option->name, "client-authenticate-") &&
+        !conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_LATER))
+        return "found it where no client is asked after its handshake; expected "
+               "client-certificate = later, or a name with later in client-certificate-names";
     if (strcmp(option->name, "client-crl-expired") == 0 && listener->client_crl.count == 0)
         return "found it without client-crl; expected the files with revocation lists";
     if (strcmp(option->name, "client-end-spread") == 0 &&
@@ -110,6 +115,36 @@ const char *schema_client_refuses(const struct conf_listener *listener,
         return "found it with client-certificate-ended = keep, which ends no session; expected "
                "close";
     return NULL;
+}
+
+static int check_later(struct schema_reader *reader, const struct conf_listener *listener,
+                       const char *option)
+{
+    const struct conf_text_list *names = &listener->authenticate_names;
+
+    if (!conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_LATER))
+        return 0;
+    if (listener->detach == CONF_DETACH_REQUIRE)
+        return schema_fail(reader, schema_line(reader, option, 0),
+                           "listener '%s': found %s with later and detach = require, which only "
+                           "takes sessions that leave OpenSSL; expected detach = prefer or never",
+                           listener->name, option);
+    if (listener->max_version == CONF_TLS_1_2 &&
+        listener->renegotiation == CONF_RENEGOTIATION_REFUSE && listener->renegotiate_every == 0)
+        return schema_fail(reader, schema_line(reader, option, 0),
+                           "listener '%s': found %s with later and tls-max = 1.2, where clients "
+                           "are asked by a renegotiation; expected renegotiation = allow or "
+                           "authenticated",
+                           listener->name, option);
+    for (size_t i = 0; i < names->count; i++) {
+        if (conf_client_certificate(listener, names->items[i]) != CONF_CLIENT_CERTIFICATE_LATER)
+            return schema_fail(reader, schema_line(reader, "client-authenticate-names", i),
+                               "client-authenticate-names in listener '%s': found '%s', whose "
+                               "clients are not asked later; expected \"%s later\" in "
+                               "client-certificate-names, or client-certificate = later",
+                               listener->name, names->items[i], names->items[i]);
+    }
+    return 0;
 }
 
 int schema_client_check(struct schema_reader *reader, const struct conf_listener *listener)
@@ -130,5 +165,5 @@ int schema_client_check(struct schema_reader *reader, const struct conf_listener
                                "client-crl in listener '%s': found ''; expected an absolute path",
                                listener->name);
     }
-    return 0;
+    return check_later(reader, listener, option);
 }

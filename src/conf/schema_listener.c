@@ -236,6 +236,8 @@ static const struct schema_word on_timeout_words[] = {
     {"keep", CONF_ON_TIMEOUT_KEEP}, {"close", CONF_ON_TIMEOUT_CLOSE}, {NULL, 0}};
 static const struct schema_word ended_words[] = {
     {"close", CONF_CLIENT_ENDED_CLOSE}, {"keep", CONF_CLIENT_ENDED_KEEP}, {NULL, 0}};
+static const struct schema_word unauthenticated_words[] = {
+    {"close", CONF_UNAUTHENTICATED_CLOSE}, {"keep", CONF_UNAUTHENTICATED_KEEP}, {NULL, 0}};
 static const struct schema_word crl_words[] = {
     {"warn", CONF_CRL_EXPIRED_WARN}, {"refuse", CONF_CRL_EXPIRED_REFUSE}, {NULL, 0}};
 
@@ -319,6 +321,11 @@ static const struct schema_option listener_options[] = {
      .words = ended_words},
     {OPTION("client-end-spread", schema_duration, client_end_spread), .fallback = "10s",
      .minimum = 100, .maximum = DAY, .none = true},
+    {OPTION("client-authenticate-names", schema_names, authenticate_names)},
+    {OPTION("client-authenticate-failure", schema_choice, unauthenticated), .fallback = "close",
+     .words = unauthenticated_words},
+    {OPTION("client-authenticate-timeout", schema_duration, authenticate_timeout),
+     .fallback = "30s", .minimum = 100, .maximum = 10 * MINUTE},
     {OPTION("place", schema_count, place), .maximum = CONF_NONE - 1, .internal = true},
     {OPTION("retired", schema_boolean, retired), .fallback = "no", .internal = true},
     {.name = NULL},

@@ -19,13 +19,13 @@
 #include "base/string.h"
 #include "edge/attached_internal.h"
 
-#define TURN_BYTES   (64u << 10)     /* that a session may move before others have their turn */
-#define READ_SIZE    16384           /* from either side at a time: one record's worth */
-#define UP_MAX       (2 * READ_SIZE) /* plaintext that the relay has not taken */
-#define OWED_MAX     (4 * READ_SIZE) /* records that the client has not taken */
-#define PARTING_NS   (2 * NS_PER_S)  /* for the client to take its last bytes */
-#define WAITING_NS   (10 * NS_PER_S) /* for the relay to let go */
-#define REFUSALS_MAX 8               /* renegotiations in a row, without data between them */
+#define TURN_BYTES   (64u << 10)        /* that a session may move before others have their turn */
+#define READ_SIZE    16384              /* from either side at a time: one record's worth */
+#define UP_MAX       ATTACHED_EARLY_MAX /* plaintext that the relay has not taken */
+#define OWED_MAX     (4 * READ_SIZE)    /* records that the client has not taken */
+#define PARTING_NS   (2 * NS_PER_S)     /* for the client to take its last bytes */
+#define WAITING_NS   (10 * NS_PER_S)    /* for the relay to let go */
+#define REFUSALS_MAX 8                  /* renegotiations in a row, without data between them */
 
 /* Plaintext and ciphertext in passing; wiped with the process. */
 static uint8_t scratch[RECORD_WIRE_MAX_TLS12];
@@ -115,8 +115,21 @@ void attached_part(struct attached *it, enum attached_word word)
         return;
     end_up(it, word);
     it->down_ended = true;
+    ignore(shutdown(it->relay, SHUT_RDWR)); /* a relay that is held up by the server sees it, too */
     set_phase(it, ATTACHED_PARTING, PARTING_NS);
     attached_queue(it);
+}
+
+/* In the middle of a handshake of TLS 1.2 there is no such thing. OpenSSL sends no alert but for
+ * faults that it sees. */
+void attached_alert(struct attached *it, enum alert alert)
+{
+    bool alone = alert != ALERT_CLOSE_NOTIFY && handshake_go_alone(it->handshake);
+
+    if (alone)
+        handshake_alert(it->handshake, alert);
+    else if (!it->held || handshake_renegotiation(it->handshake) != RENEGOTIATION_RUNNING)
+        handshake_shutdown(it->handshake);
 }
 
 /* ---- towards the client ---- */
@@ -147,6 +160,14 @@ static bool flush_client(struct attached *it)
     return true;
 }
 
+static enum alert parting_alert(unsigned said)
+{
+    return (said & ATTACHED_CERTIFICATE_REVOKED) != 0     ? ALERT_CERTIFICATE_REVOKED
+           : (said & ATTACHED_CERTIFICATE_EXPIRED) != 0   ? ALERT_CERTIFICATE_EXPIRED
+           : (said & ATTACHED_CERTIFICATE_UNTRUSTED) != 0 ? ALERT_UNKNOWN_CA
+                                                          : ALERT_CLOSE_NOTIFY;
+}
+
 /* The server's stream ended: in order, or the client is to see that it did not. */
 static void end_down(struct attached *it)
 {
@@ -157,7 +178,7 @@ static void end_down(struct attached *it)
         attached_break(it, ATTACHED_CLIENT_RESET);
         return;
     }
-    handshake_shutdown(it->handshake);
+    attached_alert(it, parting_alert(said));
     ignore(flush_client(it));
 }
 
@@ -242,7 +263,10 @@ static void stream_over(struct attached *it)
         end_up(it, ATTACHED_CLIENT_CLOSED);
         return;
     }
-    attached_part(it, it->held ? ATTACHED_RENEGOTIATION_FAILED : ATTACHED_CLIENT_FAULT);
+    if (it->asking)
+        authentication_broke(it);
+    else
+        attached_part(it, it->held ? ATTACHED_RENEGOTIATION_FAILED : ATTACHED_CLIENT_FAULT);
 }
 
 static void client_finished(struct attached *it)
@@ -328,6 +352,7 @@ static bool pump_up(struct attached *it)
     if (got > 0)
         it->refusals = 0;
     renegotiation_look(it); /* first: data of another identity goes nowhere */
+    authentication_look(it);
     attached_keys_look(it);
     if (it->phase == ATTACHED_CARRYING && it->refusals > REFUSALS_MAX)
         attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
@@ -446,6 +471,7 @@ void attached_run_all(struct handshaker *handshaker)
         if (it->up.data != NULL)
             secret_wipe(it->up.data, it->up.capacity);
         buffer_fini(&it->up);
+        authentication_fini(it);
         free(it);
     }
     if (handshaker->attached == NULL)
@@ -461,7 +487,8 @@ static void on_timer(void *context)
     it->handshaker->now_ns = loop_now(it->handshaker->worker.loop);
     switch (it->phase) {
     case ATTACHED_CARRYING:
-        renegotiation_timer(it);
+        if (!authentication_timer(it))
+            renegotiation_timer(it);
         break;
     case ATTACHED_PARTING:
         close_client(it, true);
@@ -498,7 +525,7 @@ void attached_retire_all(struct handshaker *handshaker, uint64_t until_ns)
     }
 }
 
-/* Once a second: what relays have to say without an end of stream. */
+/* Once a second: what relays and control have to say without an end of stream. */
 static void look_at_words(void *context)
 {
     struct handshaker *handshaker = context;
@@ -506,11 +533,16 @@ static void look_at_words(void *context)
 
     handshaker->now_ns = loop_now(handshaker->worker.loop);
     for (struct attached *it = handshaker->attached; it != NULL; it = it->next) {
-        if (it->phase != ATTACHED_CARRYING ||
-            (board_attached_said(board, it->place, it->serial) & ATTACHED_RENEWAL) == 0)
+        if (it->phase != ATTACHED_CARRYING)
             continue;
-        board_attached_unsay(board, it->place, it->serial, ATTACHED_RENEWAL);
-        renegotiation_renew(it);
+        unsigned said = board_attached_said(board, it->place, it->serial);
+        if ((said & ATTACHED_RENEWAL) != 0) {
+            board_attached_unsay(board, it->place, it->serial, ATTACHED_RENEWAL);
+            renegotiation_renew(it);
+        }
+        if ((said & ATTACHED_ASK) != 0 && authentication_ask(it))
+            board_attached_unsay(board, it->place, it->serial, ATTACHED_ASK);
+        authentication_tell(it);
     }
     if (handshaker->attached != NULL)
         timer_set(handshaker->worker.loop, &handshaker->attached_words,
@@ -533,6 +565,8 @@ bool attached_wanted(const struct conf_listener *conf, const struct handshake *h
         *ret_reason = ATTACHED_SUITE;
     else if (renegotiation_possible(conf, handshake))
         *ret_reason = ATTACHED_RENEGOTIATION;
+    else if (authentication_possible(handshake, facts))
+        *ret_reason = ATTACHED_AUTHENTICATION;
     else
         return false;
     return conf->detach != CONF_DETACH_REQUIRE;
@@ -598,7 +632,10 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     if (it == NULL)
         return -1;
     it->handshaker = handshaker;
-    if (!take_resources(it, what, &facts, &relay)) {
+    buffer_init(&it->up, UP_MAX);
+    if (!buffer_append(&it->up, what->early, what->early_size) ||
+        !take_resources(it, what, &facts, &relay)) {
+        buffer_fini(&it->up);
         free(it);
         return -1;
     }
@@ -607,7 +644,6 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     memcpy(it->client_address, what->client, sizeof it->client_address);
     it->client_port = what->client_port;
     it->writable[ATTACHED_CLIENT] = it->writable[ATTACHED_RELAY] = true;
-    buffer_init(&it->up, UP_MAX);
     timer_init(&it->timer, on_timer, it);
     timer_init(&it->retirement, on_retirement, it);
     it->next = handshaker->attached;
@@ -622,6 +658,7 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     it->update_unable = (offer->flags & SLOT_KEY_UPDATE_UNABLE) != 0;
     attached_keys_init(it, &facts);
     renegotiation_init(it);
+    authentication_init(it);
     fill_offer(it, &facts, offer);
     ignore((long)handshake_feed(it->handshake, what->surplus, what->surplus_size, &consumed));
     it->readable[ATTACHED_CLIENT] = true;

@@ -16,6 +16,12 @@ struct attached;
 bool attached_wanted(const struct conf_listener *conf, const struct handshake *handshake,
                      const struct handshake_facts *facts, enum attached_reason *ret_reason);
 
+/* … because it may renegotiate, or we may? */
+bool renegotiation_possible(const struct conf_listener *conf, const struct handshake *handshake);
+
+/* Plaintext that a client may have sent before. */
+#define ATTACHED_EARLY_MAX (32u << 10)
+
 struct attached_new {
     struct handshaker *handshaker;
     struct handshake *handshake; /* all its output was sent */
@@ -24,6 +30,8 @@ struct attached_new {
     enum attached_reason reason;
     const uint8_t *surplus; /* bytes already read from the client */
     size_t surplus_size;
+    const uint8_t *early; /* plaintext that OpenSSL has given out already */
+    size_t early_size;
     uint8_t client[16];
     uint16_t client_port;
 };

@@ -1,5 +1,6 @@
 /* The inside of an attached session, shared by attached.c (the bytes), attached_renegotiation.c
- * (TLS 1.2 renegotiation in it) and attached_keys.c (its traffic keys). */
+ * (TLS 1.2 renegotiation in it), attached_authentication.c (asking its client who it is) and
+ * attached_keys.c (its traffic keys). */
 #pragma once
 
 #include "base/buffer.h"
@@ -39,7 +40,7 @@ struct attached {
     size_t moved;     /* in this turn */
     struct timer timer, retirement;
 
-    bool held;         /* a renegotiation is asked for or under way: nothing is written */
+    bool held;         /* a handshake is asked for or under way: nothing is written */
     bool unanswered;   /* the client did not begin, or declined: it is not asked again */
     uint32_t refusals; /* in a row */
     uint64_t rate_ns;  /* the time up to which the rate of its client's renegotiations is used up */
@@ -51,6 +52,10 @@ struct attached {
     struct key_limits limits;
     uint32_t limits_generation; /* of the configuration that they are from */
     bool update_unable;         /* the client is known not to implement KeyUpdate */
+
+    bool asking;                       /* for the client's certificate */
+    struct message_identity *identity; /* shown, and not yet in the slot; NULL: nothing to tell */
+    uint64_t tell_ns;                  /* when it is told, or told again */
 };
 
 /* ---- attached.c ---- */
@@ -60,6 +65,8 @@ void attached_queue(struct attached *it);
 void attached_break(struct attached *it, enum attached_word word);
 /* Ends it in order: the handshake's output is still sent. */
 void attached_part(struct attached *it, enum attached_word word);
+/* Before that: the client is told why, where TLS allows it, else that the session ends. */
+void attached_alert(struct attached *it, enum alert alert);
 
 /* ---- attached_keys.c ---- */
 
@@ -79,12 +86,44 @@ void attached_keys_look(struct attached *it);
 /* A bucket: each step moves a point of time, which may be `burst` steps ahead of now. */
 MUST_CHECK bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst);
 
-bool renegotiation_possible(const struct conf_listener *conf, const struct handshake *handshake);
+/* Of all handshakers together, each has its part; clients that are asked who they are count, too.
+ */
+MUST_CHECK bool renegotiation_budget(struct handshaker *handshaker);
 void renegotiation_init(struct attached *it);
+/* The client has its time to answer, … */
+void renegotiation_await(struct attached *it);
+/* … and nothing is written before it has, … */
+void renegotiation_hold(struct attached *it);
+/* … and now it goes on. */
+void renegotiation_release(struct attached *it);
 /* After each reading: where does it stand? May end the session. */
 void renegotiation_look(struct attached *it);
 /* A time-out, or the time to ask. */
 void renegotiation_timer(struct attached *it);
 /* An operator wants other keys, or TLS 1.2 limits do. False when the client cannot be asked. */
 bool renegotiation_renew(struct attached *it);
+/* NULL when there is no room for it. */
+struct event *attached_event_begin(struct attached *it, enum event_type type);
 void attached_report(struct attached *it, enum event_type type, const char *detail);
+
+/* ---- attached_authentication.c ---- */
+
+/* Does a session of TLS 1.3 stay here because its client may be asked who it is? */
+bool authentication_possible(const struct handshake *handshake,
+                             const struct handshake_facts *facts);
+void authentication_init(struct attached *it);
+void authentication_fini(struct attached *it);
+/* An operator wants to know. False: not just now, try again. */
+MUST_CHECK bool authentication_ask(struct attached *it);
+/* After each reading: has it answered? May end the session. */
+void authentication_look(struct attached *it);
+/* Was it this time-out? */
+bool authentication_timer(struct attached *it);
+/* Whatever is known is told to the relay until its slot has it. */
+void authentication_tell(struct attached *it);
+/* It comes to nothing, which is told and counted; … */
+void authentication_failed(struct attached *it, const char *detail);
+/* … and ends the session; … */
+void authentication_end(struct attached *it, const char *detail);
+/* … which OpenSSL has ended already. */
+void authentication_broke(struct attached *it);

@@ -23,8 +23,7 @@ void attached_keys_look(struct attached *it)
                          LEG_UPDATE_BURST);
     if (good)
         return;
-    if (handshake_go_alone(it->handshake))
-        handshake_alert(it->handshake, ALERT_UNEXPECTED_MESSAGE);
+    attached_alert(it, ALERT_UNEXPECTED_MESSAGE);
     attached_part(it, ATTACHED_CLIENT_FAULT);
 }
 

@@ -37,8 +37,7 @@ bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t b
     return true;
 }
 
-/* Of all handshakers together, each has its part. */
-static bool budget_take(struct handshaker *handshaker)
+bool renegotiation_budget(struct handshaker *handshaker)
 {
     const struct worker *worker = &handshaker->worker;
     uint64_t step_ns = NS_PER_S * worker->setup.workers / worker->conf->renegotiation_budget;
@@ -66,20 +65,32 @@ static bool allows(void *context)
     }
     return rate_take(&it->rate_ns, it->handshaker->now_ns, rate->period * NS_PER_MS / rate->count,
                      rate->count) &&
-           budget_take(it->handshaker);
+           renegotiation_budget(it->handshaker);
 }
 
 /* ---- events ---- */
 
-void attached_report(struct attached *it, enum event_type type, const char *detail)
+struct event *attached_event_begin(struct attached *it, enum event_type type)
 {
     struct event *event = event_begin(&it->handshaker->worker.events, type);
+    struct attached_home home;
 
     if (event == NULL)
-        return;
+        return NULL;
     event->listener = it->listener;
     memcpy(event->client, it->client_address, sizeof event->client);
     event->client_port = it->client_port;
+    if (board_attached_home(it->handshaker->worker.board, it->place, it->serial, &home))
+        event->session = home.session;
+    return event;
+}
+
+void attached_report(struct attached *it, enum event_type type, const char *detail)
+{
+    struct event *event = attached_event_begin(it, type);
+
+    if (event == NULL)
+        return;
     ignore(string_copy(event->detail, sizeof event->detail, detail));
     event_end(&it->handshaker->worker.events, type);
 }
@@ -119,13 +130,21 @@ void renegotiation_init(struct attached *it)
     plan(it);
 }
 
-static void hold(struct attached *it)
+void renegotiation_await(struct attached *it)
 {
-    it->held = true;
-    set_timer(it, conf_of(it)->renegotiation_timeout * NS_PER_MS);
+    const struct conf_listener *conf = conf_of(it);
+
+    set_timer(it,
+              (it->asking ? conf->authenticate_timeout : conf->renegotiation_timeout) * NS_PER_MS);
 }
 
-static void release(struct attached *it)
+void renegotiation_hold(struct attached *it)
+{
+    it->held = true;
+    renegotiation_await(it);
+}
+
+void renegotiation_release(struct attached *it)
 {
     it->held = false;
     plan(it);
@@ -136,7 +155,7 @@ static void ask(struct attached *it)
 {
     if (it->up_ended || it->down_ended)
         return;
-    if (!budget_take(it->handshaker)) {
+    if (!renegotiation_budget(it->handshaker)) {
         set_timer(it, NO_BUDGET_NS);
         return;
     }
@@ -145,38 +164,56 @@ static void ask(struct attached *it)
         failed(it, "OpenSSL could not ask for it");
         return;
     }
-    hold(it);
+    renegotiation_hold(it);
     attached_queue(it);
 }
 
 /* ---- what becomes of it ---- */
 
+/* Where a session is kept, and how the others end, depends on what the renegotiation was for. */
+static bool is_kept(const struct attached *it)
+{
+    const struct conf_listener *conf = conf_of(it);
+
+    return it->asking ? conf->unauthenticated == CONF_UNAUTHENTICATED_KEEP
+                      : conf->renegotiation_on_timeout == CONF_ON_TIMEOUT_KEEP;
+}
+
+static void keep(struct attached *it, const char *detail)
+{
+    it->unanswered = true;
+    if (it->asking)
+        authentication_failed(it, detail);
+    else
+        failed(it, detail);
+    renegotiation_release(it);
+}
+
+static void end(struct attached *it, enum alert alert, const char *detail)
+{
+    it->unanswered = true;
+    if (it->asking) {
+        authentication_end(it, detail);
+        return;
+    }
+    failed(it, detail);
+    attached_alert(it, alert);
+    attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+}
+
 /* The session goes on without OpenSSL, which would end it; where that cannot be, or is not wanted,
  * it ends in order. */
 static void declined(struct attached *it)
 {
-    bool keep = conf_of(it)->renegotiation_on_timeout == CONF_ON_TIMEOUT_KEEP;
     bool alone = handshake_go_alone(it->handshake);
 
-    it->unanswered = true;
-    failed(it, !alone ? "declined by the client, and its suite allows no other way: it ends"
-               : keep ? "declined by the client, whose session goes on"
-                      : "declined by the client: its session ends");
-    if (alone && keep) {
-        release(it);
-        return;
-    }
-    if (alone)
-        handshake_shutdown(it->handshake);
-    attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
-}
-
-static void refuse(struct attached *it, enum alert alert, const char *detail)
-{
-    failed(it, detail);
-    if (handshake_go_alone(it->handshake))
-        handshake_alert(it->handshake, alert);
-    attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+    if (!alone)
+        end(it, ALERT_CLOSE_NOTIFY,
+            "declined by the client, and its suite allows no other way: it ends");
+    else if (is_kept(it))
+        keep(it, "declined by the client, whose session goes on");
+    else
+        end(it, ALERT_CLOSE_NOTIFY, "declined by the client: its session ends");
 }
 
 static void look_at_counts(struct attached *it)
@@ -202,45 +239,36 @@ void renegotiation_look(struct attached *it)
     look_at_counts(it);
     switch (handshake_renegotiation(it->handshake)) {
     case RENEGOTIATION_NONE:
-        if (it->held)
-            release(it);
+        if (it->held && it->key.version == TLS_VERSION_1_2)
+            renegotiation_release(it);
         break;
     case RENEGOTIATION_ASKED:
         break;
     case RENEGOTIATION_RUNNING:
         if (!it->held)
-            hold(it);
+            renegotiation_hold(it);
         break;
     case RENEGOTIATION_DECLINED:
         declined(it);
         break;
     case RENEGOTIATION_TOO_LARGE:
-        refuse(it, ALERT_ILLEGAL_PARAMETER, "the ClientHello exceeds client-hello-max");
+        end(it, ALERT_ILLEGAL_PARAMETER, "the ClientHello exceeds client-hello-max");
         break;
     case RENEGOTIATION_CHANGED:
-        refuse(it, ALERT_HANDSHAKE_FAILURE,
-               "it changed the client's certificate or the application protocol");
+        end(it, ALERT_HANDSHAKE_FAILURE,
+            "it changed the client's certificate or the application protocol");
         break;
     }
 }
 
 static void timed_out(struct attached *it)
 {
-    bool begun = handshake_renegotiation(it->handshake) == RENEGOTIATION_RUNNING;
-    bool keep = conf_of(it)->renegotiation_on_timeout == CONF_ON_TIMEOUT_KEEP;
-
-    it->unanswered = true;
-    if (begun) { /* there is no way back */
-        failed(it, "the client began and did not finish in time: its session ends");
-        attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
-    } else if (keep) {
-        failed(it, "the client did not begin in time; its session goes on");
-        release(it);
-    } else {
-        failed(it, "the client did not begin in time: its session ends");
-        handshake_shutdown(it->handshake);
-        attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
-    }
+    if (handshake_renegotiation(it->handshake) == RENEGOTIATION_RUNNING) /* there is no way back */
+        end(it, ALERT_NONE, "the client began and did not finish in time: its session ends");
+    else if (is_kept(it))
+        keep(it, "the client did not begin in time; its session goes on");
+    else
+        end(it, ALERT_CLOSE_NOTIFY, "the client did not begin in time: its session ends");
 }
 
 void renegotiation_timer(struct attached *it)

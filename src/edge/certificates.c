@@ -125,6 +125,8 @@ static enum tls_client_mode mode_of(enum conf_client_certificate asked)
         return TLS_CLIENT_OPTIONAL;
     case CONF_CLIENT_CERTIFICATE_REQUIRED:
         return TLS_CLIENT_REQUIRED;
+    case CONF_CLIENT_CERTIFICATE_LATER:
+        return TLS_CLIENT_LATER;
     }
     return TLS_CLIENT_NONE;
 }
@@ -204,7 +206,9 @@ static enum certificate_answer answer(struct certificates *certificates, struct 
     size_t place = (size_t)wanted->listener * TLS_CLIENT_MODES + wanted->asking.mode;
     struct error error = {0};
 
-    if (wanted->asking.mode != TLS_CLIENT_NONE && wanted->asking.trust == NULL)
+    if ((wanted->asking.mode == TLS_CLIENT_OPTIONAL ||
+         wanted->asking.mode == TLS_CLIENT_REQUIRED) &&
+        wanted->asking.trust == NULL)
         return CERTIFICATE_UNTRUSTED;
     if (!make_room(entry, certificates->listener_count * TLS_CLIENT_MODES))
         return CERTIFICATE_MISSING;
@@ -499,10 +503,22 @@ int certificates_trust(struct certificates *certificates, const struct message_c
     return result;
 }
 
-const struct trust_set *certificates_trust_of(const struct certificates *certificates,
-                                              unsigned listener)
+struct trust_set *certificates_trust_of(const struct certificates *certificates, unsigned listener)
 {
     return certificates->trust.sets[listener];
+}
+
+bool certificates_asking(const struct certificates *certificates, unsigned listener,
+                         struct handshake_asking *ret_asking)
+{
+    const struct conf_listener *conf = &certificates->worker->conf->listeners[listener];
+
+    *ret_asking = (struct handshake_asking){
+        .trust = certificates_trust_of(certificates, listener),
+        .verify_depth = conf->client_verify_depth,
+        .refuse_stale_lists = conf->crl_expired == CONF_CRL_EXPIRED_REFUSE,
+        .required = conf->unauthenticated == CONF_UNAUTHENTICATED_CLOSE};
+    return ret_asking->trust != NULL;
 }
 
 /* ---- life ---- */

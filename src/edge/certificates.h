@@ -59,8 +59,11 @@ MUST_CHECK int certificates_trust(struct certificates *certificates,
                                   const struct message_client_trust *body, const char *document,
                                   size_t size, struct error *error);
 /* The set in force; NULL: none. */
-const struct trust_set *certificates_trust_of(const struct certificates *certificates,
-                                              unsigned listener);
+struct trust_set *certificates_trust_of(const struct certificates *certificates, unsigned listener);
+/* How a client of the listener is asked for a certificate after its handshake; false: there is
+ * nothing to judge it by. */
+MUST_CHECK bool certificates_asking(const struct certificates *certificates, unsigned listener,
+                                    struct handshake_asking *ret_asking);
 /* Control does not know this name of a folder. */
 void certificates_refuse(struct certificates *certificates,
                          const struct message_certificate_wanted *body);

@@ -68,6 +68,9 @@ void connections_bury(struct handshaker *handshaker)
         if (connection->input != NULL)
             secret_wipe(connection->input, connection->input_capacity);
         free(connection->input);
+        if (connection->early.data != NULL)
+            secret_wipe(connection->early.data, connection->early.capacity);
+        buffer_fini(&connection->early);
         free(connection->hello);
         free(connection);
     }
@@ -143,10 +146,15 @@ static void on_timeout(void *context)
                                          [STAGE_HELLO] = "client_hello",
                                          [STAGE_CERTIFICATE] = "certificate",
                                          [STAGE_HANDSHAKE] = "handshake",
+                                         [STAGE_AUTHENTICATION] = "",
                                          [STAGE_GOODBYE] = "",
                                          [STAGE_CLOSED] = ""};
 
     connection->handshaker->now_ns = loop_now(connection->handshaker->worker.loop);
+    if (connection->stage == STAGE_AUTHENTICATION) {
+        connection_unanswered(connection);
+        return;
+    }
     if (connection->stage != STAGE_GOODBYE && connection->stage != STAGE_CLOSED) {
         worker_count(&connection->handshaker->worker, COUNTER_HANDSHAKE_TIMEOUTS, 1);
         connection_report_failure(connection, stages[connection->stage], "time-out", ALERT_NONE,
@@ -179,7 +187,8 @@ static size_t build_preamble(struct connection *connection, uint8_t *output)
                                              .client_port = connection->client_port,
                                              .local = &local,
                                              .server_name = connection->server_name,
-                                             .handshake = connection->handshake},
+                                             .handshake = connection->handshake,
+                                             .asked = connection->asked},
                           output);
 }
 
@@ -230,6 +239,8 @@ static void attach(struct connection *connection, struct session_offer *offer,
                                 .reason = reason,
                                 .surplus = connection->input,
                                 .surplus_size = connection->input_size,
+                                .early = connection->early.data,
+                                .early_size = connection->early.size,
                                 .client_port = connection->client_port};
     uint8_t preamble[PROXY_PROTOCOL_V2_MAX];
 
@@ -270,9 +281,7 @@ static void describe(const struct connection *connection, const struct handshake
     (void)string_printable(offer->alpn, sizeof offer->alpn, facts->alpn, facts->alpn_size);
 }
 
-/* What clients are judged by may have changed since the handshake began. False: the client is not
- * accepted any more; the connection is gone. */
-static bool still_accepted(struct connection *connection, const struct client_identity *client)
+bool connection_still_accepted(struct connection *connection, const struct client_identity *client)
 {
     const struct trust_set *now =
         certificates_trust_of(connection->handshaker->certificates, connection->listener);
@@ -292,26 +301,39 @@ static bool still_accepted(struct connection *connection, const struct client_id
     return false;
 }
 
-/* The handshake is done: a relay takes over, or OpenSSL keeps the session. */
-static void detach(struct connection *connection)
+static void handshake_done(struct connection *connection)
 {
     struct handshaker *handshaker = connection->handshaker;
-    const struct conf_listener *conf = connection_conf(connection);
-    struct session_offer offer = {0};
     struct handshake_facts facts;
-    struct error error = {0};
-    enum attached_reason reason = ATTACHED_CROSS_CHECK;
 
     if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port)) {
         retire(connection); /* control has seen what it wanted */
         return;
     }
     handshake_facts(connection->handshake, &facts);
-    if (facts.client_identity != NULL && !still_accepted(connection, facts.client_identity))
+    if (facts.client_identity != NULL &&
+        !connection_still_accepted(connection, facts.client_identity))
         return;
     connection_report_done(connection, &facts);
+    if (connection_must_ask(connection, &facts))
+        connection_ask(connection);
+    else
+        connection_settle(connection);
+}
+
+void connection_settle(struct connection *connection)
+{
+    struct handshaker *handshaker = connection->handshaker;
+    const struct conf_listener *conf = connection_conf(connection);
+    struct session_offer offer = {0};
+    struct handshake_facts facts;
+    struct error error = {0};
+    enum attached_reason reason =
+        connection->carried ? ATTACHED_AUTHENTICATION : ATTACHED_CROSS_CHECK;
+
+    handshake_facts(connection->handshake, &facts);
     describe(connection, &facts, &offer);
-    if (attached_wanted(conf, connection->handshake, &facts, &reason)) {
+    if (attached_wanted(conf, connection->handshake, &facts, &reason) || connection->carried) {
         attach(connection, &offer, &facts, reason);
     } else if (handshake_detach(connection->handshake, handshaker->crypto, &offer.leg, &offer.keys,
                                 &error) == 0) {
@@ -334,14 +356,13 @@ static void pass_through(struct connection *connection)
 
 /* ---- stages ---- */
 
-static void consume(struct connection *connection, size_t size)
+void connection_consume(struct connection *connection, size_t size)
 {
     connection->input_size -= size;
     memmove(connection->input, connection->input + size, connection->input_size);
 }
 
-/* Writes the handshake's output; false when it must wait or the connection is gone. */
-static bool flush(struct connection *connection)
+bool connection_flush(struct connection *connection)
 {
     const uint8_t *data;
     size_t size;
@@ -363,16 +384,23 @@ static bool flush(struct connection *connection)
     return true;
 }
 
+void connection_end(struct connection *connection, const char *stage, const char *detail,
+                    const struct handshake_failure *failure)
+{
+    const uint8_t *data;
+
+    connection_report_failure(connection, stage, detail, failure->alert_sent,
+                              failure->alert_received);
+    size_t size = handshake_output(connection->handshake, &data);
+    goodbye(connection, data, size);
+}
+
 static void handshake_failed(struct connection *connection)
 {
     struct handshake_failure failure;
-    const uint8_t *data;
 
     handshake_failure(connection->handshake, &failure);
-    connection_report_failure(connection, failure.stage, failure.reason, failure.alert_sent,
-                              failure.alert_received);
-    size_t size = handshake_output(connection->handshake, &data);
-    goodbye(connection, data, size);
+    connection_end(connection, failure.stage, failure.reason, &failure);
 }
 
 static bool run_handshake(struct connection *connection)
@@ -381,14 +409,14 @@ static bool run_handshake(struct connection *connection)
 
     enum handshake_status status =
         handshake_feed(connection->handshake, connection->input, connection->input_size, &consumed);
-    consume(connection, consumed);
+    connection_consume(connection, consumed);
     switch (status) {
     case HANDSHAKE_WANT_READ:
-        ignore(flush(connection));
+        ignore(connection_flush(connection));
         return false;
     case HANDSHAKE_DONE:
-        if (flush(connection))
-            detach(connection);
+        if (connection_flush(connection))
+            handshake_done(connection);
         return false;
     case HANDSHAKE_FAILED:
         handshake_failed(connection);
@@ -532,7 +560,7 @@ static bool read_proxy_header(struct connection *connection)
     case PROXY_PROTOCOL_OK:
         break;
     }
-    consume(connection, consumed);
+    connection_consume(connection, consumed);
     if (!header.local && header.source.size != 0) {
         address_bytes(connection->client, &header.source);
         connection->client_port = address_port(&header.source);
@@ -559,6 +587,9 @@ static bool advance(struct connection *connection)
         return read_hello(connection);
     case STAGE_HANDSHAKE:
         return run_handshake(connection);
+    case STAGE_AUTHENTICATION:
+        connection_read_answer(connection);
+        return false;
     case STAGE_CERTIFICATE:
     case STAGE_GOODBYE:
     case STAGE_CLOSED:
@@ -604,7 +635,10 @@ static void run(struct connection *connection)
                 return;
             }
             connection_report_failure(
-                connection, connection->stage == STAGE_HANDSHAKE ? "handshake" : "client_hello",
+                connection,
+                connection->stage == STAGE_HANDSHAKE        ? "handshake"
+                : connection->stage == STAGE_AUTHENTICATION ? "client_authentication"
+                                                            : "client_hello",
                 got == 0 ? "the client closed the connection" : "the connection broke", ALERT_NONE,
                 ALERT_NONE);
             retire(connection);
@@ -628,6 +662,8 @@ void connection_event(struct handshaker *handshaker, struct connection *connecti
         run_goodbye(connection);
         return;
     }
+    if ((events & LOOP_WRITE) != 0 && connection->stage == STAGE_AUTHENTICATION)
+        connection_read_answer(connection);
     if ((events & LOOP_WRITE) != 0 && connection->stage == STAGE_HANDSHAKE &&
         connection->handshake != NULL) {
         const uint8_t *data;

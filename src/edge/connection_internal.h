@@ -1,7 +1,9 @@
-/* The inside of a client connection in a handshaker, shared by connection.c (its stages) and
- * connection_report.c (events and counters about it). */
+/* The inside of a client connection in a handshaker, shared by connection.c (its stages),
+ * connection_authentication.c (the one in which it is asked who it is) and connection_report.c
+ * (events and counters about it). */
 #pragma once
 
+#include "base/buffer.h"
 #include "edge/handshaker.h"
 
 enum stage {
@@ -9,6 +11,7 @@ enum stage {
     STAGE_HELLO,
     STAGE_CERTIFICATE,
     STAGE_HANDSHAKE,
+    STAGE_AUTHENTICATION, /* the handshake is over; who is it? */
     STAGE_GOODBYE,
     STAGE_CLOSED
 };
@@ -34,6 +37,9 @@ struct connection {
     struct resumption_offer offer;
     struct handshake *handshake;
     struct certificate_choice choice;
+    bool asked;              /* … after the handshake */
+    bool carried;            /* OpenSSL has to keep it */
+    struct buffer early;     /* plaintext that came before the answer */
     uint8_t last_bytes[256]; /* goodbye */
     size_t last_size;
 };
@@ -43,6 +49,31 @@ static inline const struct conf_listener *connection_conf(const struct connectio
     return &connection->handshaker->worker.conf->listeners[connection->listener];
 }
 
+/* ---- connection.c ---- */
+
+void connection_consume(struct connection *connection, size_t size);
+/* Writes the handshake's output; false when it must wait or the connection is gone. */
+MUST_CHECK bool connection_flush(struct connection *connection);
+/* The client gets what is left of the output, then the connection ends; this is told. */
+void connection_end(struct connection *connection, const char *stage, const char *detail,
+                    const struct handshake_failure *failure);
+/* What clients are judged by may have changed since it was asked. False: the client is not accepted
+ * any more; the connection is gone. */
+MUST_CHECK bool connection_still_accepted(struct connection *connection,
+                                          const struct client_identity *client);
+/* Who the client is is known as far as it will be: a relay takes over, or OpenSSL keeps it. */
+void connection_settle(struct connection *connection);
+
+/* ---- connection_authentication.c ---- */
+
+/* The handshake is over: is the client to be asked before anything else? */
+bool connection_must_ask(const struct connection *connection, const struct handshake_facts *facts);
+void connection_ask(struct connection *connection);
+/* There is input, or room for output. */
+void connection_read_answer(struct connection *connection);
+/* Its time is over. */
+void connection_unanswered(struct connection *connection);
+
 /* ---- connection_report.c ---- */
 
 /* Does the trace that an operator has asked for cover it? */
@@ -51,6 +82,9 @@ void connection_trace(struct connection *connection, const char *text);
 /* Counted and told, but for control's own dials. */
 void connection_report_failure(struct connection *connection, const char *stage, const char *detail,
                                uint8_t alert_sent, uint8_t alert_received);
+/* It was asked after the handshake, and has said who it is, or not. */
+void connection_report_known(struct connection *connection, const char *subject);
+void connection_report_unknown(struct connection *connection, const char *detail);
 void connection_report_done(struct connection *connection, const struct handshake_facts *facts);
 void connection_report_mismatch(struct connection *connection, const struct handshake_facts *facts,
                                 const struct error *error);

@@ -113,6 +113,26 @@ void connection_report_done(struct connection *connection, const struct handshak
     event_end(&worker->events, EVENT_HANDSHAKE_DONE);
 }
 
+static void report(struct connection *connection, enum event_type type, const char *detail)
+{
+    struct event *event = begin_event(connection, type);
+
+    if (event == NULL)
+        return;
+    ignore(string_copy(event->detail, sizeof event->detail, detail));
+    event_end(&connection->handshaker->worker.events, type);
+}
+
+void connection_report_known(struct connection *connection, const char *subject)
+{
+    report(connection, EVENT_CLIENT_AUTHENTICATED, subject);
+}
+
+void connection_report_unknown(struct connection *connection, const char *detail)
+{
+    report(connection, EVENT_AUTHENTICATION_FAILED, detail);
+}
+
 void connection_report_mismatch(struct connection *connection, const struct handshake_facts *facts,
                                 const struct error *error)
 {

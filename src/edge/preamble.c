@@ -41,7 +41,7 @@ static void add_tls(const struct preamble *preamble, struct texts *texts,
         .key_algorithm = facts->key_type == KEY_TYPE_RSA ? "RSA" : "EC",
         .resumed = facts->resumed,
     };
-    if (facts->peer_subject != NULL)
+    if (facts->peer_subject != NULL && !preamble->asked)
         add_client(preamble, texts, fields);
     fields->tls = &texts->tls;
 }

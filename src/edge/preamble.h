@@ -12,6 +12,8 @@ struct preamble {
     const struct address *local;       /* where the client came to */
     const char *server_name;           /* "": it asked for none */
     const struct handshake *handshake; /* NULL: pass-through; may be detached already */
+    bool asked; /* the client was asked who it is after its handshake: that is not told, because
+                   what it has sent before follows, too */
 };
 
 /* `output` has PROXY_PROTOCOL_V2_MAX bytes; returns the size, 0: the upstream wants none. */

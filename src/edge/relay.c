@@ -111,6 +111,9 @@ static void on_handshaker_message(struct relay *relay, unsigned handshaker, stru
     if (message->type == MESSAGE_SESSIONS) {
         take_sessions(relay, handshaker, message);
         secret_wipe(message->body, message->size);
+    } else if (message->type == MESSAGE_IDENTITY &&
+               message->size == sizeof(struct message_identity)) {
+        session_take_identity(relay, (const void *)message->body);
     } else if (message->type == MESSAGE_ENCRYPTED &&
                message->size >= sizeof(struct message_encrypted)) {
         const struct message_encrypted *body = (const void *)message->body;

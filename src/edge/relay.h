@@ -204,6 +204,10 @@ void session_end_client(struct relay *relay, uint32_t index);
 void session_let_go(struct relay *relay, uint32_t index);
 /* … an operator wants other keys: its handshaker sees to it. */
 void session_renew_attached(struct relay *relay, uint32_t index);
+/* … where its slot is. */
+void session_tell_home(struct relay *relay, uint32_t index);
+/* … who its client is, as its handshaker knows by now. */
+void session_take_identity(struct relay *relay, const struct message_identity *body);
 /* … how its client's stream ended; SESSION_END_NONE: in order. */
 enum session_end session_attached_end(struct relay *relay, uint32_t index);
 

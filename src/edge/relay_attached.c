@@ -17,7 +17,47 @@ void session_let_go(struct relay *relay, uint32_t index)
 
 void session_end_client(struct relay *relay, uint32_t index)
 {
+    static const struct {
+        enum session_end end;
+        enum attached_word word;
+    } reasons[] = {
+        {SESSION_END_CLIENT_REVOKED, ATTACHED_CERTIFICATE_REVOKED},
+        {SESSION_END_CLIENT_EXPIRED, ATTACHED_CERTIFICATE_EXPIRED},
+        {SESSION_END_CLIENT_UNTRUSTED, ATTACHED_CERTIFICATE_UNTRUSTED},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
+        if (relay->arena.slots[index].end == reasons[i].end)
+            tell_attached(relay, index, reasons[i].word);
+    }
     tell_attached(relay, index, ATTACHED_SERVER_CLOSED);
+}
+
+void session_tell_home(struct relay *relay, uint32_t index)
+{
+    const struct slot *slot = &relay->arena.slots[index];
+    const struct attached_home home = {
+        .relay = relay->worker.setup.index, .slot = index, .session = session_id(relay, index)};
+
+    if ((slot->flags & SLOT_ATTACHED) != 0)
+        board_attached_set_home(relay->worker.board, slot->attached, slot_attached_serial(slot),
+                                &home);
+}
+
+/* The generation comes first: by it slot_wipe() knows that there is a client to be wiped. */
+void session_take_identity(struct relay *relay, const struct message_identity *body)
+{
+    struct slot *slot;
+
+    if (body->slot >= relay->arena.header->capacity || !relay->sessions[body->slot].in_use ||
+        body->identity.chain_count == 0 || body->identity.chain_count > CLIENT_CHAIN_MAX)
+        return;
+    slot = &relay->arena.slots[body->slot];
+    if ((slot->flags & SLOT_ATTACHED) == 0 || slot_attached_serial(slot) != body->attached_serial)
+        return;
+    __atomic_store_n(&slot->generation.trust, body->trust, __ATOMIC_RELEASE);
+    slot_set_client(&relay->arena, body->slot, &body->identity);
+    tell_attached(relay, body->slot, ATTACHED_IDENTIFIED);
 }
 
 enum session_end session_attached_end(struct relay *relay, uint32_t index)
@@ -33,6 +73,7 @@ enum session_end session_attached_end(struct relay *relay, uint32_t index)
         {ATTACHED_CLIENT_RESET, SESSION_END_CLIENT_RESET},
         {ATTACHED_CLIENT_FAULT, SESSION_END_CLIENT_PROTOCOL},
         {ATTACHED_RENEGOTIATION_FAILED, SESSION_END_RENEGOTIATION},
+        {ATTACHED_AUTHENTICATION_FAILED, SESSION_END_AUTHENTICATION},
     };
     const struct slot *slot = &relay->arena.slots[index];
     unsigned said =

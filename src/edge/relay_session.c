@@ -345,6 +345,7 @@ void session_begin(struct relay *relay, const struct session_offer *offer,
         return;
     }
     memory_note(relay, index);
+    session_tell_home(relay, index);
     if (!side_watch(relay, index, SIDE_CLIENT)) {
         session_end(relay, index, SESSION_END_INTERNAL, false);
         return;

@@ -12,7 +12,7 @@
 #include "session/event.h"
 #include "tls/resumption.h"
 
-#define BOARD_VERSION       3
+#define BOARD_VERSION       4
 #define BOARD_WORKERS_MAX   64 /* handshakers and relays each */
 #define BOARD_PROCESSES     (3 * BOARD_WORKERS_MAX + 2)
 #define BOARD_SERVERS_MAX   1024
@@ -71,6 +71,10 @@ unsigned board_worker_number(enum process_kind kind, unsigned index);
     X(COUNTER_RENEGOTIATIONS, "renegotiations_total", "TLS 1.2 renegotiations that succeeded")     \
     X(COUNTER_RENEGOTIATIONS_FAILED, "renegotiations_failed_total",                                \
       "TLS 1.2 renegotiations that were ignored, declined or not allowed to stand")                \
+    X(COUNTER_AUTHENTICATIONS, "client_authentications_total",                                     \
+      "Clients that showed a good certificate when they were asked after the handshake")           \
+    X(COUNTER_AUTHENTICATIONS_FAILED, "client_authentications_failed_total",                       \
+      "Clients that were asked after the handshake and did not")                                   \
     X(COUNTER_HANDED_OVER, "sessions_handed_over_total", "Sessions handed to a relay")             \
     X(COUNTER_SESSIONS_OPENED, "sessions_opened_total", "Sessions taken by a relay")               \
     X(COUNTER_SESSIONS_CLOSED, "sessions_closed_total", "Sessions ended")                          \
@@ -278,7 +282,8 @@ struct board_dial {
     X(ATTACHED_POLICY, "policy")                                                                   \
     X(ATTACHED_RENEGOTIATION, "renegotiation")                                                     \
     X(ATTACHED_SUITE, "suite")                                                                     \
-    X(ATTACHED_CROSS_CHECK, "cross-check")
+    X(ATTACHED_CROSS_CHECK, "cross-check")                                                         \
+    X(ATTACHED_AUTHENTICATION, "post-handshake-authentication")
 
 enum attached_reason {
 #define X(symbol, name) symbol,
@@ -300,12 +305,22 @@ enum attached_word {
     ATTACHED_SERVER_CLOSED = 64, /* relay: the server's stream ended in order */
     ATTACHED_LET_GO = 128,       /* relay: it looks at this no more */
     ATTACHED_RENEWAL = 256,      /* relay: an operator wants other keys; taken back when seen */
-    ATTACHED_KEY_LIMIT = 512     /* our key is worn and cannot be renewed */
+    ATTACHED_KEY_LIMIT = 512,    /* our key is worn and cannot be renewed */
+    ATTACHED_ASKABLE = 1024,     /* its client can be asked for a certificate */
+    ATTACHED_ASK = 2048,         /* control: an operator wants that; taken back when seen */
+    ATTACHED_IDENTIFIED = 4096,  /* relay: the slot has the identity that was gained later */
+    /* relay, with SERVER_CLOSED: why, so that the client gets the alert that says it */
+    ATTACHED_CERTIFICATE_REVOKED = 8192,
+    ATTACHED_CERTIFICATE_EXPIRED = 16384,
+    ATTACHED_CERTIFICATE_UNTRUSTED = 32768,
+    ATTACHED_AUTHENTICATION_FAILED = 65536 /* the client was asked who it is, in vain */
 };
 
 /* The place of a session that OpenSSL carries. Taken and given back by its handshaker. */
 struct board_attached {
-    uint64_t state; /* serial number << 16 | enum attached_word; 0: not in use */
+    uint64_t state; /* serial number << 20 | enum attached_word; 0: not in use */
+    /* By the relay: where its slot is, with the serial number; and SESSION_ID. */
+    uint64_t home, session;
     uint32_t owner; /* process */
     uint16_t suite;
     uint8_t listener;
@@ -371,6 +386,17 @@ unsigned board_attached_said(const struct board *board, uint16_t place, uint64_t
 /* What stands there; false when the place is another's by now. */
 bool board_attached_read(const struct board *board, uint16_t place, uint64_t serial,
                          struct board_attached *ret_attached);
+/* Where the slot of such a session is: its relay says it, its handshaker asks. */
+struct attached_home {
+    unsigned relay;
+    uint32_t slot;
+    uint64_t session; /* SESSION_ID */
+};
+void board_attached_set_home(struct board *board, uint16_t place, uint64_t serial,
+                             const struct attached_home *home);
+/* False: nowhere (yet). */
+MUST_CHECK bool board_attached_home(const struct board *board, uint16_t place, uint64_t serial,
+                                    struct attached_home *ret_home);
 void board_attached_give(struct board *board, uint16_t place, uint64_t serial);
 /* A handshaker died: its places are free. */
 void board_attached_forget(struct board *board, uint32_t owner);

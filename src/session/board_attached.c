@@ -4,7 +4,7 @@
 
 #include "session/board.h"
 
-#define WORD_BITS 16
+#define WORD_BITS 20
 #define WORD_MASK ((1u << WORD_BITS) - 1)
 
 const char *attached_reason_name(enum attached_reason reason)
@@ -83,6 +83,33 @@ bool board_attached_read(const struct board *board, uint16_t place, uint64_t ser
     if (serial == 0 || load(board, place) >> WORD_BITS != serial)
         return false;
     *ret_attached = board->attached[place];
+    return true;
+}
+
+void board_attached_set_home(struct board *board, uint16_t place, uint64_t serial,
+                             const struct attached_home *home)
+{
+    if (load(board, place) >> WORD_BITS != serial || serial == 0)
+        return;
+    /* The serial number, as far as it fits; the relay; the slot. */
+    uint64_t packed = serial << 32 | (uint64_t)home->relay << 24 | home->slot;
+    __atomic_store_n(&board->attached[place].session, home->session, __ATOMIC_RELAXED);
+    __atomic_store_n(&board->attached[place].home, packed, __ATOMIC_RELEASE);
+}
+
+bool board_attached_home(const struct board *board, uint16_t place, uint64_t serial,
+                         struct attached_home *ret_home)
+{
+    uint64_t packed = place < BOARD_ATTACHED
+                          ? __atomic_load_n(&board->attached[place].home, __ATOMIC_ACQUIRE)
+                          : 0;
+
+    if (packed == 0 || packed >> 32 != (serial & UINT32_MAX))
+        return false;
+    *ret_home = (struct attached_home){
+        .relay = (unsigned)(packed >> 24) & 0xff,
+        .slot = (uint32_t)packed & 0xffffff,
+        .session = __atomic_load_n(&board->attached[place].session, __ATOMIC_RELAXED)};
     return true;
 }
 

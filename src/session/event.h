@@ -24,6 +24,8 @@
     X(EVENT_DETACH_FAILED, "detach-failed", true)                                                  \
     X(EVENT_RENEGOTIATED, "renegotiated", false)                                                   \
     X(EVENT_RENEGOTIATION_FAILED, "renegotiation-failed", false)                                   \
+    X(EVENT_CLIENT_AUTHENTICATED, "client-authenticated", false)                                   \
+    X(EVENT_AUTHENTICATION_FAILED, "client-authentication-failed", false)                          \
     X(EVENT_CERTIFICATE_LOADED, "certificate-loaded", true)                                        \
     X(EVENT_CERTIFICATE_REFUSED, "certificate-refused", true)                                      \
     X(EVENT_CERTIFICATE_ROLLED_BACK, "certificate-rolled-back", true)                              \

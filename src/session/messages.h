@@ -7,7 +7,7 @@
 #include "session/board.h"
 #include "session/slot.h"
 
-#define MESSAGES_VERSION 3
+#define MESSAGES_VERSION 4
 #define MESSAGE_PATH_MAX 1024
 
 enum message_type {
@@ -64,6 +64,9 @@ enum message_type {
     /* handshaker → relay: up to MESSAGE_OFFERS_MAX sessions (struct session_offer each, with its
        data), one descriptor each */
     MESSAGE_SESSIONS,
+    /* handshaker → relay: who the client of an attached session is, which it has shown after its
+     * handshake (struct message_identity); it is told again until ATTACHED_IDENTIFIED is said */
+    MESSAGE_IDENTITY,
     /* relay → handshaker: make TLS of this upstream connection (struct message_encrypt, one
        descriptor) */
     MESSAGE_ENCRYPT,
@@ -315,6 +318,13 @@ struct session_offer {
     char alpn[SLOT_ALPN_MAX];
     struct leg leg; /* suite 0: pass-through, or attached */
     struct leg_keys keys;
+};
+
+struct message_identity {
+    uint32_t slot;
+    uint32_t trust;           /* generation of what it was judged by */
+    uint64_t attached_serial; /* of the session's place on the board */
+    struct client_identity identity;
 };
 
 struct message_encrypt {

@@ -48,6 +48,7 @@ extern const struct session_state_facts session_states[SESSION_STATE_COUNT];
     X(SESSION_END_KEY_LIMIT, "traffic-key-limit", false)                                           \
     X(SESSION_END_LOST_HANDSHAKER, "lost-with-its-handshaker", true)                               \
     X(SESSION_END_RENEGOTIATION, "renegotiation-failed", true)                                     \
+    X(SESSION_END_AUTHENTICATION, "client-authentication-failed", true)                            \
     X(SESSION_END_CLIENT_REVOKED, "client-certificate-revoked", false)                             \
     X(SESSION_END_CLIENT_UNTRUSTED, "client-certificate-untrusted", false)                         \
     X(SESSION_END_CLIENT_EXPIRED, "client-certificate-expired", false)

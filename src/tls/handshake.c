@@ -130,7 +130,7 @@ void handshake_ssl_free(struct handshake *handshake)
 
 /* ---- failing ---- */
 
-static void failure_fill(struct handshake *handshake)
+void handshake_failure_collect(struct handshake *handshake)
 {
     struct handshake_failure *failure = &handshake->failure;
     long verified = SSL_get_verify_result(handshake->ssl);
@@ -167,7 +167,7 @@ static enum handshake_status handshake_step(struct handshake *handshake)
     }
     if (SSL_get_error(handshake->ssl, result) == SSL_ERROR_WANT_READ && !handshake->garbage)
         return HANDSHAKE_WANT_READ;
-    failure_fill(handshake);
+    handshake_failure_collect(handshake);
     handshake_facts_collect(handshake);
     return HANDSHAKE_FAILED;
 }

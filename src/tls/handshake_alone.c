@@ -38,6 +38,9 @@ static bool take_keys(const struct handshake *handshake, const struct suite *sui
 bool handshake_go_alone(struct handshake *handshake)
 {
     struct alone *alone = &handshake->alone;
+
+    if (alone->keys != NULL)
+        return true;
     const struct suite *suite = can_be_taken(handshake) ? suite_in_force(handshake->ssl) : NULL;
     struct leg_keys *keys = suite == NULL ? NULL : secret_alloc(sizeof *keys);
 
@@ -85,6 +88,7 @@ void handshake_alert(struct handshake *handshake, enum alert alert)
     if (handshake->alone.keys == NULL)
         return;
     leg_alert(&handshake->alone.leg, alert);
+    handshake->failure.alert_sent = (uint8_t)alert;
     seal_owed(handshake);
 }
 

@@ -110,6 +110,9 @@ void handshake_common_name_collect(struct handshake *handshake, const X509 *peer
 /* Wipes the captured secrets and frees the SSL object, silently towards the peer. */
 void handshake_ssl_free(struct handshake *handshake);
 
+/* OpenSSL has failed: where, and why. */
+void handshake_failure_collect(struct handshake *handshake);
+
 /* Later bytes of a finished handshake that is used plainly. Returns how many were taken. */
 size_t handshake_stream_feed(struct handshake *handshake, const uint8_t *input, size_t size);
 

@@ -20,11 +20,12 @@ size_t handshake_stream_feed(struct handshake *handshake, const uint8_t *input, 
 static long stream_result(struct handshake *handshake, int result)
 {
     int kind = result > 0 ? SSL_ERROR_NONE : SSL_get_error(handshake->ssl, result);
+    bool good = kind == SSL_ERROR_NONE || (kind == SSL_ERROR_WANT_READ && !handshake->garbage);
 
+    if (!good && handshake->carried.in_use)
+        handshake_failure_collect(handshake);
     ERR_clear_error();
-    if (kind == SSL_ERROR_NONE)
-        return result;
-    return kind == SSL_ERROR_WANT_READ && !handshake->garbage ? 0 : -1;
+    return !good ? -1 : kind == SSL_ERROR_NONE ? result : 0;
 }
 
 static int clamp(size_t size)

@@ -21,8 +21,9 @@ def set_suites(made, suites):
     assert ctypes.CDLL("libssl.so.3").SSL_CTX_set_ciphersuites(pointer, suites.encode()) == 1
 
 
-def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suites=None, identity=None):
-    """A client context that trusts `root` (None: verifies nothing); `identity`: paths of a certificate chain and its key."""
+def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suites=None, identity=None, later=False):
+    """A client context that trusts `root` (None: verifies nothing); `identity`: paths of a certificate chain and its key;
+    `later`: offers to be asked for them after the handshake."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if root is None:
         made.check_hostname = False
@@ -39,6 +40,7 @@ def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suite
         set_suites(made, suites)
     if identity:
         made.load_cert_chain(*identity)
+    made.post_handshake_auth = later
     if keylog:
         made.keylog_filename = str(keylog)
     return made

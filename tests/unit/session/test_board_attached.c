@@ -28,6 +28,28 @@ static int destroy(void **state)
 static const struct board_attached what = {
     .owner = 100, .suite = 0xc023, .listener = 200, .reason = ATTACHED_SUITE};
 
+static void a_home_is_of_its_session_only(void **state)
+{
+    const struct attached_home home = {.relay = 63, .slot = 0xffffff, .session = 7};
+    struct attached_home read = {0};
+    uint16_t place;
+    uint64_t serial;
+
+    (void)state;
+    assert_true(board_attached_take(board, &what, &place, &serial));
+    assert_false(board_attached_home(board, place, serial, &read));
+    board_attached_set_home(board, place, serial + 1, &home);
+    assert_false(board_attached_home(board, place, serial, &read));
+    assert_false(board_attached_home(board, place, serial + 1, &read));
+    board_attached_set_home(board, place, serial, &home);
+    assert_true(board_attached_home(board, place, serial, &read));
+    assert_int_equal(read.relay, home.relay);
+    assert_int_equal(read.slot, home.slot);
+    assert_int_equal(read.session, home.session);
+    assert_false(board_attached_home(board, BOARD_ATTACHED, serial, &read));
+    board_attached_give(board, place, serial);
+}
+
 static void a_word_is_heard_by_its_session_only(void **state)
 {
     uint16_t place;
@@ -111,6 +133,7 @@ static void refuses_when_all_are_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_home_is_of_its_session_only, make, destroy),
         cmocka_unit_test_setup_teardown(a_word_is_heard_by_its_session_only, make, destroy),
         cmocka_unit_test_setup_teardown(no_serial_means_no_session, make, destroy),
         cmocka_unit_test_setup_teardown(the_dead_leave_their_places, make, destroy),
