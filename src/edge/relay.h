@@ -210,6 +210,8 @@ void session_tell_home(struct relay *relay, uint32_t index);
 void session_take_identity(struct relay *relay, const struct message_identity *body);
 /* … how its client's stream ended; SESSION_END_NONE: in order. */
 enum session_end session_attached_end(struct relay *relay, uint32_t index);
+/* Why the client's socket of a session, attached or not, does not work as it should. */
+enum session_end session_broken_end(struct relay *relay, uint32_t index);
 
 /* ---- relay_connect.c ---- */
 

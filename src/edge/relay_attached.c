@@ -86,6 +86,15 @@ enum session_end session_attached_end(struct relay *relay, uint32_t index)
     return SESSION_END_LOST_HANDSHAKER;
 }
 
+enum session_end session_broken_end(struct relay *relay, uint32_t index)
+{
+    enum session_end end = (relay->arena.slots[index].flags & SLOT_ATTACHED) != 0
+                               ? session_attached_end(relay, index)
+                               : SESSION_END_NONE;
+
+    return end == SESSION_END_NONE ? SESSION_END_CLIENT_RESET : end;
+}
+
 void session_renew_attached(struct relay *relay, uint32_t index)
 {
     tell_attached(relay, index, ATTACHED_RENEWAL);

@@ -396,19 +396,10 @@ static enum flow_status client_over(struct turn *turn, enum session_end end)
     return FLOW_DEAD;
 }
 
-/* Why the client's socket of an attached session does not work as it should. */
-static enum session_end client_broken(struct turn *turn)
-{
-    if ((turn->slot->flags & SLOT_ATTACHED) == 0)
-        return SESSION_END_CLIENT_RESET;
-    enum session_end end = session_attached_end(turn->relay, turn->index);
-    return end == SESSION_END_NONE ? SESSION_END_CLIENT_RESET : end;
-}
-
 static enum flow_status source_broken(struct turn *turn)
 {
     if (source_side(turn->direction) == SIDE_CLIENT)
-        return client_over(turn, client_broken(turn));
+        return client_over(turn, session_broken_end(turn->relay, turn->index));
     turn_commit(turn);
     session_end(turn->relay, turn->index, SESSION_END_UPSTREAM_RESET, true);
     return FLOW_DEAD;
@@ -455,7 +446,7 @@ static enum flow_status sink_broken(struct turn *turn)
     enum relay_side sink = sink_side(turn->direction);
 
     if (sink == SIDE_CLIENT)
-        return client_over(turn, client_broken(turn));
+        return client_over(turn, session_broken_end(turn->relay, turn->index));
     /* The server takes no more, but what it has said may still be on its way to the client. */
     turn->next.flows[turn->direction].discard = (uint8_t)turn->broken;
     turn_commit(turn);

@@ -558,11 +558,11 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
         if (side == SIDE_UPSTREAM && (events & (LOOP_WRITE | LOOP_ERROR)) != 0)
             session_connected(relay, index, (events & LOOP_ERROR) != 0);
         else if (side == SIDE_CLIENT && (events & LOOP_ERROR) != 0)
-            session_end(relay, index, SESSION_END_CLIENT_RESET, true);
+            session_end(relay, index, session_broken_end(relay, index), true);
         return;
     case SESSION_ENCRYPTING:
         if (side == SIDE_CLIENT && (events & LOOP_ERROR) != 0)
-            session_end(relay, index, SESSION_END_CLIENT_RESET, true);
+            session_end(relay, index, session_broken_end(relay, index), true);
         return;
     case SESSION_OPEN:
     case SESSION_HALF_CLOSED:

@@ -9,10 +9,14 @@ import ssl
 import pytest
 
 import clients
+import forge
 import pki
+import servers
 from clients import NAME
 from daemon import wait_until
 from test_client_certificates import HOUR, SECOND, Place
+from test_proxy_protocol import parse_version2
+from test_succession import PROTECT, protected
 
 VERSIONS = pytest.mark.parametrize("version", ["1.2", "1.3"])
 
@@ -278,3 +282,340 @@ def test_traffic_while_asked(later, authority):
             return all("client_certificate" in it for it in here.edge.lines("sessions"))
         wait_until(all_known, 40)
         assert counters(here) == (6, 0)
+
+
+# ---- asked because of the name, at once ----
+
+AT_ONCE = f'client-authenticate-names = {{"{NAME}"}}'
+
+
+def refused(here, pair=None, say=b"", **options):
+    """The alert that a client gets after its handshake, and the event; no server has heard of it."""
+    mark = here.edge.mark()
+    with here.here.wire(identity=pair and here.identity(pair), **options) as client:
+        if say:
+            client.send(say)
+        alert = client.alert()
+    event = here.edge.wait_event("handshake-failed", since=mark)
+    assert event["stage"] == "client_authentication", event
+    assert not here.here.upstream.connections
+    return alert, event
+
+
+@VERSIONS
+def test_at_once(later, authority, version):
+    """Nothing goes up before the client is known; what it has sent before then does."""
+    here = later(listener=AT_ONCE)
+    with able(here, authority.issue_client("alice"), version=version) as client:
+        event = here.edge.wait_event("client-authenticated")
+        assert event["detail"] == "CN=alice"
+        assert subject(here) == "CN=alice"
+        for _ in range(5):
+            client.exchange("v" * 20000)
+        assert counters(here) == (1, 0)
+
+
+@VERSIONS
+def test_at_once_without(later, authority, tmp_path, version):
+    here = later(listener=AT_ONCE)
+    required = "certificate_required" if version == "1.3" else "handshake_failure"
+    alert, event = refused(here, version=version, later=True)
+    assert alert == required, event
+    foreign = pki.Authority(tmp_path, "Stranger").issue_client("foreign")
+    alert, event = refused(here, foreign, version=version, later=True)
+    assert alert == "unknown_ca" and "unable to get local issuer" in event["detail"], event
+    revoked = authority.issue_client("revoked")
+    here.revoke(revoked, number=2)
+    here.edge.wait_event("client-trust-loaded", detail=lambda text: "1 entry" in text)
+    assert refused(here, revoked, version=version, later=True)[0] == "certificate_revoked"
+
+
+def test_at_once_of_clients_that_cannot(shop, folder, authority):
+    here = Place(shop, folder, authority, mode="later", listener=AT_ONCE)
+    good = authority.issue_client("good")
+    assert refused(here, good, version="1.3", say=b"let me in")[0] == "certificate_required"
+    assert refused(here, good, version="1.2", say=b"let me in")[0] == "handshake_failure"
+
+
+@VERSIONS
+def test_at_once_and_kept(later, version):
+    """Whoever cannot, does not, or declines, goes on as nobody."""
+    here = later(listener=f"{AT_ONCE}\n client-authenticate-failure = keep\n {SHORT}")
+    declining = clients.context(version="1.2")
+    declining.options |= ssl.OP_NO_RENEGOTIATION
+    for options in ({"version": version}, {"version": version, "later": True}, {"tls": declining}):
+        mark = here.edge.mark()
+        with here.here.client(**options) as client:
+            for _ in range(3):
+                client.exchange("u" * 5000)
+            here.edge.wait_event("client-authentication-failed", since=mark)
+            session, = here.edge.lines("sessions")
+            assert "client_certificate" not in session
+        wait_until(lambda: not here.edge.lines("sessions"))
+
+
+@VERSIONS
+def test_at_once_ignored(later, authority, version):
+    here = later(listener=f"{AT_ONCE}\n {SHORT}")
+    with here.here.wire(version=version, later=True, identity=here.identity(authority.issue_client("slow"))) as client:
+        here.edge.wait_event("handshake-failed", detail=lambda text: "in time" in text)
+        assert client.alert() == ("certificate_required" if version == "1.3" else "handshake_failure")
+    assert not here.here.upstream.connections
+
+
+@VERSIONS
+def test_at_once_flooded(later, authority, version):
+    """More than can wait; the client never comes to answer."""
+    here = later(listener=AT_ONCE)
+    with here.here.wire(version=version, later=True, identity=here.identity(authority.issue_client("much"))) as client:
+        with contextlib.suppress(OSError):
+            for _ in range(30):
+                client.send(b"t" * 16000)
+        event = here.edge.wait_event("handshake-failed")
+        assert "too much else" in event["detail"] and event["alert_sent"] == "unexpected_message", event
+    assert not here.here.upstream.connections
+
+
+def test_at_once_by_name_only(later, authority):
+    """Names that are not listed are not asked; those that are, by the wildcard, too."""
+    here = later(mode="none", listener='client-certificate-names = {"*.test later", "*.closed.test later"}\n'
+                                       'client-authenticate-names = {"*.closed.test", "shut.test"}')
+
+    def fate(name, pair=None):
+        with clients.WireClient(here.here.port, name=name, later=True, identity=pair and here.identity(pair)) as client:
+            try:
+                client.send(b"through")
+                return client.receive_exactly(7)
+            except ssl.SSLError as error:
+                return clients.alert_name(error)
+
+    good = authority.issue_client("good")
+    assert fate("open.test") == fate("elsewhere.example") == b"through"
+    assert fate("shut.test") == fate("a.closed.test") == "certificate_required"
+    assert fate("shut.test", good) == fate("a.closed.test", good) == b"through"
+
+
+def test_resumed_as_who_it_was(later, authority):
+    """Tickets given after the answer carry it: nobody is asked again, and the identity is judged."""
+    here = later(listener=AT_ONCE)
+    pair = authority.issue_client("alice")
+    tls = clients.context(version="1.3", identity=here.identity(pair), later=True)
+    with able(here, tls=tls) as client:
+        client.exchange()
+        session = client.socket.session
+    tls.post_handshake_auth = False
+    with here.here.client(tls=tls, session=session) as client:
+        client.exchange()
+        assert client.socket.session_reused
+        assert [it["client_certificate"]["subject"] for it in here.edge.lines("sessions")
+                if it["resumed"]] == ["CN=alice"]
+    assert counters(here) == (1, 0)
+
+
+@pytest.mark.parametrize("how", ["at once", "by the operator"])
+def test_upstream_is_not_told(later, authority, server, how):
+    """The PROXY header says nothing of a certificate that was shown later."""
+    upstream = server(servers.record)
+    here = later(listener=AT_ONCE if how == "at once" else "", upstream=upstream,
+                 upstream_options="proxy = v2\n proxy-client-certificate = yes")
+    with here.here.client(identity=here.identity(authority.issue_client("alice")), later=True) as client:
+        client.send(b"before")
+        if how != "at once":
+            connection, = upstream.wait_connections(1)
+            wait_until(lambda: connection.received.endswith(b"before"))
+            ask(here)
+        client.socket.settimeout(0.1)
+
+        def authenticated():
+            with contextlib.suppress(TimeoutError):
+                client.socket.recv(1)  # its answer goes out by reading
+            return here.edge.events_named("client-authenticated")
+        wait_until(authenticated, 20)
+        connection, = upstream.wait_connections(1)
+        wait_until(lambda: connection.received.endswith(b"before"))
+        _, _, tlvs, inner, _ = parse_version2(bytes(connection.received))
+        assert tlvs[0x20][0] == 1 and 0x22 not in inner and not {0xE0, 0xE1, 0xE2} & set(tlvs)
+        wait_until(lambda: subject(here) == "CN=alice")
+
+
+# ---- judged like all others ----
+
+@VERSIONS
+@pytest.mark.parametrize("listener", ["", AT_ONCE])
+def test_revoked_afterwards(later, authority, version, listener):
+    """The client gets the alert that says why, its server an orderly end, and nobody else anything."""
+    here = later(listener=listener)
+    victim = authority.issue_client("victim")
+    with able(here, authority.issue_client("good"), version=version) as other, \
+            here.here.wire(identity=here.identity(victim), later=True, version=version) as client:
+        client.send(b"here")
+        client.receive_exactly(4)
+        if not listener:
+            ask(here)
+            client.raw.settimeout(0.1)
+
+            def known():
+                with contextlib.suppress(TimeoutError):
+                    client.receive()
+                return here.edge.events_named("client-authenticated", detail="CN=victim")
+            wait_until(known, 20)
+            client.raw.settimeout(20)
+            converse(other, here, "client-authenticated", detail="CN=good")
+        wait_until(lambda: sum("client_certificate" in it for it in here.edge.lines("sessions")) == 2)
+        mark = here.edge.mark()
+        here.revoke(victim, number=2)
+        assert client.alert() == "certificate_revoked"
+        here.edge.wait_event("session-closed", since=mark, reason="client-certificate-revoked")
+        other.exchange()
+        connection = next(it for it in here.here.upstream.connections if bytes(it.received) == b"here")
+        assert connection.ended.wait(10) and connection.error is None
+
+
+def test_authority_removed_afterwards(later, authority, tmp_path):
+    stranger = pki.Authority(tmp_path, "Stranger")
+    here = later(crl=False)
+    here.trust(authority, stranger)
+    here.edge.wait_event("client-trust-loaded", detail=lambda text: "4 CAs" in text)
+    with able(here, authority.issue_client("ours")) as ours, able(here, stranger.issue_client("theirs")) as theirs:
+        ask(here)
+        converse(ours, here, "client-authenticated", detail="CN=ours")
+        converse(theirs, here, "client-authenticated", detail="CN=theirs")
+        wait_until(lambda: all("client_certificate" in it for it in here.edge.lines("sessions")))
+        here.trust(authority)
+        with pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):
+            theirs.receive(1)
+        ours.exchange()
+
+
+@VERSIONS
+def test_own_end(later, authority, version):
+    """A session does not outlive the certificate that its client has shown in mid-session."""
+    here = later(crl=False)
+    now = datetime.datetime.utcnow().replace(microsecond=0)
+    brief = authority.issue_client("brief", not_before=now - HOUR, lifetime=HOUR + 15 * SECOND)
+    with able(here, brief, version=version) as client:
+        ask(here)
+        converse(client, here, "client-authenticated")
+        client.socket.settimeout(40)
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_EXPIRED"):
+            client.receive(1)
+        assert datetime.datetime.utcnow() >= now + 15 * SECOND
+    here.edge.wait_event("session-closed", reason="client-certificate-expired")
+
+
+@VERSIONS
+def test_judged_by_what_is_trusted_when_it_is_asked(later, authority, tmp_path, version):
+    """Not by what was when its session began."""
+    here = later(crl=False)
+    stranger = pki.Authority(tmp_path, "Stranger")
+    with able(here, stranger.issue_client("theirs"), version=version) as theirs, \
+            able(here, authority.issue_client("ours"), version=version) as ours:
+        here.trust(stranger)
+        here.edge.wait_event("client-trust-loaded", count=2)
+        ask(here)
+        converse(theirs, here, "client-authenticated", detail="CN=theirs")
+        with pytest.raises((ssl.SSLError, EOFError)):
+            converse(ours, here, "client-authenticated", detail="CN=ours")
+    event = here.edge.wait_event("client-authentication-failed")
+    assert event["alert_sent"] == "unknown_ca", event
+
+
+# ---- nobody has asked ----
+
+@pytest.mark.parametrize("listener", ["", "detach = never"])
+def test_unasked(later, folder, listener):
+    """A Certificate that comes by itself, to OpenSSL and to our own record layer."""
+    here = later(listener=listener)
+    with forge.Forger(here.here.port, folder, root=here.here.root, later=bool(listener)) as client:
+        client.send_raw(client.seal_as(forge.HANDSHAKE, b"\x0b\0\0\4\0\0\0\0"))  # RFC 9846 §4.4.2, empty
+        assert client.read_until(forge.ALERT) == b"\x02\x0a"
+    here.edge.wait_event("session-closed", reason="client-protocol-error")
+
+
+# ---- what happens meanwhile ----
+
+def gains(here, client, name):
+    """Its answer comes, and the session has it."""
+    converse(client, here, "client-authenticated", detail=f"CN={name}")
+    wait_until(lambda: f"CN={name}" in [it.get("client_certificate", {}).get("subject")
+                                        for it in here.edge.lines("sessions")], 20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGILL])
+@VERSIONS
+def test_relay_dies(later, authority, version, number):
+    """Whenever it happens, the session gets to know its client."""
+    here = later(extra=PROTECT)
+    here.edge.tolerated = ("killed",)
+    here.edge.baseline_descriptors = here.edge.descriptors()[here.edge.process.pid]
+    with able(here, authority.issue_client("alice"), version=version) as client:
+        protected(here.edge, 1)
+        session, = here.edge.lines("sessions")
+        relay = int(session["id"].split("-")[0])
+        victim = here.edge.workers("relay")[relay]
+        ask(here)
+        os.kill(victim, signal.SIGSTOP)  # what it is told it does not take any more
+        wait_until(lambda: clients.waiting_bytes(client.raw), 20)
+        client.socket.settimeout(0.05)
+
+        def answered():
+            with contextlib.suppress(TimeoutError, ssl.SSLWantReadError):
+                client.socket.recv(1)
+            return here.edge.events_named("client-authenticated")
+        wait_until(answered, 20)
+        client.socket.settimeout(20)
+        os.kill(victim, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGCONT)
+        here.edge.wait_event("sessions-adopted", process=f"relay/{relay}")
+        wait_until(lambda: subject(here) == "CN=alice", 20)
+        client.exchange("after the crash")
+
+
+@VERSIONS
+def test_upgrade(later, authority, version):
+    """The handshaker that retires goes on asking; what it hears gets to the new relays."""
+    here = later(extra=PROTECT, listener="client-authenticate-timeout = 5m")
+    with able(here, authority.issue_client("before"), version=version) as before, \
+            able(here, authority.issue_client("after"), version=version) as after:
+        port = before.raw.getsockname()[1]
+        first = next(it["id"] for it in here.edge.lines("sessions") if it["client"].endswith(f":{port}"))
+        ask(here, first)
+        wait_until(lambda: clients.waiting_bytes(before.raw), 20)
+        here.edge.run("upgrade")
+        gains(here, before, "before")
+        assert sorted(it["result"] for it in ask(here)) == ["asked", "cannot"]
+        gains(here, after, "after")
+
+
+def test_reload_takes_the_policy_away(later, authority):
+    """Who is asked already may answer; nobody else is asked."""
+    here = later()
+    with able(here, authority.issue_client("asked")) as asked, able(here, authority.issue_client("other")) as other:
+        port = asked.raw.getsockname()[1]
+        first = next(it["id"] for it in here.edge.lines("sessions") if it["client"].endswith(f":{port}"))
+        ask(here, first)
+        wait_until(lambda: clients.waiting_bytes(asked.raw), 20)
+        here.edge.config_path.write_text(here.edge.config_path.read_text().replace("client-certificate = later",
+                                                                                   "client-certificate = optional"))
+        here.edge.run("reload")
+        gains(here, asked, "asked")
+        assert {it["reason"] for it in ask(here)} == {"it has shown a certificate already",
+                                                      "client-certificate is not later for its name"}
+        other.exchange()
+
+
+@VERSIONS
+def test_reload_takes_the_authorities_away(later, authority, version):
+    """There is nothing left to judge the answer by."""
+    here = later(crl=False)
+    with able(here, authority.issue_client("asked"), version=version) as asked:
+        ask(here)
+        wait_until(lambda: clients.waiting_bytes(asked.raw), 20)
+        text = here.edge.config_path.read_text().replace("client-certificate = later", "client-certificate = none")
+        here.edge.config_path.write_text("\n".join(line for line in text.splitlines()
+                                                   if not line.strip().startswith(("client-ca", "client-end-spread"))))
+        here.edge.run("reload")
+        with pytest.raises((ssl.SSLError, EOFError)):
+            converse(asked, here, "client-authenticated")
+    here.edge.wait_event("session-closed", reason="client-authentication-failed")
