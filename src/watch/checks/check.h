@@ -26,6 +26,9 @@ typedef void check_fn(const struct endpoint *endpoint, const struct check_policy
 /* X(function, title): in the order in which findings are shown. */
 #define CHECK_LIST(X)                                                                              \
     /* connection.c */                                                                             \
+    X(check_connection, "connection") /* connection.c */                                           \
+    /* chain.c: what the stores say */                                                             \
+    /* certificate.c: what each certificate says */                                                \
     /* names.c */                                                                                  \
     X(check_names, "names")                                                                        \
     /* dates.c */                                                                                  \
