@@ -270,11 +270,11 @@ static enum timestamp_outcome judge(const struct promise *promise, const struct 
     uint8_t algorithm =
         EVP_PKEY_get_base_id(log->key) == EVP_PKEY_RSA ? SIGNATURE_RSA : SIGNATURE_ECDSA;
 
+    buffer_init(&text, SIGNED_MAX);
     if (promise->hash != HASH_SHA256 || promise->algorithm != algorithm)
         return TIMESTAMP_UNSUPPORTED;
     if (source == TIMESTAMP_EMBEDDED && issuer == NULL)
         return TIMESTAMP_UNVERIFIED;
-    buffer_init(&text, SIGNED_MAX);
     put_signed(&text, promise, source, certificate, issuer);
     return verify(promise, log->key, &text) ? TIMESTAMP_VALID : TIMESTAMP_BAD_SIGNATURE;
 }
