@@ -256,17 +256,32 @@ static const char *validation_of(const char *policy)
     return NULL;
 }
 
+/* RFC 5280 §4.2.1.4: who cannot make sense of a qualifier of a critical extension must refuse it.
+ */
+static bool has_unknown_qualifier(const POLICYINFO *policy)
+{
+    for (int i = 0; i < sk_POLICYQUALINFO_num(policy->qualifiers); i++) {
+        int kind = OBJ_obj2nid(sk_POLICYQUALINFO_value(policy->qualifiers, i)->pqualid);
+        if (kind != NID_id_qt_cps && kind != NID_id_qt_unotice)
+            return true;
+    }
+    return false;
+}
+
 static void read_policies(struct certificate_object *object, const X509 *certificate)
 {
     struct certificate_facts *facts = &object->facts;
+    int critical = -1;
     CERTIFICATEPOLICIES *policies =
-        X509_get_ext_d2i(certificate, NID_certificate_policies, NULL, NULL);
+        X509_get_ext_d2i(certificate, NID_certificate_policies, &critical, NULL);
     struct buffer text;
 
     buffer_init(&text, LIST_TEXT_MAX);
     for (int i = 0; i < sk_POLICYINFO_num(policies); i++) {
-        const char *policy =
-            facts_oid(&object->memory, sk_POLICYINFO_value(policies, i)->policyid, false);
+        const POLICYINFO *entry = sk_POLICYINFO_value(policies, i);
+        const char *policy = facts_oid(&object->memory, entry->policyid, false);
+        if (critical == 1 && facts->unknown_critical == NULL && has_unknown_qualifier(entry))
+            facts->unknown_critical = OBJ_nid2sn(NID_certificate_policies);
         if (facts->validation == NULL)
             facts->validation = validation_of(policy);
         ignore(buffer_printf(&text, "%s%s", i > 0 ? ", " : "", policy));

@@ -182,12 +182,61 @@ static int verify(const struct certificate_facts *const *path, size_t count, uns
     return code == X509_V_OK ? X509_V_ERR_UNSPECIFIED : code;
 }
 
+/* What an anchor demands of the policies below it (RFC 5280 §4.2.1.11, §4.2.1.14), as inputs. */
+static unsigned anchor_demands(const X509 *anchor, size_t below)
+{
+    POLICY_CONSTRAINTS *constraints = X509_get_ext_d2i(anchor, NID_policy_constraints, NULL, NULL);
+    ASN1_INTEGER *inhibit = X509_get_ext_d2i(anchor, NID_inhibit_any_policy, NULL, NULL);
+    unsigned demands = 0;
+
+    if (constraints != NULL && constraints->requireExplicitPolicy != NULL &&
+        ASN1_INTEGER_get(constraints->requireExplicitPolicy) <= (long)below)
+        demands |= X509_V_FLAG_EXPLICIT_POLICY;
+    if (constraints != NULL && constraints->inhibitPolicyMapping != NULL &&
+        ASN1_INTEGER_get(constraints->inhibitPolicyMapping) == 0)
+        demands |= X509_V_FLAG_INHIBIT_MAP;
+    if (inhibit != NULL && ASN1_INTEGER_get(inhibit) == 0)
+        demands |= X509_V_FLAG_INHIBIT_ANY;
+    POLICY_CONSTRAINTS_free(constraints);
+    ASN1_INTEGER_free(inhibit);
+    return demands;
+}
+
+/* RFC 5937: what an anchor states about policies counts. OpenSSL leaves the last certificate out of
+ * its judgement, so an anchor with policies is put in twice. */
+static int judge_anchor_policies(const struct certificate_facts *const *path, size_t count)
+{
+    __attribute__((cleanup(sk_X509_auto))) STACK_OF(X509) *all = sk_X509_new_null();
+    STACK_OF(ASN1_OBJECT) *any = sk_ASN1_OBJECT_new_null();
+    bool stated = path[count - 1]->policies[0] != '\0';
+    unsigned demands = stated ? 0 : anchor_demands(facts_x509(path[count - 1]), count - 1);
+    X509_POLICY_TREE *tree = NULL;
+    int explicit_policy, result = 1;
+    bool ready =
+        all != NULL && any != NULL && sk_ASN1_OBJECT_push(any, OBJ_nid2obj(NID_any_policy)) > 0;
+
+    for (size_t i = 0; ready && i < count + (stated ? 1 : 0); i++)
+        ready = sk_X509_push(all, facts_x509(path[i < count ? i : count - 1])) > 0;
+    if (ready && (stated || demands != 0))
+        result = X509_policy_check(&tree, &explicit_policy, all, any, demands);
+    X509_policy_tree_free(tree);
+    sk_ASN1_OBJECT_free(any);
+    ERR_clear_error();
+    if (ready && result == 1)
+        return X509_V_OK;
+    return !ready || result == 0 ? X509_V_ERR_OUT_OF_MEM : X509_V_ERR_NO_EXPLICIT_POLICY;
+}
+
 static struct path_result judge(const struct certificate_facts *const *path, size_t count)
 {
     struct path_result result = judge_rules(path, count);
 
     if (result.code == X509_V_OK)
         result.code = verify(path, count, 0, &result.at);
+    if (result.code == X509_V_OK && count > 1) {
+        result.code = judge_anchor_policies(path, count);
+        result.at = 0;
+    }
     if (result.code == X509_V_OK)
         result.strict_code = verify(path, count, X509_V_FLAG_X509_STRICT, &result.strict_at);
     return result;
