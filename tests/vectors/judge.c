@@ -1,17 +1,21 @@
 /* Judges chains of test vectors: a line in, a line out. For tests/vectors/run.
  *
- *   STORE <tab> CHAIN <tab> UNIX SECONDS <tab> ignore-ends|look-at-ends
+ *   STORE <tab> CHAIN <tab> UNIX SECONDS <tab> ignore-ends|look-at-ends [<tab> REVOCATION LISTS]
  *     -> outcome <tab> reason <tab> ids of critical findings, comma separated
  *
- * STORE "-": nobody is trusted; the findings are then what the certificates say of themselves. */
+ * STORE "-": nobody is trusted; the findings are then what the certificates say of themselves.
+ * With lists, every certificate of the path must be on none and in the scope of one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tls/revocation.h"
 #include "watch/checks/check.h"
 
+#define LISTS_MAX 16
+
 struct line {
-    const char *store, *chain;
+    const char *store, *chain, *lists;
     int64_t at;
     bool ignore_ends;
 };
@@ -46,13 +50,63 @@ static void ask(const struct line *line, struct endpoint *endpoint, struct chain
     }
 }
 
-static void print(const struct endpoint *endpoint)
+/* ---- revocation lists ---- */
+
+static size_t read_lists(struct crl *lists[LISTS_MAX], const char *path)
+{
+    static uint8_t data[1 << 20];
+    FILE *file = fopen(path, "rb");
+    size_t size = file != NULL ? fread(data, 1, sizeof data, file) : 0, count = 0;
+
+    if (file != NULL)
+        fclose(file);
+    if (crl_new_all(lists, LISTS_MAX, &count, data, size, NULL) != 0)
+        count = 0;
+    return count;
+}
+
+/* NULL: nothing against it. */
+static const char *judge_one(struct crl *const *lists, size_t count,
+                             const struct certificate_facts *certificate,
+                             const struct certificate_facts *issuer, int64_t at)
+{
+    bool good = false;
+
+    for (size_t i = 0; i < count; i++) {
+        struct crl_verdict verdict;
+        crl_judge(&verdict, lists[i], certificate, issuer, at);
+        if (verdict.outcome == CRL_REVOKED)
+            return "revoked";
+        good = good || verdict.outcome == CRL_GOOD;
+    }
+    return good ? NULL : "unknown";
+}
+
+static const char *judge_lists(const struct line *line, const struct endpoint *endpoint)
+{
+    struct crl *lists[LISTS_MAX];
+    size_t count = read_lists(lists, line->lists);
+    const char *against = NULL;
+
+    for (size_t i = 0; i + 1 < endpoint->needed_count && against == NULL; i++)
+        against = judge_one(lists, count, endpoint->needed[i], endpoint->needed[i + 1], line->at);
+    for (size_t i = 0; i < count; i++)
+        crl_unref(lists[i]);
+    return against;
+}
+
+/* ---- the answer ---- */
+
+static void print(const struct line *line, const struct endpoint *endpoint)
 {
     const struct chain_verdict *verdict = &endpoint->trust[0].verdict;
     bool asked = endpoint->trust_count > 0;
 
-    printf("%s\t%s\t", asked ? chain_outcome_name(verdict->outcome) : "not-asked",
-           asked ? verdict->reason : "");
+    const char *outcome = asked ? chain_outcome_name(verdict->outcome) : "not-asked";
+    const char *revoked =
+        line->lists != NULL && endpoint->needed_count > 0 ? judge_lists(line, endpoint) : NULL;
+
+    printf("%s\t%s\t", revoked != NULL ? revoked : outcome, asked ? verdict->reason : "");
     for (size_t i = 0; i < endpoint->findings.count; i++) {
         if (endpoint->findings.items[i].severity == SEVERITY_CRITICAL)
             printf("%s,", endpoint->findings.items[i].id);
@@ -73,7 +127,7 @@ static void judge(const struct line *line, struct endpoint *endpoint)
             ask(line, endpoint, store);
         check_chain_shape(endpoint, &policy, &endpoint->findings);
         check_certificates(endpoint, &policy, &endpoint->findings);
-        print(endpoint);
+        print(line, endpoint);
     }
     fflush(stdout);
     chain_store_unref(store);
@@ -95,11 +149,13 @@ int main(void)
 
     while (fgets(text, sizeof text, stdin) != NULL) {
         char *store = strtok(text, "\t\n"), *chain = strtok(NULL, "\t\n"),
-             *at = strtok(NULL, "\t\n"), *ends = strtok(NULL, "\t\n");
+             *at = strtok(NULL, "\t\n"), *ends = strtok(NULL, "\t\n"),
+             *lists = strtok(NULL, "\t\n");
         if (ends == NULL)
             return 2;
         struct line line = {.store = store,
                             .chain = chain,
+                            .lists = lists,
                             .at = strtoll(at, NULL, 10),
                             .ignore_ends = strcmp(ends, "ignore-ends") == 0};
         judge(&line, &endpoint);

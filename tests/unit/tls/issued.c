@@ -63,12 +63,14 @@ static void extension_add(X509 *certificate, X509 *issuer, int nid, const char *
 
     if (value == NULL || value[0] == '\0' || X509_get_version(certificate) < 2)
         return;
+    CONF *configuration = NCONF_new(NULL); /* empty; some extensions want one */
     X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
-    X509V3_set_ctx_nodb(&context);
+    X509V3_set_nconf(&context, configuration);
     X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
     assert_non_null(extension);
     assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
     X509_EXTENSION_free(extension);
+    NCONF_free(configuration);
 }
 
 X509 *crafted_new(const struct crafted *crafted)

@@ -302,6 +302,27 @@ static void test_unknown_critical(void **state)
     certificate_facts_unref(facts);
 }
 
+/* RFC 5280 §4.2.1.4: { 1.2.3.4 with a qualifier 1.2.3.5 }, critical or not. */
+static void test_unknown_policy_qualifier(void **state)
+{
+    static const char policies[] =
+        "\x30\x12\x30\x10\x06\x03\x2a\x03\x04\x30\x09\x30\x07\x06\x03\x2a\x03\x05\x05";
+
+    (void)state;
+    for (int critical = 0; critical < 2; critical++) {
+        X509 *certificate = ordinary();
+        add_raw(certificate, "2.5.29.32", critical == 1, policies, sizeof policies);
+        const struct certificate_facts *facts = changed(certificate);
+        assert_null(facts->malformed_extension);
+        assert_string_equal(facts->policies, "1.2.3.4");
+        if (critical == 1)
+            assert_string_equal(facts->unknown_critical, "certificatePolicies");
+        else
+            assert_null(facts->unknown_critical);
+        certificate_facts_unref(facts);
+    }
+}
+
 static void test_large(void **state)
 {
     X509 *certificate = ordinary();
@@ -527,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_extension_with_more_behind),
         cmocka_unit_test(test_extension_twice),
         cmocka_unit_test(test_unknown_critical),
+        cmocka_unit_test(test_unknown_policy_qualifier),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_urls),
         cmocka_unit_test(test_keys),

@@ -318,6 +318,38 @@ static void test_rules_of_the_path(void **state)
     EVP_PKEY_free(small);
 }
 
+/* RFC 5937: what an anchor says of policies holds below it; OpenSSL alone does not look. */
+static void test_policies_of_the_anchor(void **state)
+{
+    static const struct {
+        const char *constraints, *policies;
+        enum chain_outcome outcome;
+    } cases[] = {{"requireExplicitPolicy:1", NULL, CHAIN_POLICY},
+                 {"requireExplicitPolicy:5", NULL, CHAIN_TRUSTED},
+                 {"requireExplicitPolicy:0", "1.2.3.4", CHAIN_POLICY},
+                 {NULL, "1.2.3.4", CHAIN_TRUSTED}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        X509 *root = crafted_new(&(struct crafted){.key = keys[ROOT],
+                                                   .common_name = "Root with policies",
+                                                   .alternative_names = "",
+                                                   .constraints = "critical,CA:true",
+                                                   .usage = "critical,keyCertSign",
+                                                   .policy_constraints = cases[i].constraints,
+                                                   .policies = cases[i].policies,
+                                                   .from_s = -DAY,
+                                                   .until_s = 100 * DAY});
+        X509 *leaf = end_entity(root, ROOT, 90 * DAY);
+        struct chain_store *store = store_of(root, NULL);
+        expect(judged(store, NULL, 0, SERVED(leaf)), cases[i].outcome,
+               cases[i].outcome == CHAIN_TRUSTED ? -1 : 0);
+        chain_store_unref(store);
+        X509_free(root);
+        X509_free(leaf);
+    }
+}
+
 static void test_path_length(void **state)
 {
     struct world *world = *state;
@@ -538,7 +570,7 @@ static void test_strict(void **state)
                                                    .common_name = "Careless",
                                                    .alternative_names = "",
                                                    .constraints = "CA:true",
- .key_ids = true});
+                                                   .key_ids = true});
     X509 *leaf = end_entity(careless, SECOND, 90 * DAY);
     struct chain_verdict verdict = judged(world->store, NULL, 0, SERVED(leaf, careless));
 
@@ -583,6 +615,7 @@ int main(void)
         cmocka_unit_test(test_issuer_is_no_authority),
         cmocka_unit_test(test_authority_by_usage_or_version_alone),
         cmocka_unit_test(test_rules_of_the_path),
+        cmocka_unit_test(test_policies_of_the_anchor),
         cmocka_unit_test(test_path_length),
         cmocka_unit_test(test_name),
         cmocka_unit_test(test_any_order_and_superfluous),
