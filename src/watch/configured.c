@@ -18,18 +18,15 @@ static int ask(void *context, const struct conf_watch *watch, const char *text, 
 {
     struct asking *asking = context;
     struct error error = {0};
-    const char *why = discover ? discover_refuses(text) : NULL;
     char number[16] = "";
 
-    if (!discover && target_parse(&asking->target, text, &error) != 0)
-        why = error.message;
-    if (why == NULL)
+    if ((discover ? discover_check(text, &error) : target_parse(&asking->target, text, &error)) ==
+        0)
         return 0;
     if (asking->lines && line != 0)
         ignore(snprintf(number, sizeof number, "%u:", line));
-    fprintf(asking->report, "%s:%s %s in watch '%s': %s%s%s%s\n", asking->conf->path, number,
-            discover ? "discover" : "targets", watch->name, discover ? "found '" : "",
-            discover ? text : "", discover ? "'; " : "", why);
+    fprintf(asking->report, "%s:%s %s in watch '%s': %s\n", asking->conf->path, number,
+            discover ? "discover" : "targets", watch->name, error.message);
     asking->refused++;
     return 0;
 }

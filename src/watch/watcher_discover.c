@@ -10,76 +10,25 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/string.h"
+#include "watch/discovery.h"
 #include "watch/prober_process.h"
 
-#define ADDRESSES_MAX  4096 /* of one range */
-#define PORTS_MAX      16
-#define NAMES_MAX      10000
 #define DISCOVERED_MAX 10000
 #define TIMEOUT_MS     3000
 #define FIRST_MS       5000 /* after the start: what is watched is to be known first */
 
-/* ---- ranges: "192.0.2.0/28:443,8443", "192.0.2.7:443", "[2001:db8::/120]:443" ---- */
-
-struct range {
-    struct network network;
-    uint32_t count;
-    uint16_t ports[PORTS_MAX];
-    size_t port_count;
-};
-
-#define EXPECTED                                                                                   \
-    "expected a range with ports such as 192.0.2.0/28:443,8443 or [2001:db8::/120]:443, "          \
-    "zone:/path or list:/path"
-
-static bool read_ports(struct range *range, const char *text)
-{
-    while (range->port_count < PORTS_MAX) {
-        char *end;
-        unsigned long port = strtoul(text, &end, 10);
-        if (end == text || port == 0 || port > 65535)
-            return false;
-        range->ports[range->port_count++] = (uint16_t)port;
-        if (*end == '\0')
-            return true;
-        if (*end != ',')
-            return false;
-        text = end + 1;
-    }
-    return false;
-}
-
-static const char *read_range(struct range *range, const char *spec)
-{
-    char text[160];
-    char *colon, *host = text;
-
-    *range = (struct range){.count = 0};
-    if (!string_copy(text, sizeof text, spec) || (colon = strrchr(text, ':')) == NULL)
-        return EXPECTED;
-    *colon = '\0';
-    if (host[0] == '[') {
-        if (colon[-1] != ']')
-            return EXPECTED;
-        colon[-1] = '\0';
-        host++;
-    }
-    if (!read_ports(range, colon + 1) || network_parse(&range->network, host, NULL) != 0)
-        return EXPECTED;
-    if (range->network.prefix < 116)
-        return "found more than 4,096 addresses; expected smaller ranges";
-    range->count = 1u << (128 - range->network.prefix);
-    return NULL;
-}
-
-const char *discover_refuses(const char *spec)
+int discover_check(const char *spec, struct error *error)
 {
     const char *path = conf_discover_path(spec);
-    struct range range;
+    struct discovery_range range;
 
-    if (path != NULL)
-        return path[0] == '/' ? NULL : "found a path that is not absolute; " EXPECTED;
-    return read_range(&range, spec);
+    if (path == NULL)
+        return discovery_range_parse(&range, spec, error);
+    if (path[0] == '/')
+        return 0;
+    return error_set(error, ERROR_CONFIG,
+                     "found \"%s\"; expected an absolute path behind zone: or list:",
+                     string_printable((char[160]){0}, 160, spec, strlen(spec)));
 }
 
 /* ---- what was found ---- */
@@ -252,78 +201,20 @@ static size_t ask(struct discovery *discovery, const char *target)
     return 1;
 }
 
-static size_t ask_range(struct discovery *discovery, const struct range *range)
+static size_t ask_range(struct discovery *discovery, const struct discovery_range *range)
 {
     char text[ADDRESS_TEXT_MAX];
     size_t asked = 0;
 
-    for (uint32_t i = 0; i < range->count; i++) {
-        uint8_t bytes[16];
-        struct address address;
-        uint32_t low = ((uint32_t)range->network.bytes[14] << 8 | range->network.bytes[15]) &
-                       ~(range->count - 1);
-        memcpy(bytes, range->network.bytes, sizeof bytes);
-        bytes[14] = (uint8_t)((low + i) >> 8);
-        bytes[15] = (uint8_t)(low + i);
-        for (size_t j = 0; j < range->port_count; j++) {
-            address_from_bytes(&address, bytes, range->ports[j]);
-            asked += ask(discovery, address_format(text, sizeof text, &address));
-        }
-    }
+    for (size_t i = 0; i < discovery_range_size(range); i++)
+        asked += ask(discovery, discovery_range_at(range, i, text));
     return asked;
 }
 
-/* The owner name of a line of a zone file, if the line gives it an address or an alias; NULL. */
-static const char *zone_name(char *line, const char *origin, char name[300])
+static bool ask_name(void *context, const char *target)
 {
-    char *save = NULL,
-         *owner = line[0] == ' ' || line[0] == '\t' ? NULL : strtok_r(line, " \t", &save);
-    bool address = false;
-
-    if (owner == NULL || owner[0] == '$' || owner[0] == ';')
-        return NULL;
-    for (char *word; !address && (word = strtok_r(NULL, " \t", &save)) != NULL;)
-        address = strcasecmp(word, "A") == 0 || strcasecmp(word, "AAAA") == 0 ||
-                  strcasecmp(word, "CNAME") == 0;
-    size_t size = strlen(owner);
-    if (!address || owner[0] == '*')
-        return NULL;
-    if (owner[size - 1] == '.')
-        ignore(snprintf(name, 300, "%.*s", (int)size - 1, owner));
-    else
-        ignore(snprintf(name, 300, "%s%s%s", strcmp(owner, "@") == 0 ? "" : owner,
-                        strcmp(owner, "@") == 0 ? "" : ".", origin));
-    return name;
-}
-
-static void read_origin(const char *line, char origin[256])
-{
-    ignore(sscanf(line, "$ORIGIN %255s", origin) == 1);
-    size_t size = strlen(origin);
-    if (size > 0 && origin[size - 1] == '.')
-        origin[size - 1] = '\0';
-}
-
-static void ask_lines(struct discovery *discovery, const char *text, size_t size, bool zone)
-{
-    char line[400], name[300], last[300] = "", origin[256] = "";
-    size_t asked = 0;
-
-    for (size_t at = 0; at < size && asked < NAMES_MAX;) {
-        const char *begin = text + at;
-        size_t length = strcspn(begin, "\r\n");
-        ignore(snprintf(line, sizeof line, "%.*s", length < 399 ? (int)length : 399, begin));
-        at += length + 1;
-        if (zone && string_starts_with(line, "$ORIGIN"))
-            read_origin(line, origin);
-        const char *target = line[strspn(line, " \t")] == '\0' || line[0] == '#' ? NULL
-                             : zone ? zone_name(line, origin, name)
-                                    : line;
-        if (target == NULL || strcmp(target, last) == 0)
-            continue;
-        ignore(string_copy(last, sizeof last, target));
-        asked += ask(discovery, target);
-    }
+    ignore((long)ask(context, target));
+    return true;
 }
 
 static size_t go_on(struct discovery *discovery);
@@ -340,8 +231,10 @@ bool discover_opened(struct watcher *watcher, uint32_t request, const char *text
         if (text == NULL)
             watcher_event(watcher, EVENT_WARNING, "watch %s: discover: cannot open %s: %s",
                           discovery->conf->name, conf_discover_path(spec), error);
+        else if (string_starts_with(spec, "zone:"))
+            ignore((long)discovery_zone(text, size, ask_name, discovery));
         else
-            ask_lines(discovery, text, size, string_starts_with(spec, "zone:"));
+            ignore((long)discovery_list(text, size, ask_name, discovery));
         discovery->file_spec++;
         ignore((long)go_on(discovery));
         return true;
@@ -358,10 +251,10 @@ static size_t go_on(struct discovery *discovery)
     for (; discovery->file_spec < specs->count; discovery->file_spec++) {
         const char *spec = specs->items[discovery->file_spec].text;
         const char *path = conf_discover_path(spec);
-        struct range range;
+        struct discovery_range range;
         if (path != NULL && watcher_open(discovery->watcher, &discovery->file_request, path))
             return asked + 1;
-        if (path == NULL && read_range(&range, spec) == NULL)
+        if (path == NULL && discovery_range_parse(&range, spec, NULL) == 0)
             asked += ask_range(discovery, &range);
     }
     if (discovery->open == 0)

@@ -138,5 +138,5 @@ void discover_restore(struct watcher *watcher, const struct store_latest *latest
 /* The file of a specification was opened; false: it was another's request. */
 bool discover_opened(struct watcher *watcher, uint32_t request, const char *text, size_t size,
                      const char *error);
-/* Says why a text is no specification; NULL: it is one. */
-const char *discover_refuses(const char *spec);
+/* Is the text a specification? */
+MUST_CHECK int discover_check(const char *spec, struct error *error);

@@ -25,21 +25,14 @@ typedef void check_fn(const struct endpoint *endpoint, const struct check_policy
 
 /* X(function, title): in the order in which findings are shown. */
 #define CHECK_LIST(X)                                                                              \
-    /* connection.c */                                                                             \
-    X(check_connection, "connection") /* connection.c */                                           \
-    /* chain.c: what the stores say */                                                             \
-    /* certificate.c: what each certificate says */                                                \
-    /* names.c */                                                                                  \
-    X(check_names, "names")                                                                        \
-    /* dates.c */                                                                                  \
-    X(check_dates, "dates")                                                                        \
-    /* chain.c: what the stores say */                                                             \
-    X(check_chain_trust, "trust")                                                                  \
-    X(check_chain_shape, "chain")                                                                  \
-    /* certificate.c: what each certificate says */                                                \
-    X(check_certificates, "certificates")                                                          \
-    X(check_shared_keys, "shared keys")                                                            \
-    X(check_pins, "pins")                                                                          \
+    X(check_connection, "connection")                   /* connection.c */                         \
+    X(check_names, "names")                             /* names.c */                              \
+    X(check_dates, "dates")                             /* dates.c */                              \
+    X(check_chain_trust, "trust")                       /* chain.c */                              \
+    X(check_chain_shape, "chain")                       /* chain.c */                              \
+    X(check_certificates, "certificates")               /* certificate.c */                        \
+    X(check_shared_keys, "shared keys")                 /* certificate.c */                        \
+    X(check_pins, "pins")                               /* certificate.c */                        \
     X(check_staple, "OCSP staple")                      /* revocation.c */                         \
     X(check_revocation_lists, "revocation lists")       /* revocation.c */                         \
     X(check_revocation_source, "source of revocation")  /* revocation.c */                         \
