@@ -124,6 +124,11 @@ size_t certificate_logs_count(const struct certificate_logs *logs)
     return logs->count;
 }
 
+const struct certificate_log *certificate_logs_at(const struct certificate_logs *logs, size_t at)
+{
+    return &logs->logs[at].log;
+}
+
 static const struct known_log *find_log(const struct certificate_logs *logs, const uint8_t id[32])
 {
     for (size_t i = 0; i < logs->count; i++) {

@@ -36,6 +36,7 @@ MUST_CHECK int certificate_logs_add(struct certificate_logs *logs,
                                     const struct certificate_log *log, const char *key,
                                     struct error *error);
 size_t certificate_logs_count(const struct certificate_logs *logs);
+const struct certificate_log *certificate_logs_at(const struct certificate_logs *logs, size_t at);
 
 /* ---- timestamps ---- */
 

@@ -4,8 +4,7 @@
 
 #include "tls/timestamps.h"
 
-/* Logs whose key cannot be used are left out; none at all is an error. Certificates of the logs
- * that exist for everybody to forge ("mimic" logs, with public private keys) are no proof of
- * anything: logs of the type "test" are left out, too. */
+/* Logs whose key cannot be used are left out, and those of the type "test"; none at all is an
+ * error. */
 MUST_CHECK int log_list_read(struct certificate_logs **ret_logs, const char *path,
                              struct error *error);
