@@ -28,7 +28,8 @@ const char *facts_name(struct facts_memory *memory, const X509_NAME *name)
     char *text = facts_allocate(memory, shown + sizeof "…");
     if (text == NULL)
         return "";
-    memcpy(text, data, shown);
+    if (shown > 0)
+        memcpy(text, data, shown);
     memcpy(text + shown, shown < (size_t)size ? "…" : "", shown < (size_t)size ? sizeof "…" : 1);
     return text;
 }
