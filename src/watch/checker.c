@@ -15,6 +15,7 @@
 #include "base/map.h"
 #include "base/string.h"
 #include "watch/judge.h"
+#include "watch/mail_runs.h"
 #include "watch/prober.h"
 
 #define CONNECTIONS_DEFAULT 200
@@ -64,6 +65,7 @@ struct checker {
     struct map hosts;                   /* IP address → struct host */
     struct timer turn;                  /* something can begin or is over */
     size_t pending, working_count, running;
+    struct mail_runs mail;
 };
 
 /* ---- visits ---- */
@@ -517,6 +519,8 @@ int checker_new(struct checker **ret_checker, struct loop *loop,
         checker_free(checker);
         return result;
     }
+    checker->mail =
+        (struct mail_runs){.checker = checker, .names = checker->names, .http = checker->http};
     *ret_checker = checker;
     return 0;
 }
@@ -540,6 +544,7 @@ void checker_free(struct checker *checker)
     if (checker == NULL)
         return;
     timer_cancel(checker->loop, &checker->turn);
+    mail_runs_fini(&checker->mail);
     for (struct run *run = checker->waiting; run != NULL; run = next) {
         next = run->next;
         run_free(run);
@@ -559,12 +564,15 @@ void checker_free(struct checker *checker)
 bool checker_add(struct checker *checker, const struct target *target,
                  const struct checker_options *options, checker_done_fn *done, void *context)
 {
+    if (options == NULL)
+        options = &checker->options;
+    if (target->kind == TARGET_MX)
+        return mail_runs_add(&checker->mail, target, options, done, context);
     struct run *run = calloc(1, sizeof *run);
-
     if (run == NULL)
         return false;
     *run = (struct run){.checker = checker,
-                        .options = options != NULL ? options : &checker->options,
+                        .options = options,
                         .target = *target,
                         .done = done,
                         .context = context};
@@ -580,5 +588,5 @@ bool checker_add(struct checker *checker, const struct target *target,
 
 size_t checker_pending(const struct checker *checker)
 {
-    return checker->pending;
+    return checker->pending + checker->mail.count;
 }

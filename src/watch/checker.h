@@ -44,5 +44,5 @@ void checker_free(struct checker *checker); /* accepts NULL; nobody is called ba
 MUST_CHECK bool checker_add(struct checker *checker, const struct target *target,
                             const struct checker_options *options, checker_done_fn *done,
                             void *context);
-/* Targets under way or waiting. */
+/* Targets under way or waiting, and hosts of mx:// targets. */
 size_t checker_pending(const struct checker *checker);
