@@ -44,3 +44,21 @@ uint64_t json_get_number(const json_t *object, const char *key, uint64_t otherwi
 bool json_get_flag(const json_t *object, const char *key, bool *ret_wrong);
 /* Unix seconds of an RFC 3339 time in UTC, as json_set_time() writes it; 0: absent, or none. */
 int64_t json_get_time(const json_t *object, const char *key);
+
+/* Reading what we wrote ourselves: "", `otherwise` or false when it is absent. */
+static inline const char *json_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text != NULL ? text : "";
+}
+static inline double json_real_or(const json_t *object, const char *key, double otherwise)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_number(value) ? json_number_value(value) : otherwise;
+}
+static inline bool json_flag(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}

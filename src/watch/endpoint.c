@@ -61,6 +61,14 @@ void endpoint_free(struct endpoint *endpoint)
     free(endpoint);
 }
 
+enum severity endpoint_severity(const struct endpoint *endpoint)
+{
+    enum severity worst = findings_worst(&endpoint->findings);
+    bool known = endpoint->outcome == ENDPOINT_SEEN || endpoint->outcome == ENDPOINT_NO_CERTIFICATE;
+
+    return worst == SEVERITY_INFO && !known ? SEVERITY_UNKNOWN : worst;
+}
+
 int endpoint_exit_code(const struct endpoint *endpoint)
 {
     static const int codes[SEVERITY_COUNT] = {[SEVERITY_INFO] = 0,
@@ -68,5 +76,5 @@ int endpoint_exit_code(const struct endpoint *endpoint)
                                               [SEVERITY_CRITICAL] = 2,
                                               [SEVERITY_UNKNOWN] = 3};
 
-    return codes[findings_worst(&endpoint->findings)];
+    return codes[endpoint_severity(endpoint)];
 }

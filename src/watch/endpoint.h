@@ -133,5 +133,7 @@ struct endpoint {
 
 struct endpoint *endpoint_new(const struct target *target); /* NULL: out of memory */
 void endpoint_free(struct endpoint *endpoint);              /* accepts NULL */
+/* The worst finding; of an endpoint that was not seen never better than SEVERITY_UNKNOWN. */
+enum severity endpoint_severity(const struct endpoint *endpoint);
 /* The verdict as an exit code of the plugin API: 0 ok, 1 warning, 2 critical, 3 unknown. */
 int endpoint_exit_code(const struct endpoint *endpoint);

@@ -246,6 +246,81 @@ static json_t *trust_to_json(const struct endpoint *endpoint)
     return list;
 }
 
+/* ---- what comes from elsewhere ---- */
+
+static json_t *renewal_to_json(const struct endpoint_renewal *renewal)
+{
+    json_t *object = json_object();
+
+    json_set_text(object, "reason", renewal->reason);
+    if (!renewal->known)
+        return object;
+    json_set_time(object, "window_start", renewal->start);
+    json_set_time(object, "window_end", renewal->end);
+    json_set_text(object, "explanation", renewal->explanation);
+    return object;
+}
+
+static json_t *staple_to_json(const struct endpoint *endpoint)
+{
+    const struct ocsp_verdict *staple = &endpoint->revocation.staple;
+    json_t *object = json_object();
+
+    if (endpoint->seen.version == 0) /* nothing can be told of it */
+        return object;
+    json_set_flag(object, "present", endpoint->seen.staple_size > 0);
+    if (endpoint->seen.staple_size == 0 || !endpoint->revocation.prepared)
+        return object;
+    json_set_text(object, "status", ocsp_outcome_name(staple->outcome));
+    json_set_text(object, "reason", staple->reason);
+    json_set_time(object, "produced_at", staple->produced_at);
+    json_set_time(object, "this_update", staple->this_update);
+    json_set_time(object, "next_update", staple->next_update);
+    json_set_time(object, "revoked_at", staple->revoked_at);
+    json_set_text(object, "revocation_reason", staple->revocation_reason);
+    return object;
+}
+
+static json_t *timestamps_to_json(const struct endpoint *endpoint)
+{
+    const struct timestamps *timestamps = &endpoint->revocation.timestamps;
+    struct timestamps_policy policy;
+    json_t *object = json_object();
+
+    if (!endpoint->revocation.prepared || endpoint->seen.chain_count == 0)
+        return object;
+    json_set_number(object, "count", timestamps->count + timestamps->dropped);
+    timestamps_weigh(&policy, timestamps, endpoint->seen.chain[0]);
+    if (policy.operators > 0)
+        json_set_number(object, "operators", policy.operators);
+    return object;
+}
+
+static json_t *crl_to_json(const struct endpoint_crl *crl)
+{
+    const struct crl_verdict *verdict = &crl->verdict;
+    json_t *object = json_object();
+
+    set_digest(object, "certificate", crl->certificate->sha256);
+    json_set_text(object, "status", crl_outcome_name(verdict->outcome));
+    json_set_text(object, "reason", verdict->reason);
+    json_set_text(object, "source", crl->source);
+    json_set_time(object, "this_update", verdict->this_update);
+    json_set_time(object, "next_update", verdict->next_update);
+    json_set_time(object, "revoked_at", verdict->revoked_at);
+    json_set_text(object, "revocation_reason", verdict->revocation_reason);
+    return object;
+}
+
+static json_t *crls_to_json(const struct endpoint_revocation *revocation)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < revocation->crl_count; i++)
+        ignore(json_array_append_new(list, crl_to_json(&revocation->crls[i])));
+    return list;
+}
+
 static json_t *findings_to_json(const struct findings *findings)
 {
     json_t *list = json_array();
@@ -292,7 +367,8 @@ static json_t *inventory_to_json(const struct endpoint_inventory *inventory)
     set_answer(object, "post_quantum", inventory->post_quantum);
     set_answer(object, "compression", inventory->compression);
     set_answer(object, "downgrade_sentinel", inventory->downgrade_sentinel);
-    json_set_flag(object, "cut", inventory->cut);
+    if (inventory->cut)
+        json_set_flag(object, "cut", true);
     return object;
 }
 
@@ -349,7 +425,7 @@ static json_t *messages_to_json(const struct probe_seen *seen)
 
 static const char *verdict_name(const struct endpoint *endpoint)
 {
-    enum severity worst = findings_worst(&endpoint->findings);
+    enum severity worst = endpoint_severity(endpoint);
 
     return worst == SEVERITY_INFO ? "ok" : severity_name(worst);
 }
@@ -402,6 +478,10 @@ json_t *report_json(const struct endpoint *endpoint)
         json_set_number(object, "certificates_dropped", seen->chain_dropped);
     set_array(object, "trust", trust_to_json(endpoint));
     json_set_time(object, "breaks_at", endpoint->breaks_at);
+    set_object(object, "renewal", renewal_to_json(&endpoint->revocation.renewal));
+    set_object(object, "staple", staple_to_json(endpoint));
+    set_array(object, "revocation_lists", crls_to_json(&endpoint->revocation));
+    set_object(object, "timestamps", timestamps_to_json(endpoint));
     set_object(object, "inventory", inventory_to_json(&endpoint->inventory));
     set_object(object, "http", http_to_json(&endpoint->http));
     set_array(object, "messages", messages_to_json(seen));

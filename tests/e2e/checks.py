@@ -1,0 +1,51 @@
+"""Helpers of the tests of `holdfast check`: servers that show certificates, and what is said of them."""
+
+import json
+import ssl
+
+import servers
+from daemon import holdfast
+
+NAME = "shop.test"
+
+
+def say_nothing(connection):
+    """Waits until the client has enough."""
+    while connection.socket.recv(4096):
+        pass
+
+
+def hang(connection):
+    """A server that accepts and never speaks, not even TLS."""
+    say_nothing(connection)
+
+
+class TlsServer(servers.Server):
+    """Serves these pairs (pki.Pair), one for each key type."""
+
+    def __init__(self, folder, *pairs, address=("127.0.0.1", 0), handler=say_nothing, version=None, **options):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        for number, pair in enumerate(pairs):
+            chain, key = pair.write(folder, f"{id(self)}-{number}")
+            context.load_cert_chain(chain, key)
+        super().__init__(handler, address=address, tls=context, **options)
+
+
+def check(*arguments, code=None, **options):
+    """Runs holdfast check; the exit code is looked at when one is given."""
+    result = holdfast("check", *arguments, check=False, **options)
+    if code is not None:
+        assert result.returncode == code, f"exit code {result.returncode}\n{result.stdout}{result.stderr}"
+    return result
+
+
+def endpoints(*arguments, code=None, **options):
+    """What --json says, as objects."""
+    return [json.loads(line) for line in check(*arguments, "--json", code=code, **options).stdout.splitlines()]
+
+
+def ids(endpoint, *severities):
+    """The findings' ids, of these severities only."""
+    return [finding["id"] for finding in endpoint["findings"] if not severities or finding["severity"] in severities]
