@@ -18,6 +18,8 @@ static const struct verb {
     {"sessions", cmd_sessions, "list or close sessions"},
     {"certs", cmd_certs, "the certificates in service"},
     {"cert", cmd_cert, "install or renew a certificate"},
+    {"check", cmd_check, "look at servers and certificate files as the strictest client does"},
+    {"explain", cmd_explain, "what an error of a client means, and what to do"},
     {"keys", cmd_keys, "ticket keys and traffic keys: list, renew, who knows them until when"},
     {"keylife", cmd_keylife, "how long may a key be used, by which formula"},
     {"policy", cmd_policy, "what is allowed here, as a document; lint it"},

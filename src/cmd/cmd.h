@@ -8,6 +8,8 @@ int cmd_reload(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_sessions(int argc, char **argv);
 int cmd_certs(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
 int cmd_cert(int argc, char **argv);
 int cmd_upstream(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);

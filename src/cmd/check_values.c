@@ -1,0 +1,149 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "admin/control_client.h"
+#include "base/string.h"
+#include "cmd/check.h"
+
+#define SECONDS_A_DAY 86400
+
+int check_threshold(struct threshold *ret_threshold, const char *text, struct error *error)
+{
+    char *end;
+    uint64_t ms;
+    double number = strtod(text, &end);
+
+    if (end != text && strcmp(end, "%") == 0 && number > 0 && number <= 100) {
+        *ret_threshold = (struct threshold){.share = number / 100};
+        return 0;
+    }
+    if (end != text && *end == '\0' && number > 0 && number < 100000) {
+        *ret_threshold = (struct threshold){.seconds = (int64_t)(number * SECONDS_A_DAY)};
+        return 0;
+    }
+    if (client_duration(&ms, text, NULL) == 0 && ms >= 1000) {
+        *ret_threshold = (struct threshold){.seconds = (int64_t)(ms / 1000)};
+        return 0;
+    }
+    return error_set(error, ERROR_USAGE,
+                     "found \"%s\"; expected days (30), a share of the certificate's life (33%%) "
+                     "or a time (12h)",
+                     text);
+}
+
+static int relative_moment(int64_t *ret_unix_s, const char *text, int64_t now, struct error *error)
+{
+    uint64_t ms;
+
+    if (client_duration(&ms, text + 1, error) != 0)
+        return error_prepend(error, "\"%s\"", text);
+    int64_t seconds = (int64_t)(ms / 1000);
+    *ret_unix_s = text[0] == '-' ? now - seconds : now + seconds;
+    return 0;
+}
+
+int check_moment(int64_t *ret_unix_s, const char *text, int64_t now, struct error *error)
+{
+    static const char *const formats[] = {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S",
+                                          "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
+
+    if (text[0] == '+' || text[0] == '-')
+        return relative_moment(ret_unix_s, text, now, error);
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+        struct tm utc = {0};
+        const char *end = strptime(text, formats[i], &utc);
+        if (end != NULL && *end == '\0') {
+            *ret_unix_s = timegm(&utc);
+            return 0;
+        }
+    }
+    return error_set(error, ERROR_USAGE,
+                     "found \"%s\"; expected a time in UTC (2027-01-14T12:00:00Z), a date "
+                     "(2027-01-14) or a distance from now (+30d)",
+                     text);
+}
+
+static int hex_digit(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    digit = (char)tolower((unsigned char)digit);
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+static bool pin_from_hex(uint8_t ret_pin[32], const char *text)
+{
+    size_t digits = 0;
+
+    memset(ret_pin, 0, 32);
+    for (; *text != '\0'; text++) {
+        int digit = hex_digit(*text);
+        if (*text == ':' && digits % 2 == 0)
+            continue;
+        if (digit < 0 || digits == 64)
+            return false;
+        ret_pin[digits / 2] = (uint8_t)(ret_pin[digits / 2] << 4 | digit);
+        digits++;
+    }
+    return digits == 64;
+}
+
+static bool pin_from_base64(uint8_t ret_pin[32], const char *text)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    size_t size = 0;
+
+    if (strlen(text) != 44 || text[43] != '=')
+        return false;
+    for (size_t i = 0; i < 43; i++) {
+        const char *place = text[i] != '\0' ? strchr(alphabet, text[i]) : NULL;
+        if (place == NULL)
+            return false;
+        bits = bits << 6 | (uint32_t)(place - alphabet);
+        if (i % 4 != 0 && size < 32)
+            ret_pin[size++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
+    }
+    return size == 32;
+}
+
+int check_pin(uint8_t ret_pin[32], const char *text, struct error *error)
+{
+    const char *value = string_starts_with(text, "sha256//")  ? text + 8
+                        : string_starts_with(text, "sha256/") ? text + 7
+                                                              : text;
+
+    if (pin_from_hex(ret_pin, value) || pin_from_base64(ret_pin, value))
+        return 0;
+    return error_set(error, ERROR_USAGE,
+                     "found \"%s\"; expected the SHA-256 of a public key, as 64 hex digits or in "
+                     "base64",
+                     text);
+}
+
+int check_address(struct address *ret_address, const char *text, struct error *error)
+{
+    size_t colons = 0;
+    char whole[ADDRESS_TEXT_MAX];
+    struct error ignored;
+
+    for (const char *at = text; *at != '\0'; at++)
+        colons += *at == ':';
+    if (text[0] == '[' ? strstr(text, "]:") != NULL : colons == 1)
+        return address_parse(ret_address, text, error);
+    if (text[0] == '[')
+        ignore(snprintf(whole, sizeof whole, "%s:0", text));
+    else
+        ignore(snprintf(whole, sizeof whole, colons > 1 ? "[%s]:0" : "%s:0", text));
+    if (address_parse(ret_address, whole, &ignored) == 0)
+        return 0;
+    return error_set(error, ERROR_USAGE,
+                     "found \"%s\"; expected an IP address, with a port or without: 192.0.2.1, "
+                     "[2001:db8::1]:8443",
+                     text);
+}
