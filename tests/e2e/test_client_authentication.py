@@ -5,6 +5,7 @@ import datetime
 import os
 import signal
 import ssl
+import subprocess
 
 import pytest
 
@@ -313,6 +314,27 @@ def test_at_once(later, authority, version):
         for _ in range(5):
             client.exchange("v" * 20000)
         assert counters(here) == (1, 0)
+
+
+def http(connection):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.socket.recv(4096)
+    connection.socket.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nknown")
+
+
+def test_at_once_of_curl(later, authority, need, server):
+    """Its request is there before it has read that it is asked, and is answered when it is known."""
+    here = later(listener=AT_ONCE, upstream=server(http))
+    chain, key = here.identity(authority.issue_client("curl"))
+
+    def fetch(*options):
+        return subprocess.run([need("curl"), "-sS", "--cacert", here.here.root, "--resolve", f"{NAME}:{here.here.port}:127.0.0.1",
+                               *options, f"https://{NAME}:{here.here.port}/"], capture_output=True, text=True, timeout=30,
+                              check=False)
+    assert fetch("--cert", chain, "--key", key).stdout == "known"
+    assert here.edge.wait_event("client-authenticated")["detail"] == "CN=curl"
+    assert fetch().returncode != 0
 
 
 @VERSIONS

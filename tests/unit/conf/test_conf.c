@@ -365,6 +365,37 @@ static void key_encryption_key(void **state)
     conf_free(conf);
 }
 
+static void clients_asked_later(void **state)
+{
+    struct conf *conf = parse(
+        "listener l { bind = \"*:443\" certificates = c upstream = a client-ca = \"/ca.pem\"\n"
+        "  client-certificate-names = {\"*.a.example later\", \"b.a.example required\", "
+        "\"c.example later\"}\n"
+        "  client-authenticate-names = {\"*.A.example\"}\n"
+        "  client-authenticate-failure = keep client-authenticate-timeout = 90s }\n"
+        "upstream a { servers = \"127.0.0.1:80\" }\n"
+        "certificate c { from = internal names = localhost }\n");
+    const struct conf_listener *listener = &conf->listeners[0];
+
+    (void)state;
+    assert_int_equal(conf_client_certificate(listener, "x.a.example"),
+                     CONF_CLIENT_CERTIFICATE_LATER);
+    assert_true(conf_authenticates_at_once(listener, "x.a.example"));
+    assert_false(conf_authenticates_at_once(listener, "b.a.example")); /* asked before */
+    assert_false(conf_authenticates_at_once(listener, "c.example"));
+    assert_false(conf_authenticates_at_once(listener, ""));
+    assert_true(conf_asks_clients(listener));
+    assert_true(conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_LATER));
+    assert_false(conf_asks_clients_by(listener, CONF_CLIENT_CERTIFICATE_OPTIONAL));
+    assert_int_equal(listener->unauthenticated, CONF_UNAUTHENTICATED_KEEP);
+    assert_int_equal(listener->authenticate_timeout, 90000);
+    char *shown = conf_show(conf);
+    assert_non_null(strstr(shown, "client-authenticate-names = {\"*.a.example\"}"));
+    assert_non_null(strstr(shown, "client-authenticate-failure = keep"));
+    free(shown);
+    conf_free(conf);
+}
+
 static void reading_files(void **state)
 {
     char folder[] = "/tmp/holdfast-test-XXXXXX", path[64], *text = NULL;
@@ -435,6 +466,7 @@ int main(void)
         cmocka_unit_test(paths),
         cmocka_unit_test(key_encryption_key),
         cmocka_unit_test(renegotiation),
+        cmocka_unit_test(clients_asked_later),
         cmocka_unit_test(reading_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
