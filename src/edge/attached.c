@@ -352,7 +352,8 @@ static bool pump_up(struct attached *it)
     if (got > 0)
         it->refusals = 0;
     renegotiation_look(it); /* first: data of another identity goes nowhere */
-    authentication_look(it);
+    if (got >= 0 || handshake_close_received(it->handshake)) /* else what OpenSSL says is a fault */
+        authentication_look(it);
     attached_keys_look(it);
     if (it->phase == ATTACHED_CARRYING && it->refusals > REFUSALS_MAX)
         attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
