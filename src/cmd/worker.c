@@ -7,6 +7,7 @@
 #include "cmd/worker_check.h"
 #include "edge/rehearsal.h"
 #include "edge/worker.h"
+#include "watch/prober_process.h"
 
 int cmd_worker(int argc, char **argv)
 {
@@ -16,7 +17,8 @@ int cmd_worker(int argc, char **argv)
     } mains[] = {{"handshaker", handshaker_main},
                  {"relay", relay_main},
                  {"control", control_main},
-                 {"rehearsal", rehearsal_main}};
+                 {"rehearsal", rehearsal_main},
+                 {"prober", prober_main}};
 
     if (argc > 2 && strcmp(argv[1], "check") == 0)
         return worker_check(argc, argv);

@@ -11,13 +11,6 @@
 #define RETAIN_BATCH 500
 #define REFRESH_S    (24 * 3600) /* texts of an unchanged detail ("41 days left") grow stale */
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text == NULL ? "" : text;
-}
-
 /* When it was checked; now when it does not say. */
 static int64_t time_of(const json_t *endpoint)
 {
@@ -113,7 +106,7 @@ static bool put_endpoint(struct row *row)
         return false;
     ignore(sqlite3_bind_int64(insert, 1, row->target));
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-        store_bind_text(insert, (int)i + 2, text_of(row->endpoint, keys[i]));
+        store_bind_text(insert, (int)i + 2, json_text(row->endpoint, keys[i]));
     ignore(sqlite3_bind_int(insert, 6, json_is_true(json_object_get(row->endpoint, "sni"))));
     ignore(sqlite3_bind_int64(insert, 7, row->at));
     if (sqlite3_step(insert) != SQLITE_ROW) {
@@ -179,7 +172,7 @@ static bool put_check(struct row *row)
 static bool put_certificate(struct row *row, const json_t *certificate)
 {
     static const char *const passing[] = {"days_left", "life_left", "position", "role", "needed"};
-    const char *sha256 = text_of(certificate, "sha256");
+    const char *sha256 = json_text(certificate, "sha256");
     json_t *copy = json_deep_copy(certificate);
     sqlite3_stmt *insert = store_statement(
         row->store,
@@ -226,13 +219,13 @@ static bool put_result(struct store *store, const struct store_waiting *waiting)
                       .text = waiting->target,
                       .endpoint = waiting->endpoint,
                       .at = time_of(waiting->endpoint),
-                      .sha256 = text_of(json_array_get(certificates, 0), "sha256")};
+                      .sha256 = json_text(json_array_get(certificates, 0), "sha256")};
 
     if (!put_target(&row) || !put_endpoint(&row) || !put_detail(&row) || !put_check(&row))
         return false;
     for (size_t i = 0; i < json_array_size(certificates); i++) {
         const json_t *certificate = json_array_get(certificates, i);
-        if (text_of(certificate, "sha256")[0] != '\0' && !put_certificate(&row, certificate))
+        if (json_text(certificate, "sha256")[0] != '\0' && !put_certificate(&row, certificate))
             return false;
     }
     return row.sha256[0] == '\0' || put_sighting(&row);

@@ -10,13 +10,6 @@
 #define TEXT_MAX   400
 #define NAMES_TOLD 5
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text == NULL ? "" : text;
-}
-
 static PRINTF_LIKE(4, 5) void add(json_t *list, const char *what, const char *severity,
                                   const char *format, ...)
 {
@@ -86,7 +79,7 @@ static void compare_names(json_t *list, const json_t *before, const json_t *afte
 
 static void compare_key(json_t *list, const json_t *before, const json_t *after)
 {
-    const char *old = text_of(before, "key"), *new = text_of(after, "key");
+    const char *old = json_text(before, "key"), *new = json_text(after, "key");
     json_int_t old_bits = json_integer_value(json_object_get(before, "key_bits"));
     json_int_t new_bits = json_integer_value(json_object_get(after, "key_bits"));
 
@@ -94,8 +87,8 @@ static void compare_key(json_t *list, const json_t *before, const json_t *after)
         add(list, "key-type", strcmp(old, new) == 0 && new_bits < old_bits ? "warning" : "info",
             "the key was %s %lld and is %s %lld", old, (long long)old_bits, new,
             (long long)new_bits);
-    if (text_of(before, "spki_sha256")[0] != '\0' &&
-        strcmp(text_of(before, "spki_sha256"), text_of(after, "spki_sha256")) == 0)
+    if (json_text(before, "spki_sha256")[0] != '\0' &&
+        strcmp(json_text(before, "spki_sha256"), json_text(after, "spki_sha256")) == 0)
         add(list, "key-reused", "info", "the same key as before");
 }
 
@@ -122,7 +115,7 @@ static void compare_life(json_t *list, const json_t *before, const json_t *after
         add(list, "lifetime", "info", "it was issued for %.1f days and is for %.1f", old, new);
     if (json_get_time(after, "not_after") < json_get_time(before, "not_after"))
         add(list, "ends-earlier", "warning", "it ends on %.10s, the one before on %.10s",
-            text_of(after, "not_after"), text_of(before, "not_after"));
+            json_text(after, "not_after"), json_text(before, "not_after"));
 }
 
 static void compare_chain(json_t *list, const json_t *before, const json_t *after)
@@ -153,12 +146,12 @@ json_t *difference_of(const json_t *before, const json_t *after)
         return list;
     compare_names(list, old, new);
     compare_key(list, old, new);
-    compare_text(list, "issuer", "info", "the issuer", text_of(old, "issuer_cn"),
-                 text_of(new, "issuer_cn"));
-    compare_text(list, "validation", "info", "the validation", text_of(old, "validation"),
-                 text_of(new, "validation"));
-    compare_text(list, "signature", "info", "the signature", text_of(old, "signature"),
-                 text_of(new, "signature"));
+    compare_text(list, "issuer", "info", "the issuer", json_text(old, "issuer_cn"),
+                 json_text(new, "issuer_cn"));
+    compare_text(list, "validation", "info", "the validation", json_text(old, "validation"),
+                 json_text(new, "validation"));
+    compare_text(list, "signature", "info", "the signature", json_text(old, "signature"),
+                 json_text(new, "signature"));
     compare_life(list, old, new);
     compare_chain(list, before, after);
     return list;

@@ -305,5 +305,26 @@ const struct explain_cause explain_causes[] = {
      "renew both together"},
     {"key-type-lacks-name", "One of the ECDSA and the RSA certificate lacks a name of the other.",
      LEAF, "issue both for the same names"},
+    /* the watch */
+    {"served-in-turn",
+     "Several nodes answer behind one address, and they do not have the same certificate: often "
+     "one was not renewed, or not reloaded.",
+     "whichever of them is the older", "find the node and give it what the others have"},
+    {"renewed-not-served",
+     "The certificate was renewed on disk, but the server still serves the one before: it has not "
+     "read its files again.",
+     LEAF, "reload the server; make the renewal do so by itself (a deploy hook)"},
+    {"served-not-on-disk",
+     "What is served is newer than what the watched file holds: it comes from somewhere else.",
+     LEAF, "put it into the file, or correct the path"},
+    {"file-unreadable", "The file that should be served cannot be read, or holds no certificate.",
+     NONE, "correct the path, or the file's mode and format (PEM)"},
+    {"edge-behind-origin",
+     "The edge (CDN, load balancer) serves an older certificate than the server behind it.", LEAF,
+     "bring the new one to the edge, too"},
+    {"edge-differs-from-origin", "Edge and origin serve different certificates.", LEAF,
+     "nothing, if the edge has certificates of its own"},
+    {"not-checked", "The daemon could not check the target; nothing is known about the server.",
+     NONE, "look at the daemon's log"},
 };
 const size_t explain_cause_count = ARRAY_SIZE(explain_causes);

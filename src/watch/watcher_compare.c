@@ -35,7 +35,7 @@ json_t *endpoint_add(json_t *endpoint, const char *id, enum severity severity, c
         ignore(json_object_set_new(endpoint, "findings", list));
     }
     ignore(json_array_append_new(list, finding));
-    if (weight(severity) > weight(severity_read(endpoint_text(endpoint, "verdict"))))
+    if (weight(severity) > weight(severity_read(json_text(endpoint, "verdict"))))
         json_set_text(endpoint, "verdict", severity_name(severity));
     return finding;
 }
@@ -61,7 +61,7 @@ json_t *endpoint_of_trouble(const struct watched *watched, int64_t now)
 
 static bool same_kind(const json_t *leaf, enum key_type type)
 {
-    const char *key = endpoint_text(leaf, "key");
+    const char *key = json_text(leaf, "key");
 
     return type == KEY_TYPE_ECDSA ? strcmp(key, "EC") == 0
            : type == KEY_TYPE_RSA ? strncmp(key, "RSA", 3) == 0
@@ -71,7 +71,7 @@ static bool same_kind(const json_t *leaf, enum key_type type)
 /* The finding is about the certificate that is served: one cause, however many places. */
 static void about_leaf(json_t *finding, const json_t *leaf)
 {
-    json_set_text(finding, "certificate", endpoint_text(leaf, "sha256"));
+    json_set_text(finding, "certificate", json_text(leaf, "sha256"));
 }
 
 void compare_with_file(const struct watched *watched, json_t *endpoint)
@@ -88,7 +88,7 @@ void compare_with_file(const struct watched *watched, json_t *endpoint)
         return;
     }
     if (leaf == NULL || !same_kind(leaf, disk->key_type) ||
-        strcmp(endpoint_text(leaf, "sha256"), disk->sha256) == 0)
+        strcmp(json_text(leaf, "sha256"), disk->sha256) == 0)
         return;
     if (disk->not_before > json_get_time(leaf, "not_before"))
         about_leaf(
@@ -116,11 +116,11 @@ static const json_t *newest_at_origin(const json_t *endpoints, const json_t *edg
     *ret_same = false;
     for (size_t i = 0; i < json_array_size(endpoints); i++) {
         const json_t *endpoint = json_array_get(endpoints, i), *leaf = endpoint_leaf(endpoint);
-        if (leaf == NULL || strcmp(endpoint_text(endpoint, "vantage"), "origin") != 0 ||
-            strcmp(endpoint_text(endpoint, "key_type"), endpoint_text(edge, "key_type")) != 0)
+        if (leaf == NULL || strcmp(json_text(endpoint, "vantage"), "origin") != 0 ||
+            strcmp(json_text(endpoint, "key_type"), json_text(edge, "key_type")) != 0)
             continue;
-        *ret_same |= strcmp(endpoint_text(leaf, "sha256"),
-                            endpoint_text(endpoint_leaf(edge), "sha256")) == 0;
+        *ret_same |=
+            strcmp(json_text(leaf, "sha256"), json_text(endpoint_leaf(edge), "sha256")) == 0;
         if (newest == NULL ||
             json_get_time(leaf, "not_before") > json_get_time(newest, "not_before"))
             newest = leaf;
@@ -134,7 +134,7 @@ void compare_with_origin(json_t *endpoints)
         json_t *edge = json_array_get(endpoints, i);
         const json_t *leaf = endpoint_leaf(edge);
         bool same;
-        if (leaf == NULL || strcmp(endpoint_text(edge, "vantage"), "edge") != 0)
+        if (leaf == NULL || strcmp(json_text(edge, "vantage"), "edge") != 0)
             continue;
         const json_t *origin = newest_at_origin(endpoints, edge, &same);
         if (origin == NULL || same)
@@ -145,8 +145,7 @@ void compare_with_origin(json_t *endpoints)
                                     "taken it.",
                                     "The edge serves a certificate until %.10s, its origin a newer "
                                     "one until %.10s.",
-                                    endpoint_text(leaf, "not_after"),
-                                    endpoint_text(origin, "not_after")),
+                                    json_text(leaf, "not_after"), json_text(origin, "not_after")),
                        leaf);
         else
             about_leaf(endpoint_add(edge, "edge-differs-from-origin", SEVERITY_INFO,

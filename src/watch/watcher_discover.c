@@ -79,9 +79,9 @@ static struct discovered *make_discovered(struct watcher *watcher, const char *w
     const char *name = json_string_value(json_array_get(names, 0));
     *found = (struct discovered){
         .watch = strdup(watch),
-        .target = strdup(endpoint_text(endpoint, "target")),
-        .address = strdup(endpoint_text(endpoint, "address")),
-        .name = strdup(name != NULL ? name : endpoint_text(endpoint_leaf(endpoint), "common_name")),
+        .target = strdup(json_text(endpoint, "target")),
+        .address = strdup(json_text(endpoint, "address")),
+        .name = strdup(name != NULL ? name : json_text(endpoint_leaf(endpoint), "common_name")),
         .first_seen = at};
     if (found->watch == NULL || found->target == NULL || found->address == NULL ||
         found->name == NULL) {
@@ -96,29 +96,29 @@ static void fill(struct discovered *found, const json_t *endpoint, int64_t at)
 {
     const json_t *leaf = endpoint_leaf(endpoint);
 
-    found->severity = severity_read(endpoint_text(endpoint, "verdict"));
+    found->severity = severity_read(json_text(endpoint, "verdict"));
     found->not_after = json_get_time(leaf, "not_after");
     found->checked_at = at;
-    ignore(string_copy(found->sha256, sizeof found->sha256, endpoint_text(leaf, "sha256")));
+    ignore(string_copy(found->sha256, sizeof found->sha256, json_text(leaf, "sha256")));
 }
 
 /* TLS is spoken there, whatever came of it. */
 static bool speaks_tls(const json_t *endpoint)
 {
-    const char *outcome = endpoint_text(endpoint, "outcome");
+    const char *outcome = json_text(endpoint, "outcome");
 
     return strcmp(outcome, "seen") == 0 || endpoint_leaf(endpoint) != NULL ||
            (strcmp(outcome, "handshake-failed") == 0 &&
-            endpoint_text(json_object_get(endpoint, "tls"), "alert_received")[0] != '\0');
+            json_text(json_object_get(endpoint, "tls"), "alert_received")[0] != '\0');
 }
 
 static void take_found(struct discovery *discovery, json_t *endpoint)
 {
     struct watcher *watcher = discovery->watcher;
-    const char *target = endpoint_text(endpoint, "target");
+    const char *target = json_text(endpoint, "target");
     int64_t now = time(NULL);
 
-    if (!speaks_tls(endpoint) || is_watched(watcher, target, endpoint_text(endpoint, "address")))
+    if (!speaks_tls(endpoint) || is_watched(watcher, target, json_text(endpoint, "address")))
         return;
     struct discovered *found = find_discovered(watcher, target);
     if (found == NULL) {
@@ -159,7 +159,7 @@ void discover_restore(struct watcher *watcher, const struct store_latest *latest
     uint32_t at = conf_find_watch(watcher->conf, latest->watch);
 
     if (at == CONF_NONE || watcher->conf->watches[at].discover.count == 0 ||
-        is_watched(watcher, latest->target, endpoint_text(latest->endpoint, "address")) ||
+        is_watched(watcher, latest->target, json_text(latest->endpoint, "address")) ||
         find_discovered(watcher, latest->target) != NULL)
         return;
     struct discovered *found =

@@ -118,8 +118,7 @@ void watched_restore(struct watched *watched, const struct store_latest *latest)
 void watched_restore_leaf(struct watched *watched, const struct store_sighting *sighting);
 void place_fini(struct place *place);
 enum severity severity_read(const char *name);
-const json_t *endpoint_leaf(const json_t *endpoint);              /* NULL: none */
-const char *endpoint_text(const json_t *object, const char *key); /* "" when absent */
+const json_t *endpoint_leaf(const json_t *endpoint); /* NULL: none */
 
 /* ---- watcher_compare.c ---- */
 void compare_with_file(const struct watched *watched, json_t *endpoint);

@@ -12,13 +12,6 @@
 
 #define KEY_MAX 1024
 
-const char *endpoint_text(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text == NULL ? "" : text;
-}
-
 enum severity severity_read(const char *name)
 {
     for (enum severity severity = 0; severity < SEVERITY_COUNT; severity++) {
@@ -44,9 +37,9 @@ static char *place_key(char key[KEY_MAX], const char *address, const char *name,
 
 static char *endpoint_key(char key[KEY_MAX], const json_t *endpoint)
 {
-    return place_key(key, endpoint_text(endpoint, "address"), endpoint_text(endpoint, "name"),
+    return place_key(key, json_text(endpoint, "address"), json_text(endpoint, "name"),
                      json_is_true(json_object_get(endpoint, "sni")),
-                     endpoint_text(endpoint, "key_type"), endpoint_text(endpoint, "vantage"));
+                     json_text(endpoint, "key_type"), json_text(endpoint, "vantage"));
 }
 
 void place_fini(struct place *place)
@@ -80,10 +73,10 @@ static struct place *make_place(struct watched *watched, const char *key, const 
     watched->places = larger;
     struct place *place = &larger[watched->place_count];
     *place = (struct place){.key = strdup(key),
-                            .address = strdup(endpoint_text(endpoint, "address")),
-                            .name = strdup(endpoint_text(endpoint, "name")),
-                            .key_type = strdup(endpoint_text(endpoint, "key_type")),
-                            .vantage = strdup(endpoint_text(endpoint, "vantage")),
+                            .address = strdup(json_text(endpoint, "address")),
+                            .name = strdup(json_text(endpoint, "name")),
+                            .key_type = strdup(json_text(endpoint, "key_type")),
+                            .vantage = strdup(json_text(endpoint, "vantage")),
                             .text = strdup(""),
                             .next = strdup("")};
     if (place->key == NULL || place->address == NULL || place->name == NULL ||
@@ -145,7 +138,7 @@ enum leaf_news { LEAF_SAME, LEAF_OTHER, LEAF_TURNS, LEAF_IN_TURN };
 static enum leaf_news note_leaf(struct watched *watched, struct place *place,
                                 const json_t *endpoint, int64_t now)
 {
-    const char *sha256 = endpoint_text(endpoint_leaf(endpoint), "sha256");
+    const char *sha256 = json_text(endpoint_leaf(endpoint), "sha256");
     int64_t patience = (int64_t)(watched->conf->interval / 1000) * 20;
     enum leaf_news news = LEAF_SAME;
 
@@ -160,7 +153,7 @@ static enum leaf_news note_leaf(struct watched *watched, struct place *place,
         news = place->in_turn ? LEAF_IN_TURN : known ? LEAF_TURNS : LEAF_OTHER;
     place->in_turn |= news == LEAF_TURNS;
     leaf->seen = now;
-    leaf->severity = severity_read(endpoint_text(endpoint, "verdict"));
+    leaf->severity = severity_read(json_text(endpoint, "verdict"));
     ignore(string_copy(place->sha256, sizeof place->sha256, sha256));
     /* One of a pair is seen at every second check or so: absent for long it is gone. */
     forget_old_leaves(place, now - (place->in_turn && patience < RECENT_S ? patience : RECENT_S));
@@ -210,7 +203,7 @@ static void describe_difference(struct watched *watched, const struct place *pla
     size_t used = 0;
     for (size_t i = 0; i < json_array_size(list) && used < 200; i++)
         used += (size_t)snprintf(text + used, 256 - used, "; %s",
-                                 endpoint_text(json_array_get(list, i), "text"));
+                                 json_text(json_array_get(list, i), "text"));
     json_decref(list);
     json_decref(search.endpoint);
 }
@@ -228,7 +221,7 @@ static void tell_of_leaf(struct watched *watched, const struct place *place, enu
         describe_difference(watched, place, endpoint, difference);
         watcher_event(watched->watcher, EVENT_WATCH_CERTIFICATE,
                       "%s: another certificate, until %.10s%s", where(watched, place, at),
-                      endpoint_text(endpoint_leaf(endpoint), "not_after"), difference);
+                      json_text(endpoint_leaf(endpoint), "not_after"), difference);
         break;
     case LEAF_TURNS:
         watcher_event(watched->watcher, EVENT_WATCH_IN_TURN,
@@ -249,7 +242,7 @@ static const json_t *gravest(const json_t *endpoint)
 
     for (size_t i = 0; i < json_array_size(findings); i++) {
         const json_t *finding = json_array_get(findings, i);
-        unsigned its = weights[severity_read(endpoint_text(finding, "severity"))];
+        unsigned its = weights[severity_read(json_text(finding, "severity"))];
         if (its > weight) {
             weight = its;
             worst = finding;
@@ -273,12 +266,12 @@ static void fill_place(struct place *place, const json_t *endpoint)
 {
     const json_t *finding = gravest(endpoint);
 
-    place->severity = severity_read(endpoint_text(endpoint, "verdict"));
+    place->severity = severity_read(json_text(endpoint, "verdict"));
     place->not_after = json_get_time(endpoint_leaf(endpoint), "not_after");
     place->breaks_at = json_get_time(endpoint, "breaks_at");
-    replace_text(&place->text, finding != NULL ? endpoint_text(finding, "text")
-                                               : endpoint_text(endpoint, "reason"));
-    replace_text(&place->next, finding != NULL ? endpoint_text(finding, "next") : "");
+    replace_text(&place->text,
+                 finding != NULL ? json_text(finding, "text") : json_text(endpoint, "reason"));
+    replace_text(&place->next, finding != NULL ? json_text(finding, "next") : "");
 }
 
 /* True: another verdict or certificate. */
@@ -379,7 +372,7 @@ void watched_restore(struct watched *watched, const struct store_latest *latest)
     place->checked_at = latest->checked_at;
     place->changed_at = latest->changed_at;
     ignore(string_copy(place->sha256, sizeof place->sha256,
-                       endpoint_text(endpoint_leaf(latest->endpoint), "sha256")));
+                       json_text(endpoint_leaf(latest->endpoint), "sha256")));
     if (latest->checked_at > watched->checked_at)
         watched->checked_at = latest->checked_at;
 }
