@@ -18,6 +18,7 @@ BINARY = Path(os.environ.get("HOLDFAST", REPOSITORY / "build" / "holdfast")).res
 FAULTY = BINARY.parent / "tests" / "faulty" / "holdfast-faulty"  # the same with faults on purpose (base/fault.h)
 SANITIZED = BINARY.exists() and b"__asan_init" in BINARY.read_bytes()  # slower, and hungrier for memory
 START_TIMEOUT = 60 if SANITIZED else 20
+PATIENCE = 30  # seconds for what is to come soon: other work may have the machine for a while
 _next_port = 0
 
 
@@ -136,8 +137,8 @@ class Holdfast:
         except subprocess.TimeoutExpired:
             self.kill()
             pytest.fail(f"the daemon did not end within {timeout} s\n{self.errors()}")
-        self._reader.join(5)
-        wait_until(lambda: not any(_alive(pid) for pid in family), 5, "processes are left over")
+        self._reader.join(PATIENCE)
+        wait_until(lambda: not any(_alive(pid) for pid in family), PATIENCE, "processes are left over")
         assert_no_sanitizer_report(self.errors())
         assert self.process.returncode == code, f"exit code {self.process.returncode}\n{self.errors()}"
         assert not self.events_named("not-json"), self.events_named("not-json")
@@ -179,7 +180,7 @@ class Holdfast:
         with self._news:
             return len(self.events)
 
-    def wait_event(self, name, timeout=10, since=0, count=1, **fields):
+    def wait_event(self, name, timeout=PATIENCE, since=0, count=1, **fields):
         """The event of this name whose fields have these values (or fulfil these functions); fails after `timeout`."""
         deadline = time.monotonic() + timeout
         with self._news:
@@ -259,7 +260,7 @@ def _matches(event, name, fields):
     return all(value(event.get(key)) if callable(value) else event.get(key) == value for key, value in fields.items())
 
 
-def wait_until(condition, timeout=10, message="condition not met"):
+def wait_until(condition, timeout=PATIENCE, message="condition not met"):
     """Polls for what no event tells; returns the true value."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):

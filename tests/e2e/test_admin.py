@@ -362,7 +362,7 @@ def test_sessions_outlive_control(shop):
         wait_until(lambda: here.edge.run("status", "--json", check=False).returncode == 0, 20)
         control = next(process for process in here.edge.json("status")["processes"] if process["kind"] == "control")
         assert control["pid"] != old and control["starts"] == 2
-        assert len(here.edge.lines("sessions")) == 1
+        wait_until(lambda: len(here.edge.lines("sessions")) == 1)
         client.exchange()
         pair = here.replace()
         wait_until(lambda: here.leaf() == pair.fingerprint)

@@ -78,7 +78,7 @@ def test_nothing_at_all(calm):
     with calm(listener="handshake-timeout = 500ms") as here:
         begin = time.monotonic()
         assert raw_answer(here.port, b"")[:1] in (b"", b"\x15")
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 8  # seconds; the default is ten
         failed = here.edge.wait_event("handshake-failed")
         assert "time" in (failed.get("stage", "") + failed.get("detail", "")), failed
 
@@ -101,9 +101,9 @@ def test_slowloris(calm):
                 connection.send(bytes([byte]))
                 connection.settimeout(0.05)
                 with contextlib.suppress(TimeoutError):
-                    if not connection.recv(1) or time.monotonic() - begin > 8:
+                    if not connection.recv(1) or time.monotonic() - begin > 16:
                         break
-        assert 0.8 < time.monotonic() - begin < 5
+        assert 0.8 < time.monotonic() - begin < 15
 
 
 def test_many_slow_handshakes(calm):
@@ -117,7 +117,7 @@ def test_many_slow_handshakes(calm):
             begin = time.monotonic()
             with here.client() as client:
                 client.exchange()
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 15  # they have twenty
 
 
 def test_oversized_client_hello(calm):

@@ -46,6 +46,7 @@ class Arrangement:
 
     @contextlib.contextmanager
     def connected(self, listener="shop", willing=True):
+        daemon.wait_until(lambda: not self.shop.edge.lines("sessions"), message="the session before is still there")
         arguments = [str(self.ports[listener]), str(self.shop.root), clients.NAME, self.tls]
         with contextlib.closing(Peer([*self.command, *arguments, *(["renegotiates"] if willing else [])])) as peer:
             self.library = peer.version

@@ -254,7 +254,7 @@ def test_stop_does_not_wait_for_slow_handshakes(shop):
                                if process["kind"] == "handshaker") == 1)
         begin = time.monotonic()
         here.edge.stop()
-        assert time.monotonic() - begin < 4
+        assert time.monotonic() - begin < 8  # a handshake has ten seconds
 
 
 def test_stop_with_many_sessions(shop, server):
@@ -270,7 +270,7 @@ def test_stop_with_many_sessions(shop, server):
             assert client.read_to_end() == b""
             client.close()
         here.edge.wait_end()
-        assert time.monotonic() - begin < (20 if daemon.SANITIZED else 8)
+        assert time.monotonic() - begin < 20
 
 
 @pytest.mark.parametrize("kind", ["handshaker", "relay"])

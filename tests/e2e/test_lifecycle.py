@@ -34,7 +34,7 @@ def test_interrupt_stops_too(shop):
 def test_starts_at_once(shop):
     begin = time.monotonic()
     shop()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < (30 if daemon.SANITIZED else 10)
 
 
 def test_port_in_use(shop):
@@ -142,7 +142,7 @@ def test_drain_deadline(shop, version):
         begin = time.monotonic()
         here.edge.process.send_signal(signal.SIGTERM)
         assert client.alert() == "close_notify"
-        assert 0.5 < time.monotonic() - begin < 6
+        assert 0.5 < time.monotonic() - begin < 15
     here.edge.wait_end(15)
     assert here.edge.events_named("session-closed", reason="drained")
 

@@ -63,21 +63,21 @@ def test_connections_of_a_source(shop):
         with here.client(source=("127.0.5.2", 0)) as other:
             other.exchange()
         client.close()
-        wait_until(lambda: not refused(here, source=("127.0.5.1", 0)), 5)
+        wait_until(lambda: not refused(here, source=("127.0.5.1", 0)))
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_idle_timeout(shop, version):
     """Data in either direction starts the time anew; then a clean close."""
-    here = shop(listener="idle-timeout = 1s")
+    here = shop(listener="idle-timeout = 3s")
     with here.wire(version=version) as client:
         for _ in range(4):
-            time.sleep(0.5)  # the idle time itself is what is tested
+            time.sleep(1)  # the idle time itself is what is tested
             client.send(b"alive")
             assert client.receive_exactly(5) == b"alive"
         begin = time.monotonic()
         assert client.alert() == "close_notify"
-        assert 0.5 < time.monotonic() - begin < 5
+        assert 2 < time.monotonic() - begin < 15
     assert here.edge.wait_event("session-closed")["reason"] == "idle-timeout"
 
 
@@ -88,7 +88,7 @@ def test_max_session_age(shop):
         while True:
             client.send(b"busy")
             client.receive_exactly(4)
-    assert 1 < time.monotonic() - begin < 6
+    assert 1 < time.monotonic() - begin < 15
     assert here.edge.wait_event("session-closed")["reason"] == "max-session-age"
 
 

@@ -338,7 +338,7 @@ def test_one_saturating_session_leaves_the_others_alone(shop, server):
     print(f"echo beside a session that took {swallowed >> 20} MiB: p50 {took[len(took) // 2] * 1e3:.2f} ms, "
           f"p99 {took[len(took) * 99 // 100] * 1e3:.2f} ms")
     assert swallowed > 1 << 23
-    assert took[len(took) // 2] < 0.05  # the p99 is the bench's to judge, on a quiet machine
+    assert took[len(took) // 2] < 0.2  # the p99 is the bench's to judge, on a quiet machine
 
 
 # ---- many ----
