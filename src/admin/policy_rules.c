@@ -169,7 +169,46 @@ static void handshake_time(struct policy_text *text, const struct conf *conf,
     OTHERWISE("A client that takes longer is closed.");
 }
 
+static void overload(struct policy_text *text, const struct conf *conf,
+                     const struct conf_listener *listener)
+{
+    char time[32];
+
+    (void)conf;
+    if (listener->queue_timeout == 0)
+        return;
+    STATE("A connection is accepted within %s.", duration(time, listener->queue_timeout));
+    OTHERWISE("One that has waited longer is refused, %s.",
+              listener->overload_action == CONF_OVERLOAD_ALERT ? "with the alert internal_error"
+                                                               : "by a reset");
+}
+
 /* ---- the session ---- */
+
+static void detaching(struct policy_text *text, const struct conf *conf,
+                      const struct conf_listener *listener)
+{
+    char time[32];
+
+    if (passes_through(listener))
+        return;
+    switch (listener->detach) {
+    case CONF_DETACH_REQUIRE:
+        STATE("Every session leaves OpenSSL after its handshake and outlives all processes.");
+        OTHERWISE("One that cannot is ended.");
+        return;
+    case CONF_DETACH_PREFER:
+        STATE("A session leaves OpenSSL after its handshake and outlives all processes, but for a "
+              "TLS 1.2 one that is to be renegotiated or has a CBC suite.");
+        break;
+    case CONF_DETACH_NEVER:
+        STATE("Every session stays with OpenSSL.");
+        break;
+    }
+    OTHERWISE("One that stays ends with its handshaker: with a crash at once, with an upgrade "
+              "after %s at most.",
+              duration(time, conf->drain_timeout));
+}
 
 static void renegotiation(struct policy_text *text, const struct conf *conf,
                           const struct conf_listener *listener)
@@ -395,6 +434,8 @@ const struct policy_rule policy_rules[] = {
     {"plaintext", "Plain text", plaintext},
     {"client-hello-size", "Size of the ClientHello", client_hello_size},
     {"handshake-time", "Time of the handshake", handshake_time},
+    {"overload", "Overload", overload},
+    {"detach", "OpenSSL", detaching},
     {"client-certificates", "Client certificates", client_certificates},
     {"resumption", "Resumption", resumption},
     {"renegotiation", "Renegotiation", renegotiation},

@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -17,7 +20,7 @@ LISTENERS = {
     "usual": 'alpn = {"http/1.1"}\n deny = {"127.0.0.9"}\n proxy-from = {"127.0.0.8"}',
     "modern": 'tls-min = 1.3\n groups = "X25519"\n strict-sni = yes\n traffic-key-records = none',
     "old": "tls-max = 1.2\n tickets = none\n traffic-key-records = 100\n traffic-key-age = 1h",
-    "timed": "idle-timeout = 1s\n max-session-age = 10s",
+    "timed": "idle-timeout = 3s\n max-session-age = 10s",
     "limited": "max-connections = 3\n max-connections-per-source = 2",
     "through": None,
 }
@@ -234,6 +237,28 @@ def too_many(here, sources):
     wait_until(lambda: here.edge.json("status")["sessions"] == 0)
 
 
+def waits_too_long(here, _):
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        clients.context().wrap_bio(incoming, outgoing).do_handshake()
+    with contextlib.ExitStack() as stack:
+        for pid in here.edge.workers("handshaker"):
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+        waiting = socket.create_connection(("127.0.0.1", here.port), 30)
+        waiting.sendall(outgoing.read())
+        time.sleep(3)  # the wait itself is what is tested
+    with waiting, pytest.raises(ConnectionResetError):
+        waiting.recv(100)
+
+
+def needs_openssl(here, _):
+    """No client can make a session stay where nothing asks for it."""
+    with here.client() as client:
+        client.exchange()
+        assert not any(here.edge.json("status")["attached"].values())
+
+
 VIOLATIONS = {
     "tls-versions": old_version,
     "cipher-suites": unlisted_suite,
@@ -245,6 +270,8 @@ VIOLATIONS = {
     "plaintext": plain_text,
     "client-hello-size": long_hello,
     "handshake-time": slow_handshake,
+    "overload": waits_too_long,
+    "detach": needs_openssl,
     "client-certificates": shows_certificate,
     "resumption": foreign_ticket,
     "renegotiation": renegotiates,
@@ -307,6 +334,28 @@ def test_renegotiation_in_measure(shop):
         client.exchange("after the first")
         client.write(b"R\n")
         client.wait_output(b"no_renegotiation")
+
+
+@pytest.mark.parametrize("detach, statement, otherwise, attached", [
+    ("never", "Every session stays", "ends with its handshaker", 1),
+    ("require", "Every session leaves", "is ended", 0),
+])
+def test_who_carries_sessions(shop, detach, statement, otherwise, attached):
+    here = shop(listener=f"detach = {detach}")
+    rule = rule_of(here.edge, "detach")
+    assert rule["statement"].startswith(statement) and otherwise in rule["otherwise"]
+    with here.client() as client:
+        client.exchange()
+        assert sum(here.edge.json("status")["attached"].values()) == attached
+
+
+def test_overload_by_alert_or_not_at_all(shop):
+    here = shop(listener="queue-timeout = 1s\n overload-action = alert")
+    rule = rule_of(here.edge, "overload")
+    assert "within 1 s" in rule["statement"] and "alert internal_error" in rule["otherwise"]
+    here.edge.write_config(here.edge.config_path.read_text().replace("queue-timeout = 1s\n overload-action = alert", "queue-timeout = none"))
+    here.edge.run("reload")
+    assert "overload" not in {rule["id"] for rule in here.edge.json("policy")["listeners"][0]["rules"]}
 
 
 def test_suites_for_old_clients(shop):
