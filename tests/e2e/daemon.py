@@ -19,7 +19,7 @@ FAULTY = BINARY.parent / "tests" / "faulty" / "holdfast-faulty"  # the same with
 SANITIZED = BINARY.exists() and b"__asan_init" in BINARY.read_bytes()  # slower, and hungrier for memory
 START_TIMEOUT = 60 if SANITIZED else 20
 PATIENCE = 30  # seconds for what is to come soon: other work may have the machine for a while
-_next_port = 0
+_next_port = os.getpid()  # another test run on this machine seldom begins at the same place
 
 
 def free_port():
