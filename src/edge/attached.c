@@ -259,14 +259,16 @@ static void pass_up(struct attached *it, size_t size)
 /* OpenSSL says that the session is over: in order, or by a fault, of which the client is told. */
 static void stream_over(struct attached *it)
 {
-    if (handshake_close_received(it->handshake)) {
+    bool closed = handshake_close_received(it->handshake);
+
+    if (renegotiation_cut(it, closed))
+        attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
+    else if (closed)
         end_up(it, ATTACHED_CLIENT_CLOSED);
-        return;
-    }
-    if (it->asking)
+    else if (it->asking)
         authentication_broke(it);
     else
-        attached_part(it, it->held ? ATTACHED_RENEGOTIATION_FAILED : ATTACHED_CLIENT_FAULT);
+        attached_part(it, ATTACHED_CLIENT_FAULT);
 }
 
 static void client_finished(struct attached *it)
@@ -276,12 +278,15 @@ static void client_finished(struct attached *it)
     if (it->up_ended) { /* after its close_notify */
         it->readable[ATTACHED_CLIENT] = false;
         it->client_gone = true;
-    } else if (conf->tolerate_truncation) {
-        end_up(it, ATTACHED_CLIENT_CLOSED);
-        it->client_gone = true;
-    } else {
-        attached_break(it, ATTACHED_CLIENT_TRUNCATED);
+        return;
     }
+    bool cut = renegotiation_cut(it, conf->tolerate_truncation);
+    if (!conf->tolerate_truncation || cut) {
+        attached_break(it, ATTACHED_CLIENT_TRUNCATED);
+        return;
+    }
+    end_up(it, ATTACHED_CLIENT_CLOSED);
+    it->client_gone = true;
 }
 
 /* Ciphertext for OpenSSL; false when there is none for now. */
@@ -299,6 +304,7 @@ static bool feed(struct attached *it)
         return false;
     }
     if (got < 0) {
+        ignore(renegotiation_cut(it, false));
         attached_break(it, ATTACHED_CLIENT_RESET);
         return false;
     }

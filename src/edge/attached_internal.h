@@ -100,6 +100,10 @@ void renegotiation_release(struct attached *it);
 void renegotiation_look(struct attached *it);
 /* A time-out, or the time to ask. */
 void renegotiation_timer(struct attached *it);
+/* The client's stream is over, in order (`closed`) or not: what was asked for or under way has
+ * failed. True when the session cannot go on in the other direction, as in the middle of a
+ * handshake. One that asks for a certificate is authentication_broke()'s business. */
+bool renegotiation_cut(struct attached *it, bool closed);
 /* An operator wants other keys, or TLS 1.2 limits do. False when the client cannot be asked. */
 bool renegotiation_renew(struct attached *it);
 /* NULL when there is no room for it. */

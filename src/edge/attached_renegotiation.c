@@ -5,6 +5,7 @@
  * begin in time, or declines, keeps its session or loses it, as the listener says. */
 #include "edge/attached_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -214,6 +215,31 @@ static void declined(struct attached *it)
         keep(it, "declined by the client, whose session goes on");
     else
         end(it, ALERT_CLOSE_NOTIFY, "declined by the client: its session ends");
+}
+
+bool renegotiation_cut(struct attached *it, bool closed)
+{
+    bool begun = handshake_renegotiation(it->handshake) == RENEGOTIATION_RUNNING;
+    struct handshake_failure failure;
+    char detail[120];
+
+    if (!it->held || it->asking)
+        return false;
+    handshake_failure(it->handshake, &failure);
+    if (failure.alert_sent != ALERT_NONE)
+        ignore(snprintf(detail, sizeof detail, "the session ends with our alert %s",
+                        alert_name(failure.alert_sent)));
+    else if (failure.alert_received != ALERT_NONE)
+        ignore(snprintf(detail, sizeof detail, "the client answered with the alert %s",
+                        alert_name(failure.alert_received)));
+    else
+        ignore(snprintf(detail, sizeof detail, "the client is gone"));
+    it->unanswered = true;
+    failed(it, detail);
+    if (!closed || begun)
+        return true;
+    renegotiation_release(it);
+    return false;
 }
 
 static void look_at_counts(struct attached *it)

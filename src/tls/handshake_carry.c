@@ -83,6 +83,12 @@ uint32_t handshake_key_updates(const struct handshake *handshake)
 
 /* ---- its course ---- */
 
+/* What alerts told before is not about this one. */
+static void forget_alerts(struct handshake *handshake)
+{
+    handshake->failure.alert_sent = handshake->failure.alert_received = ALERT_NONE;
+}
+
 enum handshake_renegotiation handshake_renegotiation(const struct handshake *handshake)
 {
     return handshake->carried.renegotiation;
@@ -104,8 +110,10 @@ bool handshake_renegotiate(struct handshake *handshake)
     ERR_clear_error();
     bool sent = SSL_renegotiate(handshake->ssl) == 1 && SSL_do_handshake(handshake->ssl) == 1;
     ERR_clear_error();
-    if (sent)
+    if (sent) {
         carried->renegotiation = RENEGOTIATION_ASKED;
+        forget_alerts(handshake);
+    }
     return sent;
 }
 
@@ -128,6 +136,7 @@ void handshake_carry_hello(struct handshake *handshake)
                   carried->how.allows(carried->how.context))) {
         SSL_set_options(handshake->ssl, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
         carried->renegotiation = RENEGOTIATION_RUNNING;
+        forget_alerts(handshake);
     } else {
         SSL_clear_options(handshake->ssl, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
         carried->counts.refused++;

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import json
+import socket
 import ssl
 import time
 
@@ -134,7 +135,35 @@ def test_weaker_suite_is_refused(shop):
         renegotiate(client.socket)
         with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
             client.exchange()
-    here.edge.wait_event("session-closed", reason=lambda reason: reason in ("renegotiation-failed", "client-protocol-error"))
+    here.edge.wait_event("session-closed", reason="renegotiation-failed")
+    assert "our alert handshake_failure" in here.edge.wait_event("renegotiation-failed")["detail"]
+    assert counter(here, "renegotiations_failed") == 1
+
+
+def begin(client):
+    """Sends a ClientHello in the session of a WireClient, and waits for the answer without taking it."""
+    renegotiate(client.object)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.object.do_handshake()
+    client.flush()
+    wait_until(lambda: clients.waiting_bytes(client.raw))
+
+
+@pytest.mark.parametrize("reason", ["client-truncated", "client-reset"])
+def test_client_goes_in_the_middle(shop, reason):
+    here = shop(listener="renegotiation = allow")
+    with here.wire(version="1.2") as client:
+        client.send(b"x")
+        client.receive_exactly(1)
+        begin(client)
+        if reason == "client-reset":
+            client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+        else:
+            client.raw.shutdown(socket.SHUT_WR)
+        assert here.edge.wait_event("renegotiation-failed")["detail"] == "the client is gone"
+        here.edge.wait_event("session-closed", reason=reason)
+    assert counter(here, "renegotiations_failed") == 1
 
 
 @pytest.mark.parametrize("size, limit", [(6000, "4k"), (60000, "16k")])
@@ -242,6 +271,21 @@ def test_client_does_not_answer_and_is_closed(shop):
         client.send(b"x")
         client.receive_exactly(1)
         here.edge.wait_event("session-closed", reason="renegotiation-failed")
+
+
+def test_client_ends_its_stream_while_we_wait(shop):
+    """It will not begin any more: what it is still owed is not held back until the time-out."""
+    here = shop(listener="renegotiate-every = 1s\n renegotiation-timeout = 10m")
+    with here.wire(version="1.2") as client:
+        LIBSSL.SSL_set_options(pointer(client.object), ctypes.c_uint64(ssl.OP_NO_RENEGOTIATION))
+        client.send(b"before")
+        assert client.receive_exactly(6) == b"before"
+        wait_until(lambda: clients.waiting_bytes(client.raw), 20)
+        client.send(b"the last")
+        client.close_notify()
+        assert client.read_to_end() == b"the last"
+    here.edge.wait_event("session-closed", reason="both-closed")
+    assert "alert close_notify" in here.edge.wait_event("renegotiation-failed")["detail"]
 
 
 def test_nothing_is_written_while_we_wait(shop, server):
