@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -14,7 +15,7 @@ import pytest
 import clients
 import forge
 import servers
-from daemon import wait_until
+from daemon import SANITIZED, wait_until
 from test_succession import PROTECT, open_sessions
 from test_transfer import exchange_at_once, peer_process
 
@@ -202,6 +203,37 @@ def test_worn_key_that_cannot_be_renewed_ends_the_session(shop):
         assert 100 <= count < 200
     here.edge.wait_event("traffic-key-exhausting")
     here.edge.wait_event("session-closed", reason="traffic-key-limit")
+
+
+def test_worn_key_of_tls12_is_renewed_by_a_renegotiation(shop):
+    """Where the policy allows one: at the limit the client is asked, and the new key counts from the beginning."""
+    here = shop(listener="renegotiation = allow\n traffic-key-records = 100")
+    with here.client(version="1.2") as client:
+        for round_ in range(1, 4):
+            wait_until(lambda: client.exchange() or len(here.edge.events_named("renegotiated")) >= round_)
+        client.exchange()
+    assert not here.edge.events_named("traffic-key-exhausting")
+    here.edge.wait_event("session-closed")
+    assert not here.edge.events_named("session-closed", reason="traffic-key-limit")
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_client_that_does_not_read_is_not_read_from(shop, version):
+    """What it is owed stays within bounds here; its own socket fills up, and nothing is lost once it reads."""
+    here = shop(listener=NEVER)
+    with here.wire(version=version, receive_buffer=4096) as client:
+        before = here.edge.pss("handshaker")
+        client.raw.setblocking(False)
+        sent, rest = 0, b""
+        while select.select([], [client.raw], [], 2)[1]:
+            rest = rest or client.seal(bytes(16384))
+            done = client.raw.send(rest)
+            rest, sent = rest[done:], sent + done
+            assert sent < 256 << 20, "nothing holds the client back"
+        if not SANITIZED:  # which keeps what was freed
+            assert here.edge.pss("handshaker") - before < 1024, "what it is owed piles up"
+        client.raw.settimeout(20)
+        assert client.receive_exactly(1 << 20) == bytes(1 << 20)
 
 
 def test_flood_of_key_updates(shop, folder):
