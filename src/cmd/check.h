@@ -30,6 +30,7 @@ struct check_order {
     struct report_nagios_options nagios;
     char *password;            /* of PKCS#12 files; secret memory of CHECK_PASSWORD_SIZE, or NULL */
     uint32_t total_timeout_ms; /* of all together; 0: none */
+    bool discovering;          /* what speaks no TLS is left out */
     struct target *targets;    /* each once */
     size_t count, capacity;
 };
@@ -43,6 +44,8 @@ struct check_words { /* how targets were named besides */
     const char *service, *from;
     const char *host, *protocol, *file; /* -H, -P, -f of plugins */
     const char *port;                   /* -p */
+    const char *discover[16];           /* ranges, "zone:FILE" */
+    size_t discover_count;
 };
 MUST_CHECK int check_targets(struct check_order *order, const struct check_words *words,
                              char **targets, size_t count, struct error *error);

@@ -30,7 +30,10 @@ static const char usage[] =
     "      --from FILE          targets from FILE, one a line (- : standard input)\n"
     "      --service NAME       the usual ports of a service on each host: mail, web, xmpp, ldap, "
     "ftp, database\n"
+    "      --discover WHERE     find what speaks TLS: 192.0.2.0/28:443,8443, or zone:FILE; "
+    "repeatable\n"
     "      --connect ADDRESS    go there instead of resolving the name; repeatable\n"
+    "      --name-servers LIST  ask these (192.0.2.1:53,…) instead of the system's\n"
     "      --name HOST          the name to ask for and to judge by; also for files\n"
     "      --no-sni             also without a server name\n"
     "  -4, -6                   IPv4 or IPv6 addresses only\n"
@@ -79,7 +82,9 @@ static const char usage[] =
 enum {
     OPTION_FROM = 0x1000,
     OPTION_SERVICE,
+    OPTION_DISCOVER,
     OPTION_CONNECT,
+    OPTION_NAME_SERVERS,
     OPTION_NAME,
     OPTION_NO_SNI,
     OPTION_DEEP,
@@ -105,8 +110,10 @@ enum {
 static const struct option long_options[] = {
     {"from", required_argument, NULL, OPTION_FROM},
     {"service", required_argument, NULL, OPTION_SERVICE},
+    {"discover", required_argument, NULL, OPTION_DISCOVER},
     {"connect", required_argument, NULL, OPTION_CONNECT},
     {"resolve", required_argument, NULL, OPTION_CONNECT},
+    {"name-servers", required_argument, NULL, OPTION_NAME_SERVERS},
     {"name", required_argument, NULL, OPTION_NAME},
     {"sni", required_argument, NULL, OPTION_NAME},
     {"no-sni", no_argument, NULL, OPTION_NO_SNI},
@@ -202,9 +209,20 @@ static int read_password(struct check_order *order, const char *path, struct err
     return 0;
 }
 
-static int value_option(struct check_order *order, int option, struct error *error)
+static int add_discovery(struct check_words *words, const char *where, struct error *error)
+{
+    if (words->discover_count == ARRAY_SIZE(words->discover))
+        return error_set(error, ERROR_USAGE, "more than %zu of them", ARRAY_SIZE(words->discover));
+    words->discover[words->discover_count++] = where;
+    return 0;
+}
+
+static int value_option(struct check_order *order, struct check_words *words, int option,
+                        struct error *error)
 {
     switch (option) {
+    case OPTION_DISCOVER:
+        return add_discovery(words, optarg, error);
     case OPTION_CONNECT:
     case 'I':
         return add_address(order, optarg, error);
@@ -239,6 +257,7 @@ static bool word_option(struct check_order *order, struct check_words *words, in
         const char **place;
     } texts[] = {{OPTION_FROM, &words->from},
                  {OPTION_SERVICE, &words->service},
+                 {OPTION_NAME_SERVERS, &order->checker.name_servers},
                  {OPTION_NAME, &order->checker.name},
                  {'H', &words->host},
                  {'p', &words->port},
@@ -338,7 +357,7 @@ static int take_option(struct check_order *order, struct check_words *words, int
     if (word_option(order, words, option) || flag_option(order, option) ||
         output_option(order, option))
         return -1;
-    if (value_option(order, option, error) != 0) {
+    if (value_option(order, words, option, error) != 0) {
         ignore(error_prepend(error, "--%s", option_name(option)));
         return 3;
     }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cmd/check.h"
+#include "tls/leg.h"
 #include "watch/report_words.h"
 
 #define PROGRESS_AFTER_NS (2 * NS_PER_S)
@@ -85,6 +86,14 @@ static void take(struct slot *slot, const struct endpoint *endpoint)
         ignore(json_array_append_new(slot->endpoints, object));
 }
 
+/* Whatever came of it, TLS is spoken there. */
+static bool speaks_tls(const struct endpoint *endpoint)
+{
+    return endpoint->outcome == ENDPOINT_SEEN || endpoint->seen.chain_count > 0 ||
+           (endpoint->outcome == ENDPOINT_HANDSHAKE_FAILED &&
+            endpoint->seen.alert_received != ALERT_NONE);
+}
+
 static void target_done(void *context, const struct target *target, struct endpoint **endpoints,
                         size_t count)
 {
@@ -94,7 +103,8 @@ static void target_done(void *context, const struct target *target, struct endpo
     (void)target;
     slot->endpoints = json_array();
     for (size_t i = 0; i < count; i++) {
-        take(slot, endpoints[i]);
+        if (!run->order->discovering || speaks_tls(endpoints[i]))
+            take(slot, endpoints[i]);
         endpoint_free(endpoints[i]);
     }
     if (run->order->output == CHECK_JSON)

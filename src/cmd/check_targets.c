@@ -3,11 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/map.h"
 #include "base/string.h"
 #include "cmd/check.h"
+#include "watch/discovery.h"
 
-#define TARGETS_MAX 1000000
+#define TARGETS_MAX   1000000
+#define ZONE_SIZE_MAX (64u << 20)
+#define READ_SIZE     65536
 
 /* ---- the list ---- */
 
@@ -115,6 +119,80 @@ static int add_file(struct check_order *order, struct map *known, const struct c
     return result;
 }
 
+/* ---- where endpoints may be ---- */
+
+struct adding {
+    struct check_order *order;
+    struct map *known;
+    struct error *error;
+    bool failed;
+};
+
+static bool add_candidate(void *context, const char *text)
+{
+    struct adding *adding = context;
+    struct target target;
+
+    /* Names that are no hosts' stand in zones, too: they are passed over. */
+    if (target_parse(&target, text, NULL) == 0)
+        adding->failed = add(adding->order, adding->known, &target, adding->error) != 0;
+    return !adding->failed;
+}
+
+static int add_zone(struct adding *adding, const char *path)
+{
+    struct buffer text;
+    FILE *file = fopen(path, "re");
+    uint8_t *room;
+    size_t size = 1;
+
+    if (file == NULL)
+        return error_set(adding->error, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
+    buffer_init(&text, ZONE_SIZE_MAX);
+    while (size > 0 && (room = buffer_reserve(&text, READ_SIZE)) != NULL) {
+        size = fread(room, 1, READ_SIZE, file);
+        text.size += size;
+    }
+    ignore(fclose(file));
+    size_t found =
+        text.failed ? 0 : discovery_zone((const char *)text.data, text.size, add_candidate, adding);
+    bool large = text.failed;
+    buffer_fini(&text);
+    if (adding->failed)
+        return -(int)adding->error->code;
+    if (large)
+        return error_set(adding->error, ERROR_LIMIT, "%s is larger than %u MiB", path,
+                         ZONE_SIZE_MAX >> 20);
+    return found > 0 ? 0
+                     : error_set(adding->error, ERROR_USAGE,
+                                 "%s gives no name an address: expected a zone file", path);
+}
+
+static int add_range(struct adding *adding, const char *text)
+{
+    struct discovery_range range;
+    char target[ADDRESS_TEXT_MAX];
+
+    if (discovery_range_parse(&range, text, adding->error) != 0)
+        return -(int)adding->error->code;
+    for (size_t i = 0; i < discovery_range_size(&range); i++) {
+        if (!add_candidate(adding, discovery_range_at(&range, i, target)))
+            return -(int)adding->error->code;
+    }
+    return 0;
+}
+
+static int add_discovered(struct check_order *order, struct map *known, const char *where,
+                          struct error *error)
+{
+    struct adding adding = {.order = order, .known = known, .error = error};
+    int result = string_starts_with(where, "zone:") ? add_zone(&adding, where + strlen("zone:"))
+                                                    : add_range(&adding, where);
+
+    order->discovering = true;
+    return result == 0 ? 0 : error_prepend(error, "--discover");
+}
+
 /* ---- as plugins are told ---- */
 
 static int plugin_word(char *word, size_t size, const struct check_words *words,
@@ -160,6 +238,8 @@ int check_targets(struct check_order *order, const struct check_words *words, ch
         result = add_word(order, &known, words, targets[i], error);
     if (result == 0 && words->from != NULL)
         result = add_file(order, &known, words, error);
+    for (size_t i = 0; result == 0 && i < words->discover_count; i++)
+        result = add_discovered(order, &known, words->discover[i], error);
     if (result == 0 && order->count == 0)
         result = error_set(error, ERROR_USAGE,
                            "nothing to check: expected TARGET, as shop.example:443 or "
