@@ -291,7 +291,7 @@ static int control_init(struct control *control, struct error *error)
     int result = control_tickets_init(control, error);
     if (result < 0)
         return result;
-    control->http = http_new(worker->loop, &control->view);
+    control_http_init(control);
     if (control->http == NULL ||
         !resolver_init(&control->resolver, worker->loop, worker->conf, &resolver_host))
         return error_set(error, ERROR_MEMORY, "out of memory at start");
@@ -313,13 +313,13 @@ static void control_fini(struct control *control)
 {
     if (control->worker.loop != NULL) {
         server_free(control->server);
+        http_free(control->http);
         control_watch_fini(control);
         control_reload_fini(control);
         rejudge_fini(&control->rejudge);
         vault_free(control->view.vault);
         control->view.vault = NULL;
         control_tickets_fini(control);
-        http_free(control->http);
         resolver_fini(&control->resolver);
         peers_fini(&control->peers);
         if (control->log.loop != NULL) {

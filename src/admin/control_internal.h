@@ -7,6 +7,7 @@
  *   control_reload.c    another configuration; what it changes
  *   control_tickets.c   the ticket keys: rotation, storage
  *   control_alerts.c    what alerting needs from its host
+ *   control_http.c      what stands behind pages, metrics and probes
  *   control_watch.c     the watch and its store
  *   verb_*.c            the verbs of the control socket */
 #pragma once
@@ -33,6 +34,7 @@ struct admin_socket {
     int number;             /* of http_listen() */
 };
 
+struct control_probe;
 struct reload_request;
 struct tickets;
 
@@ -45,6 +47,9 @@ struct control {
     struct peers peers;
     struct resolver resolver;
     struct http *http;
+    struct http_host http_host;
+    struct control_probe *probes; /* of the exporter, under way (control_http.c) */
+    unsigned probe_count;
     struct control_server *server;
     struct timer drain_watch; /* while somebody is left */
     struct rejudge rejudge;
@@ -154,6 +159,10 @@ void control_alerts_checked(void *context, const struct conf_watch *watch, const
 void control_alerts_forgotten(void *context, const char *target);
 /* For status; NULL: there is no alerting. */
 json_t *control_alerts_status(const struct control *control);
+
+/* ---- control_http.c ---- */
+
+void control_http_init(struct control *control);
 
 /* ---- control.c ---- */
 

@@ -28,8 +28,8 @@ void control_take_admin(struct control *control, unsigned index, int fd)
     if (control->worker.next_conf != NULL && index < HTTP_SOCKETS_MAX &&
         control->next_admin[index] < 0)
         control->next_admin[index] = fd;
-    else if (control->worker.next_conf == NULL && index < conf->admin.bind.count)
-        listen_admin(control, &conf->admin.bind.items[index], fd);
+    else if (control->worker.next_conf == NULL && index < conf_http_count(conf))
+        listen_admin(control, conf_http_address(conf, index), fd);
     else
         close(fd);
 }
@@ -45,8 +45,8 @@ static void forget_next_admin(struct control *control)
 
 static bool has_address(const struct conf *conf, const struct address *address)
 {
-    for (size_t i = 0; i < conf->admin.bind.count; i++) {
-        if (address_equal(&conf->admin.bind.items[i], address))
+    for (size_t i = 0; i < conf_http_count(conf); i++) {
+        if (address_equal(conf_http_address(conf, i), address))
             return true;
     }
     return false;
@@ -64,10 +64,10 @@ static void swap_admin(struct control *control)
             http_unlisten(control->http, control->admin[i].number);
     }
     control->admin_count = kept;
-    for (size_t i = 0; i < conf->admin.bind.count && i < HTTP_SOCKETS_MAX; i++) {
+    for (size_t i = 0; i < conf_http_count(conf) && i < HTTP_SOCKETS_MAX; i++) {
         if (control->next_admin[i] < 0)
             continue;
-        listen_admin(control, &conf->admin.bind.items[i], control->next_admin[i]);
+        listen_admin(control, conf_http_address(conf, i), control->next_admin[i]);
         control->next_admin[i] = -1;
     }
     forget_next_admin(control);

@@ -64,7 +64,7 @@ bool control_watch_reload(struct control *control, const struct conf *conf)
         control_alerts_reload(control, conf);
         return watcher_reload(control->watcher, conf);
     }
-    if (conf->watch_count == 0)
+    if (conf->watch_count == 0 && !conf->exporter.present)
         return true;
     if (begin(control, conf, &error) == 0)
         return true;

@@ -21,9 +21,20 @@ struct http_socket {
     struct timer timer;
 };
 
+/* Suspended in the library until it has its answer. */
+struct http_probe {
+    struct http_probe *next;
+    struct http_socket *socket;
+    struct MHD_Connection *connection;
+    bool waits, good;
+    struct buffer text;
+};
+
 struct http {
     struct loop *loop;
     const struct admin_view *view;
+    const struct http_host *host; /* NULL: none */
+    struct http_probe *probes;
     uint8_t handler;
     struct http_socket sockets[SOCKETS_MAX];
 };
@@ -34,6 +45,9 @@ unsigned http_health(const struct admin_view *view, uint64_t now_ns, const char 
 
     if (drain_of_house(view)) {
         *ret_text = "draining\n";
+    } else if (view->workers == 0) { /* it only watches */
+        *ret_text = "ok\n";
+        status = MHD_HTTP_OK;
     } else if (view_alive(view, PROCESS_HANDSHAKER, now_ns) == 0) {
         *ret_text = "no handshaker is alive\n";
     } else if (view_alive(view, PROCESS_RELAY, now_ns) == 0) {
@@ -74,43 +88,177 @@ static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned st
                  MHD_create_response_from_buffer(strlen(text), body.out, MHD_RESPMEM_PERSISTENT));
 }
 
-static enum MHD_Result reply_metrics(struct MHD_Connection *connection,
-                                     const struct admin_view *view)
+#define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
+
+/* Ends the buffer. */
+static enum MHD_Result reply_buffer(struct MHD_Connection *connection, unsigned status,
+                                    const char *type, struct buffer *text)
+{
+    if (text->failed) {
+        buffer_fini(text);
+        return reply_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
+    }
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(text->size, text->data, MHD_RESPMEM_MUST_COPY);
+    buffer_fini(text);
+    return reply(connection, status, type, response);
+}
+
+static enum MHD_Result reply_metrics(struct MHD_Connection *connection, const struct http *http,
+                                     bool exports)
 {
     struct buffer text;
 
     buffer_init(&text, METRICS_MAX);
-    metrics_write(view, clock_monotonic_ns(), &text);
-    if (text.failed) {
-        buffer_fini(&text);
-        return reply_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
+    if (exports)
+        http->host->metrics(http->host->context, &text);
+    else
+        metrics_write(http->view, clock_monotonic_ns(), &text);
+    return reply_buffer(connection, MHD_HTTP_OK, TYPE_METRICS, &text);
+}
+
+static enum MHD_Result reply_countdown(struct MHD_Connection *connection, const struct http *http)
+{
+    const char *host = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "host");
+    struct buffer html;
+
+    buffer_init(&html, METRICS_MAX);
+    bool found = http->host->countdown(http->host->context, &html, host);
+    return reply_buffer(connection, found ? MHD_HTTP_OK : MHD_HTTP_NOT_FOUND,
+                        "text/html; charset=utf-8", &html);
+}
+
+/* ---- /probe ---- */
+
+static void run(struct http_socket *socket);
+
+static enum MHD_Result begin_probe(struct http_socket *socket, struct MHD_Connection *connection,
+                                   void **request)
+{
+    struct http *http = socket->http;
+    const char *target = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "target");
+    const char *module = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "module");
+    struct http_probe *probe = calloc(1, sizeof *probe);
+    struct error error = {0};
+
+    if (probe == NULL)
+        return MHD_NO;
+    if (http->host->probe(http->host->context, probe, target, module, &error) < 0) {
+        free(probe);
+        struct buffer text;
+        buffer_init(&text, sizeof error.message + 1);
+        buffer_printf(&text, "%s\n", error.message);
+        return reply_buffer(connection,
+                            error.code == ERROR_USAGE       ? MHD_HTTP_BAD_REQUEST
+                            : error.code == ERROR_NOT_FOUND ? MHD_HTTP_FORBIDDEN
+                                                            : MHD_HTTP_SERVICE_UNAVAILABLE,
+                            "text/plain; charset=utf-8", &text);
     }
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(text.size, text.data, MHD_RESPMEM_MUST_COPY);
-    buffer_fini(&text);
-    return reply(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", response);
+    *probe = (struct http_probe){
+        .next = http->probes, .socket = socket, .connection = connection, .waits = true};
+    http->probes = probe;
+    *request = probe;
+    MHD_suspend_connection(connection);
+    return MHD_YES;
+}
+
+static void resume(struct http_probe *probe)
+{
+    probe->waits = false;
+    MHD_resume_connection(probe->connection);
+}
+
+void http_probed(struct http_probe *probe, struct buffer *text)
+{
+    probe->good = text != NULL;
+    if (text != NULL) {
+        probe->text = *text;
+        *text = (struct buffer){.data = NULL};
+    }
+    resume(probe);
+    run(probe->socket);
+}
+
+static enum MHD_Result end_probe(struct http_probe *probe, struct MHD_Connection *connection)
+{
+    if (!probe->good)
+        return reply_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+                          "it could not be probed just now\n");
+    return reply_buffer(connection, MHD_HTTP_OK, TYPE_METRICS, &probe->text);
+}
+
+/* The connection is over, whether answered or not. */
+static void on_completed(void *context, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode how)
+{
+    const struct http_socket *socket = context;
+    struct http_probe *probe = *request;
+    (void)connection, (void)how;
+
+    if (probe == NULL)
+        return;
+    struct http_probe **link = &socket->http->probes;
+    while (*link != probe)
+        link = &(*link)->next;
+    *link = probe->next;
+    if (probe->waits)
+        socket->http->host->forget(socket->http->host->context, probe);
+    buffer_fini(&probe->text);
+    free(probe);
+    *request = NULL;
+}
+
+/* ---- requests ---- */
+
+static enum MHD_Result reply_exporter(struct http_socket *socket, struct MHD_Connection *connection,
+                                      const char *path, void **request)
+{
+    if (strcmp(path, "/probe") == 0)
+        return begin_probe(socket, connection, request);
+    if (strcmp(path, "/metrics") == 0)
+        return reply_metrics(connection, socket->http, true);
+    if (strcmp(path, "/countdown") == 0)
+        return reply_countdown(connection, socket->http);
+    return reply_text(connection, MHD_HTTP_NOT_FOUND,
+                      "not found; there are /probe?target=HOST:PORT&module=tcp, /metrics and "
+                      "/countdown\n");
+}
+
+static enum MHD_Result reply_admin(const struct http *http, struct MHD_Connection *connection,
+                                   const char *path)
+{
+    const char *health;
+
+    if (strcmp(path, "/metrics") == 0)
+        return reply_metrics(connection, http, false);
+    if (strcmp(path, "/countdown") == 0 && http->host != NULL)
+        return reply_countdown(connection, http);
+    if (strcmp(path, "/healthz") == 0) {
+        unsigned status = http_health(http->view, clock_monotonic_ns(), &health);
+        return reply_text(connection, status, health);
+    }
+    return reply_text(connection, MHD_HTTP_NOT_FOUND,
+                      "not found; there are /metrics, /healthz and /countdown\n");
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection,
                                   const char *path, const char *method, const char *version,
                                   const char *upload, size_t *upload_size, void **request)
 {
-    struct http *http = context;
-    const char *health;
-    (void)version, (void)upload, (void)upload_size, (void)request;
+    struct http_socket *socket = context;
+    const struct http *http = socket->http;
+    (void)version, (void)upload, (void)upload_size;
 
+    if (*request != NULL)
+        return end_probe(*request, connection);
     /* Answered at the first call, before any body is read; the library then closes a connection
      * with a body under way. */
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return reply_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD\n");
-    if (strcmp(path, "/metrics") == 0)
-        return reply_metrics(connection, http->view);
-    if (strcmp(path, "/healthz") == 0) {
-        unsigned status = http_health(http->view, clock_monotonic_ns(), &health);
-        return reply_text(connection, status, health);
-    }
-    return reply_text(connection, MHD_HTTP_NOT_FOUND,
-                      "not found; there are /metrics and /healthz\n");
+    if (http->host != NULL &&
+        http->host->exports(http->host->context, (int)(socket - http->sockets)))
+        return reply_exporter(socket, connection, path, request);
+    return reply_admin(http, connection, path);
 }
 
 static void run(struct http_socket *socket)
@@ -145,7 +293,8 @@ PRINTF_LIKE(2, 0) static void quiet(void *context, const char *format, va_list a
     (void)context, (void)format, (void)arguments;
 }
 
-struct http *http_new(struct loop *loop, const struct admin_view *view)
+struct http *http_new(struct loop *loop, const struct admin_view *view,
+                      const struct http_host *host)
 {
     struct http *http = calloc(1, sizeof *http);
 
@@ -153,6 +302,7 @@ struct http *http_new(struct loop *loop, const struct admin_view *view)
         return NULL;
     http->loop = loop;
     http->view = view;
+    http->host = host;
     http->handler = loop_handler(loop, on_ready, http);
     return http;
 }
@@ -176,13 +326,15 @@ int http_listen(struct http *http, int listening_fd)
         return -1;
     }
     timer_init(&socket->timer, on_timer, socket);
+    socket->http = http;
     socket->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, http,
-        MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_LISTEN_SOCKET, listening_fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_END);
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,
+        socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, socket, MHD_OPTION_EXTERNAL_LOGGER,
+        quiet, NULL, MHD_OPTION_LISTEN_SOCKET, listening_fd, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
     if (socket->daemon == NULL) {
+        socket->http = NULL;
         close(listening_fd);
         return -1;
     }
@@ -191,10 +343,10 @@ int http_listen(struct http *http, int listening_fd)
     if (info == NULL ||
         !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, (uint64_t)number)) {
         MHD_stop_daemon(socket->daemon);
+        socket->http = NULL;
         return -1;
     }
     socket->epoll_fd = info->epoll_fd;
-    socket->http = http;
     return number;
 }
 
@@ -204,6 +356,14 @@ void http_unlisten(struct http *http, int number)
 
     if (socket->http == NULL)
         return;
+    /* The library wants nobody suspended when it stops. */
+    for (struct http_probe *probe = http->probes; probe != NULL; probe = probe->next) {
+        if (probe->socket == socket && probe->waits) {
+            http->host->forget(http->host->context, probe);
+            resume(probe);
+        }
+    }
+    ignore(MHD_run(socket->daemon));
     timer_cancel(http->loop, &socket->timer);
     loop_unwatch(http->loop, socket->epoll_fd);
     MHD_stop_daemon(socket->daemon);

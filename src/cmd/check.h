@@ -10,7 +10,6 @@
 #include "watch/report.h"
 
 #define CHECK_PASSWORD_SIZE 256
-#define CHECK_CRLS_MAX      16
 
 enum check_output {
     CHECK_TABLE,
@@ -24,10 +23,7 @@ enum check_output {
 
 struct check_order {
     struct checker_options checker;
-    const char *crl_files[CHECK_CRLS_MAX];
-    struct certificate_logs *logs; /* owned; also in the checker's policy */
     enum check_output output;
-    bool offline;
     bool json; /* also of CHECK_CAMPAIGN and CHECK_COMPARE */
     struct campaign campaign;
     const char *campaign_text;

@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "cmd/check.h"
-#include "watch/log_list.h"
 
 #define TIMEOUT_S     10
 #define TIMEOUT_MAX_S 3600
@@ -49,12 +48,6 @@ static const char usage[] =
     "How it is judged:\n"
     "      --store FILE         trust these CAs (PEM) instead of the system's; repeatable, all "
     "must\n"
-    "      --crl FILE           a revocation list (PEM or DER), asked before those that "
-    "certificates "
-    "name\n"
-    "      --logs FILE          list of Certificate Transparency logs (JSON, version 3), to verify "
-    "timestamps by\n"
-    "      --offline            fetch no revocation lists and no renewal windows from CAs\n"
     "      --at TIME            as if it were then: 2027-01-14, 2027-01-14T12:00:00Z, +30d\n"
     "      --pin SHA256         a public key that must be in the chain; repeatable\n"
     "  -w, --warning LEFT       warn with less left: 30 (days), 33%, 12h (default a third of the "
@@ -111,10 +104,7 @@ enum {
     OPTION_PROMETHEUS,
     OPTION_TRACE,
     OPTION_CAMPAIGN,
-    OPTION_COMPARE,
-    OPTION_CRL,
-    OPTION_LOGS,
-    OPTION_OFFLINE
+    OPTION_COMPARE
 };
 
 static const struct option long_options[] = {
@@ -134,9 +124,6 @@ static const struct option long_options[] = {
     {"browser", no_argument, NULL, OPTION_BROWSER},
     {"timeout", required_argument, NULL, 't'},
     {"store", required_argument, NULL, OPTION_STORE},
-    {"crl", required_argument, NULL, OPTION_CRL},
-    {"logs", required_argument, NULL, OPTION_LOGS},
-    {"offline", no_argument, NULL, OPTION_OFFLINE},
     {"at", required_argument, NULL, OPTION_AT},
     {"pin", required_argument, NULL, OPTION_PIN},
     {"warning", required_argument, NULL, 'w'},
@@ -230,28 +217,6 @@ static int add_discovery(struct check_words *words, const char *where, struct er
     return 0;
 }
 
-static int add_crl(struct check_order *order, const char *path, struct error *error)
-{
-    struct revocation_options *revocation = &order->checker.revocation;
-
-    if (revocation->crl_file_count == CHECK_CRLS_MAX)
-        return error_set(error, ERROR_USAGE, "more than %d lists", CHECK_CRLS_MAX);
-    order->crl_files[revocation->crl_file_count++] = path;
-    revocation->crl_files = order->crl_files;
-    return 0;
-}
-
-static int set_logs(struct check_order *order, const char *path, struct error *error)
-{
-    struct certificate_logs *logs;
-
-    if (log_list_read(&logs, path, error) != 0)
-        return -(int)error->code;
-    certificate_logs_free(order->logs);
-    order->checker.policy.logs = order->logs = logs;
-    return 0;
-}
-
 static int value_option(struct check_order *order, struct check_words *words, int option,
                         struct error *error)
 {
@@ -263,10 +228,6 @@ static int value_option(struct check_order *order, struct check_words *words, in
         return add_address(order, optarg, error);
     case OPTION_STORE:
         return add_store(order, optarg, error);
-    case OPTION_CRL:
-        return add_crl(order, optarg, error);
-    case OPTION_LOGS:
-        return set_logs(order, optarg, error);
     case OPTION_PIN:
         return add_pin(order, optarg, error);
     case OPTION_AT:
@@ -324,7 +285,6 @@ static bool flag_option(struct check_order *order, int option)
                  {OPTION_RESUMPTION, &checker->resumption},
                  {OPTION_RENEGOTIATION, &checker->renegotiation},
                  {OPTION_BROWSER, &checker->browser},
-                 {OPTION_OFFLINE, &order->offline},
                  {OPTION_REQUIRE_STAPLE, &checker->policy.require_staple},
                  {OPTION_REQUIRE_HSTS, &checker->policy.require_hsts},
                  {OPTION_CHECK_SSL_CERT, &order->nagios.compatible_ranges},
@@ -431,7 +391,7 @@ static int settle(struct check_order *order, struct error *error)
     if (checker->timeout_ms == 0)
         checker->timeout_ms = TIMEOUT_S * 1000;
     checker->connections_max = CONNECTIONS;
-    checker->fetch_crls = checker->fetch_renewal_information = !order->offline;
+    checker->fetch_crls = checker->fetch_renewal_information = true;
     settle_plugin(order);
     if (checker->store_count > 0)
         return 0;

@@ -87,6 +87,10 @@ static int check_addresses(struct schema_reader *reader, cfg_t *root)
         stand_in(reader, root, &schema_admin, 0);
         code = note_addresses(reader, &conf->admin.bind, bound, &count);
     }
+    if (code == 0 && conf->exporter.present) {
+        stand_in(reader, root, &schema_exporter, 0);
+        code = note_addresses(reader, &conf->exporter.bind, bound, &count);
+    }
     return code;
 }
 
@@ -97,9 +101,9 @@ static int check_amounts(struct schema_reader *reader, cfg_t *root)
     const struct conf *conf = reader->conf;
     size_t servers = 0;
 
-    if (conf->listener_count == 0 && conf->watch_count == 0)
+    if (conf->listener_count == 0 && conf->watch_count == 0 && !conf->exporter.present)
         return schema_fail(reader, 0,
-                           "found no listener and no watch; expected at least one section: "
+                           "found no listener and nothing to watch; expected at least one section: "
                            "listener NAME { ... } or watch NAME { ... }");
     if (conf->listener_count != 0 && conf->workers == 0) {
         reader->schema = &schema_global;

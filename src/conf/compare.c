@@ -21,6 +21,7 @@ const char *conf_kind_name(enum conf_kind kind)
         [CONF_KIND_CERTIFICATE] = "certificate", [CONF_KIND_WATCH] = "watch",
         [CONF_KIND_CHANNEL] = "channel",         [CONF_KIND_ALERT_ROUTE] = "alert-route",
         [CONF_KIND_MAINTENANCE] = "maintenance", [CONF_KIND_ADMIN] = "admin",
+        [CONF_KIND_EXPORTER] = "exporter",
     };
     return names[kind];
 }
@@ -240,7 +241,6 @@ bool conf_compare(const struct conf *before, const struct conf *after, conf_diff
 {
     struct comparison comparison = {.before = before, .after = after, .fn = fn, .context = context};
     struct conf_difference global = {.kind = CONF_KIND_GLOBAL, .name = ""};
-    struct conf_difference admin = {.kind = CONF_KIND_ADMIN, .name = ""};
 
     compare_object(&comparison, &schema_global, &global, before, after);
     compare_listeners(&comparison);
@@ -253,9 +253,13 @@ bool conf_compare(const struct conf *before, const struct conf *after, conf_diff
         if (!kind->placed)
             compare_named(&comparison, kind);
     }
-    compare_object(&comparison, &schema_admin, &admin,
-                   before->admin.present ? &before->admin : NULL,
-                   after->admin.present ? &after->admin : NULL);
+    for (size_t i = 0; i < KIND_SINGLE_COUNT; i++) {
+        const struct kind_single *single = &conf_singles[i];
+        struct conf_difference difference = {.kind = single->number, .name = ""};
+        compare_object(&comparison, single->schema, &difference,
+                       single_present(before, single) ? single_object(before, single) : NULL,
+                       single_present(after, single) ? single_object(after, single) : NULL);
+    }
     return !comparison.failed;
 }
 

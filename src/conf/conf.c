@@ -95,21 +95,23 @@ static int read_title(struct schema_reader *reader, const cfg_t *tree, char **re
 /* ---- sections in the order of the file ---- */
 
 struct section_cursor {
-    size_t admins, titled[KIND_COUNT]; /* sections of each kind behind us */
+    size_t titled[KIND_COUNT]; /* sections of each kind behind us */
 };
 
 /* The tree and the object of the next section of this kind; `*ret_object` is NULL before it is
- * made. Returns the kind, NULL: admin. */
+ * made. Returns the kind, NULL: one without title. */
 static const struct kind *next_section(struct section_cursor *cursor, struct schema_reader *reader,
                                        cfg_t *root, const char *name, void **ret_object)
 {
     const struct kind *kind = kind_find(name);
-    size_t index;
+    size_t index = 0;
 
     if (kind == NULL) {
-        reader->schema = &schema_admin;
-        index = cursor->admins++;
-        *ret_object = &reader->conf->admin;
+        const struct kind_single *single = conf_singles;
+        while (strcmp(single->schema->kind, name) != 0)
+            single++;
+        reader->schema = single->schema;
+        *ret_object = single_object(reader->conf, single);
     } else {
         reader->schema = kind->schema;
         index = cursor->titled[kind - conf_kinds]++;
@@ -307,7 +309,8 @@ void conf_free(struct conf *conf)
         if (kind_count(conf, kind) > 0)
             free(kind_object(conf, kind, 0));
     }
-    schema_free(&schema_admin, &conf->admin);
+    for (size_t i = 0; i < KIND_SINGLE_COUNT; i++)
+        schema_free(conf_singles[i].schema, single_object(conf, &conf_singles[i]));
     schema_free(&schema_global, conf);
     free(conf->path);
     free(conf);
@@ -339,6 +342,7 @@ static bool in_force(const struct conf *conf, const struct kind *kind, size_t in
     case CONF_KIND_ALERT_ROUTE:
     case CONF_KIND_MAINTENANCE:
     case CONF_KIND_ADMIN:
+    case CONF_KIND_EXPORTER:
         break;
     }
     return true;
@@ -354,6 +358,11 @@ void conf_show_objects(struct buffer *buffer, const struct conf *conf, bool inte
                              internal);
         }
     }
+    for (size_t i = 0; i < KIND_SINGLE_COUNT; i++) {
+        if (single_present(conf, &conf_singles[i]))
+            show_section(buffer, conf, conf_singles[i].schema, NULL,
+                         single_object(conf, &conf_singles[i]), internal);
+    }
 }
 
 static char *show(const struct conf *conf, bool internal)
@@ -363,8 +372,6 @@ static char *show(const struct conf *conf, bool internal)
     buffer_init(&buffer, SHOW_MAX);
     schema_show(&buffer, conf, &schema_global, conf, "", internal);
     conf_show_objects(&buffer, conf, internal);
-    if (conf->admin.present)
-        show_section(&buffer, conf, &schema_admin, NULL, &conf->admin, internal);
     char *text = buffer.failed ? NULL : strdup(buffer_text(&buffer));
     buffer_fini(&buffer);
     return text;

@@ -336,6 +336,16 @@ struct conf_admin {
     struct conf_addresses bind; /* loopback or Unix sockets only: there is no authentication yet */
 };
 
+/* What others collect from: probes on demand, and the metrics of the watch. */
+struct conf_exporter {
+    bool present;
+    struct conf_addresses bind;
+    struct conf_text_list targets; /* that may be asked for: names, "*.example.org", with or
+                                      without port; none: those that are watched */
+    uint32_t timeout;              /* ms of a connection, each of its stages */
+    uint32_t probes;               /* under way at once */
+};
+
 struct conf {
     char *path; /* of the file; for messages */
     char *state_folder;
@@ -377,6 +387,7 @@ struct conf {
     struct conf_maintenance *maintenances;
     size_t maintenance_count;
     struct conf_alerts alerts;
+    struct conf_exporter exporter;
     uint32_t watch_connections;                     /* under way at once; default 100 */
     uint32_t watch_per_host;                        /* of these to one address; default 4 */
     uint64_t watch_keep_checks, watch_keep_history; /* ms; default 14 and 800 days */
@@ -458,6 +469,10 @@ bool conf_authenticates_at_once(const struct conf_listener *listener, const char
 uint32_t conf_find_listener(const struct conf *conf, const char *name);
 uint32_t conf_find_upstream(const struct conf *conf, const char *name);
 uint32_t conf_find_certificate(const struct conf *conf, const char *name);
+/* Where HTTP is served: the addresses of admin, then those of the exporter. */
+size_t conf_http_count(const struct conf *conf);
+const struct address *conf_http_address(const struct conf *conf, size_t index);
+
 uint32_t conf_find_watch(const struct conf *conf, const char *name);
 uint32_t conf_find_channel(const struct conf *conf, const char *name);
 uint32_t conf_find_alert_route(const struct conf *conf, const char *name);

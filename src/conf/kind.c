@@ -25,6 +25,17 @@ const struct kind conf_kinds[KIND_COUNT] = {
     KIND(CONF_KIND_MAINTENANCE, schema_maintenance, maintenance, false),
 };
 
+#define SINGLE(enumerator, section, member)                                                        \
+    {                                                                                              \
+        (enumerator), &(section), offsetof(struct conf, member),                                   \
+            offsetof(struct conf, member.present)                                                  \
+    }
+
+const struct kind_single conf_singles[KIND_SINGLE_COUNT] = {
+    SINGLE(CONF_KIND_ADMIN, schema_admin, admin),
+    SINGLE(CONF_KIND_EXPORTER, schema_exporter, exporter),
+};
+
 const struct kind *kind_find(const char *name)
 {
     for (size_t i = 0; i < KIND_COUNT; i++) {

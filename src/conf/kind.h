@@ -17,6 +17,23 @@ struct kind {
 #define KIND_COUNT 7
 extern const struct kind conf_kinds[KIND_COUNT];
 
+/* Sections of which there is one, or none. */
+struct kind_single {
+    enum conf_kind number;
+    const struct schema_section *schema;
+    size_t object, present; /* offsets of the struct, and of its `present` */
+};
+#define KIND_SINGLE_COUNT 2
+extern const struct kind_single conf_singles[KIND_SINGLE_COUNT];
+static inline void *single_object(const struct conf *conf, const struct kind_single *single)
+{
+    return (void *)((uintptr_t)conf + single->object);
+}
+static inline bool single_present(const struct conf *conf, const struct kind_single *single)
+{
+    return *(const bool *)((const char *)conf + single->present);
+}
+
 /* NULL: no titled section is called so. */
 const struct kind *kind_find(const char *name);
 static inline size_t kind_count(const struct conf *conf, const struct kind *kind)

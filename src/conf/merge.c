@@ -311,11 +311,6 @@ static int merged_text(const struct merge *merge, char **ret_text)
     schema_show(&buffer, merge->next, &schema_global, merge->next, "", true);
     conf_show_objects(&buffer, merge->next, true);
     show_retired(&buffer, merge);
-    if (merge->next->admin.present) {
-        ignore(buffer_append_text(&buffer, "\nadmin {\n"));
-        schema_show(&buffer, merge->next, &schema_admin, &merge->next->admin, "    ", true);
-        ignore(buffer_append_text(&buffer, "}\n"));
-    }
     *ret_text = buffer.failed ? NULL : strdup(buffer_text(&buffer));
     buffer_fini(&buffer);
     return *ret_text == NULL ? error_set(merge->error, ERROR_MEMORY, "out of memory") : 0;

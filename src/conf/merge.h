@@ -48,7 +48,8 @@ enum conf_kind {
     CONF_KIND_CHANNEL,
     CONF_KIND_ALERT_ROUTE,
     CONF_KIND_MAINTENANCE,
-    CONF_KIND_ADMIN
+    CONF_KIND_ADMIN,
+    CONF_KIND_EXPORTER
 };
 enum conf_change { CONF_ADDED, CONF_REMOVED, CONF_CHANGED };
 const char *conf_kind_name(enum conf_kind kind);

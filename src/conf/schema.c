@@ -8,8 +8,8 @@
 #include "base/string.h"
 
 static const struct schema_section *const sections[] = {
-    &schema_admin, &schema_listener, &schema_upstream,    &schema_certificate,
-    &schema_watch, &schema_channel,  &schema_alert_route, &schema_maintenance};
+    &schema_admin,   &schema_listener,    &schema_upstream,    &schema_certificate, &schema_watch,
+    &schema_channel, &schema_alert_route, &schema_maintenance, &schema_exporter};
 
 /* ---- messages ---- */
 
@@ -63,13 +63,22 @@ const char *schema_shown(char shown[SCHEMA_SHOWN_MAX], const char *text)
     return string_printable(shown, SCHEMA_SHOWN_MAX, text, strlen(text));
 }
 
+static const struct schema_section *section_of(const cfg_t *tree)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
+        if (strcmp(sections[i]->kind, tree->name) == 0)
+            return sections[i];
+    }
+    return &schema_global;
+}
+
 char *schema_place(char *text, size_t size, const cfg_t *tree)
 {
     char shown[SCHEMA_SHOWN_MAX];
 
     if (tree->title != NULL)
         ignore(snprintf(text, size, "%s '%s'", tree->name, schema_shown(shown, tree->title)));
-    else if (strcmp(tree->name, schema_admin.kind) == 0)
+    else if (section_of(tree) != &schema_global)
         ignore(snprintf(text, size, "%s", tree->name));
     else
         ignore(snprintf(text, size, "the global options"));
@@ -95,15 +104,6 @@ const char *schema_nearest_text(const struct schema_nearest *nearest, char text[
     if (nearest->best != NULL)
         ignore(snprintf(text, SCHEMA_SHOWN_MAX, "; did you mean '%s'?", nearest->best));
     return text;
-}
-
-static const struct schema_section *section_of(const cfg_t *tree)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
-        if (strcmp(sections[i]->kind, tree->name) == 0)
-            return sections[i];
-    }
-    return &schema_global;
 }
 
 static bool knows(const struct schema_section *section, const char *name)

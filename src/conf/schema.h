@@ -71,7 +71,8 @@ struct schema_section {
 };
 
 extern const struct schema_section schema_global, schema_admin, schema_listener, schema_upstream,
-    schema_certificate, schema_watch, schema_channel, schema_alert_route, schema_maintenance;
+    schema_certificate, schema_watch, schema_channel, schema_alert_route, schema_maintenance,
+    schema_exporter;
 
 /* Where reading stands. */
 struct schema_reader {

@@ -1,5 +1,7 @@
 #include "demo/pages.h"
 
+#include "base/html.h"
+
 #include <string.h>
 
 enum field_kind { FIELD_TEXT, FIELD_NUMBER, FIELD_LONG_TEXT, FIELD_CHOICE };
@@ -160,28 +162,6 @@ static void text(struct buffer *html, const char *markup)
     ignore(buffer_append_text(html, markup));
 }
 
-static void escaped(struct buffer *html, const char *data)
-{
-    for (; *data != '\0'; data++) {
-        switch (*data) {
-        case '&':
-            text(html, "&amp;");
-            break;
-        case '<':
-            text(html, "&lt;");
-            break;
-        case '>':
-            text(html, "&gt;");
-            break;
-        case '"':
-            text(html, "&quot;");
-            break;
-        default:
-            ignore(buffer_append(html, data, 1));
-        }
-    }
-}
-
 static void steps(struct buffer *html, unsigned number)
 {
     ignore(buffer_printf(html, "<ol class=\"steps\" aria-label=\"Page %u of %d\">", number,
@@ -215,7 +195,7 @@ static void field(struct buffer *html, const struct page *page, const char *answ
                          page->question, page->hint));
     if (page->kind == FIELD_LONG_TEXT) {
         text(html, "<textarea id=\"answer\" name=\"answer\" rows=\"4\" maxlength=\"200\">");
-        escaped(html, answer);
+        html_escape(html, answer);
         text(html, "</textarea>\n");
         return;
     }
@@ -223,7 +203,7 @@ static void field(struct buffer *html, const struct page *page, const char *answ
                    ? "<input type=\"number\" min=\"1\" max=\"999\" inputmode=\"numeric\""
                    : "<input type=\"text\" maxlength=\"80\"");
     text(html, " id=\"answer\" name=\"answer\" autocomplete=\"off\" required autofocus value=\"");
-    escaped(html, answer);
+    html_escape(html, answer);
     text(html, "\">\n");
 }
 
@@ -257,7 +237,7 @@ void pages_summary(struct buffer *html, const struct visit *visit)
                "reserved.</p>\n<dl>\n");
     for (size_t i = 0; i < PAGES_COUNT; i++) {
         ignore(buffer_printf(html, "<dt>%s</dt><dd>", pages[i].short_name));
-        escaped(html, visit->answers[i][0] != '\0' ? visit->answers[i] : "–");
+        html_escape(html, visit->answers[i][0] != '\0' ? visit->answers[i] : "–");
         text(html, "</dd>\n");
     }
     text(html,

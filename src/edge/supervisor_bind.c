@@ -68,13 +68,13 @@ static int bind_admin(struct reload *reload, struct error *error)
     const struct house *house = reload->supervisor->house;
     struct reload_sockets *next = &reload->admin;
 
-    for (size_t i = 0; i < conf->admin.bind.count; i++) {
-        const struct address *address = &conf->admin.bind.items[i];
+    for (size_t i = 0; i < conf_http_count(conf); i++) {
+        const struct address *address = conf_http_address(conf, i);
         int fd;
         if (take_over(house->admin, house->admin_count, address, next, 0))
             continue;
         if (socket_listen(&fd, address, 64, error) < 0)
-            return error_prepend(error, "admin");
+            return error_prepend(error, i < conf->admin.bind.count ? "admin" : "exporter");
         next->items[next->count] = (struct house_socket){.fd = fd, .address = *address};
         next->fresh[next->count++] = true;
     }

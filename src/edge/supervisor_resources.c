@@ -226,11 +226,11 @@ static int listen_all(struct supervisor *supervisor, struct error *error)
                 (struct house_socket){.fd = fd, .listener = i, .address = listener->bind.items[j]};
         }
     }
-    for (size_t i = 0; i < conf->admin.bind.count; i++) {
-        if (socket_listen(&fd, &conf->admin.bind.items[i], 64, error) < 0)
-            return error_prepend(error, "admin");
-        house->admin[house->admin_count++] =
-            (struct house_socket){.fd = fd, .address = conf->admin.bind.items[i]};
+    for (size_t i = 0; i < conf_http_count(conf); i++) {
+        const struct address *address = conf_http_address(conf, i);
+        if (socket_listen(&fd, address, 64, error) < 0)
+            return error_prepend(error, i < conf->admin.bind.count ? "admin" : "exporter");
+        house->admin[house->admin_count++] = (struct house_socket){.fd = fd, .address = *address};
     }
     return 0;
 }

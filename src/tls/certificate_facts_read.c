@@ -20,16 +20,23 @@
 
 /* Where what is found goes. */
 struct reading {
-    certificate_take_fn *take;
-    void *context;
-    size_t count;
+    const struct certificate_facts **list;
+    size_t maximum, count;
 };
+
+static void reading_drop(struct reading *reading)
+{
+    while (reading->count > 0)
+        certificate_facts_unref(reading->list[--reading->count]);
+}
 
 static int reading_add(struct reading *reading, const uint8_t *der, size_t size,
                        struct error *error)
 {
-    int result = reading->take(reading->context, der, size, error);
-
+    if (reading->count == reading->maximum)
+        return error_set(error, ERROR_LIMIT, "found more than %zu certificates; expected fewer",
+                         reading->maximum);
+    int result = certificate_facts_new(&reading->list[reading->count], der, size, error);
     if (result != 0)
         return error_prepend(error, "certificate %zu", reading->count + 1);
     reading->count++;
@@ -52,7 +59,8 @@ static int reading_add_object(struct reading *reading, X509 *certificate, struct
 
 static bool is_certificate_block(const char *name)
 {
-    return strcmp(name, PEM_STRING_X509) == 0 || strcmp(name, PEM_STRING_X509_OLD) == 0;
+    return strcmp(name, PEM_STRING_X509) == 0 || strcmp(name, PEM_STRING_X509_OLD) == 0 ||
+           strcmp(name, PEM_STRING_X509_TRUSTED) == 0;
 }
 
 /* Other blocks (keys, parameters) may stand between. */
@@ -154,10 +162,11 @@ static int read_file(struct buffer *content, const char *path, struct error *err
     return result;
 }
 
-int certificate_file_read(const char *path, const char *password, certificate_take_fn *take,
-                          void *context, struct error *error)
+int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
+                           size_t *ret_count, const char *path, const char *password,
+                           struct error *error)
 {
-    struct reading reading = {.take = take, .context = context};
+    struct reading reading = {.list = ret_list, .maximum = maximum};
     __attribute__((cleanup(buffer_auto))) struct buffer content;
 
     buffer_init(&content, FILE_SIZE_MAX + 1);
@@ -169,41 +178,10 @@ int certificate_file_read(const char *path, const char *password, certificate_ta
                            "there is no certificate in it; expected PEM, DER or PKCS#12");
     if (content.data != NULL)
         OPENSSL_cleanse(content.data, content.size); /* there may be a private key in it */
-    return result == 0 ? 0 : error_prepend(error, "%s", path);
-}
-
-/* ---- as facts ---- */
-
-struct facts_list {
-    const struct certificate_facts **list;
-    size_t maximum, count;
-};
-
-static int take_facts(void *context, const uint8_t *der, size_t size, struct error *error)
-{
-    struct facts_list *into = context;
-
-    if (into->count == into->maximum)
-        return error_set(error, ERROR_LIMIT, "found more than %zu certificates; expected fewer",
-                         into->maximum);
-    int result = certificate_facts_new(&into->list[into->count], der, size, error);
-    if (result == 0)
-        into->count++;
-    return result;
-}
-
-int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
-                           size_t *ret_count, const char *path, const char *password,
-                           struct error *error)
-{
-    struct facts_list into = {.list = ret_list, .maximum = maximum};
-    int result = certificate_file_read(path, password, take_facts, &into, error);
-
     if (result != 0) {
-        while (into.count > 0)
-            certificate_facts_unref(ret_list[--into.count]);
-        return result;
+        reading_drop(&reading);
+        return error_prepend(error, "%s", path);
     }
-    *ret_count = into.count;
+    *ret_count = reading.count;
     return 0;
 }

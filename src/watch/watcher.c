@@ -674,8 +674,15 @@ size_t watcher_check(struct watcher *watcher, const char *what, watcher_done_fn 
     return count;
 }
 
+bool watcher_probe(struct watcher *watcher, json_t *request, prober_answer_fn *answer,
+                   void *context)
+{
+    return prober_client_ask(watcher->prober, request, answer, context);
+}
+
 void watcher_forget(struct watcher *watcher, const void *context)
 {
+    prober_client_forget(watcher->prober, context);
     for (size_t i = 0; i < watcher->watched_count; i++) {
         for (struct waiter *it = watcher->watched[i]->waiters; it != NULL; it = it->next) {
             if (it->context == context)

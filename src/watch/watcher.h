@@ -84,6 +84,9 @@ size_t watcher_check(struct watcher *watcher, const char *what, watcher_done_fn 
 /* Looks for endpoints that nobody watches, now. Returns how many addresses and names are looked
  * at. */
 size_t watcher_discover(struct watcher *watcher, const char *watch);
+/* A probe of anything, now, past the schedule: `request` as in prober_client_ask(), taken over. */
+MUST_CHECK bool watcher_probe(struct watcher *watcher, json_t *request, prober_answer_fn *answer,
+                              void *context);
 /* Nobody waits with this context any more. */
 void watcher_forget(struct watcher *watcher, const void *context);
 

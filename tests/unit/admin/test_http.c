@@ -35,7 +35,7 @@ static int start(void **state)
     child = fork();
     if (child == 0) {
         struct loop *loop = loop_new();
-        struct http *http = http_new(loop, &world.view);
+        struct http *http = http_new(loop, &world.view, NULL);
         _exit(http == NULL || http_listen(http, listening) < 0 ? 1 : loop_run(loop));
     }
     close(listening);
