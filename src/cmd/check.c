@@ -16,6 +16,7 @@ void check_order_fini(struct check_order *order)
 {
     for (size_t i = 0; i < order->checker.store_count; i++)
         chain_store_unref(order->checker.stores[i]);
+    certificate_logs_free(order->logs);
     secret_free(order->password, CHECK_PASSWORD_SIZE);
     free(order->targets);
 }

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "watch/campaign.h"
 #include "watch/checker.h"
+#include "watch/log_list.h"
 #include "watch/report.h"
 
 #define CHECK_PASSWORD_SIZE 256
@@ -28,6 +29,9 @@ struct check_order {
     struct campaign campaign;
     const char *campaign_text;
     struct report_nagios_options nagios;
+    const char *crl_files[16];
+    struct certificate_logs *logs; /* owned; NULL: none given */
+    bool no_fetch;
     char *password;            /* of PKCS#12 files; secret memory of CHECK_PASSWORD_SIZE, or NULL */
     uint32_t total_timeout_ms; /* of all together; 0: none */
     bool discovering;          /* what speaks no TLS is left out */

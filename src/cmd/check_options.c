@@ -43,6 +43,8 @@ static const char usage[] =
     "      --resumption         resumption by ticket and by id\n"
     "      --renegotiation      renegotiation by the client\n"
     "      --browser            also as a browser does, with missing intermediates fetched\n"
+    "      --no-fetch           fetch neither revocation lists nor the CA's renewal window\n"
+    "      --ari URL            ACME directory of a CA to ask for the renewal window\n"
     "  -t, --timeout TIME       of each of connecting, STARTTLS and handshake (default 10s)\n"
     "\n"
     "How it is judged:\n"
@@ -54,6 +56,9 @@ static const char usage[] =
     "life, at\n"
     "                           most 30 days)\n"
     "  -c, --critical LEFT      critical with less left\n"
+    "      --crl FILE           revocation lists (PEM, DER), asked before others; repeatable\n"
+    "      --log-list FILE      certificate transparency logs, in JSON as Google and Apple publish "
+    "them\n"
     "      --require-staple     a stapled OCSP response must be there\n"
     "      --require-hsts       https:// targets must send Strict-Transport-Security\n"
     "      --password-file FILE password of PKCS#12 files\n"
@@ -92,6 +97,10 @@ enum {
     OPTION_RESUMPTION,
     OPTION_RENEGOTIATION,
     OPTION_BROWSER,
+    OPTION_NO_FETCH,
+    OPTION_ARI,
+    OPTION_CRL,
+    OPTION_LOG_LIST,
     OPTION_STORE,
     OPTION_AT,
     OPTION_PIN,
@@ -122,6 +131,10 @@ static const struct option long_options[] = {
     {"resumption", no_argument, NULL, OPTION_RESUMPTION},
     {"renegotiation", no_argument, NULL, OPTION_RENEGOTIATION},
     {"browser", no_argument, NULL, OPTION_BROWSER},
+    {"no-fetch", no_argument, NULL, OPTION_NO_FETCH},
+    {"ari", required_argument, NULL, OPTION_ARI},
+    {"crl", required_argument, NULL, OPTION_CRL},
+    {"log-list", required_argument, NULL, OPTION_LOG_LIST},
     {"timeout", required_argument, NULL, 't'},
     {"store", required_argument, NULL, OPTION_STORE},
     {"at", required_argument, NULL, OPTION_AT},
@@ -176,6 +189,30 @@ static int add_pin(struct check_order *order, const char *text, struct error *er
     return check_pin(policy->pins[policy->pin_count++], text, error);
 }
 
+static int add_list(struct check_order *order, const char *path, struct error *error)
+{
+    struct revocation_options *revocation = &order->checker.revocation;
+
+    if (revocation->crl_file_count == ARRAY_SIZE(order->crl_files))
+        return error_set(error, ERROR_USAGE, "more than %zu files of revocation lists",
+                         ARRAY_SIZE(order->crl_files));
+    order->crl_files[revocation->crl_file_count++] = path;
+    revocation->crl_files = order->crl_files;
+    return 0;
+}
+
+static int read_logs(struct check_order *order, const char *path, struct error *error)
+{
+    struct certificate_logs *logs;
+
+    if (log_list_read(&logs, path, error) != 0)
+        return -(int)error->code;
+    certificate_logs_free(order->logs);
+    order->logs = logs;
+    order->checker.policy.logs = logs;
+    return 0;
+}
+
 static int set_timeout(struct check_order *order, const char *text, struct error *error)
 {
     uint64_t ms;
@@ -228,6 +265,10 @@ static int value_option(struct check_order *order, struct check_words *words, in
         return add_address(order, optarg, error);
     case OPTION_STORE:
         return add_store(order, optarg, error);
+    case OPTION_CRL:
+        return add_list(order, optarg, error);
+    case OPTION_LOG_LIST:
+        return read_logs(order, optarg, error);
     case OPTION_PIN:
         return add_pin(order, optarg, error);
     case OPTION_AT:
@@ -259,6 +300,7 @@ static bool word_option(struct check_order *order, struct check_words *words, in
                  {OPTION_SERVICE, &words->service},
                  {OPTION_NAME_SERVERS, &order->checker.name_servers},
                  {OPTION_NAME, &order->checker.name},
+                 {OPTION_ARI, &order->checker.revocation.renewal_directory},
                  {'H', &words->host},
                  {'p', &words->port},
                  {'P', &words->protocol},
@@ -285,6 +327,7 @@ static bool flag_option(struct check_order *order, int option)
                  {OPTION_RESUMPTION, &checker->resumption},
                  {OPTION_RENEGOTIATION, &checker->renegotiation},
                  {OPTION_BROWSER, &checker->browser},
+                 {OPTION_NO_FETCH, &order->no_fetch},
                  {OPTION_REQUIRE_STAPLE, &checker->policy.require_staple},
                  {OPTION_REQUIRE_HSTS, &checker->policy.require_hsts},
                  {OPTION_CHECK_SSL_CERT, &order->nagios.compatible_ranges},
@@ -391,8 +434,9 @@ static int settle(struct check_order *order, struct error *error)
     if (checker->timeout_ms == 0)
         checker->timeout_ms = TIMEOUT_S * 1000;
     checker->connections_max = CONNECTIONS;
-    checker->fetch_crls = checker->fetch_renewal_information = true;
+    checker->fetch_crls = checker->fetch_renewal_information = !order->no_fetch;
     settle_plugin(order);
+    checker->revocation.timeout_ms = checker->timeout_ms;
     if (checker->store_count > 0)
         return 0;
     checker->store_count = 1;

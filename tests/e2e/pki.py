@@ -121,12 +121,13 @@ class Authority:
         return builder.sign(issuer_key, hashes.SHA256())
 
     def issue(self, *names, key_type="ecdsa", key=None, not_before=None, lifetime=90 * DAY,
-              usage=ExtendedKeyUsageOID.SERVER_AUTH, bits=2048):
-        """A fresh leaf for `names` (DNS names or IP addresses)."""
+              usage=ExtendedKeyUsageOID.SERVER_AUTH, bits=2048, more=()):
+        """A fresh leaf for `names` (DNS names or IP addresses), with `more` extensions that are not critical."""
         key = key or new_key(key_type, bits)
         extensions = [(x509.BasicConstraints(False, None), True),
                       (x509.ExtendedKeyUsage([usage]), False),
-                      (x509.SubjectAlternativeName([_general_name(name) for name in names]), False)]
+                      (x509.SubjectAlternativeName([_general_name(name) for name in names]), False),
+                      *((value, False) for value in more)]
         leaf = self._sign(_subject(names[0]), key.public_key(), self.intermediate.subject, self.key, extensions,
                           not_before, lifetime)
         return Pair(leaf, [self.intermediate], key)

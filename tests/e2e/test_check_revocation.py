@@ -1,0 +1,310 @@
+"""Revocation: OCSP staples of openssl and nginx, revocation lists over HTTP and from files, renewal information; each
+good and bad."""
+
+import base64
+import datetime
+import functools
+import http.server
+import json
+import shutil
+import socket
+import subprocess
+import threading
+
+import pki
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509 import ocsp
+from daemon import wait_until
+
+import checks
+from checks import NAME, TlsServer
+
+HOUR = datetime.timedelta(hours=1)
+
+
+class Documents:
+    """What a CA publishes, over HTTP on loopback."""
+
+    def __init__(self):
+        self.documents, self.asked = {}, []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.asked.append(self.path)
+                body = outer.documents.get(self.path)
+                self.send_response(404 if body is None else 200)
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server.server_port}{path}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def documents():
+    started = Documents()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def serve(tmp_path):
+    started = []
+
+    def start(*pairs, **options):
+        started.append(TlsServer(tmp_path, *pairs, **options))
+        return started[-1].address
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return pki.Authority(tmp_path)
+
+
+def with_list(documents):
+    """The extension that names a list of the server's."""
+    return x509.CRLDistributionPoints([x509.DistributionPoint([x509.UniformResourceIdentifier(documents.url("/1.crl"))],
+                                                              None, None, None)])
+
+
+def der_of(pem):
+    return x509.load_pem_x509_crl(pem).public_bytes(serialization.Encoding.DER)
+
+
+def look(authority, address, *options, code=None):
+    return checks.endpoints(address, "--name", NAME, "--store", str(authority.root_path), *options, code=code)[0]
+
+
+# ---- revocation lists ----
+
+def test_revoked_by_a_list(authority, documents, serve):
+    pair = authority.issue(NAME, more=[with_list(documents)])
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(pair))
+    endpoint = look(authority, serve(pair), code=2)
+    finding = next(finding for finding in endpoint["findings"] if finding["id"] == "certificate-revoked")
+    assert finding["severity"] == "critical" and finding["hard"]
+    assert finding["evidence"] == documents.url("/1.crl")
+    assert finding["certificate"] == endpoint["certificates"][0]["sha256"]
+
+
+def test_not_revoked(authority, documents, serve):
+    pair = authority.issue(NAME, more=[with_list(documents)])
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(authority.issue("other.test")))
+    endpoint = look(authority, serve(pair), code=0)
+    assert documents.asked == ["/1.crl"]
+    assert not [name for name in checks.ids(endpoint) if name.startswith(("crl", "certificate-revoked"))]
+
+
+def test_a_list_is_fetched_once_for_all(authority, documents, serve):
+    pair = authority.issue(NAME, more=[with_list(documents)])
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(pair))
+    addresses = [serve(pair) for _ in range(5)]
+    found = checks.endpoints(*addresses, "--name", NAME, "--store", str(authority.root_path), code=2)
+    assert len(found) == 5 and all("certificate-revoked" in checks.ids(endpoint) for endpoint in found)
+    assert documents.asked == ["/1.crl"]
+
+
+@pytest.mark.parametrize("document, finding", [(None, "crl-unreachable"), (b"<html>", "crl-invalid")])
+def test_what_cannot_be_fetched_alarms_nobody(authority, documents, serve, document, finding):
+    pair = authority.issue(NAME, more=[with_list(documents)])
+    documents.documents["/1.crl"] = document
+    assert finding in checks.ids(look(authority, serve(pair), code=0), "info")
+
+
+def test_a_list_that_proves_nothing(authority, documents, serve):
+    pair = authority.issue(NAME, more=[with_list(documents)])
+    address = serve(pair)
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(pair, key=pki.new_key()))
+    assert "crl-invalid" in checks.ids(look(authority, address, code=0), "info")
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(begin=pki._now() - 2 * pki.DAY, lifetime=pki.DAY))
+    assert "crl-stale" in checks.ids(look(authority, address, code=0), "info")
+
+
+def test_nothing_is_fetched_when_told_so(authority, documents, serve):
+    pair = authority.issue(NAME, more=[with_list(documents)])
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(pair))
+    look(authority, serve(pair), "--no-fetch", code=0)
+    assert documents.asked == []
+
+
+def test_lists_of_the_operator(authority, serve, tmp_path):
+    pair, other = authority.issue(NAME), authority.issue("other.test")
+    address, path = serve(pair), tmp_path / "lists.pem"
+    path.write_bytes(authority.revocation_list(other))
+    look(authority, address, "--crl", str(path), code=0)
+    path.write_bytes(authority.revocation_list(other, pair))
+    assert "certificate-revoked" in checks.ids(look(authority, address, "--crl", str(path), code=2))
+    chain, _ = pair.write(tmp_path, "on-disk")
+    on_disk = checks.endpoints(f"file:{chain}", "--name", NAME, "--store", str(authority.root_path), "--crl", str(path),
+                               code=2)[0]
+    assert "certificate-revoked" in checks.ids(on_disk)
+    path.write_bytes(b"no list")
+    assert "no revocation list" in checks.check(address, "--crl", str(path), code=3).stderr
+
+
+# ---- staples ----
+
+def staple(authority, pair, *, status=ocsp.OCSPCertStatus.GOOD, begin=None, lifetime=24 * HOUR, signer=None):
+    begin, signer = begin or pki._now() - HOUR, signer or authority
+    is_revoked = status == ocsp.OCSPCertStatus.REVOKED
+    return (ocsp.OCSPResponseBuilder()
+            .add_response(cert=pair.certificate, issuer=authority.intermediate, algorithm=hashes.SHA1(), cert_status=status,
+                          this_update=begin, next_update=begin + lifetime,
+                          revocation_time=begin if is_revoked else None,
+                          revocation_reason=x509.ReasonFlags.key_compromise if is_revoked else None)
+            .responder_id(ocsp.OCSPResponderEncoding.HASH, signer.intermediate)
+            .sign(signer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER))
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def accepts(port):
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def stapling(tmp_path):
+    """Starts openssl s_server or nginx with a response on disk; gives the address."""
+    running = []
+
+    def openssl(pair, response):
+        chain, key = pair.write(tmp_path, f"staple-{len(running)}")
+        path, port = tmp_path / f"{len(running)}.ocsp", free_port()
+        path.write_bytes(response)
+        return port, ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", chain, "-cert_chain", chain,
+                      "-key", key, "-status_file", path, "-quiet"]
+
+    def nginx(pair, response):
+        chain, key = pair.write(tmp_path, f"staple-{len(running)}")
+        path, port, folder = tmp_path / f"{len(running)}.ocsp", free_port(), tmp_path / f"nginx-{len(running)}"
+        folder.mkdir()
+        path.write_bytes(response)
+        (folder / "nginx.conf").write_text(f"""
+            daemon off; pid {folder}/pid; error_log {folder}/error.log;
+            events {{}}
+            http {{
+                access_log off;
+                client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
+                uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
+                server {{
+                    listen 127.0.0.1:{port} ssl; ssl_certificate {chain}; ssl_certificate_key {key};
+                    ssl_stapling on; ssl_stapling_file {path};
+                }}
+            }}""")
+        return port, ["nginx", "-c", folder / "nginx.conf", "-p", folder, "-e", folder / "error.log"]
+
+    def start(pair, response, server="openssl"):
+        if shutil.which(server) is None:
+            pytest.skip(f"{server} is not installed")
+        port, command = {"openssl": openssl, "nginx": nginx}[server](pair, response)
+        running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL))
+        wait_until(functools.partial(accepts, port), message=f"{server} does not listen")
+        return f"127.0.0.1:{port}"
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.parametrize("server", ["openssl", "nginx"])
+def test_a_good_staple(authority, stapling, server):
+    pair = authority.issue(NAME)
+    endpoint = look(authority, stapling(pair, staple(authority, pair), server), "--require-staple", code=0)
+    assert endpoint["staple"]["present"] and endpoint["staple"]["status"] == "good"
+    assert not [name for name in checks.ids(endpoint) if name.startswith("staple")]
+
+
+@pytest.mark.parametrize("server", ["openssl", "nginx"])
+def test_a_revoked_staple(authority, stapling, server):
+    pair = authority.issue(NAME)
+    endpoint = look(authority, stapling(pair, staple(authority, pair, status=ocsp.OCSPCertStatus.REVOKED), server), code=2)
+    assert "certificate-revoked" in checks.ids(endpoint, "critical")
+
+
+@pytest.mark.parametrize("options, finding", [
+    ({"begin": pki._now() - 3 * pki.DAY, "lifetime": pki.DAY}, "staple-stale"),
+    ({"begin": pki._now() - 6 * HOUR, "lifetime": 8 * HOUR}, "staple-ageing"),
+    ({"status": ocsp.OCSPCertStatus.UNKNOWN}, "staple-unknown"),
+])
+def test_bad_staples(authority, stapling, options, finding):
+    pair = authority.issue(NAME)
+    address = stapling(pair, staple(authority, pair, **options))
+    assert finding in checks.ids(look(authority, address, code=1), "warning")
+    if finding != "staple-ageing":
+        assert finding in checks.ids(look(authority, address, "--require-staple", code=2), "critical")
+
+
+def test_staples_of_others(authority, stapling, tmp_path):
+    pair, other = authority.issue(NAME), authority.issue(NAME)
+    stranger = staple(authority, pair, signer=pki.Authority(tmp_path, "Other"))
+    assert "staple-invalid" in checks.ids(look(authority, stapling(pair, stranger), code=1), "warning")
+    assert "staple-invalid" in checks.ids(look(authority, stapling(pair, staple(authority, other)), code=1), "warning")
+
+
+def test_must_staple(authority, serve, stapling):
+    pair = authority.issue(NAME, more=[x509.TLSFeature([x509.TLSFeatureType.status_request])])
+    assert "staple-missing" in checks.ids(look(authority, serve(pair), code=2), "critical")
+    look(authority, stapling(pair, staple(authority, pair)), code=0)
+
+
+def test_no_staple_is_normal(authority, serve):
+    assert not [name for name in checks.ids(look(authority, serve(authority.issue(NAME)), code=0))
+                if name.startswith("staple")]
+
+
+# ---- the rest ----
+
+def test_a_browser_fetches_what_is_missing(authority, documents, serve):
+    where = x509.AuthorityInformationAccess([x509.AccessDescription(
+        x509.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(documents.url("/ca.der")))])
+    pair = authority.issue(NAME, more=[where])
+    documents.documents["/ca.der"] = authority.intermediate.public_bytes(serialization.Encoding.DER)
+    address = serve(pki.Pair(pair.certificate, [], pair.key))
+    assert "chain-browsers-only" not in checks.ids(look(authority, address, code=2))
+    assert documents.asked == []
+    endpoint = look(authority, address, "--browser", code=2)
+    assert "chain-browsers-only" in checks.ids(endpoint) and "chain-incomplete" in checks.ids(endpoint, "critical")
+
+
+def test_the_renewal_window(authority, documents, serve):
+    pair = authority.issue(NAME)
+    key_id = pair.certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    number = pair.certificate.serial_number
+    serial = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    name = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (key_id, serial))
+    begin, end = pki._now() + 20 * pki.DAY, pki._now() + 22 * pki.DAY
+    documents.documents["/directory"] = json.dumps({"renewalInfo": documents.url("/renewal")}).encode()
+    documents.documents[f"/renewal/{name}"] = json.dumps({"suggestedWindow": {
+        "start": f"{begin:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"}}).encode()
+    endpoint = look(authority, serve(pair), "--ari", documents.url("/directory"), code=0)
+    assert endpoint["renewal"]["window_end"].startswith(f"{end:%Y-%m-%dT%H:%M:%S}")
+
+
+def test_wrong_list_of_logs(tmp_path):
+    path = tmp_path / "logs.json"
+    path.write_text("{}")
+    assert "no usable log" in checks.check(NAME, "--log-list", str(path), code=3).stderr
