@@ -40,6 +40,13 @@ void facts_read_extensions(struct certificate_object *object, X509 *certificate)
 void facts_read_names(struct certificate_object *object, X509 *certificate);
 void facts_read_urls(struct certificate_object *object, X509 *certificate);
 
+/* The certificates in a file, DER each, in its order; `take` returns 0 or ends the reading with its
+ * error. */
+typedef int certificate_take_fn(void *context, const uint8_t *der, size_t size,
+                                struct error *error);
+MUST_CHECK int certificate_file_read(const char *path, const char *password,
+                                     certificate_take_fn *take, void *context, struct error *error);
+
 static inline X509 *facts_x509(const struct certificate_facts *facts)
 {
     return facts->x509;

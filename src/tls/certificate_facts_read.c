@@ -20,23 +20,16 @@
 
 /* Where what is found goes. */
 struct reading {
-    const struct certificate_facts **list;
-    size_t maximum, count;
+    certificate_take_fn *take;
+    void *context;
+    size_t count;
 };
-
-static void reading_drop(struct reading *reading)
-{
-    while (reading->count > 0)
-        certificate_facts_unref(reading->list[--reading->count]);
-}
 
 static int reading_add(struct reading *reading, const uint8_t *der, size_t size,
                        struct error *error)
 {
-    if (reading->count == reading->maximum)
-        return error_set(error, ERROR_LIMIT, "found more than %zu certificates; expected fewer",
-                         reading->maximum);
-    int result = certificate_facts_new(&reading->list[reading->count], der, size, error);
+    int result = reading->take(reading->context, der, size, error);
+
     if (result != 0)
         return error_prepend(error, "certificate %zu", reading->count + 1);
     reading->count++;
@@ -59,8 +52,7 @@ static int reading_add_object(struct reading *reading, X509 *certificate, struct
 
 static bool is_certificate_block(const char *name)
 {
-    return strcmp(name, PEM_STRING_X509) == 0 || strcmp(name, PEM_STRING_X509_OLD) == 0 ||
-           strcmp(name, PEM_STRING_X509_TRUSTED) == 0;
+    return strcmp(name, PEM_STRING_X509) == 0 || strcmp(name, PEM_STRING_X509_OLD) == 0;
 }
 
 /* Other blocks (keys, parameters) may stand between. */
@@ -162,11 +154,10 @@ static int read_file(struct buffer *content, const char *path, struct error *err
     return result;
 }
 
-int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
-                           size_t *ret_count, const char *path, const char *password,
-                           struct error *error)
+int certificate_file_read(const char *path, const char *password, certificate_take_fn *take,
+                          void *context, struct error *error)
 {
-    struct reading reading = {.list = ret_list, .maximum = maximum};
+    struct reading reading = {.take = take, .context = context};
     __attribute__((cleanup(buffer_auto))) struct buffer content;
 
     buffer_init(&content, FILE_SIZE_MAX + 1);
@@ -178,10 +169,41 @@ int certificate_facts_read(const struct certificate_facts **ret_list, size_t max
                            "there is no certificate in it; expected PEM, DER or PKCS#12");
     if (content.data != NULL)
         OPENSSL_cleanse(content.data, content.size); /* there may be a private key in it */
+    return result == 0 ? 0 : error_prepend(error, "%s", path);
+}
+
+/* ---- as facts ---- */
+
+struct facts_list {
+    const struct certificate_facts **list;
+    size_t maximum, count;
+};
+
+static int take_facts(void *context, const uint8_t *der, size_t size, struct error *error)
+{
+    struct facts_list *into = context;
+
+    if (into->count == into->maximum)
+        return error_set(error, ERROR_LIMIT, "found more than %zu certificates; expected fewer",
+                         into->maximum);
+    int result = certificate_facts_new(&into->list[into->count], der, size, error);
+    if (result == 0)
+        into->count++;
+    return result;
+}
+
+int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
+                           size_t *ret_count, const char *path, const char *password,
+                           struct error *error)
+{
+    struct facts_list into = {.list = ret_list, .maximum = maximum};
+    int result = certificate_file_read(path, password, take_facts, &into, error);
+
     if (result != 0) {
-        reading_drop(&reading);
-        return error_prepend(error, "%s", path);
+        while (into.count > 0)
+            certificate_facts_unref(ret_list[--into.count]);
+        return result;
     }
-    *ret_count = reading.count;
+    *ret_count = into.count;
     return 0;
 }

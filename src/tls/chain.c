@@ -153,20 +153,20 @@ static void extend(struct search *search);
 /* Anchors first: most paths end as soon as they can. */
 static bool extend_to_anchors(struct search *search, unsigned long hash, bool *ret_bad)
 {
-    const struct certificate_facts *const *anchors;
-    size_t count;
+    size_t first, count;
     bool found = false;
 
-    chain_store_find(search->store, hash, &anchors, &count);
+    chain_store_find(search->store, hash, &first, &count);
     for (size_t i = 0; i < count && !search->exhausted; i++) {
-        if (on_path(search, anchors[i]))
+        const struct certificate_facts *anchor = chain_store_anchor(search->store, first + i);
+        if (anchor == NULL || on_path(search, anchor))
             continue;
-        enum issued issued = try_issuer(search, anchors[i]);
+        enum issued issued = try_issuer(search, anchor);
         *ret_bad = *ret_bad || issued == ISSUED_BAD_SIGNATURE;
         if (issued != ISSUED_YES)
             continue;
         found = true;
-        search->path[search->depth++] = anchors[i];
+        search->path[search->depth++] = anchor;
         complete(search);
         search->depth--;
     }

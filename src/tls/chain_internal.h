@@ -6,10 +6,12 @@
 
 #include "tls/chain.h"
 
-/* The anchors with this subject (as names are compared, RFC 5280 §7.1): `*ret_first` of
- * `*ret_count`. `hash` is X509_issuer_name_hash() of what they would have issued. */
-void chain_store_find(const struct chain_store *store, unsigned long hash,
-                      const struct certificate_facts *const **ret_first, size_t *ret_count);
+/* The anchors with this subject (as names are compared, RFC 5280 §7.1): `*ret_count` of them from
+ * place `*ret_first` on. `hash` is X509_issuer_name_hash() of what they would have issued. */
+void chain_store_find(const struct chain_store *store, unsigned long hash, size_t *ret_first,
+                      size_t *ret_count);
+/* NULL: what stands there cannot be read. */
+const struct certificate_facts *chain_store_anchor(const struct chain_store *store, size_t place);
 bool chain_store_has(const struct chain_store *store, const struct certificate_facts *facts);
 bool chain_store_ends_ignored(const struct chain_store *store);
 

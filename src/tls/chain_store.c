@@ -1,4 +1,5 @@
-/* Trust anchors: files, and the system's, which is read once per process. */
+/* Trust anchors: files, and the system's, which is read once per process. A store has a hundred
+ * roots and more, of which a check needs one: an anchor is read when its name is asked for. */
 #include "tls/chain_internal.h"
 
 #include <dirent.h>
@@ -7,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <openssl/err.h>
+
 #include "base/string.h"
 #include "tls/certificate_facts_internal.h"
 
@@ -14,19 +17,95 @@
 
 struct anchor {
     unsigned long hash; /* of the subject */
-    const struct certificate_facts *facts;
+    uint8_t *der;
+    size_t size;
+    const struct certificate_facts *facts; /* NULL: not read yet */
+};
+
+/* Shared by the stores that hold the same. */
+struct anchors {
+    unsigned references;
+    struct anchor *list; /* by hash */
+    size_t count, capacity;
 };
 
 struct chain_store {
     unsigned references;
     char *name;
-    const struct certificate_facts **anchors; /* in the order of `hashes` */
-    unsigned long *hashes;
-    size_t count;
+    struct anchors *anchors;
     bool ends_ignored;
 };
 
 /* ---- reading ---- */
+
+static void anchors_unref(struct anchors *anchors)
+{
+    if (anchors == NULL || --anchors->references > 0)
+        return;
+    for (size_t i = 0; i < anchors->count; i++) {
+        free(anchors->list[i].der);
+        certificate_facts_unref(anchors->list[i].facts);
+    }
+    free(anchors->list);
+    free(anchors);
+}
+
+/* Steps into, or over, one element; NULL where there is none. */
+static const uint8_t *step(const uint8_t *place, const uint8_t *end, bool into)
+{
+    long size;
+    int tag, class;
+
+    if (place == NULL || place >= end ||
+        (ASN1_get_object(&place, &size, &tag, &class, end - place) & 0x80) != 0 ||
+        size > end - place)
+        return NULL;
+    return into ? place : place + size;
+}
+
+/* The subject without the rest: TBSCertificate is version (optional), serial number, algorithm,
+ * issuer, validity, subject (RFC 5280 §4.1). */
+static bool subject_hash(const uint8_t *der, size_t size, unsigned long *ret_hash)
+{
+    const uint8_t *end = der + size, *place = step(step(der, end, true), end, true);
+    int worked = 0;
+
+    for (int over = place != NULL && place < end && *place == 0xa0 ? 5 : 4; over > 0; over--)
+        place = step(place, end, false);
+    X509_NAME *subject = place != NULL ? d2i_X509_NAME(NULL, &place, end - place) : NULL;
+    if (subject != NULL)
+        *ret_hash = X509_NAME_hash_ex(subject, NULL, NULL, &worked);
+    X509_NAME_free(subject);
+    ERR_clear_error();
+    return worked == 1;
+}
+
+static int take_anchor(void *context, const uint8_t *der, size_t size, struct error *error)
+{
+    struct anchors *anchors = context;
+    struct anchor anchor = {.size = size};
+
+    if (anchors->count == ANCHORS_MAX)
+        return error_set(error, ERROR_LIMIT, "found more than %d anchors; expected fewer",
+                         ANCHORS_MAX);
+    if (!subject_hash(der, size, &anchor.hash))
+        return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                         "found %zu bytes that are no certificate; expected an anchor", size);
+    if (anchors->count == anchors->capacity) {
+        size_t capacity = anchors->capacity == 0 ? 16 : 2 * anchors->capacity;
+        struct anchor *grown = reallocarray(anchors->list, capacity, sizeof *grown);
+        if (grown == NULL)
+            return error_set(error, ERROR_MEMORY, "out of memory");
+        anchors->list = grown;
+        anchors->capacity = capacity;
+    }
+    anchor.der = malloc(size);
+    if (anchor.der == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    memcpy(anchor.der, der, size);
+    anchors->list[anchors->count++] = anchor;
+    return 0;
+}
 
 static int compare_anchors(const void *a, const void *b)
 {
@@ -35,56 +114,60 @@ static int compare_anchors(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-/* Takes the references of `list`. */
-static bool store_fill(struct chain_store *store, const struct certificate_facts **list,
-                       size_t count)
+static void anchors_sort(struct anchors *anchors)
 {
-    struct anchor *sorted = calloc(count, sizeof *sorted);
-
-    store->anchors = calloc(count, sizeof(void *));
-    store->hashes = calloc(count, sizeof *store->hashes);
-    if (sorted == NULL || store->anchors == NULL || store->hashes == NULL) {
-        for (size_t i = 0; i < count; i++)
-            certificate_facts_unref(list[i]);
-        free(sorted);
-        return false;
-    }
-    for (size_t i = 0; i < count; i++)
-        sorted[i] = (struct anchor){X509_subject_name_hash(facts_x509(list[i])), list[i]};
-    qsort(sorted, count, sizeof *sorted, compare_anchors);
-    for (size_t i = 0; i < count; i++) {
-        store->hashes[i] = sorted[i].hash;
-        store->anchors[i] = sorted[i].facts;
-    }
-    store->count = count;
-    free(sorted);
-    return true;
+    if (anchors->count > 0)
+        qsort(anchors->list, anchors->count, sizeof *anchors->list, compare_anchors);
 }
 
-static int store_read(struct chain_store **ret_store, const char *name, const char *path,
-                      struct error *error)
+static int anchors_read(struct anchors **ret_anchors, const char *path, struct error *error)
 {
-    const struct certificate_facts **list = calloc(ANCHORS_MAX, sizeof(void *));
-    struct chain_store *store = calloc(1, sizeof *store);
-    size_t count = 0;
-    int result = 0;
+    struct anchors *anchors = calloc(1, sizeof *anchors);
 
-    if (list == NULL || store == NULL || (store->name = strdup(name)) == NULL)
-        result = error_set(error, ERROR_MEMORY, "out of memory");
-    if (result == 0)
-        result = certificate_facts_read(list, ANCHORS_MAX, &count, path, NULL, error);
-    if (result == 0 && !store_fill(store, list, count))
-        result = error_set(error, ERROR_MEMORY, "out of memory");
-    free(list);
+    if (anchors == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    anchors->references = 1;
+    int result = certificate_file_read(path, NULL, take_anchor, anchors, error);
     if (result != 0) {
-        if (store != NULL)
-            store->references = 1;
-        chain_store_unref(store);
+        anchors_unref(anchors);
         return error_prepend(error, "cannot read trust anchors");
     }
-    store->references = 1;
-    *ret_store = store;
+    anchors_sort(anchors);
+    *ret_anchors = anchors;
     return 0;
+}
+
+static void anchors_find(const struct anchors *anchors, unsigned long hash, size_t *ret_first,
+                         size_t *ret_count)
+{
+    size_t from = 0, until = anchors->count;
+
+    while (from < until) {
+        size_t middle = (from + until) / 2;
+        if (anchors->list[middle].hash < hash)
+            from = middle + 1;
+        else
+            until = middle;
+    }
+    *ret_first = from;
+    *ret_count = 0;
+    while (from + *ret_count < anchors->count && anchors->list[from + *ret_count].hash == hash)
+        ++*ret_count;
+}
+
+static bool anchors_have(const struct anchors *anchors, const struct certificate_facts *facts)
+{
+    size_t first, count;
+
+    if (anchors == NULL)
+        return false;
+    anchors_find(anchors, X509_subject_name_hash(facts_x509(facts)), &first, &count);
+    for (size_t i = first; i < first + count; i++) {
+        if (anchors->list[i].size == facts->der_size &&
+            memcmp(anchors->list[i].der, facts->der, facts->der_size) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* ---- the system's ---- */
@@ -108,49 +191,44 @@ static const char *system_bundle(void)
     return X509_get_default_cert_file();
 }
 
-static int system_store(struct chain_store **ret_store, struct error *error)
+/* Borrowed. */
+static int system_anchors(struct anchors **ret_anchors, struct error *error)
 {
-    static struct chain_store *kept;
+    static struct anchors *kept;
+    int result = kept == NULL ? anchors_read(&kept, system_bundle(), error) : 0;
 
-    if (kept == NULL) {
-        int result = store_read(&kept, "system", system_bundle(), error);
-        if (result != 0)
-            return result;
-    }
-    *ret_store = kept;
-    return 0;
+    if (result == 0)
+        *ret_anchors = kept;
+    return result;
 }
 
-/* What an administrator has added to the system's store belongs to no public programme. */
+/* What an administrator has added to the system's store belongs to no public programme. NULL: there
+ * is nothing. */
 #define LOCAL_FOLDER "/usr/local/share/ca-certificates"
 
-static const struct chain_store *local_store(void)
+static const struct anchors *local_anchors(void)
 {
-    static struct chain_store store;
-    static const struct certificate_facts *list[ANCHORS_MAX];
+    static struct anchors *kept;
     static bool read;
-    size_t count = 0;
+    DIR *folder = read ? NULL : opendir(LOCAL_FOLDER);
 
-    if (read)
-        return &store;
     read = true;
-    DIR *folder = opendir(LOCAL_FOLDER);
-    if (folder == NULL)
-        return &store;
-    for (struct dirent *entry; (entry = readdir(folder)) != NULL && count < ANCHORS_MAX;) {
+    if (folder == NULL || (kept = calloc(1, sizeof *kept)) == NULL) {
+        if (folder != NULL)
+            closedir(folder);
+        return kept;
+    }
+    kept->references = 1;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
         char path[512];
-        size_t found = 0;
         if (!string_ends_with(entry->d_name, ".crt"))
             continue;
         ignore(snprintf(path, sizeof path, "%s/%s", LOCAL_FOLDER, entry->d_name));
-        if (certificate_facts_read(list + count, ANCHORS_MAX - count, &found, path, NULL, NULL) ==
-            0)
-            count += found;
+        ignore(certificate_file_read(path, NULL, take_anchor, kept, NULL));
     }
     closedir(folder);
-    if (count > 0)
-        ignore(store_fill(&store, list, count));
-    return &store;
+    anchors_sort(kept);
+    return kept;
 }
 
 /* ---- what others ask ---- */
@@ -158,30 +236,22 @@ static const struct chain_store *local_store(void)
 int chain_store_new(struct chain_store **ret_store, const char *name, const char *path,
                     struct error *error)
 {
-    struct chain_store *system;
+    struct anchors *anchors = NULL;
+    int result =
+        path != NULL ? anchors_read(&anchors, path, error) : system_anchors(&anchors, error);
 
-    if (path != NULL)
-        return store_read(ret_store, name, path, error);
-    int result = system_store(&system, error);
     if (result != 0)
         return result;
-    /* Of its own, as the name and what is set on it are. */
-    const struct certificate_facts **list = calloc(system->count + 1, sizeof(void *));
+    if (path == NULL)
+        anchors->references++;
     struct chain_store *store = calloc(1, sizeof *store);
-    if (list == NULL || store == NULL || (store->name = strdup(name)) == NULL) {
-        free(list);
+    if (store == NULL || (store->name = strdup(name)) == NULL) {
         free(store);
+        anchors_unref(anchors);
         return error_set(error, ERROR_MEMORY, "out of memory");
     }
     store->references = 1;
-    for (size_t i = 0; i < system->count; i++)
-        list[i] = certificate_facts_ref(system->anchors[i]);
-    bool filled = store_fill(store, list, system->count);
-    free(list);
-    if (!filled) {
-        chain_store_unref(store);
-        return error_set(error, ERROR_MEMORY, "out of memory");
-    }
+    store->anchors = anchors;
     *ret_store = store;
     return 0;
 }
@@ -196,10 +266,7 @@ void chain_store_unref(struct chain_store *store)
 {
     if (store == NULL || --store->references > 0)
         return;
-    for (size_t i = 0; i < store->count; i++)
-        certificate_facts_unref(store->anchors[i]);
-    free(store->anchors);
-    free(store->hashes);
+    anchors_unref(store->anchors);
     free(store->name);
     free(store);
 }
@@ -219,42 +286,31 @@ bool chain_store_ends_ignored(const struct chain_store *store)
     return store->ends_ignored;
 }
 
-void chain_store_find(const struct chain_store *store, unsigned long hash,
-                      const struct certificate_facts *const **ret_first, size_t *ret_count)
+void chain_store_find(const struct chain_store *store, unsigned long hash, size_t *ret_first,
+                      size_t *ret_count)
 {
-    size_t from = 0, until = store->count;
+    anchors_find(store->anchors, hash, ret_first, ret_count);
+}
 
-    while (from < until) {
-        size_t middle = (from + until) / 2;
-        if (store->hashes[middle] < hash)
-            from = middle + 1;
-        else
-            until = middle;
-    }
-    *ret_first = store->anchors + from;
-    *ret_count = 0;
-    while (from + *ret_count < store->count && store->hashes[from + *ret_count] == hash)
-        ++*ret_count;
+const struct certificate_facts *chain_store_anchor(const struct chain_store *store, size_t place)
+{
+    struct anchor *anchor = &store->anchors->list[place];
+
+    if (anchor->facts == NULL &&
+        certificate_facts_new(&anchor->facts, anchor->der, anchor->size, NULL) != 0)
+        anchor->facts = NULL;
+    return anchor->facts;
 }
 
 bool chain_store_has(const struct chain_store *store, const struct certificate_facts *facts)
 {
-    const struct certificate_facts *const *first;
-    size_t count = 0;
-
-    if (store->count > 0)
-        chain_store_find(store, X509_subject_name_hash(facts_x509(facts)), &first, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (certificate_facts_same(first[i], facts))
-            return true;
-    }
-    return false;
+    return anchors_have(store->anchors, facts);
 }
 
 bool chain_store_public(const struct chain_store *store, const struct certificate_facts *anchor)
 {
-    struct chain_store *system;
+    struct anchors *system;
 
-    return chain_store_has(store, anchor) && system_store(&system, NULL) == 0 &&
-           chain_store_has(system, anchor) && !chain_store_has(local_store(), anchor);
+    return anchors_have(store->anchors, anchor) && system_anchors(&system, NULL) == 0 &&
+           anchors_have(system, anchor) && !anchors_have(local_anchors(), anchor);
 }

@@ -8,7 +8,7 @@
 
 #define EXPLAIN_CAUSES_MAX 5 /* of one error */
 
-/* What is wrong, known by the id of its finding, or an outcome of doc/check-json.md. */
+/* What is wrong, known by the id of its finding (doc/checks.md). */
 struct explain_cause {
     const char *id;
     const char *what;  /* what happened */

@@ -8,12 +8,12 @@
 #define NONE NULL
 
 const struct explain_cause explain_causes[] = {
-    /* the way to the server: outcomes of doc/check-json.md, and findings */
+    /* the way to the server */
     {"not-resolved", "The name has no address in the DNS.", NONE,
      "correct the name, or publish its A and AAAA records"},
     {"resolver-failed", "The DNS gave no answer, so that nothing is known about the server.", NONE,
      "look at the resolver of this machine; then ask again"},
-    {"refused", "Nothing listens on that port, or a firewall refuses connections.", NONE,
+    {"connection-refused", "Nothing listens on that port, or a firewall refuses connections.", NONE,
      "start the server, or correct the port; look at the firewall in between"},
     {"connect-timeout", "No answer to the connection attempt: packets are dropped on the way.",
      NONE, "look at firewalls and routes; an address in the DNS that is no longer used must go"},
@@ -33,15 +33,21 @@ const struct explain_cause explain_causes[] = {
      "The conversation before TLS went wrong: another protocol, or an end in the "
      "middle of it.",
      NONE, "look at the port and the protocol, and at the server's log"},
+    {"handshake-alert", "The server ended the handshake with an alert, which says why.", NONE,
+     "look at the alert (holdfast explain alert N) and the server's log"},
+    {"handshake-refused",
+     "What the server sent breaks the protocol or is too weak for a client of "
+     "today.",
+     NONE, "update the server's TLS library, or allow stronger versions and suites"},
     {"handshake-failed",
      "The TLS handshake was broken off: by an alert, or by closing the "
      "connection. Client and server have no version, suite or group in common, "
      "or the server has no certificate for the name that was asked for.",
      NONE, "look at the alert and the server's log; try holdfast check --trace and --deep"},
-    {"no-certificate", "The server has no certificate of this key type.", NONE,
-     "nothing, unless it should have one"},
-    {"unreadable", "The file cannot be opened, or holds no certificate that can be read.", NONE,
-     "look at path, permissions and format (PEM, DER, PKCS#12)"},
+    {"file-unreadable",
+     "The file (also the one that should be served) cannot be opened, or holds no certificate that "
+     "can be read.",
+     NONE, "look at path, permissions, format (PEM, DER, PKCS#12) and password"},
     {"local-failure", "This machine ran out of descriptors or memory; nothing is known.", NONE,
      "raise the limits, or check fewer targets at once"},
     /* the chain */
@@ -197,27 +203,49 @@ const struct explain_cause explain_causes[] = {
     {"pin-mismatch", "None of the pinned public keys is in the chain.", NONE,
      "serve a certificate with a pinned key, or give the clients the new pin first"},
     /* revocation and transparency */
-    {"revoked", "The CA has revoked the certificate.", ANY,
+    {"certificate-revoked", "The CA has revoked the certificate.", ANY,
      "find out why; make a new key, and have a new certificate issued at once"},
-    {"revocation-unknown",
-     "Whether it is revoked could not be found out: the list is missing, too "
-     "old, or not to be trusted.",
-     ANY, "look whether the CA's list can be reached from here; ask again"},
+    {"crl-stale", "The CA's revocation list is too old to say anything.", ANY,
+     "look whether the CA's list is renewed, and whether a cache in between keeps the old one"},
+    {"crl-unreachable", "The CA's revocation list cannot be fetched.", ANY,
+     "look whether this machine may reach the address that the certificate names"},
+    {"crl-invalid", "What was fetched is no revocation list of this CA, or is not signed by it.",
+     ANY, "look whether a proxy answers in the CA's stead; tell the CA"},
+    {"revocation-source-missing",
+     "The certificate names neither a revocation list nor an OCSP "
+     "responder.",
+     ANY, "have it issued anew"},
+    {"renewal-information-unreachable", "The CA does not say when to renew (RFC 9773).", LEAF,
+     "nothing, when the next check succeeds"},
     {"staple-missing",
      "No OCSP response is stapled, though the certificate demands it or you asked "
      "for it.",
      LEAF, "switch stapling on in the server; look whether it can reach the CA"},
     {"staple-stale", "The stapled OCSP response is too old.", LEAF,
      "make the server fetch a new one"},
-    {"staple-malformed", "What is stapled is no OCSP response.", LEAF,
-     "make the server fetch a new one"},
-    {"staple-untrusted",
-     "The stapled OCSP response is not signed by the CA, or by somebody whom it "
-     "allowed to.",
-     LEAF, "make the server fetch it from the CA that issued the certificate"},
+    {"staple-invalid",
+     "What is stapled is no OCSP response, is about another certificate, or is not "
+     "signed by the CA or by somebody whom it allowed to.",
+     LEAF, "make the server fetch a new one from the CA that issued the certificate"},
+    {"staple-ageing",
+     "Less than half of the staple's life is left: the server does not fetch newer "
+     "ones.",
+     LEAF, "look whether the server can reach the CA's OCSP responder"},
+    {"staple-empty",
+     "The CA's OCSP responder answered that it says nothing (try later), and the "
+     "server passes that on.",
+     LEAF, "look at the responder; make the server keep the last good response"},
     {"staple-unknown", "The CA's OCSP responder does not know the certificate.", LEAF,
      "wait if it is new; else ask the CA"},
-    {"timestamps-few",
+    {"timestamps-malformed", "The certificate transparency timestamps cannot be read.", LEAF,
+     "have it issued anew"},
+    {"timestamps-invalid", "Certificate transparency timestamps are not valid.", LEAF,
+     "have it issued anew"},
+    {"timestamps-unknown-log",
+     "Certificate transparency timestamps are of logs that the list does "
+     "not have.",
+     LEAF, "nothing; or give a newer list of logs"},
+    {"timestamps-missing",
      "Too few signed certificate timestamps (Certificate Transparency): Chrome, "
      "Safari and Firefox refuse it.",
      LEAF, "have it issued by a CA that logs certificates; private CAs are exempt"},
@@ -282,6 +310,37 @@ const struct explain_cause explain_causes[] = {
     {"hsts-short", "Strict-Transport-Security holds for a short time only.", NONE,
      "set a max-age of half a year or more"},
     {"http-silent", "No HTTP answer inside TLS.", NONE, "look whether HTTP is served there"},
+    /* mail: what a domain promises */
+    {"mta-sts", "The domain has an MTA-STS policy (RFC 8461).", NONE, "nothing"},
+    {"mta-sts-absent", "The domain has no MTA-STS policy: whoever is in between can take TLS away.",
+     NONE, "think of MTA-STS or DANE"},
+    {"mta-sts-mismatch",
+     "The domain's MTA-STS policy does not name this host: senders refuse to "
+     "deliver to it, or will.",
+     NONE,
+     "add the host to the policy and give the record a new id, or take it out of the MX records"},
+    {"mta-sts-record", "The MTA-STS record in the DNS is wrong.", NONE,
+     "mend _mta-sts as RFC 8461 says"},
+    {"mta-sts-policy", "The MTA-STS policy is wrong.", NONE, "mend mta-sts.txt as RFC 8461 says"},
+    {"mta-sts-unreachable", "The MTA-STS policy cannot be fetched.", NONE,
+     "look at the web server of mta-sts.DOMAIN and its certificate"},
+    {"mta-sts-unknown", "The DNS did not say whether there is an MTA-STS policy.", NONE,
+     "ask again"},
+    {"dane", "What is served matches the TLSA records.", NONE, "nothing"},
+    {"dane-mismatch",
+     "What is served matches none of the TLSA records: senders with DANE refuse to "
+     "deliver.",
+     ANY,
+     "publish a TLSA record for the served key, beside that of the next key, before certificates "
+     "are replaced"},
+    {"dane-mismatch-unsigned",
+     "What is served matches none of the TLSA records, which no DNSSEC "
+     "protects.",
+     ANY, "mend the records, and sign the zone"},
+    {"dane-unusable", "None of the TLSA records can be used for SMTP.", NONE,
+     "publish records 3 1 1 or 2 1 1"},
+    {"dane-unknown", "Whether there are TLSA records is not known.", NONE,
+     "look at the zone's DNSSEC: senders hold mail back as long as the question fails"},
     /* endpoints of one target that differ */
     {"address-serves-old-certificate",
      "Most addresses serve the new certificate, this one still the "
@@ -317,8 +376,6 @@ const struct explain_cause explain_causes[] = {
     {"served-not-on-disk",
      "What is served is newer than what the watched file holds: it comes from somewhere else.",
      LEAF, "put it into the file, or correct the path"},
-    {"file-unreadable", "The file that should be served cannot be read, or holds no certificate.",
-     NONE, "correct the path, or the file's mode and format (PEM)"},
     {"edge-behind-origin",
      "The edge (CDN, load balancer) serves an older certificate than the server behind it.", LEAF,
      "bring the new one to the edge, too"},

@@ -63,6 +63,7 @@ def test_help():
     (["--connect", "shop", NAME], "expected an IP address"),
     (["--timeout", "0", NAME], "expected a time up to"),
     (["--store", "/nonexistent.pem", NAME], "/nonexistent.pem"),
+    (["--log-list", "/nonexistent.json", NAME], "/nonexistent.json"),
     (["--from", "/nonexistent"], "cannot open /nonexistent"),
     (["--service", "gopher", NAME], "gopher"),
     (["--campaign", "colour=red", NAME], "there is no property \"colour\""),
@@ -133,6 +134,19 @@ def leaf_only(pair, folder, name):
     chain, key = pair.write(folder, name)
     chain.write_bytes(pair.leaf_pem)
     return chain, key
+
+
+def test_revocation_list_of_a_file(authority, serve, folder):
+    pair, other = authority.issue(NAME), authority.issue(NAME)
+    arguments = at(authority, serve(pair))
+    (folder / "good.pem").write_bytes(authority.revocation_list(other))
+    (folder / "bad.pem").write_bytes(authority.revocation_list(pair))
+    endpoint, = endpoints(*arguments, "--crl", folder / "good.pem", code=0)
+    assert [crl["status"] for crl in endpoint["revocation_lists"] if crl["certificate"] == pair.fingerprint] == ["good"]
+    endpoint, = endpoints(*arguments, "--crl", folder / "bad.pem", code=2)
+    assert "certificate-revoked" in ids(endpoint, "critical")
+    result = check(*arguments, "--crl", folder / "missing.pem", code=3)
+    assert "missing.pem" in result.stderr
 
 
 # ---- for plugins ----

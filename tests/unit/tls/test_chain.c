@@ -559,6 +559,47 @@ static void test_blow_up(void **state)
     X509_free(leaf);
 }
 
+/* ---- stores ---- */
+
+static void test_stores_that_cannot_be_read(void **state)
+{
+    struct chain_store *store = NULL;
+    struct error error;
+
+    (void)state;
+    assert_true(chain_store_new(&store, "none", "/nonexistent", &error) < 0);
+    assert_int_equal(error.code, ERROR_IO);
+    assert_true(chain_store_new(&store, "folder", "/tmp", &error) < 0);
+    assert_true(chain_store_new(&store, "text", "/etc/hostname", &error) < 0);
+    assert_int_equal(error.code, ERROR_CERTIFICATE_UNPARSABLE);
+    assert_null(store);
+}
+
+/* SSL_CERT_FILE is the system's store, whose roots count as those of a public programme. */
+static void test_public(void **state)
+{
+    struct world *world = *state;
+    struct chain_store *system = NULL;
+    struct error error;
+    char path[] = "/tmp/chain-system-XXXXXX", *pem = pem_of_certificate(world->root);
+    const struct certificate_facts *root = facts_of(world->root), *old = facts_of(world->old_root);
+    int file = mkstemp(path);
+
+    assert_int_equal(write(file, pem, strlen(pem)), (ssize_t)strlen(pem));
+    close(file);
+    assert_int_equal(setenv("SSL_CERT_FILE", path, 1), 0);
+    assert_int_equal(chain_store_new(&system, "system", NULL, &error), 0);
+    assert_true(chain_store_public(system, root));
+    assert_true(chain_store_public(world->store, root));
+    assert_false(chain_store_public(system, old));
+    expect(judged(system, NULL, 0, SERVED(world->leaf, world->middle)), CHAIN_TRUSTED, -1);
+    chain_store_unref(system);
+    certificate_facts_unref(root);
+    certificate_facts_unref(old);
+    unlink(path);
+    free(pem);
+}
+
 /* ---- who verifies to the letter ---- */
 
 static void test_strict(void **state)
@@ -626,6 +667,8 @@ int main(void)
         cmocka_unit_test(test_breaks_at_of_several_paths),
         cmocka_unit_test(test_loop),
         cmocka_unit_test(test_blow_up),
+        cmocka_unit_test(test_stores_that_cannot_be_read),
+        cmocka_unit_test(test_public),
         cmocka_unit_test(test_strict),
         cmocka_unit_test(test_issuer),
     };
