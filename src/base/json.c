@@ -110,7 +110,17 @@ bool json_get_flag(const json_t *object, const char *key, bool *ret_wrong)
 int64_t json_get_time(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
-    struct tm parts = {0};
+    const char *rest = NULL;
+    struct tm parts = {0}, zone = {0};
 
-    return text != NULL && strptime(text, "%Y-%m-%dT%H:%M:%S", &parts) != NULL ? timegm(&parts) : 0;
+    if (text != NULL)
+        rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &parts);
+    if (rest == NULL)
+        return 0;
+    if (*rest == '.')
+        rest += 1 + strspn(rest + 1, "0123456789");
+    int64_t sign = *rest == '+' ? -1 : 1;
+    if ((*rest == '+' || *rest == '-') && strptime(rest + 1, "%H:%M", &zone) == NULL)
+        return 0;
+    return timegm(&parts) + sign * (zone.tm_hour * 3600 + zone.tm_min * 60);
 }

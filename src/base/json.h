@@ -42,7 +42,7 @@ const char *json_get_text(const json_t *object, const char *key, bool *ret_wrong
 uint64_t json_get_number(const json_t *object, const char *key, uint64_t otherwise,
                          bool *ret_wrong);
 bool json_get_flag(const json_t *object, const char *key, bool *ret_wrong);
-/* Unix seconds of an RFC 3339 time in UTC, as json_set_time() writes it; 0: absent, or none. */
+/* Unix seconds of an RFC 3339 time, fractions left out; 0: absent, or none. */
 int64_t json_get_time(const json_t *object, const char *key);
 
 /* Reading what we wrote ourselves: "", `otherwise` or false when it is absent. */

@@ -398,7 +398,7 @@ static void renewal_windows(void **state)
 {
     /* base64url of 0102030405, and of 0087654321 */
     static const char id[] = "renewal/AQIDBAU.AIdlQyE",
-                      window[] = "{\"suggestedWindow\":{\"start\":\"2026-01-02T04:00:00Z\","
+                      window[] = "{\"suggestedWindow\":{\"start\":\"2026-01-02T06:00:00.5+02:00\","
                                  "\"end\":\"2026-01-03T04:00:00Z\"},\"explanationURL\":\"https://"
                                  "ca.example/why\"}";
     char directory_url[128], directory[256];
