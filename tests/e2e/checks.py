@@ -1,9 +1,12 @@
 """Helpers of the tests of `holdfast check`: servers that show certificates, and what is said of them."""
 
+import http.server
 import json
 import ssl
+import threading
 
 import servers
+from cryptography import x509
 from daemon import holdfast
 
 NAME = "shop.test"
@@ -31,6 +34,40 @@ class TlsServer(servers.Server):
             chain, key = pair.write(folder, f"{id(self)}-{number}")
             context.load_cert_chain(chain, key)
         super().__init__(handler, address=address, tls=context, **options)
+
+
+class Documents:
+    """What a CA publishes, over HTTP on loopback."""
+
+    def __init__(self):
+        self.documents, self.asked = {}, []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer.asked.append(self.path)
+                body = outer.documents.get(self.path)
+                self.send_response(404 if body is None else 200)
+                self.end_headers()
+                self.wfile.write(body or b"")
+
+            def log_message(self, *arguments):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def url(self, path, host="127.0.0.1"):
+        return f"http://{host}:{self.server.server_port}{path}"
+
+    def list_extension(self, host="127.0.0.1"):
+        """Names /1.crl here."""
+        name = x509.UniformResourceIdentifier(self.url("/1.crl", host))
+        return x509.CRLDistributionPoints([x509.DistributionPoint([name], None, None, None)])
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def check(*arguments, code=None, **options):

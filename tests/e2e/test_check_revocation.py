@@ -4,12 +4,10 @@ good and bad."""
 import base64
 import datetime
 import functools
-import http.server
 import json
 import shutil
 import socket
 import subprocess
-import threading
 
 import pki
 import pytest
@@ -24,38 +22,9 @@ from checks import NAME, TlsServer
 HOUR = datetime.timedelta(hours=1)
 
 
-class Documents:
-    """What a CA publishes, over HTTP on loopback."""
-
-    def __init__(self):
-        self.documents, self.asked = {}, []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.asked.append(self.path)
-                body = outer.documents.get(self.path)
-                self.send_response(404 if body is None else 200)
-                self.end_headers()
-                self.wfile.write(body or b"")
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def url(self, path):
-        return f"http://127.0.0.1:{self.server.server_port}{path}"
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 @pytest.fixture
 def documents():
-    started = Documents()
+    started = checks.Documents()
     yield started
     started.close()
 
@@ -78,12 +47,6 @@ def authority(tmp_path):
     return pki.Authority(tmp_path)
 
 
-def with_list(documents):
-    """The extension that names a list of the server's."""
-    return x509.CRLDistributionPoints([x509.DistributionPoint([x509.UniformResourceIdentifier(documents.url("/1.crl"))],
-                                                              None, None, None)])
-
-
 def der_of(pem):
     return x509.load_pem_x509_crl(pem).public_bytes(serialization.Encoding.DER)
 
@@ -95,7 +58,7 @@ def look(authority, address, *options, code=None):
 # ---- revocation lists ----
 
 def test_revoked_by_a_list(authority, documents, serve):
-    pair = authority.issue(NAME, more=[with_list(documents)])
+    pair = authority.issue(NAME, more=[documents.list_extension()])
     documents.documents["/1.crl"] = der_of(authority.revocation_list(pair))
     endpoint = look(authority, serve(pair), code=2)
     finding = next(finding for finding in endpoint["findings"] if finding["id"] == "certificate-revoked")
@@ -105,7 +68,7 @@ def test_revoked_by_a_list(authority, documents, serve):
 
 
 def test_not_revoked(authority, documents, serve):
-    pair = authority.issue(NAME, more=[with_list(documents)])
+    pair = authority.issue(NAME, more=[documents.list_extension()])
     documents.documents["/1.crl"] = der_of(authority.revocation_list(authority.issue("other.test")))
     endpoint = look(authority, serve(pair), code=0)
     assert documents.asked == ["/1.crl"]
@@ -113,7 +76,7 @@ def test_not_revoked(authority, documents, serve):
 
 
 def test_a_list_is_fetched_once_for_all(authority, documents, serve):
-    pair = authority.issue(NAME, more=[with_list(documents)])
+    pair = authority.issue(NAME, more=[documents.list_extension()])
     documents.documents["/1.crl"] = der_of(authority.revocation_list(pair))
     addresses = [serve(pair) for _ in range(5)]
     found = checks.endpoints(*addresses, "--name", NAME, "--store", str(authority.root_path), code=2)
@@ -123,13 +86,13 @@ def test_a_list_is_fetched_once_for_all(authority, documents, serve):
 
 @pytest.mark.parametrize("document, finding", [(None, "crl-unreachable"), (b"<html>", "crl-invalid")])
 def test_what_cannot_be_fetched_alarms_nobody(authority, documents, serve, document, finding):
-    pair = authority.issue(NAME, more=[with_list(documents)])
+    pair = authority.issue(NAME, more=[documents.list_extension()])
     documents.documents["/1.crl"] = document
     assert finding in checks.ids(look(authority, serve(pair), code=0), "info")
 
 
 def test_a_list_that_proves_nothing(authority, documents, serve):
-    pair = authority.issue(NAME, more=[with_list(documents)])
+    pair = authority.issue(NAME, more=[documents.list_extension()])
     address = serve(pair)
     documents.documents["/1.crl"] = der_of(authority.revocation_list(pair, key=pki.new_key()))
     assert "crl-invalid" in checks.ids(look(authority, address, code=0), "info")
@@ -138,7 +101,7 @@ def test_a_list_that_proves_nothing(authority, documents, serve):
 
 
 def test_nothing_is_fetched_when_told_so(authority, documents, serve):
-    pair = authority.issue(NAME, more=[with_list(documents)])
+    pair = authority.issue(NAME, more=[documents.list_extension()])
     documents.documents["/1.crl"] = der_of(authority.revocation_list(pair))
     look(authority, serve(pair), "--no-fetch", code=0)
     assert documents.asked == []
