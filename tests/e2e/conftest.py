@@ -51,6 +51,15 @@ def folder():
 
 
 @pytest.fixture
+def store(authority, folder):
+    """The authority's root as a trust store that everybody may read."""
+    path = folder / "root.pem"
+    path.write_bytes(authority.root_path.read_bytes())
+    path.chmod(0o644)
+    return path
+
+
+@pytest.fixture
 def start(folder):
     """start(config) → a running daemon, stopped and checked at the end of the test."""
     running = []

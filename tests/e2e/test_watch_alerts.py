@@ -69,12 +69,12 @@ def test_help_and_wrong_words(start, receiver):
         assert refused.returncode == 2 and text in refused.stderr, refused
 
 
-def test_webhook_signed_and_recovered(start, receiver, secret, authority, server, folder):
+def test_webhook_signed_and_recovered(start, receiver, secret, authority, server, folder, store):
     """Opened once, told once, recovered: in the shape of Alertmanager, signed."""
     hook, port = receiver(), free_port()
     key = secret("hook.key", "the key of the hook")
     edge = start(watching(port, ["hook"], f'channel hook {{ type = webhook url = "{hook.url}/alerts" secret-file = "{key}" }}',
-                          f'stores = {{"{authority.root_path}"}} name = "shop.example"'))
+                          f'stores = {{"{store}"}} name = "shop.example"'))
     (path, headers, body), = hook.wait()
     assert path == "/alerts"
     expected = hmac.new(b"the key of the hook", body, hashlib.sha256).hexdigest()

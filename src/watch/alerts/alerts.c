@@ -12,7 +12,7 @@
 
 /* What the steps of a certificate's life tell better. */
 static const char *const told_by_steps[] = {"certificate-expired", "certificate-expires-soon",
-                                            "chain-breaks-soon", "renewal-overdue"};
+                                            "renewal-overdue", "chain-breaks"};
 
 const char *notice_name(enum notice notice)
 {
@@ -241,20 +241,25 @@ static void observe(struct alerts *alerts, const struct observation *seen, int64
 
 /* ---- a result ---- */
 
-static bool told_otherwise(const char *finding)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(told_by_steps); i++) {
-        if (strcmp(told_by_steps[i], finding) == 0)
-            return true;
-    }
-    return false;
-}
-
 static const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
 
     return text != NULL ? text : "";
+}
+
+/* A leaf that has ended breaks its chain, too. */
+static bool told_otherwise(const json_t *endpoint, const char *finding, const char *certificate)
+{
+    const json_t *leaf = json_array_get(json_object_get(endpoint, "certificates"), 0);
+
+    if (strcmp(finding, "chain-expired") == 0)
+        return certificate[0] != '\0' && strcmp(text_of(leaf, "sha256"), certificate) == 0;
+    for (size_t i = 0; i < ARRAY_SIZE(told_by_steps); i++) {
+        if (strcmp(told_by_steps[i], finding) == 0)
+            return true;
+    }
+    return false;
 }
 
 static bool endpoint_reached(const json_t *endpoint)
@@ -326,7 +331,7 @@ static void observe_finding(struct alerts *alerts, const struct alert_subject *s
                                .severity = severity_of(finding),
                                .hard = json_is_true(json_object_get(finding, "hard"))};
 
-    if (seen.severity == SEVERITY_INFO || told_otherwise(seen.finding))
+    if (seen.severity == SEVERITY_INFO || told_otherwise(endpoint, seen.finding, seen.certificate))
         return;
     bool certain = seen.certificate[0] != '\0';
     ignore(snprintf(seen.cause, sizeof seen.cause, "%s %s", seen.finding,
@@ -405,7 +410,8 @@ static void observe_endpoint(struct alerts *alerts, const struct alert_subject *
     }
     json_array_foreach(certificates, i, item)
     {
-        if (json_is_true(json_object_get(item, "needed")))
+        /* A leaf that has ended is needed by no path any more. */
+        if (i == 0 || json_is_true(json_object_get(item, "needed")))
             observe_life(alerts, subject, endpoint, item, now);
     }
 }

@@ -238,6 +238,31 @@ static void test_steps_of_a_life(void **state)
     alerts_fini(&world.alerts);
 }
 
+/* At its end a certificate is on no path any more; that is no recovery, and no second alert. */
+static void test_ended(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    for (int day = 88; day <= 92; day++) {
+        json_t *object = healthy();
+        add_certificate(object, "aa", START, START + 90 * DAY);
+        if (day >= 90) {
+            json_object_set_new(json_array_get(json_object_get(object, "certificates"), 0),
+                                "needed", json_false());
+            add_finding(object, "certificate-expired", "critical", "aa", true);
+            add_finding(object, "chain-expired", "critical", "aa", true);
+        }
+        world.now = START + day * DAY;
+        result(&world, "a:443", object);
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
+    assert_int_equal(alerts_find(&world.alerts, 1)->step, EXPIRY_OVER);
+    alerts_fini(&world.alerts);
+}
+
 static void test_acknowledged(void **state)
 {
     struct world world;
@@ -368,6 +393,7 @@ int main(void)
         cmocka_unit_test(test_unreachable_clears_no_certificate),
         cmocka_unit_test(test_one_alert_for_a_certificate),
         cmocka_unit_test(test_steps_of_a_life),
+        cmocka_unit_test(test_ended),
         cmocka_unit_test(test_acknowledged),
         cmocka_unit_test(test_acknowledged_is_not_escalated),
         cmocka_unit_test(test_silence),
