@@ -10,8 +10,9 @@ OURS = "holdfast"
 HANDOVER = "## Hand-over"
 RESUMPTION = "## Resumption after a certificate renewal"
 GOVERNOR = "## Cost of renewing traffic keys"
+CHECKS = "## Strict checks from outside"
 ANALYSIS = "## Where the time goes"  # written by hand: kept always
-ORDER = (HANDOVER, RESUMPTION, GOVERNOR, ANALYSIS)
+ORDER = (HANDOVER, RESUMPTION, GOVERNOR, CHECKS, ANALYSIS)
 
 
 @dataclass
