@@ -49,8 +49,7 @@ _Static_assert(sizeof(struct house) <= HOUSE_ROOM, "the house fits its mapping")
 
 static bool sensible(const struct house *house)
 {
-    return house->workers <= BOARD_WORKERS_MAX &&
-           house->listening_count <= CONF_ADDRESSES_MAX &&
+    return house->workers <= BOARD_WORKERS_MAX && house->listening_count <= CONF_ADDRESSES_MAX &&
            house->admin_count <= CONF_ADDRESSES_MAX &&
            memchr(house->config_path, 0, sizeof house->config_path) != NULL;
 }

@@ -491,10 +491,10 @@ static void scopes_of_lists(void **state)
         if (verdict.outcome != cases[i].outcome)
             fail_msg("%s: %s", cases[i].text, crl_outcome_name(verdict.outcome));
     }
-    assert_int_equal(
-        looked_up(&(struct list){.extension = NID_delta_crl, .extension_text = "critical,DER:020101"})
-            .outcome,
-        CRL_UNSUPPORTED);
+    assert_int_equal(looked_up(&(struct list){.extension = NID_delta_crl,
+                                              .extension_text = "critical,DER:020101"})
+                         .outcome,
+                     CRL_UNSUPPORTED);
     assert_int_equal(looked_up(&(struct list){.extension = NID_basic_constraints,
                                               .extension_text = "critical,CA:TRUE"})
                          .outcome,
