@@ -129,7 +129,13 @@ static enum probe_status fail_handshake(struct probe *probe)
     struct probe_seen *seen = &probe->seen;
     const char *reason = openssl_reason();
 
-    if (seen->alert_received != ALERT_NONE)
+    if (seen->alert_received != ALERT_NONE && seen->client_certificate_asked && probe->answered &&
+        !seen->client_certificate_required)
+        ignore(snprintf(seen->reason, sizeof seen->reason,
+                        "alert %u from the server, which wants a client's certificate and has not "
+                        "proved that it has the key of its own",
+                        seen->alert_received));
+    else if (seen->alert_received != ALERT_NONE)
         ignore(snprintf(seen->reason, sizeof seen->reason, "alert %u from the server, %s",
                         seen->alert_received, probe_alert_text(seen->alert_received)));
     else

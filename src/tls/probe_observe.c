@@ -151,15 +151,23 @@ static void on_handshake_received(struct probe *probe, const uint8_t *data, size
     }
 }
 
-/* A server that wants a certificate says so after our last flight, which had none; before that, it
- * has proved its own. */
+/* By its signature, or by its Finished in TLS 1.3. With RSA key exchange below that only the
+ * server's Finished proves anything (RFC 5246 §7.4.9): until then anybody could show the chain. */
+static bool has_proved_key(const struct probe *probe)
+{
+    const SSL_CIPHER *cipher = SSL_get_pending_cipher(probe->ssl);
+
+    return cipher != NULL && SSL_CIPHER_get_kx_nid(cipher) != NID_kx_rsa;
+}
+
+/* A server that wants a certificate says so after our last flight, which had none. */
 static bool asks_for_certificate(const struct probe *probe, uint8_t alert)
 {
     static const uint8_t alerts[] = {SSL_AD_HANDSHAKE_FAILURE, SSL_AD_NO_CERTIFICATE,
                                      SSL_AD_BAD_CERTIFICATE,   SSL_AD_CERTIFICATE_UNKNOWN,
                                      SSL_AD_ACCESS_DENIED,     SSL_AD_CERTIFICATE_REQUIRED};
 
-    return probe->seen.client_certificate_asked && probe->answered &&
+    return probe->seen.client_certificate_asked && probe->answered && has_proved_key(probe) &&
            memchr(alerts, alert, sizeof alerts) != NULL;
 }
 

@@ -393,6 +393,25 @@ static void test_client_certificate_required(void **state)
     }
 }
 
+/* RFC 5246 §7.4.9: before its Finished, a server with RSA key exchange has shown a chain that
+ * anybody could show. */
+static void test_refusal_before_the_key_is_proved(void **state)
+{
+    struct probe_offer offer = any_offer();
+    SSL_CTX *context = server_with(KEY_TYPE_RSA);
+
+    (void)state;
+    SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_cipher_list(context, "AES128-GCM-SHA256");
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    struct probe_seen seen = look(&offer, context, PROBE_FAILED);
+    assert_true(seen.client_certificate_asked);
+    assert_false(seen.client_certificate_required);
+    assert_non_null(strstr(seen.reason, "has not proved"));
+    assert_int_equal(seen.chain_count, 1);
+    probe_seen_fini(&seen);
+}
+
 static void test_messages_are_traced(void **state)
 {
     static const uint8_t expected[] = {1, 2, 8, 11, 15, 20, 20, 4, 4}; /* RFC 8446 §2 */
@@ -539,6 +558,7 @@ int main(void)
         cmocka_unit_test(test_staple_and_timestamps_are_kept_raw),
         cmocka_unit_test(test_a_long_chain_is_cut),
         cmocka_unit_test(test_client_certificate_required),
+        cmocka_unit_test(test_refusal_before_the_key_is_proved),
         cmocka_unit_test(test_messages_are_traced),
         cmocka_unit_test(test_resumption),
         cmocka_unit_test(test_renegotiation),
