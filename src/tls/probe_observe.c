@@ -30,6 +30,9 @@ static void keep_certificate(struct probe_seen *seen, const uint8_t *der, size_t
 {
     struct error error = {0};
 
+    /* Behind a leaf that cannot be read another one must not take its place. */
+    if (seen->chain_count == 0 && seen->chain_malformed[0] != '\0')
+        return;
     if (seen->chain_count == CHAIN_SERVED_MAX) {
         seen->chain_dropped++;
         return;

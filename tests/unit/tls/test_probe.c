@@ -205,7 +205,8 @@ static void test_no_certificate_of_the_type(void **state)
 }
 
 /* A certificate that OpenSSL cannot parse is still a certificate that was sent: the server's
- * Certificate message is replaced on its way (TLS 1.2 sends it in the clear). */
+ * Certificate message is replaced on its way (TLS 1.2 sends it in the clear). What follows it does
+ * not become the leaf. */
 static void test_unreadable_certificate_is_noted(void **state)
 {
     struct probe_offer offer = any_offer();
@@ -218,6 +219,7 @@ static void test_unreadable_certificate_is_noted(void **state)
     SSL *peer = peer_new(context, true);
 
     (void)state;
+    SSL_add1_chain_cert(peer, SSL_get_certificate(peer));
     offer.max_version = TLS1_2_VERSION;
     assert_int_equal(probe_new(&probe, &offer, &error), 0);
     assert_int_equal(probe_feed(probe, NULL, 0), PROBE_WANT_READ);
