@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import servers
 from daemon import free_port, wait_until
 from pki import DAY
 
@@ -84,7 +85,7 @@ def test_probe_refused(start, store, query, status, text):
 
 def test_clients_that_leave_and_that_are_too_many(start, store, server):
     """Hanging servers, clients that give up, a reload and a killed prober in the middle of probes: the daemon goes on."""
-    hanging = server(lambda connection: connection.socket.recv(1 << 16) and time.sleep(60))
+    hanging = server(servers.never_reading)
     exporter = free_port()
     config = configuration(exporter, free_port(), ["127.0.0.1:9"], store).replace("targets = {\"127.0.0.1\"}",
                                                                                   "targets = {\"127.0.0.1\"} probes = 4 timeout = 3s")
