@@ -101,15 +101,26 @@ static int two_digits(const uint8_t *text)
     return (text[0] - '0') * 10 + text[1] - '0';
 }
 
+static bool is_leap(int year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static int days_in_month(int year, int month)
+{
+    static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+
+    return days[month - 1] + (month == 2 && is_leap(year) ? 1 : 0);
+}
+
 /* Days since 1970-01-01 in the Gregorian calendar. */
 static int64_t days_of(int year, int month, int day)
 {
     static const short before[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
     int64_t past = year - 1;
-    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 
     return past * 365 + past / 4 - past / 100 + past / 400 - 719162 + before[month - 1] +
-           (leap && month > 2 ? 1 : 0) + day - 1;
+           (is_leap(year) && month > 2 ? 1 : 0) + day - 1;
 }
 
 /* As RFC 5280 §4.1.2.5 wants it: with seconds, in UTC, no fractions; anything else is malformed,
@@ -129,9 +140,9 @@ static int64_t read_date(const ASN1_TIME *date, bool *ret_malformed)
         year += year < 50 ? 2000 : 1900;
     for (int i = 0; i < 5; i++)
         parts[i] = two_digits(text + (general ? 4 : 2) + 2 * i);
-    if (year < 1 || parts[0] < 1 || parts[0] > 12 || parts[1] < 1 || parts[1] > 31 ||
-        parts[2] < 0 || parts[2] > 23 || parts[3] < 0 || parts[3] > 59 || parts[4] < 0 ||
-        parts[4] > 59)
+    if (year < 1 || parts[0] < 1 || parts[0] > 12 || parts[1] < 1 ||
+        parts[1] > days_in_month(year, parts[0]) || parts[2] < 0 || parts[2] > 23 || parts[3] < 0 ||
+        parts[3] > 59 || parts[4] < 0 || parts[4] > 59)
         goto malformed;
     return ((days_of(year, parts[0], parts[1]) * 24 + parts[2]) * 60 + parts[3]) * 60 + parts[4];
 

@@ -225,6 +225,9 @@ static void test_dates(void **state)
                {V_ASN1_UTCTIME, "700101000000+0100"},
                {V_ASN1_UTCTIME, "701301000000Z"},
                {V_ASN1_UTCTIME, "70010100000\0"},
+               {V_ASN1_UTCTIME, "310229000000Z"}, /* no leap year */
+               {V_ASN1_UTCTIME, "310431000000Z"},
+               {V_ASN1_GENERALIZEDTIME, "21000229000000Z"},
                {V_ASN1_GENERALIZEDTIME, "20380119031408"},
                {V_ASN1_GENERALIZEDTIME, "20380119031408.5Z"},
                {V_ASN1_GENERALIZEDTIME, "203801190314xxZ"}};
