@@ -379,16 +379,14 @@ static bool is_signed_by(struct crl *crl, const struct certificate_facts *issuer
 static bool is_distribution_point(const GENERAL_NAMES *names,
                                   const struct certificate_facts *certificate)
 {
-    char url[512];
-
     for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
         if (name->type != GEN_URI)
             continue;
-        string_printable(url, sizeof url, ASN1_STRING_get0_data(name->d.ia5),
-                         (size_t)ASN1_STRING_length(name->d.ia5));
+        size_t size = (size_t)ASN1_STRING_length(name->d.ia5);
         for (size_t at = 0; at < certificate->crl_url_count; at++) {
-            if (strcmp(url, certificate->crl_urls[at]) == 0)
+            if (strlen(certificate->crl_urls[at]) == size &&
+                memcmp(ASN1_STRING_get0_data(name->d.ia5), certificate->crl_urls[at], size) == 0)
                 return true;
         }
     }

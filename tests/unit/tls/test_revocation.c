@@ -52,10 +52,10 @@ static X509 *issued(EVP_PKEY *key, const char *name, const char *extended_usage)
                                          .extended_usage = extended_usage});
 }
 
-static X509 *with_list_address(X509 *certificate)
+static X509 *with_list_address(X509 *certificate, const char *address)
 {
     X509_EXTENSION *extension =
-        X509V3_EXT_conf_nid(NULL, NULL, NID_crl_distribution_points, "URI:" URL);
+        X509V3_EXT_conf_nid(NULL, NULL, NID_crl_distribution_points, address);
 
     assert_non_null(extension);
     assert_int_equal(X509_add_ext(certificate, extension, -1), 1);
@@ -75,7 +75,7 @@ static int set_up(void **state)
     responder_key = EVP_EC_gen("P-256");
     ca = authority(ca_key, "CA", "critical,keyCertSign,cRLSign");
     other_ca = authority(other_key, "Other CA", "critical,keyCertSign,cRLSign");
-    leaf = with_list_address(issued(leaf_key, "leaf", "serverAuth"));
+    leaf = with_list_address(issued(leaf_key, "leaf", "serverAuth"), "URI:" URL);
     other_leaf = issued(leaf_key, "other", "serverAuth");
     responder = issued(responder_key, "responder", "OCSPSigning");
     impostor = issued(responder_key, "impostor", "serverAuth");
@@ -507,6 +507,29 @@ static void scopes_of_lists(void **state)
         CRL_REVOKED);
 }
 
+/* An address is compared whole, however long it is. */
+static void scopes_of_long_addresses(void **state)
+{
+    char address[700], scope[800];
+    struct crl_verdict verdict;
+
+    (void)state;
+    memset(address, 'a', sizeof address);
+    memcpy(address, "URI:" URL "?", sizeof "URI:" URL);
+    address[sizeof address - 1] = '\0';
+    X509 *certificate = with_list_address(issued(leaf_key, "far", "serverAuth"), address);
+    const struct certificate_facts *facts = facts_of(certificate);
+    snprintf(scope, sizeof scope, "critical,fullname:%s", address);
+    struct crl *crl = crl_of(&(struct list){.revoked = certificate,
+                                            .extension = NID_issuing_distribution_point,
+                                            .extension_text = scope});
+    crl_judge(&verdict, crl, facts, ca_facts, now);
+    assert_int_equal(verdict.outcome, CRL_REVOKED);
+    crl_unref(crl);
+    certificate_facts_unref(facts);
+    X509_free(certificate);
+}
+
 static void age_of_lists(void **state)
 {
     (void)state;
@@ -590,6 +613,7 @@ int main(void)
         cmocka_unit_test(unreadable_lists),
         cmocka_unit_test(lists_of_strangers),
         cmocka_unit_test(scopes_of_lists),
+        cmocka_unit_test(scopes_of_long_addresses),
         cmocka_unit_test(age_of_lists),
         cmocka_unit_test(good_and_revoked_by_lists),
         cmocka_unit_test(large_lists),
