@@ -10,7 +10,8 @@
 #include "tls/leg.h"
 #include "tls/record.h"
 
-#define NAMES_MAX     1000 /* alternative names shown; all are counted */
+#define NAMES_MAX     1000       /* alternative names shown, of a certificate; all are counted */
+#define NAMES_SIZE    (1u << 20) /* bytes of those of all certificates; the leaf's come first */
 #define SECONDS_A_DAY 86400.0
 
 /* ---- what was seen of TLS ---- */
@@ -99,7 +100,7 @@ static const char *alternative_name_prefix(enum alternative_name_kind kind)
     return prefixes[kind];
 }
 
-static json_t *names_to_json(const struct certificate_facts *facts)
+static json_t *names_to_json(const struct certificate_facts *facts, size_t *room)
 {
     json_t *names = json_array();
 
@@ -108,6 +109,9 @@ static json_t *names_to_json(const struct certificate_facts *facts)
         char text[1024];
         ignore(
             snprintf(text, sizeof text, "%s%s", alternative_name_prefix(name->kind), name->text));
+        if (strlen(text) > *room)
+            break;
+        *room -= strlen(text);
         ignore(json_array_append_new(names, json_name(text)));
     }
     return names;
@@ -161,7 +165,8 @@ static const char *role_of(const struct endpoint *endpoint, size_t position)
                                                                      : "intermediate";
 }
 
-static json_t *certificate_to_json(const struct endpoint *endpoint, size_t position, int64_t at)
+static json_t *certificate_to_json(const struct endpoint *endpoint, size_t position, int64_t at,
+                                   size_t *room)
 {
     const struct certificate_facts *facts = endpoint->seen.chain[position];
     json_t *object = json_object();
@@ -185,7 +190,7 @@ static json_t *certificate_to_json(const struct endpoint *endpoint, size_t posit
     json_set_text(object, "curve", facts->curve);
     json_set_text(object, "signature", facts->signature_algorithm);
     json_set_text(object, "signature_digest", facts->signature_digest);
-    set_array(object, "subject_an", names_to_json(facts));
+    set_array(object, "subject_an", names_to_json(facts, room));
     json_set_number(object, "subject_an_count", facts->name_count + facts->names_dropped);
     json_set_flag(object, "is_ca", facts->is_ca);
     json_set_flag(object, "must_staple", facts->must_staple);
@@ -197,9 +202,10 @@ static json_t *certificate_to_json(const struct endpoint *endpoint, size_t posit
 static json_t *certificates_to_json(const struct endpoint *endpoint, int64_t at)
 {
     json_t *list = json_array();
+    size_t room = NAMES_SIZE;
 
     for (size_t i = 0; i < endpoint->seen.chain_count; i++)
-        ignore(json_array_append_new(list, certificate_to_json(endpoint, i, at)));
+        ignore(json_array_append_new(list, certificate_to_json(endpoint, i, at, &room)));
     return list;
 }
 

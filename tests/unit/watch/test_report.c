@@ -332,6 +332,34 @@ static void trace(void **state)
     free(text);
 }
 
+/* Whatever a server sends, an endpoint stays a line that control takes (4 MiB). */
+static void json_bounded(void **state)
+{
+    static char text[251];
+    static struct alternative_name names[1000];
+    static struct certificate_facts facts;
+    struct endpoint *endpoint = calloc(1, sizeof *endpoint);
+
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof text; i += 5)
+        memcpy(text + i, "\\x01a", 5);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        names[i] = (struct alternative_name){ALTERNATIVE_NAME_DNS, true, text};
+    facts = (struct certificate_facts){
+        .names = names, .name_count = ARRAY_SIZE(names), .references = 1};
+    for (size_t i = 0; i < CHAIN_SERVED_MAX; i++)
+        endpoint->seen.chain[i] = &facts;
+    endpoint->seen.chain_count = CHAIN_SERVED_MAX;
+    json_t *object = report_json(endpoint);
+    char *line = json_dumps(object, JSON_COMPACT);
+    assert_true(strlen(line) < 2u << 20);
+    const json_t *leaf = json_array_get(json_object_get(object, "certificates"), 0);
+    assert_int_equal(json_array_size(json_object_get(leaf, "subject_an")), ARRAY_SIZE(names));
+    free(line);
+    json_decref(object);
+    free(endpoint);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +369,7 @@ int main(void)
         cmocka_unit_test(table_next_step),    cmocka_unit_test(table_many),
         cmocka_unit_test(prometheus_names),   cmocka_unit_test(prometheus_escapes),
         cmocka_unit_test(prometheus_refused), cmocka_unit_test(trace),
+        cmocka_unit_test(json_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
