@@ -24,6 +24,7 @@ enum check_output {
 
 struct check_order {
     struct checker_options checker;
+    char name[TARGET_HOST_MAX]; /* of `checker` */
     enum check_output output;
     bool json; /* also of CHECK_CAMPAIGN and CHECK_COMPARE */
     struct campaign campaign;

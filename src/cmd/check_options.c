@@ -166,6 +166,12 @@ static int add_address(struct check_order *order, const char *text, struct error
     return check_address(&checker->connect[checker->connect_count++], text, error);
 }
 
+static int set_name(struct check_order *order, const char *text, struct error *error)
+{
+    order->checker.name = order->name;
+    return target_name(order->name, text, error);
+}
+
 static int add_store(struct check_order *order, const char *path, struct error *error)
 {
     struct checker_options *checker = &order->checker;
@@ -263,6 +269,8 @@ static int value_option(struct check_order *order, struct check_words *words, in
     case OPTION_CONNECT:
     case 'I':
         return add_address(order, optarg, error);
+    case OPTION_NAME:
+        return set_name(order, optarg, error);
     case OPTION_STORE:
         return add_store(order, optarg, error);
     case OPTION_CRL:
@@ -299,7 +307,6 @@ static bool word_option(struct check_order *order, struct check_words *words, in
     } texts[] = {{OPTION_FROM, &words->from},
                  {OPTION_SERVICE, &words->service},
                  {OPTION_NAME_SERVERS, &order->checker.name_servers},
-                 {OPTION_NAME, &order->checker.name},
                  {OPTION_ARI, &order->checker.revocation.renewal_directory},
                  {'H', &words->host},
                  {'p', &words->port},

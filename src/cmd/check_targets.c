@@ -102,6 +102,8 @@ static int add_lines(struct check_order *order, struct map *known, const struct 
         if (result != 0)
             result = error_prepend(error, "%s:%u", words->from, number);
     }
+    if (result == 0 && ferror(file))
+        result = error_set(error, ERROR_IO, "cannot read %s: %s", words->from, strerror(errno));
     return result;
 }
 
@@ -145,6 +147,7 @@ static int add_zone(struct adding *adding, const char *path)
     FILE *file = fopen(path, "re");
     uint8_t *room;
     size_t size = 1;
+    int fault = 0;
 
     if (file == NULL)
         return error_set(adding->error, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
@@ -153,11 +156,16 @@ static int add_zone(struct adding *adding, const char *path)
         size = fread(room, 1, READ_SIZE, file);
         text.size += size;
     }
+    if (ferror(file))
+        fault = errno;
     ignore(fclose(file));
-    size_t found =
-        text.failed ? 0 : discovery_zone((const char *)text.data, text.size, add_candidate, adding);
+    size_t found = text.failed || fault != 0
+                       ? 0
+                       : discovery_zone((const char *)text.data, text.size, add_candidate, adding);
     bool large = text.failed;
     buffer_fini(&text);
+    if (fault != 0)
+        return error_set(adding->error, ERROR_IO, "cannot read %s: %s", path, strerror(fault));
     if (adding->failed)
         return -(int)adding->error->code;
     if (large)

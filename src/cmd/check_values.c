@@ -21,7 +21,7 @@ int check_threshold(struct threshold *ret_threshold, const char *text, struct er
         *ret_threshold = (struct threshold){.share = number / 100};
         return 0;
     }
-    if (end != text && *end == '\0' && number > 0 && number < 100000) {
+    if (end != text && *end == '\0' && number * SECONDS_A_DAY >= 1 && number < 100000) {
         *ret_threshold = (struct threshold){.seconds = (int64_t)(number * SECONDS_A_DAY)};
         return 0;
     }
@@ -35,6 +35,16 @@ int check_threshold(struct threshold *ret_threshold, const char *text, struct er
                      text);
 }
 
+/* The moment 0 means "now" to what judges. */
+static int set_moment(int64_t *ret_unix_s, int64_t moment, const char *text, struct error *error)
+{
+    if (moment <= 0)
+        return error_set(error, ERROR_USAGE, "found \"%s\"; expected a time after 1970-01-01",
+                         text);
+    *ret_unix_s = moment;
+    return 0;
+}
+
 static int relative_moment(int64_t *ret_unix_s, const char *text, int64_t now, struct error *error)
 {
     uint64_t ms;
@@ -42,8 +52,16 @@ static int relative_moment(int64_t *ret_unix_s, const char *text, int64_t now, s
     if (client_duration(&ms, text + 1, error) != 0)
         return error_prepend(error, "\"%s\"", text);
     int64_t seconds = (int64_t)(ms / 1000);
-    *ret_unix_s = text[0] == '-' ? now - seconds : now + seconds;
-    return 0;
+    return set_moment(ret_unix_s, text[0] == '-' ? now - seconds : now + seconds, text, error);
+}
+
+/* False for a day that its month does not have: timegm() takes the next month's for it. */
+static bool moment_of(int64_t *ret_moment, struct tm utc)
+{
+    int day = utc.tm_mday;
+
+    *ret_moment = timegm(&utc);
+    return utc.tm_mday == day;
 }
 
 int check_moment(int64_t *ret_unix_s, const char *text, int64_t now, struct error *error)
@@ -56,10 +74,9 @@ int check_moment(int64_t *ret_unix_s, const char *text, int64_t now, struct erro
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
         struct tm utc = {0};
         const char *end = strptime(text, formats[i], &utc);
-        if (end != NULL && *end == '\0') {
-            *ret_unix_s = timegm(&utc);
-            return 0;
-        }
+        int64_t moment;
+        if (end != NULL && *end == '\0' && moment_of(&moment, utc))
+            return set_moment(ret_unix_s, moment, text, error);
     }
     return error_set(error, ERROR_USAGE,
                      "found \"%s\"; expected a time in UTC (2027-01-14T12:00:00Z), a date "

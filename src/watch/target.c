@@ -398,6 +398,16 @@ int target_parse(struct target *ret_target, const char *text, struct error *erro
     return 0;
 }
 
+int target_name(char ret_name[TARGET_HOST_MAX], const char *text, struct error *error)
+{
+    struct target target = {0};
+    int code = parse_host(&target, text, false, error);
+
+    if (code == 0)
+        ignore(string_copy(ret_name, TARGET_HOST_MAX, target.host));
+    return code;
+}
+
 /* What runs where, usually; schemes with their usual ports, unless one follows. */
 static const struct service {
     const char *name;

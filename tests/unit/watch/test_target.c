@@ -237,6 +237,33 @@ static void services(void **state)
     }
 }
 
+static void names_that_are_expected(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",      ".",        "a b", "*.shop.example", "shop.example:443", "https://shop.example",
+        "[::1]", "a\x1b[31m"};
+    char name[TARGET_HOST_MAX] = "untouched", longest[300];
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(target_name(name, bad[i], &error), -ERROR_USAGE);
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    assert_int_equal(target_name(name, longest, &error), -ERROR_USAGE);
+    assert_string_equal(name, "untouched");
+
+    assert_int_equal(target_name(name, "Shop.EXAMPLE.", &error), 0);
+    assert_string_equal(name, "shop.example");
+    assert_int_equal(target_name(name,
+                                 "b\xc3\xbc"
+                                 "cher.example",
+                                 &error),
+                     0);
+    assert_string_equal(name, "xn--bcher-kva.example");
+    assert_int_equal(target_name(name, "0:0::1", &error), 0);
+    assert_string_equal(name, "::1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +274,7 @@ int main(void)
         cmocka_unit_test(every_protocol_has_a_scheme),
         cmocka_unit_test(files_and_mail_domains),
         cmocka_unit_test(services),
+        cmocka_unit_test(names_that_are_expected),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
