@@ -73,10 +73,12 @@ static void print_nothing_known(const struct check_order *order, size_t unfinish
            unfinished > 1 ? " and others" : "", (double)order->total_timeout_ms / 1000);
 }
 
-static int finish(const struct check_order *order, struct check_outcome *outcome)
+static int finish(struct check_order *order, struct check_outcome *outcome)
 {
     int code = outcome->code;
 
+    order->nagios.unfinished = outcome->unfinished;
+    order->nagios.targets = order->count;
     if (order->output == CHECK_NAGIOS && json_array_size(outcome->endpoints) == 0)
         print_nothing_known(order, outcome->unfinished);
     else

@@ -30,6 +30,7 @@ struct report_nagios_options {
     bool verbose;                 /* long output also of what is well */
     double warning_d, critical_d; /* days, for the ranges of perfdata; 0: none */
     double warning_l, critical_l; /* the same as shares of life */
+    size_t unfinished, targets;   /* of so many, of which nothing is known: not among `endpoints` */
 };
 int report_nagios(FILE *stream, const json_t *endpoints,
                   const struct report_nagios_options *options);

@@ -81,12 +81,22 @@ static void put_well(FILE *stream, const json_t *endpoints)
     put_counts(stream, endpoints);
 }
 
-static void put_first_line(FILE *stream, const json_t *endpoints, int code)
+static void put_unfinished(FILE *stream, const struct report_nagios_options *options)
+{
+    fprintf(stream, "%zu of %zu targets were not finished", options->unfinished, options->targets);
+}
+
+static void put_first_line(FILE *stream, const json_t *endpoints, int code,
+                           const struct report_nagios_options *options)
 {
     const json_t *worst = worst_endpoint(endpoints);
     const json_t *finding = report_worst_finding(worst);
 
     fprintf(stream, "SSL_CERT %s - ", report_verdict_name(code));
+    if (options->unfinished > 0 && report_verdict(worst) != code) {
+        put_unfinished(stream, options);
+        return;
+    }
     if (worst == NULL) {
         fputs("nothing was checked", stream);
     } else if (finding == NULL) {
@@ -96,6 +106,10 @@ static void put_first_line(FILE *stream, const json_t *endpoints, int code)
         fputs(": ", stream);
         put_text(stream, json_text(finding, "text"));
         put_counts(stream, endpoints);
+    }
+    if (options->unfinished > 0) {
+        fputs(", ", stream);
+        put_unfinished(stream, options);
     }
 }
 
@@ -240,7 +254,9 @@ int report_nagios(FILE *stream, const json_t *endpoints,
 {
     int code = report_exit_code(endpoints);
 
-    put_first_line(stream, endpoints, code);
+    if (options->unfinished > 0)
+        code = report_worse(code, 3);
+    put_first_line(stream, endpoints, code, options);
     put_perfdata(stream, endpoints, options);
     put_long_output(stream, endpoints, options->verbose);
     return code;

@@ -160,6 +160,21 @@ static void nagios_ranges(void **state)
     free(text);
 }
 
+/* Those that are well do not speak for those of which nothing is known. */
+static void nagios_unfinished(void **state)
+{
+    const struct report_nagios_options options = {.unfinished = 2, .targets = 3};
+    char *text = nagios(two_addresses(), &options, 3);
+    (void)state;
+
+    contains(text, "SSL_CERT UNKNOWN - 2 of 3 targets were not finished| 'days_chain_elem1'=9;");
+    free(text);
+    text = nagios(one_warning(), &options, 1);
+    contains(text, "SSL_CERT WARNING - shop.example:443: 9 days / are left, 1 endpoint, 2 of 3 "
+                   "targets were not finished|");
+    free(text);
+}
+
 /* One pipe: whatever stands in the text does not begin the perfdata. */
 static void nagios_pipe(void **state)
 {
@@ -363,12 +378,19 @@ static void json_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(worst_wins),         cmocka_unit_test(nagios_nothing),
-        cmocka_unit_test(nagios_ranges),      cmocka_unit_test(nagios_pipe),
-        cmocka_unit_test(nagios_targets),     cmocka_unit_test(table_merges),
-        cmocka_unit_test(table_next_step),    cmocka_unit_test(table_many),
-        cmocka_unit_test(prometheus_names),   cmocka_unit_test(prometheus_escapes),
-        cmocka_unit_test(prometheus_refused), cmocka_unit_test(trace),
+        cmocka_unit_test(worst_wins),
+        cmocka_unit_test(nagios_nothing),
+        cmocka_unit_test(nagios_ranges),
+        cmocka_unit_test(nagios_unfinished),
+        cmocka_unit_test(nagios_pipe),
+        cmocka_unit_test(nagios_targets),
+        cmocka_unit_test(table_merges),
+        cmocka_unit_test(table_next_step),
+        cmocka_unit_test(table_many),
+        cmocka_unit_test(prometheus_names),
+        cmocka_unit_test(prometheus_escapes),
+        cmocka_unit_test(prometheus_refused),
+        cmocka_unit_test(trace),
         cmocka_unit_test(json_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
