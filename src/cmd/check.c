@@ -1,8 +1,10 @@
 /* holdfast check: the strictest client, once. */
 #include "cmd/check.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/secret.h"
@@ -73,6 +75,15 @@ static void print_nothing_known(const struct check_order *order, size_t unfinish
            unfinished > 1 ? " and others" : "", (double)order->total_timeout_ms / 1000);
 }
 
+/* What nobody can read is not known to be well. */
+static int look_at_output(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fprintf(stderr, "holdfast check: cannot write: %s\n", strerror(errno));
+    return report_worse(code, 3);
+}
+
 static int finish(struct check_order *order, struct check_outcome *outcome)
 {
     int code = outcome->code;
@@ -103,7 +114,7 @@ int cmd_check(int argc, char **argv)
 
     if (code < 0) {
         if (check_run(&order, &outcome, &error) == 0) {
-            code = finish(&order, &outcome);
+            code = look_at_output(finish(&order, &outcome));
         } else {
             fprintf(stderr, "holdfast check: %s\n", error.message);
             code = 3;

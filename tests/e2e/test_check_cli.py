@@ -156,6 +156,15 @@ def test_revocation_list_of_a_file(authority, serve, folder):
     assert "missing.pem" in result.stderr
 
 
+@pytest.mark.parametrize("options", [[], ["--json"], ["--nagios"], ["--prometheus"], ["--trace"]])
+def test_what_nobody_can_read_is_not_well(authority, serve, options):
+    arguments = at(authority, serve(authority.issue(NAME)))
+    with open("/dev/full", "w", encoding="ascii") as full:
+        result = subprocess.run([BINARY, "check", *map(str, arguments), *options], stdout=full, stderr=subprocess.PIPE,
+                                text=True, timeout=60, check=False)
+    assert result.returncode == 3 and result.stderr == "holdfast check: cannot write: No space left on device\n"
+
+
 # ---- for plugins ----
 
 def test_nagios(authority, serve):
