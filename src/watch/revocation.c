@@ -202,7 +202,9 @@ static void judge_document(struct list_request *list, const struct document *doc
     }
     crl_judge(&result->verdict, document->crl, result->certificate,
               issuer_of(job->endpoint, result->certificate), judged_at(job));
-    if (result->verdict.outcome == CRL_UNTRUSTED)
+    /* Only whom a store trusts has a say: the list is shared, and anybody can call himself a CA of
+     * that name. */
+    if (result->verdict.outcome == CRL_UNTRUSTED && job->endpoint->needed_count > 0)
         documents_reject(job->revocation->documents, DOCUMENT_CRL,
                          result->certificate->crl_urls[list->url - 1], job->public_only);
 }

@@ -236,11 +236,20 @@ static void prepare(struct revocation *revocation, struct endpoint *endpoint)
     assert_int_equal(calls, 1);
 }
 
+/* As a store's best path has it. */
+static void trust(struct endpoint *endpoint)
+{
+    endpoint->needed_count = endpoint->seen.chain_count;
+    memcpy(endpoint->needed, endpoint->seen.chain,
+           endpoint->needed_count * sizeof *endpoint->needed);
+}
+
 /* What the list says of the leaf behind this address. */
 static enum crl_outcome outcome_of(struct revocation *revocation, const char *address)
 {
     struct endpoint *endpoint = endpoint_of(address, 2);
 
+    trust(endpoint);
     prepare(revocation, endpoint);
     assert_int_equal(endpoint->revocation.crl_count, 1);
     enum crl_outcome outcome = endpoint->revocation.crls[0].verdict.outcome;
@@ -289,6 +298,40 @@ static void a_strangers_list_is_dropped(void **state)
     assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_UNTRUSTED);
     assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_MALFORMED);
     revocation_free(revocation);
+}
+
+/* Who makes himself a CA of the same name does not drop the real one's list for others. */
+static void an_impostor_drops_nothing(void **state)
+{
+    struct revocation *revocation = revocation_of(&(struct revocation_options){0});
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *false_ca = crafted_new(&(struct crafted){.key = key,
+                                                   .common_name = "CA",
+                                                   .constraints = "critical,CA:TRUE",
+                                                   .usage = "critical,keyCertSign,cRLSign"});
+    X509 *false_leaf = crafted_new(&(struct crafted){
+        .key = key, .issuer = false_ca, .issuer_key = key, .common_name = "leaf"});
+    char text[256];
+
+    (void)state;
+    snprintf(text, sizeof text, "URI:http://127.0.0.1:%d/1.crl", port);
+    add_extension(false_leaf, false_ca, NID_crl_distribution_points, text);
+    assert_true(X509_sign(false_leaf, key, EVP_sha256()) > 0);
+    publish_list("1.crl", true, ca_key);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_REVOKED);
+    struct endpoint *endpoint = endpoint_of("127.0.0.1:2", 2);
+    certificate_facts_unref(endpoint->seen.chain[0]);
+    certificate_facts_unref(endpoint->seen.chain[1]);
+    endpoint->seen.chain[0] = facts_of(false_leaf);
+    endpoint->seen.chain[1] = facts_of(false_ca);
+    prepare(revocation, endpoint);
+    assert_int_equal(endpoint->revocation.crls[0].verdict.outcome, CRL_UNTRUSTED);
+    endpoint_free(endpoint);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_REVOKED);
+    revocation_free(revocation);
+    X509_free(false_leaf);
+    X509_free(false_ca);
+    EVP_PKEY_free(key);
 }
 
 static void public_endpoints_lead_to_no_private_address(void **state)
@@ -451,6 +494,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(failures_are_soft_and_remembered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_no_list_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_strangers_list_is_dropped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_impostor_drops_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(public_endpoints_lead_to_no_private_address, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_list_is_fetched_once, set_up, tear_down),
