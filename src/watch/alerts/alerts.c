@@ -425,22 +425,32 @@ static void drop_place(struct watch_alert *alert, size_t at)
 
 /* Places of the target that this result does not speak of are better; those that only a handshake
  * can clear wait for one. */
-static void clear_places(struct alerts *alerts, struct watch_alert *alert, const char *target,
-                         bool reached, int64_t now)
+static void better_places(struct alerts *alerts, struct watch_alert *alert, const char *target,
+                          bool reached)
 {
-    bool had_open = false;
-
-    for (size_t i = alert->place_count; i-- > 0;) {
+    for (size_t i = 0; i < alert->place_count; i++) {
         struct alert_place *place = &alert->places[i];
-        had_open = had_open || place->open;
         if (strcmp(place->target, target) != 0 || place->seen || (place->reached && !reached))
             continue;
         place->bad = 0;
-        if (++place->good >= alerts->rules.close_after || !place->open)
-            drop_place(alert, i);
+        if (++place->good >= alerts->rules.close_after)
+            place->open = false;
     }
+}
+
+/* The places that are over go last: whether a recovery is told depends on them. */
+static void clear_places(struct alerts *alerts, struct watch_alert *alert, const char *target,
+                         bool reached, int64_t now)
+{
+    bool had_open = alert_open_places(alert) != 0;
+
+    better_places(alerts, alert, target, reached);
     if (alert->state == ALERT_OPEN && had_open && alert_open_places(alert) == 0)
         all_clear(alerts, alert, now);
+    for (size_t i = alert->place_count; i-- > 0;) {
+        if (!alert->places[i].open && alert->places[i].bad == 0)
+            drop_place(alert, i);
+    }
 }
 
 /* Each alert in turn; `fn` may let one go by returning false. */

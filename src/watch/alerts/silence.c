@@ -31,13 +31,17 @@ static bool target_matches(const char *pattern, const char *target)
            (strncmp(pattern, target, size) == 0 && target[size] == ':');
 }
 
+/* All open places; where none is left, those that were the last. */
 static bool places_match(const struct silence *silence, const struct watch_alert *alert)
 {
+    bool all = alert_open_places(alert) == 0;
+
     for (size_t i = 0; i < alert->place_count; i++) {
-        if (alert->places[i].open && !target_matches(silence->target, alert->places[i].target))
+        if ((all || alert->places[i].open) &&
+            !target_matches(silence->target, alert->places[i].target))
             return false;
     }
-    return true;
+    return alert->place_count != 0 || silence->target[0] == '\0';
 }
 
 bool silence_matches(const struct silence *silence, const struct watch_alert *alert, int64_t now)

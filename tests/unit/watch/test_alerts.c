@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "base/json.h"
+#include "base/string.h"
+#include "watch/alerts/silence.h"
 
 #define MINUTE INT64_C(60)
 #define HOUR   (60 * MINUTE)
@@ -19,6 +21,7 @@ struct world {
     struct alerts alerts;
     unsigned notices[NOTICE_RECOVERED + 1];
     bool silent;
+    struct silence silence; /* none when it has no end */
     unsigned kept;
     char last[400]; /* text of the last alert that was told of */
     int64_t now;
@@ -28,7 +31,7 @@ static bool notice(void *context, const struct watch_alert *alert, enum notice k
 {
     struct world *world = context;
 
-    if (world->silent)
+    if (world->silent || silence_matches(&world->silence, alert, world->now))
         return false;
     world->notices[kind]++;
     ignore(snprintf(world->last, sizeof world->last, "%s", alert->text));
@@ -328,6 +331,29 @@ static void test_silence(void **state)
     alerts_fini(&world.alerts);
 }
 
+/* When it recovers an alert has no open place left: its silence is still that of its target, and
+ * the silence of another target is not. */
+static void test_silence_of_a_target(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    world.silence = (struct silence){.until = INT64_MAX};
+    ignore(string_copy(world.silence.target, sizeof world.silence.target, "b:443"));
+    result(&world, "a:443", healthy());
+    result(&world, "a:443", healthy());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    result(&world, "a:443", revoked());
+    assert_int_equal(world.notices[NOTICE_OPENED], 2);
+    ignore(string_copy(world.silence.target, sizeof world.silence.target, "a:443"));
+    result(&world, "a:443", healthy());
+    result(&world, "a:443", healthy());
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    alerts_fini(&world.alerts);
+}
+
 /* A week of a server that is up for ten minutes and down for ten, checked every minute. */
 static void test_week_of_flapping(void **state)
 {
@@ -397,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_acknowledged),
         cmocka_unit_test(test_acknowledged_is_not_escalated),
         cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_silence_of_a_target),
         cmocka_unit_test(test_week_of_flapping),
         cmocka_unit_test(test_restored),
     };
