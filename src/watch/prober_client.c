@@ -346,6 +346,8 @@ static bool take_line(struct prober_client *client, const json_t *line)
     json_t *endpoint = json_object_get(line, "endpoint");
     struct request *request = id == 0 || wrong ? NULL : find(&client->under_way, id);
 
+    if (json_is_true(json_object_get(line, "alive")))
+        return true; /* having been heard is all */
     if (request == NULL)
         return false;
     if (endpoint != NULL)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/map.h"
 #include "base/secret.h"
@@ -22,7 +23,8 @@
 #define OUTPUT_MAX  (64u << 20)
 #define OUTPUT_STOP (8u << 20) /* nothing more is taken on until control has read */
 #define READ_SIZE   65536
-#define MEMORY_MAX  (2ull << 30) /* whatever strangers send */
+#define ALIVE_NS    (5 * NS_PER_S) /* far below what control waits for */
+#define MEMORY_MAX  (2ull << 30)   /* whatever strangers send */
 
 struct prober_process {
     struct loop *loop;
@@ -32,6 +34,8 @@ struct prober_process {
     uint8_t handler;
     bool wants_room;
     struct buffer input, output;
+    struct timer alive;
+    size_t under_way;
 };
 
 struct work {
@@ -80,6 +84,18 @@ static void say_done(struct prober_process *process, uint64_t id, const char *er
     json_set_text(line, "error", error);
     json_set_flag(line, "done", true);
     say(process, line);
+}
+
+/* Some targets take longer than control waits for a sign of life. */
+static void on_alive(void *context)
+{
+    struct prober_process *process = context;
+
+    if (process->under_way == 0)
+        return;
+    say(process, json_pack("{s:b}", "alive", 1));
+    flush(process);
+    timer_set(process->loop, &process->alive, loop_now(process->loop) + ALIVE_NS);
 }
 
 /* ---- stores ---- */
@@ -147,6 +163,7 @@ static void on_checked(void *context, const struct target *target, struct endpoi
         endpoint_free(endpoints[i]);
     }
     say_done(process, work->id, NULL);
+    process->under_way--;
     prober_options_free(&work->options);
     free(work);
     flush(process);
@@ -206,7 +223,10 @@ static void take_request(struct prober_process *process, const json_t *line)
         say_done(process, id, error.message);
         prober_options_free(&work->options);
         free(work);
+        return;
     }
+    if (process->under_way++ == 0)
+        timer_set(process->loop, &process->alive, loop_now(process->loop) + ALIVE_NS);
 }
 
 /* ---- hearing ---- */
@@ -263,6 +283,7 @@ static int prober_init(struct prober_process *process, int fd, struct error *err
     buffer_init(&process->input, INPUT_MAX);
     buffer_init(&process->output, OUTPUT_MAX);
     map_init(&process->stores);
+    timer_init(&process->alive, on_alive, process);
 #if !defined(__SANITIZE_ADDRESS__)
     ignore(setrlimit(RLIMIT_AS, &memory));
 #else

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -167,6 +168,26 @@ def test_prober_killed(start, service, store):
     edge.wait_event("warning", detail=lambda text: "the process that probes was killed" in text)
     assert check(edge)
     assert prober(edge) != before
+
+
+def test_prober_that_waits_is_no_prober_that_hangs(folder):
+    """However long a target takes, the process that probes says meanwhile that it lives."""
+    ours, its = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as silent, ours, \
+            open(folder / "prober.err", "w", encoding="utf-8") as errors:
+        child = subprocess.Popen(["bash", "-c", f'exec "$0" worker prober 3<&{its.fileno()}', daemon.BINARY],
+                                 pass_fds=[its.fileno()], stderr=errors)
+        its.close()
+        try:
+            ours.settimeout(60)
+            lines = ours.makefile("rw")
+            options = {"connect": [f"127.0.0.1:{silent.getsockname()[1]}"], "timeout_ms": 120000}
+            for line in ({"connections": 4, "per_host": 4}, {"id": 1, "target": NAME, "options": options}):
+                print(daemon.json.dumps(line), file=lines, flush=True)
+            assert daemon.json.loads(lines.readline()) == {"alive": True}
+        finally:
+            child.kill()
+            child.wait()
 
 
 def test_control_killed(start, service, store):

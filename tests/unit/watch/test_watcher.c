@@ -67,6 +67,7 @@ static void answer(FILE *out, uint64_t id, const char *target, const char *vanta
     const char *old = "2026-01-01T00:00:00Z", *new = "2026-09-01T00:00:00Z";
     unsigned asked = count_asked(target);
 
+    fprintf(out, "{\"alive\":true}\n");
     if (string_starts_with(target, "kills"))
         abort();
     if (string_starts_with(target, "dies-once") && asked == 0)
