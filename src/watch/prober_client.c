@@ -35,6 +35,7 @@ struct request {
     prober_answer_fn *answer; /* NULL: nobody waits */
     void *context;
     unsigned deaths;
+    bool patient;
 };
 
 struct queue {
@@ -55,7 +56,8 @@ struct prober_client {
     bool wants_room;
     bool replaced; /* ended by us for its limits: nobody's fault */
     struct buffer input, output;
-    struct queue waiting, under_way;
+    struct queue waiting, patient, under_way;
+    size_t patient_under_way;
 };
 
 /* ---- queues ---- */
@@ -153,6 +155,7 @@ static void requeue(struct prober_client *client)
     struct queue again = {0};
     struct request *request;
 
+    client->patient_under_way = 0;
     while ((request = take(&client->under_way, 0)) != NULL) {
         ignore(json_array_clear(request->endpoints));
         request->deaths += !client->replaced;
@@ -165,7 +168,7 @@ static void requeue(struct prober_client *client)
         if (request->deaths >= DEATHS_MAX)
             answer(request, "the process that probes died each time this was checked");
         else
-            push_front(&client->waiting, request);
+            push_front(request->patient ? &client->patient : &client->waiting, request);
     }
 }
 
@@ -253,10 +256,18 @@ static unsigned at_once(const struct prober_client *client)
     return client->limits.connections * 2;
 }
 
+/* The patient ones leave room for those that cannot wait. */
+static const struct request *next_request(const struct prober_client *client)
+{
+    if (client->waiting.first != NULL)
+        return client->waiting.first;
+    return client->patient_under_way < (at_once(client) + 3) / 4 ? client->patient.first : NULL;
+}
+
 /* One that was under way at a death goes alone. */
 static bool may_go(const struct prober_client *client)
 {
-    const struct request *next = client->waiting.first;
+    const struct request *next = next_request(client);
 
     if (next == NULL || client->pid == 0 || client->output.size > OUTPUT_MAX / 2)
         return false;
@@ -269,11 +280,13 @@ static bool may_go(const struct prober_client *client)
 static void dispatch(struct prober_client *client)
 {
     while (may_go(client)) {
-        struct request *request = take(&client->waiting, 0);
+        struct request *request =
+            take(client->waiting.first != NULL ? &client->waiting : &client->patient, 0);
         if (request->answer == NULL) {
             request_free(request);
         } else if (json_line(json_incref(request->body), &client->output)) {
             push(&client->under_way, request);
+            client->patient_under_way += request->patient;
         } else {
             client->output.failed = false;
             answer(request, "the request does not fit");
@@ -357,6 +370,7 @@ static bool take_line(struct prober_client *client, const json_t *line)
     if (wrong || !json_is_true(json_object_get(line, "done")) ||
         (error != NULL && !text_printable(error, strlen(error))))
         return false;
+    client->patient_under_way -= request->patient;
     answer(take(&client->under_way, id), error);
     return true;
 }
@@ -564,15 +578,16 @@ void prober_client_free(struct prober_client *client)
     close_all(client);
     timer_cancel(client->loop, &client->turn);
     while ((request = take(&client->under_way, 0)) != NULL ||
-           (request = take(&client->waiting, 0)) != NULL)
+           (request = take(&client->waiting, 0)) != NULL ||
+           (request = take(&client->patient, 0)) != NULL)
         request_free(request);
     buffer_fini(&client->input);
     buffer_fini(&client->output);
     free(client);
 }
 
-bool prober_client_ask(struct prober_client *client, json_t *request, prober_answer_fn *fn,
-                       void *context)
+static bool add(struct prober_client *client, json_t *request, prober_answer_fn *fn, void *context,
+                bool patient)
 {
     struct request *made = calloc(1, sizeof *made);
 
@@ -585,12 +600,25 @@ bool prober_client_ask(struct prober_client *client, json_t *request, prober_ans
     made->body = request;
     made->answer = fn;
     made->context = context;
+    made->patient = patient;
     json_set_number(request, "id", made->id);
-    push(&client->waiting, made);
+    push(patient ? &client->patient : &client->waiting, made);
     /* From the loop, so that no answer comes before this has returned. */
     if (client->pid != 0 && may_go(client))
         timer_set(client->loop, &client->turn, loop_now(client->loop));
     return true;
+}
+
+bool prober_client_ask(struct prober_client *client, json_t *request, prober_answer_fn *fn,
+                       void *context)
+{
+    return add(client, request, fn, context, false);
+}
+
+bool prober_client_ask_patiently(struct prober_client *client, json_t *request,
+                                 prober_answer_fn *fn, void *context)
+{
+    return add(client, request, fn, context, true);
 }
 
 void prober_client_limit(struct prober_client *client, const struct prober_limits *limits)
@@ -607,7 +635,7 @@ void prober_client_limit(struct prober_client *client, const struct prober_limit
 
 void prober_client_forget(struct prober_client *client, const void *context)
 {
-    const struct queue *queues[] = {&client->waiting, &client->under_way};
+    const struct queue *queues[] = {&client->waiting, &client->patient, &client->under_way};
 
     for (size_t i = 0; i < ARRAY_SIZE(queues); i++) {
         for (struct request *it = queues[i]->first; it != NULL; it = it->next) {
@@ -619,7 +647,7 @@ void prober_client_forget(struct prober_client *client, const void *context)
 
 size_t prober_client_pending(const struct prober_client *client)
 {
-    return client->waiting.count + client->under_way.count;
+    return client->waiting.count + client->patient.count + client->under_way.count;
 }
 
 void prober_client_state(const struct prober_client *client, struct prober_client_state *ret_state)

@@ -48,6 +48,9 @@ void prober_client_free(struct prober_client *client);
 /* `request`: {"target", "options"}, taken over. False: out of memory. */
 MUST_CHECK bool prober_client_ask(struct prober_client *client, json_t *request,
                                   prober_answer_fn *answer, void *context);
+/* The same for what there may be thousands of: it lets all others go first. */
+MUST_CHECK bool prober_client_ask_patiently(struct prober_client *client, json_t *request,
+                                            prober_answer_fn *answer, void *context);
 /* Nobody waits for answers with this context any more. */
 void prober_client_forget(struct prober_client *client, const void *context);
 size_t prober_client_pending(const struct prober_client *client);

@@ -195,7 +195,7 @@ static size_t ask(struct discovery *discovery, const char *target)
     json_set_text(request, "target", target);
     json_set_number(options, "timeout_ms", TIMEOUT_MS);
     ignore(json_object_set_new(request, "options", options));
-    if (!prober_client_ask(discovery->watcher->prober, request, on_answer, discovery))
+    if (!prober_client_ask_patiently(discovery->watcher->prober, request, on_answer, discovery))
         return 0;
     discovery->open++;
     return 1;

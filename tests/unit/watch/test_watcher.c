@@ -428,6 +428,27 @@ static void test_reload(void **state)
     end();
 }
 
+/* Looking through a whole network holds up no check. */
+static void test_discovery_is_patient(void **state)
+{
+    struct watcher_state facts;
+    (void)state;
+
+    begin("watch-connections = 1\n" W("discover = \"198.51.100.0/24:443\"", "a.example"));
+    assert_int_equal(watcher_discover(world.watcher, "w"), 256);
+    check("a.example:443");
+    watcher_state(world.watcher, &facts);
+    assert_true(facts.prober.pending > 200);
+    assert_string_equal(place_of("a.example:443").verdict, "ok");
+    /* a reload leaves it, whatever is under way */
+    struct conf *next = parse(W("", "\"b.example\""));
+    assert_true(watcher_reload(world.watcher, next));
+    conf_free(world.conf);
+    world.conf = next;
+    check("b.example:443");
+    end();
+}
+
 static void test_schedule(void **state)
 {
     const struct schedule_result same = {0}, changed = {.changed = true}, failing = {.failures = 3};
@@ -461,6 +482,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_origin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reload, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_discovery_is_patient, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
