@@ -33,6 +33,11 @@ static pid_t host_start(void *context, int fd)
     return prober_client_spawn(control->program, fd);
 }
 
+static bool is_watched(const void *context, const char *target)
+{
+    return watcher_find(context, target) != NULL;
+}
+
 static int begin(struct control *control, const struct conf *conf, struct error *error)
 {
     const struct watcher_host host = {.context = control,
@@ -53,6 +58,8 @@ static int begin(struct control *control, const struct conf *conf, struct error 
     if (result == 0)
         result = watcher_new(&control->watcher, control->worker.loop, conf, control->store, &host,
                              error);
+    if (result == 0)
+        alerting_keep(control->alerting, is_watched, control->watcher);
     return result;
 }
 

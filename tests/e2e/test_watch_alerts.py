@@ -114,6 +114,19 @@ def test_acknowledge_and_silence(start, receiver):
     assert not edge.lines("alerts", "silences") and not edge.json("alerts")["silenced"]
 
 
+def test_no_longer_watched(start):
+    """An alert of a target that the configuration lost while nothing ran does not stay open."""
+    edge = start(watching(free_port(), []))
+    open_alert(edge)
+    edge.stop()
+    edge.write_config(watching(free_port(), [], watch="renewal = manual").replace("interval = 1s", "interval = 30d")
+                      .replace("alert-open-after = 1", "alert-open-after = 9"))
+    edge.start()
+    wait_until(lambda: edge.run("alerts", check=False).returncode == 0, 30, "control does not answer")
+    assert not edge.lines("alerts")
+    assert [alert["state"] for alert in edge.lines("alerts", "--all")].count("closed") == 1
+
+
 def test_silence_tells_later(start, receiver):
     """What is still true when the silence ends is told then; the silence outlives a restart of control."""
     hook = receiver()

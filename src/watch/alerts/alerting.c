@@ -483,6 +483,11 @@ void alerting_forget(struct alerting *alerting, const char *target)
     alerts_forget(&alerting->alerts, target, time(NULL));
 }
 
+void alerting_keep(struct alerting *alerting, alerts_watched_fn *watched, const void *context)
+{
+    alerts_keep(&alerting->alerts, watched, context, time(NULL));
+}
+
 /* ---- for the verbs ---- */
 
 static json_t *describe(const struct alerting *alerting, const struct watch_alert *alert,

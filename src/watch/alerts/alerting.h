@@ -36,6 +36,9 @@ void alerting_set_trust(struct alerting *alerting, const char *channel, const ch
 void alerting_result(struct alerting *alerting, const struct conf_watch *watch, const char *target,
                      const json_t *endpoints);
 void alerting_forget(struct alerting *alerting, const char *target);
+/* Forgets all other targets: at the start, when what was restored may be of another configuration.
+ */
+void alerting_keep(struct alerting *alerting, alerts_watched_fn *watched, const void *context);
 
 /* ---- for the verbs ---- */
 

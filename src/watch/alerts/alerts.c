@@ -512,26 +512,45 @@ void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
     for_each(alerts, clear, &clearing);
 }
 
+struct keeping {
+    alerts_watched_fn *watched;
+    const void *context;
+    int64_t now;
+};
+
 static bool forget(struct alerts *alerts, struct watch_alert *alert, void *context)
 {
-    const struct clearing *clearing = context;
+    const struct keeping *keeping = context;
+    size_t before = alert->place_count;
 
     for (size_t i = alert->place_count; i-- > 0;) {
-        if (strcmp(alert->places[i].target, clearing->target) == 0)
+        if (!keeping->watched(keeping->context, alert->places[i].target))
             drop_place(alert, i);
     }
-    if (alert->state == ALERT_OPEN && alert_open_places(alert) == 0) {
+    if (alert->state == ALERT_OPEN && alert->place_count < before &&
+        alert_open_places(alert) == 0) {
         alert->noticed_at = 0; /* nobody is told */
-        close_alert(alerts, alert, clearing->now);
+        close_alert(alerts, alert, keeping->now);
     }
     return alert->state != ALERT_PENDING || alert->place_count > 0;
 }
 
+void alerts_keep(struct alerts *alerts, alerts_watched_fn *watched, const void *context,
+                 int64_t now)
+{
+    struct keeping keeping = {.watched = watched, .context = context, .now = now};
+
+    for_each(alerts, forget, &keeping);
+}
+
+static bool is_other(const void *context, const char *target)
+{
+    return strcmp(context, target) != 0;
+}
+
 void alerts_forget(struct alerts *alerts, const char *target, int64_t now)
 {
-    struct clearing clearing = {.target = target, .now = now};
-
-    for_each(alerts, forget, &clearing);
+    alerts_keep(alerts, is_other, target, now);
 }
 
 /* ---- as time goes by ---- */

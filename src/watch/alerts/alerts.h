@@ -59,6 +59,10 @@ void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
                    const json_t *endpoints, int64_t now);
 /* The target is no longer watched: its places are clear, and nobody is told of a recovery. */
 void alerts_forget(struct alerts *alerts, const char *target, int64_t now);
+/* All targets but these: what was restored may be of another configuration. */
+typedef bool alerts_watched_fn(const void *context, const char *target);
+void alerts_keep(struct alerts *alerts, alerts_watched_fn *watched, const void *context,
+                 int64_t now);
 /* Reminders, notices held back, flapping ones that have become quiet. Every minute or so. */
 void alerts_tick(struct alerts *alerts, int64_t now);
 

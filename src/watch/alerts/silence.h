@@ -10,8 +10,8 @@
 #include "watch/alerts/alert.h"
 
 /* What it holds for: each field that is not empty must match. `target` matches a place's target, or
- * the beginning of one up to '*'; an alert is silenced when all its open places are, or, when it has
- * recovered, those that were the last. */
+ * the beginning of one up to '*'; an alert is silenced when all its open places are, or, when it
+ * has recovered, those that were the last. */
 struct silence {
     char id[20];
     char target[256], finding[64], certificate[65], watch[64], owner[64], service[64];

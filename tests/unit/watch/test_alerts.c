@@ -385,6 +385,30 @@ static void test_week_of_flapping(void **state)
     alerts_fini(&world.alerts);
 }
 
+static bool is_a(const void *context, const char *target)
+{
+    (void)context;
+    return strcmp(target, "a:443") == 0;
+}
+
+/* What is open of targets that no configuration names any more would stay open for ever. */
+static void test_kept(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    for (int i = 0; i < 3; i++)
+        result(&world, "b:443", refused());
+    assert_int_equal(world.notices[NOTICE_OPENED], 2);
+    alerts_keep(&world.alerts, is_a, NULL, world.now);
+    assert_int_equal(alerts_find(&world.alerts, 1)->state, ALERT_OPEN);
+    assert_int_equal(alerts_find(&world.alerts, 2)->state, ALERT_CLOSED);
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
+    alerts_fini(&world.alerts);
+}
+
 static void test_restored(void **state)
 {
     struct world first, second;
@@ -426,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_silence_of_a_target),
         cmocka_unit_test(test_week_of_flapping),
         cmocka_unit_test(test_restored),
+        cmocka_unit_test(test_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
