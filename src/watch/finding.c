@@ -15,17 +15,32 @@ const char *severity_name(enum severity severity)
     return names[severity];
 }
 
+static const uint8_t weights[SEVERITY_COUNT] = {
+    [SEVERITY_INFO] = 0, [SEVERITY_UNKNOWN] = 1, [SEVERITY_WARNING] = 2, [SEVERITY_CRITICAL] = 3};
+
+/* A place for one that is so bad. When all are taken, the last of the least bad ones makes room for
+ * a worse one: what a peer says a hundred times must not hide what counts. */
+static struct finding *make_room(struct findings *findings, enum severity severity)
+{
+    static struct finding scratch;
+    struct finding *least = &findings->items[FINDINGS_MAX - 1];
+
+    if (findings->count < FINDINGS_MAX)
+        return &findings->items[findings->count++];
+    findings->dropped++;
+    for (size_t i = FINDINGS_MAX; i-- > 0;) {
+        if (weights[findings->items[i].severity] < weights[least->severity])
+            least = &findings->items[i];
+    }
+    return weights[least->severity] < weights[severity] ? least : &scratch;
+}
+
 struct finding *findings_add(struct findings *findings, const char *id, enum severity severity,
                              const char *next, const char *format, ...)
 {
-    static struct finding scratch;
-    struct finding *finding = &scratch;
+    struct finding *finding = make_room(findings, severity);
     va_list arguments;
 
-    if (findings->count < FINDINGS_MAX)
-        finding = &findings->items[findings->count++];
-    else
-        findings->dropped++;
     *finding = (struct finding){.id = id, .severity = severity, .next = next};
     va_start(arguments, format);
     ignore(vsnprintf(finding->text, sizeof finding->text, format, arguments));
@@ -35,10 +50,6 @@ struct finding *findings_add(struct findings *findings, const char *id, enum sev
 
 enum severity findings_worst(const struct findings *findings)
 {
-    static const uint8_t weights[SEVERITY_COUNT] = {[SEVERITY_INFO] = 0,
-                                                    [SEVERITY_UNKNOWN] = 1,
-                                                    [SEVERITY_WARNING] = 2,
-                                                    [SEVERITY_CRITICAL] = 3};
     enum severity worst = SEVERITY_INFO;
 
     for (size_t i = 0; i < findings->count; i++) {

@@ -28,7 +28,7 @@ struct finding {
     char certificate[65]; /* SHA-256 in hex of the one it is about, "" */
 };
 
-#define FINDINGS_MAX 48 /* further ones are counted */
+#define FINDINGS_MAX 48 /* the worst are kept, further ones counted */
 struct findings {
     struct finding items[FINDINGS_MAX];
     size_t count, dropped;

@@ -510,6 +510,23 @@ static void test_shared_key_and_pins(void **state)
     X509_free(leaf);
 }
 
+/* A chain that gives rise to more findings than are kept does not hide the one that counts. */
+static void test_the_worst_is_kept(void **state)
+{
+    X509 *leaf = leaf_with(LEAF_WITH()), *sent[CHAIN_SERVED_MAX + 1] = {leaf};
+    const struct check_policy policy = {.at = now, .pin_count = 1};
+
+    (void)state;
+    for (size_t i = 1; i < CHAIN_SERVED_MAX; i++)
+        sent[i] = middle;
+    struct endpoint *endpoint = checked(STORES(store), sent, &policy);
+    assert_true(endpoint->findings.dropped > 0);
+    assert_int_equal(endpoint->findings.count, FINDINGS_MAX);
+    assert_int_equal(findings_worst(&endpoint->findings), SEVERITY_CRITICAL); /* pin-mismatch */
+    drop(endpoint);
+    X509_free(leaf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_form),
         cmocka_unit_test(test_lifetime),
         cmocka_unit_test(test_shared_key_and_pins),
+        cmocka_unit_test(test_the_worst_is_kept),
     };
 
     issued_init();
