@@ -664,8 +664,8 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     worker_count(&handshaker->worker, COUNTER_ATTACHED, 1);
     it->update_unable = (offer->flags & SLOT_KEY_UPDATE_UNABLE) != 0;
     attached_keys_init(it, &facts);
-    renegotiation_init(it);
     authentication_init(it);
+    renegotiation_init(it);
     fill_offer(it, &facts, offer);
     ignore((long)handshake_feed(it->handshake, what->surplus, what->surplus_size, &consumed));
     it->readable[ATTACHED_CLIENT] = true;

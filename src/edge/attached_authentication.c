@@ -50,8 +50,10 @@ static bool look_askable(struct attached *it)
     return askable;
 }
 
+/* Who was asked before the session came here, and did not answer in time, may still do so. */
 void authentication_init(struct attached *it)
 {
+    it->unanswered = handshake_authentication(it->handshake) != AUTHENTICATION_NONE;
     ignore(look_askable(it));
 }
 

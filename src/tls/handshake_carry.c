@@ -55,7 +55,10 @@ void handshake_carry(struct handshake *handshake, const struct handshake_carryin
     SSL *ssl = handshake->ssl;
 
     handshake->streaming = true;
-    handshake->carried = (struct carried){.in_use = true, .how = *how};
+    handshake->carried = (struct carried){.in_use = true,
+                                          .how = *how,
+                                          .renegotiation = handshake->carried.renegotiation,
+                                          .authentication = handshake->carried.authentication};
     if (how->allows == NULL || !handshake_can_renegotiate(handshake))
         return;
     limit_suites(ssl);

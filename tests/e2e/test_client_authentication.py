@@ -377,6 +377,20 @@ def test_at_once_and_kept(later, version):
 
 
 @VERSIONS
+def test_at_once_ignored_and_goes_on(later, authority, version):
+    """A late answer counts here, too."""
+    here = later(listener=f"{AT_ONCE}\n client-authenticate-failure = keep\n {SHORT}")
+    with here.here.client(identity=here.identity(authority.issue_client("late")), later=True, version=version) as client:
+        here.edge.wait_event("client-authentication-failed", detail=lambda text: "in time" in text)
+        wait_until(lambda: here.edge.lines("sessions"))
+        line, = ask(here)
+        assert "did not answer before" in line["reason"]
+        converse(client, here, "client-authenticated", detail="CN=late")
+        wait_until(lambda: subject(here) == "CN=late")
+        client.exchange()
+
+
+@VERSIONS
 def test_at_once_ignored(later, authority, version):
     here = later(listener=f"{AT_ONCE}\n {SHORT}")
     with here.here.wire(version=version, later=True, identity=here.identity(authority.issue_client("slow"))) as client:
