@@ -261,9 +261,8 @@ static void judge(struct visit *visit)
 static void visited(struct visit *visit)
 {
     /* A server without a certificate of the other type says so by an alert, or shows the one that
-     * it has. */
-    if (visit->second && (visit->endpoint->outcome != ENDPOINT_SEEN ||
-                          key_type_seen(visit->endpoint) != visit->endpoint->key_type)) {
+     * it has; one that has shown such a certificate is judged, however it went on. */
+    if (visit->second && key_type_seen(visit->endpoint) != visit->endpoint->key_type) {
         visit->endpoint->outcome = ENDPOINT_NO_CERTIFICATE;
         visit_over(visit);
     } else {

@@ -109,6 +109,44 @@ def test_a_good_server(authority, pair, folder):
     assert not ids(endpoint, "warning", "critical") & {"version-old", "suites-weak", "suites-broken", "fallback-unprotected"}
 
 
+def relay_changed(port, change):
+    """A handler that passes everything on to this port, what comes back through `change(hello, flight)`."""
+    def handler(connection):
+        hello = connection.socket.recv(65536)
+        with socket.create_connection(("127.0.0.1", port), 10) as upstream:
+            upstream.sendall(hello)
+            time.sleep(0.2)  # the whole flight
+            connection.socket.sendall(change(hello, upstream.recv(65536)))
+            while more := connection.socket.recv(65536):
+                upstream.sendall(more)
+                upstream.settimeout(0.5)
+                with contextlib.suppress(TimeoutError):
+                    connection.socket.sendall(upstream.recv(65536))
+    return handler
+
+
+def test_one_key_type_is_broken(authority, pair, rsa_pair, folder):
+    """A server whose RSA key does not belong to its certificate: who speaks ECDSA does not see it."""
+    chain, key = rsa_pair.write(folder, "second")
+
+    def break_rsa(hello, flight):
+        begin = hello.index(b"\x00\x0d\x00") + 6  # signature_algorithms
+        ecdsa_offered = b"\x04\x03" in hello[begin:begin + hello[begin - 1]]
+        at = len(flight) - 9 - 16  # in the signature, before the record of ServerHelloDone
+        return flight if ecdsa_offered else flight[:at] + bytes([flight[at] ^ 1]) + flight[at + 1:]
+
+    with s_server(pair, folder, "-tls1_2", "-dcert", chain, "-dkey", key) as port:
+        relay = servers.Server(relay_changed(port, break_rsa))
+        try:
+            result = daemon.holdfast("check", f"127.0.0.1:{relay.port}", "--name", NAME, "--store", authority.root_path,
+                                     "--json", check=False)
+        finally:
+            relay.close()
+    endpoints = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(one["key_type"], one["outcome"]) for one in endpoints] == [("ecdsa", "seen"), ("rsa", "handshake-failed")]
+    assert result.returncode == 2
+
+
 def test_old_versions(authority, rsa_pair, folder):
     with s_server(rsa_pair, folder, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0") as port:
         endpoint = check(authority, port)
