@@ -247,6 +247,7 @@ def test_exec(start, folder):
     out.chmod(0o777)
     script = folder / "tell"
     script.write_text(f'#!/bin/sh\ncat > {out}/message\nenv > {out}/environment\nls /proc/self/fd | wc -l > {out}/descriptors\n'
+                      f'grep SigIgn /proc/self/status > {out}/ignored\n'
                       f'echo "$1" > {out}/argument\n')
     script.chmod(0o755)
     edge = start(watching(free_port(), ["run"], f'channel run {{ type = exec command = {{"{script}", "word"}} }}\n'
@@ -258,6 +259,7 @@ def test_exec(start, folder):
     assert message["kind"] == "opened" and message["alert"]["owner"] == "web" and message["subject"]
     environment = {line.split("=")[0] for line in (out / "environment").read_text().splitlines()}
     assert environment <= {"PATH", "PWD", "SHLVL", "_", "OLDPWD"}
+    assert int((out / "ignored").read_text().split()[1], 16) == 0
     assert (out / "argument").read_text() == "word\n"
     for channel, reason in (("no", "exit code 1"), ("missing", "cannot be executed"), ("slow", "within its time")):
         test = edge.run("alerts", "test", channel, check=False)

@@ -35,6 +35,9 @@ static NORETURN void run(const struct conf_channel *channel, int message_fd)
 
     for (size_t i = 0; i < channel->command.count && i < CONF_CHANNEL_COMMAND_MAX; i++)
         arguments[i] = channel->command.items[i];
+    /* What control ignores, it would ignore, too: SIGTERM, and SIGPIPE, by which pipelines end. */
+    for (int number = 1; number <= SIGRTMAX; number++)
+        ignore(signal(number, SIG_DFL) == SIG_ERR);
     sigemptyset(&none);
     ignore(sigprocmask(SIG_SETMASK, &none, NULL));
     ignore(setpgid(0, 0));
