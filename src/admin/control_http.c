@@ -8,6 +8,8 @@
 #include "watch/export.h"
 #include "watch/report.h"
 
+#define PROBE_MAX (16u << 20) /* bytes */
+
 static bool exports(void *context, int number)
 {
     const struct control *control = context;
@@ -68,7 +70,7 @@ static void probed(void *context, const json_t *endpoints, const char *trouble)
         http_probed(who, NULL);
         return;
     }
-    buffer_init(&text, EXPORT_MAX);
+    buffer_init(&text, PROBE_MAX);
     report_prometheus(&text, endpoints, false);
     http_probed(who, &text);
 }

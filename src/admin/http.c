@@ -8,6 +8,7 @@
 #include "admin/drain.h"
 #include "admin/metrics.h"
 #include "base/clock.h"
+#include "watch/export.h"
 
 #define SOCKETS_MAX      HTTP_SOCKETS_MAX
 #define CONNECTIONS_MAX  64
@@ -110,7 +111,7 @@ static enum MHD_Result reply_metrics(struct MHD_Connection *connection, const st
 {
     struct buffer text;
 
-    buffer_init(&text, METRICS_MAX);
+    buffer_init(&text, exports ? EXPORT_MAX : METRICS_MAX);
     if (exports)
         http->host->metrics(http->host->context, &text);
     else
@@ -123,7 +124,7 @@ static enum MHD_Result reply_countdown(struct MHD_Connection *connection, const 
     const char *host = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "host");
     struct buffer html;
 
-    buffer_init(&html, METRICS_MAX);
+    buffer_init(&html, EXPORT_MAX);
     bool found = http->host->countdown(http->host->context, &html, host);
     return reply_buffer(connection, found ? MHD_HTTP_OK : MHD_HTTP_NOT_FOUND,
                         "text/html; charset=utf-8", &html);

@@ -15,7 +15,7 @@ MUST_CHECK int export_request(json_t **ret_request, const struct conf *conf,
                               const struct watcher *watcher, const char *target, const char *module,
                               struct error *error);
 
-#define EXPORT_MAX (16u << 20) /* bytes */
+#define EXPORT_MAX (64u << 20) /* bytes; some 2 KiB for a target with two key types */
 
 /* Either may be NULL. */
 void export_metrics(struct buffer *output, const struct watcher *watcher,

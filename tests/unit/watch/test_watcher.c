@@ -17,9 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/string.h"
+#include "watch/export.h"
 #include "watch/prober_process.h"
 #include "watch/schedule.h"
 #include "watch/watcher.h"
@@ -449,6 +451,45 @@ static void test_discovery_is_patient(void **state)
     end();
 }
 
+#define MANY 10000
+
+/* The metrics of ten thousand targets with two key types each are given whole. */
+static void test_many_metrics(void **state)
+{
+    struct buffer text;
+    struct error error = {0};
+    char path[96], target[64], at[32];
+    (void)state;
+
+    clock_rfc3339(at, sizeof at, (uint64_t)time(NULL) * NS_PER_S);
+    snprintf(path, sizeof path, "%s/watch.db", folder);
+    assert_int_equal(store_open(&world.store, path, &error), 0);
+    buffer_init(&text, 1 << 20);
+    for (int i = 0; i < 2 * MANY; i++) {
+        snprintf(target, sizeof target, "host-%05d.shop.example:443", i / 2);
+        json_t *endpoint = json_pack(
+            "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:[{s:s, s:s}]}", "target", target, "address",
+            "192.0.2.1:443", "name", "x", "key_type", i % 2 == 0 ? "ecdsa" : "rsa", "vantage",
+            "public", "outcome", "seen", "verdict", "ok", "checked_at", at, "certificates",
+            "sha256", "aa", "not_after", "2031-01-01T00:00:00Z");
+        json_set_text(endpoint, "breaks_at", "2031-01-01T00:00:00Z");
+        store_result(world.store, "w", target, endpoint);
+        json_decref(endpoint);
+        if (i % 2 == 0)
+            buffer_printf(&text, "%s\"%s\"", i == 0 ? "watch w { targets = {" : ", ", target);
+    }
+    buffer_append_text(&text, "} }\n");
+    store_free(world.store);
+    begin(buffer_text(&text));
+    buffer_fini(&text);
+    buffer_init(&text, EXPORT_MAX);
+    export_metrics(&text, world.watcher, NULL, world.conf);
+    assert_false(text.failed);
+    assert_true(text.size > (size_t)MANY * 2 * 6 * 80);
+    buffer_fini(&text);
+    end();
+}
+
 static void test_schedule(void **state)
 {
     const struct schedule_result same = {0}, changed = {.changed = true}, failing = {.failures = 3};
@@ -483,6 +524,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_origin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reload, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_discovery_is_patient, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_many_metrics, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
