@@ -272,11 +272,14 @@ static bool drop(struct store *store, const char *sql, int64_t before, bool *mor
 static bool retain(struct store *store, void *context)
 {
     /* Ids grow with time, so the oldest checks are found without an index. What a check or an
-     * endpoint points to stays. */
+     * endpoint points to stays; an endpoint that was not looked at for so long points to none. */
     static const char checks[] = "DELETE FROM checked WHERE id IN"
                                  " (SELECT id FROM checked ORDER BY id LIMIT ?2) AND at < ?1";
     static const char sightings[] = "DELETE FROM sighting WHERE id IN"
                                     " (SELECT id FROM sighting WHERE last_seen < ?1 LIMIT ?2)";
+    static const char latest[] =
+        "UPDATE endpoint SET detail = NULL WHERE id IN (SELECT id FROM endpoint"
+        " WHERE checked_at < ?1 AND detail IS NOT NULL LIMIT ?2)";
     static const char details[] =
         "DELETE FROM detail WHERE id IN (SELECT id FROM detail AS d WHERE last_seen < ?1"
         " AND NOT EXISTS (SELECT 1 FROM checked WHERE endpoint = d.endpoint AND detail = d.id)"
@@ -286,11 +289,22 @@ static bool retain(struct store *store, void *context)
     static const char certificates[] =
         "DELETE FROM certificate WHERE sha256 IN"
         " (SELECT sha256 FROM certificate WHERE last_seen < ?1 LIMIT ?2)";
+    static const char endpoints[] =
+        "DELETE FROM endpoint WHERE id IN (SELECT id FROM endpoint AS e WHERE checked_at < ?1"
+        " AND NOT EXISTS (SELECT 1 FROM checked WHERE endpoint = e.id)"
+        " AND NOT EXISTS (SELECT 1 FROM sighting WHERE endpoint = e.id)"
+        " AND NOT EXISTS (SELECT 1 FROM detail WHERE endpoint = e.id) LIMIT ?2)";
+    static const char targets[] =
+        "DELETE FROM target WHERE id IN (SELECT id FROM target AS t WHERE first_seen < ?1"
+        " AND NOT EXISTS (SELECT 1 FROM endpoint WHERE target = t.id) LIMIT ?2)";
     struct retention *work = context;
 
     return drop(store, checks, work->checks_before, &work->more) &&
            drop(store, sightings, work->history_before, &work->more) &&
+           drop(store, latest, work->history_before, &work->more) &&
            drop(store, details, work->history_before, &work->more) &&
+           drop(store, endpoints, work->history_before, &work->more) &&
+           drop(store, targets, work->history_before, &work->more) &&
            drop(store, certificates, work->history_before, &work->more) &&
            store_run(store, store_statement(store, "PRAGMA incremental_vacuum(64)"));
 }

@@ -362,6 +362,31 @@ static void test_retention(void **state)
     store_free(store);
 }
 
+/* Endpoints that come no more go, too: addresses behind a name may change for ever. */
+static void test_retention_of_endpoints(void **state)
+{
+    struct store *store = open_store();
+    char target[40];
+    (void)state;
+
+    for (int i = 0; i < 1200; i++) {
+        snprintf(target, sizeof target, "host-%d.example:443", i);
+        put(store, target, "aa", 1000000 + i);
+    }
+    put(store, "stays.example:443", "aa", 2000000);
+    flush(store);
+    while (store_retain(store, 1500000, 1500000))
+        continue;
+    assert_int_equal(count(store, "SELECT count(*) FROM endpoint"), 1);
+    assert_int_equal(count(store, "SELECT count(*) FROM target"), 1);
+    assert_int_equal(count(store, "SELECT count(*) FROM detail"), 1);
+    put(store, "host-7.example:443", "aa", 2000001);
+    flush(store);
+    assert_int_equal(count(store, "SELECT count(*) FROM endpoint WHERE detail IS NULL"), 0);
+    assert_int_equal(count(store, "SELECT count(*) FROM target"), 2);
+    store_free(store);
+}
+
 /* Members of other types than expected, or none: nothing falls over. */
 static void test_odd_results(void **state)
 {
@@ -446,6 +471,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reopened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_flapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_digest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_retention_of_endpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_retention, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_documents, set_up, tear_down),
     };
