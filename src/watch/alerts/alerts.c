@@ -355,7 +355,7 @@ static void describe_step(char *text, size_t size, const struct expiry_rule *rul
     char end[32], left[24];
     int64_t distance = life->not_after > now ? life->not_after - now : now - life->not_after;
 
-    clock_rfc3339(end, sizeof end, (uint64_t)life->not_after * NS_PER_S);
+    clock_rfc3339_seconds(end, sizeof end, life->not_after);
     string_duration(left, sizeof left, (uint64_t)distance * 1000);
     if (step == EXPIRY_OVER)
         ignore(snprintf(text, size, "has ended %s ago (%s)", left, end));

@@ -266,6 +266,21 @@ static void test_ended(void **state)
     alerts_fini(&world.alerts);
 }
 
+/* Dates of others' certificates may lie anywhere. */
+static void test_ended_before_the_epoch(void **state)
+{
+    struct world world;
+    json_t *object = healthy();
+    (void)state;
+
+    begin(&world);
+    add_certificate(object, "aa", -800 * DAY, -700 * DAY);
+    result(&world, "a:443", object);
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    assert_non_null(strstr(world.last, "(1968-02-01T"));
+    alerts_fini(&world.alerts);
+}
+
 static void test_acknowledged(void **state)
 {
     struct world world;
@@ -444,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_one_alert_for_a_certificate),
         cmocka_unit_test(test_steps_of_a_life),
         cmocka_unit_test(test_ended),
+        cmocka_unit_test(test_ended_before_the_epoch),
         cmocka_unit_test(test_acknowledged),
         cmocka_unit_test(test_acknowledged_is_not_escalated),
         cmocka_unit_test(test_silence),
