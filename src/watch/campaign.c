@@ -179,7 +179,7 @@ static bool days_number(double *ret_number, const char *text)
     char *end;
     double number = strtod(text, &end);
 
-    for (size_t i = 0; end != text && i < ARRAY_SIZE(units); i++) {
+    for (size_t i = 0; end != text && isfinite(number) && i < ARRAY_SIZE(units); i++) {
         if (strcmp(end, units[i].unit) == 0) {
             *ret_number = number * units[i].days;
             return true;
@@ -197,7 +197,7 @@ static bool number_of(double *ret_number, enum kind kind, const char *text)
         return true;
     case KIND_NUMBER:
         *ret_number = strtod(text, &end);
-        return end != text && (*end == '\0' || strcmp(end, "%") == 0);
+        return end != text && isfinite(*ret_number) && (*end == '\0' || strcmp(end, "%") == 0);
     case KIND_DAYS:
         return days_number(ret_number, text);
     case KIND_VERSION:
@@ -216,6 +216,12 @@ static int no_such_property(const char *name, size_t length, struct error *error
                                  properties[i].name);
     return error_set(error, ERROR_USAGE, "there is no property \"%s\"; expected one of %s",
                      string_printable(shown, sizeof shown, name, length), list);
+}
+
+/* Keys have one name in certificates and another in suites, by which they are known, too. */
+static const char *value_of(const struct campaign_property *property, const char *text)
+{
+    return strcmp(property->name, "key") == 0 && strcasecmp(text, "ecdsa") == 0 ? "EC" : text;
 }
 
 static int parse_term(struct campaign *campaign, const char *text, struct error *error)
@@ -240,7 +246,7 @@ static int parse_term(struct campaign *campaign, const char *text, struct error 
     }
     if (property == NULL)
         return no_such_property(text, length, error);
-    const char *value = text + length + strlen(comparisons[found].text);
+    const char *value = value_of(property, text + length + strlen(comparisons[found].text));
     if (value[0] == '\0' || !string_copy(campaign->terms[campaign->count].value, VALUE_MAX, value))
         return error_set(error, ERROR_USAGE, "%s: expected a value of 1 to %d characters",
                          property->name, VALUE_MAX - 1);

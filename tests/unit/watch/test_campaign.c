@@ -34,6 +34,8 @@ static void refused(void **state)
         {"colour=red", "there is no property \"colour\"; expected one of sig, "},
         {"bits<many", "\"many\" is no number"},
         {"expires<soon", "write 30d or 12h"},
+        {"bits<nan", "\"nan\" is no number"},
+        {"expires<inf", "write 30d or 12h"},
         {"version<TLS 9", "write TLS 1.2"},
         {"sig<sha1", "sig has no order"},
         {"sig=a,sig=a,sig=a,sig=a,sig=a,sig=a,sig=a,sig=a,sig=a", "at most 8 terms"},
@@ -50,6 +52,22 @@ static void refused(void **state)
     }
 }
 
+/* Certificates and suites call it differently. */
+static void keys_of_two_names(void **state)
+{
+    static const char *const texts[] = {"key=ecdsa", "key=EC", "key~ECDSA", "key!=rsa"};
+    AUTO(json_t_pointer) endpoint = json_loads("{\"certificates\":[{\"key\":\"EC\"}]}", 0, NULL);
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct campaign campaign;
+        struct error error = {0};
+        const json_t *certificate;
+        assert_int_equal(campaign_parse(&campaign, texts[i], &error), 0);
+        assert_true(campaign_matches(&campaign, endpoint, &certificate));
+    }
+}
+
 static void matching(void **state)
 {
     static const struct {
@@ -61,6 +79,7 @@ static void matching(void **state)
         {"sig=sha256", true, "aa"},
         {"key=rsa,bits>=3072", true, "bb"},
         {"key=rsa, bits<3072", true, "aa"},
+        {"key=ecdsa", false, NULL},
         {"bits<2048", false, NULL},
         {"bits!=2048", true, "bb"},
         {"expires<30d", true, "aa"},
@@ -141,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refused),
         cmocka_unit_test(matching),
+        cmocka_unit_test(keys_of_two_names),
         cmocka_unit_test(comparison),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
