@@ -430,10 +430,23 @@ static void settle_plugin(struct check_order *order)
     order->nagios.critical_l = policy->critical.share;
 }
 
+static bool any_https(const struct check_order *order)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < order->count; i++)
+        any = any || order->targets[i].https;
+    return any;
+}
+
 static int settle(struct check_order *order, struct error *error)
 {
     struct checker_options *checker = &order->checker;
 
+    if (checker->policy.require_hsts && !any_https(order))
+        return error_set(
+            error, ERROR_USAGE,
+            "--require-hsts: no target is asked by HTTP; expected https://shop.example");
     if (order->campaign_text != NULL)
         order->output = CHECK_CAMPAIGN;
     else if (order->json && (order->output == CHECK_TABLE || order->output == CHECK_TRACE))

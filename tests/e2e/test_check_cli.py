@@ -72,6 +72,8 @@ def test_help():
     (["-w", "0.000001", NAME], "expected days (30), a share"),
     (["--from", "/", NAME], "cannot read /: Is a directory"),
     (["--discover", "zone:/", NAME], "cannot read /: Is a directory"),
+    (["--require-hsts", NAME, f"smtp://{NAME}"], "no target is asked by HTTP"),
+    (["--campaign", "bits<nan", NAME], "\"nan\" is no number"),
     (["--service", "gopher", NAME], "gopher"),
     (["--campaign", "colour=red", NAME], "there is no property \"colour\""),
     (["--campaign", "bits<many", NAME], "\"many\" is no number"),
