@@ -50,8 +50,7 @@ static int print_outcome(const struct check_order *order, const json_t *endpoint
         report_table(stdout, endpoints, table_colour(stdout));
         break;
     case CHECK_NAGIOS:
-        ignore(report_nagios(stdout, endpoints, &order->nagios));
-        break;
+        return report_nagios(stdout, endpoints, &order->nagios);
     case CHECK_PROMETHEUS:
         print_prometheus(endpoints);
         break;
@@ -86,11 +85,14 @@ static int look_at_output(int code)
 
 static int finish(struct check_order *order, struct check_outcome *outcome)
 {
+    bool none = json_array_size(outcome->endpoints) == 0;
     int code = outcome->code;
 
     order->nagios.unfinished = outcome->unfinished;
     order->nagios.targets = order->count;
-    if (order->output == CHECK_NAGIOS && json_array_size(outcome->endpoints) == 0)
+    if (none && order->output == CHECK_TABLE && outcome->unfinished == 0)
+        fputs("holdfast check: nothing there speaks TLS\n", stderr);
+    if (none && order->output == CHECK_NAGIOS && outcome->unfinished > 0)
         print_nothing_known(order, outcome->unfinished);
     else
         code = print_outcome(order, outcome->endpoints, code);

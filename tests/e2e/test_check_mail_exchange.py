@@ -168,3 +168,11 @@ def test_discover(authority, folder):
     endpoints = [json.loads(line) for line in result.stdout.splitlines()]
     assert [endpoint["address"] for endpoint in endpoints] == [f"127.0.0.2:{port}"]
     assert result.returncode == 0, endpoints
+
+
+def test_discover_nothing():
+    where = ("check", "--discover", "127.0.0.1/32:1")
+    result = daemon.holdfast(*where)
+    assert result.stdout == "" and result.stderr == "holdfast check: nothing there speaks TLS\n"
+    plugin = daemon.holdfast(*where, "--nagios", check=False)
+    assert plugin.returncode == 3 and plugin.stdout.startswith("SSL_CERT UNKNOWN - nothing was checked|")
