@@ -194,8 +194,8 @@ static void read_subjects(struct certificate_object *object, X509 *certificate)
     if (facts->issuer_name == NULL)
         facts->issuer_name = facts->issuer;
     facts->self_issued = X509_NAME_cmp(subject, issuer) == 0;
-    facts->self_signed = facts->self_issued && X509_get0_pubkey(certificate) != NULL &&
-                         X509_verify(certificate, X509_get0_pubkey(certificate)) == 1;
+    facts->self_signed =
+        facts->self_issued && facts_verify(certificate, X509_get0_pubkey(certificate));
 }
 
 static void read_all(struct certificate_object *object, X509 *certificate)

@@ -6,6 +6,7 @@
 
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 
 #include "base/buffer.h"
 #include "tls/openssl_auto.h"
@@ -13,6 +14,10 @@
 #define OID_TEXT_MAX    128
 #define LIST_TEXT_MAX   1024
 #define KEY_ID_SIZE_MAX 64
+
+/* Of RSA keys that verify (crypto/tls and crypto/rsa of Go). */
+#define KEY_BITS_MAX 8192
+#define EXPONENT_MAX ((UINT64_C(1) << 31) - 1)
 
 const char *facts_oid(struct facts_memory *memory, const ASN1_OBJECT *object, bool short_name)
 {
@@ -90,6 +95,19 @@ static uint64_t exponent_of(const EVP_PKEY *key)
         memcpy(&value, bytes, sizeof value);
     BN_free(exponent);
     return value;
+}
+
+bool facts_verify(X509 *certificate, EVP_PKEY *key)
+{
+    enum public_key_kind kind = kind_of(key);
+
+    if (key == NULL || EVP_PKEY_get_bits(key) > KEY_BITS_MAX)
+        return false;
+    if ((kind == PUBLIC_KEY_RSA || kind == PUBLIC_KEY_RSA_PSS) && exponent_of(key) > EXPONENT_MAX)
+        return false;
+    bool good = X509_verify(certificate, key) == 1;
+    ERR_clear_error();
+    return good;
 }
 
 void facts_read_key(struct certificate_object *object, X509 *certificate)

@@ -47,6 +47,11 @@ typedef int certificate_take_fn(void *context, const uint8_t *der, size_t size,
 MUST_CHECK int certificate_file_read(const char *path, const char *password,
                                      certificate_take_fn *take, void *context, struct error *error);
 
+/* Is this signature of this key (NULL: no)? RSA keys that Go's clients refuse are refused: with
+ * 16384 bits and the largest exponent one look takes milliseconds, and a stranger's chain has
+ * thousands of pairs to look at. */
+bool facts_verify(X509 *certificate, EVP_PKEY *key);
+
 static inline X509 *facts_x509(const struct certificate_facts *facts)
 {
     return facts->x509;

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "issued.h"
@@ -228,6 +229,46 @@ static void test_wrong_signature(void **state)
 
     expect(judged(world->store, NULL, 0, SERVED(forged, world->middle)), CHAIN_SIGNATURE, 0);
     X509_free(forged);
+}
+
+/* A key whose exponent is beyond what Go's clients accept; its signatures are as good as none. */
+static void test_exponent_of_an_authority(void **state)
+{
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    BIGNUM *exponent = BN_new();
+    EVP_PKEY *key = NULL;
+    struct crafted crafted = {.common_name = "Large",
+                              .constraints = "critical,CA:true",
+                              .usage = "critical,keyCertSign",
+                              .key_ids = true,
+                              .from_s = -DAY,
+                              .until_s = 100 * DAY};
+
+    (void)state;
+    assert_int_equal(BN_set_word(exponent, 4294967311), 1); /* a prime */
+    assert_int_equal(EVP_PKEY_keygen_init(context), 1);
+    assert_int_equal(EVP_PKEY_CTX_set_rsa_keygen_bits(context, 2048), 1);
+    assert_int_equal(EVP_PKEY_CTX_set1_rsa_keygen_pubexp(context, exponent), 1);
+    assert_int_equal(EVP_PKEY_generate(context, &key), 1);
+    crafted.key = key;
+    X509 *large = crafted_new(&crafted);
+    X509 *leaf = crafted_new(&(struct crafted){.key = keys[LEAF],
+                                               .issuer = large,
+                                               .issuer_key = key,
+                                               .common_name = "shop.test",
+                                               .alternative_names = "DNS:shop.test",
+                                               .key_ids = true,
+                                               .from_s = -DAY,
+                                               .until_s = 90 * DAY});
+    struct chain_store *store = store_of(large, NULL);
+    assert_int_equal(X509_verify(leaf, key), 1);
+    expect(judged(store, "shop.test", 0, SERVED(leaf)), CHAIN_SIGNATURE, 0);
+    chain_store_unref(store);
+    X509_free(leaf);
+    X509_free(large);
+    EVP_PKEY_free(key);
+    BN_free(exponent);
+    EVP_PKEY_CTX_free(context);
 }
 
 static void test_issuer_is_no_authority(void **state)
@@ -653,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_expired_intermediate),
         cmocka_unit_test(test_last_second),
         cmocka_unit_test(test_wrong_signature),
+        cmocka_unit_test(test_exponent_of_an_authority),
         cmocka_unit_test(test_issuer_is_no_authority),
         cmocka_unit_test(test_authority_by_usage_or_version_alone),
         cmocka_unit_test(test_rules_of_the_path),
