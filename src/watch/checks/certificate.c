@@ -394,18 +394,35 @@ static bool has_pin(const struct check_policy *policy, const struct certificate_
     return false;
 }
 
+/* In one of the paths that a store has found, or, without any, among those who have signed upwards
+ * from the leaf: what else is sent along proves nothing (RFC 7469 §2.6). */
+static bool pin_holds(const struct check_policy *policy, const struct endpoint *endpoint)
+{
+    const struct probe_seen *seen = &endpoint->seen;
+    const struct certificate_facts *at = seen->chain[0];
+    size_t paths = 0;
+
+    for (size_t i = 0; i < endpoint->trust_count; i++) {
+        const struct chain_verdict *verdict = &endpoint->trust[i].verdict;
+        for (size_t j = 0; j < verdict->path_count; j++, paths++) {
+            for (size_t k = 0; k < verdict->paths[j].count; k++) {
+                if (has_pin(policy, verdict->paths[j].certificates[k]))
+                    return true;
+            }
+        }
+    }
+    for (unsigned depth = 0; paths == 0 && at != NULL && depth < CHAIN_DEPTH_MAX; depth++) {
+        if (has_pin(policy, at))
+            return true;
+        at = chain_issuer(at, seen->chain, seen->chain_count);
+    }
+    return false;
+}
+
 void check_pins(const struct endpoint *endpoint, const struct check_policy *policy,
                 struct findings *findings)
 {
-    bool found = false;
-
-    if (policy->pin_count == 0 || endpoint->seen.chain_count == 0)
-        return;
-    for (size_t i = 0; i < endpoint->seen.chain_count; i++)
-        found = found || has_pin(policy, endpoint->seen.chain[i]);
-    for (size_t i = 0; i < endpoint->needed_count; i++)
-        found = found || has_pin(policy, endpoint->needed[i]);
-    if (found)
+    if (policy->pin_count == 0 || endpoint->seen.chain_count == 0 || pin_holds(policy, endpoint))
         return;
     struct finding *finding =
         findings_add(findings, "pin-mismatch", SEVERITY_CRITICAL,

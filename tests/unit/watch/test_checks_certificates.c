@@ -507,6 +507,20 @@ static void test_shared_key_and_pins(void **state)
     memcpy(policy.pins[0], anchor->public_key_sha256, 32);
     expect(checked(STORES(store), SENT(leaf, middle), &policy), "key-shared=warning");
     certificate_facts_unref(anchor);
+    /* RFC 7469 §2.6: of the chain as it was validated; anybody can send a certificate along. */
+    anchor = facts_of(other_root);
+    memcpy(policy.pins[0], anchor->public_key_sha256, 32);
+    expect(checked(STORES(store), SENT(leaf, middle, other_root), &policy),
+           "chain-root-sent=info key-shared=warning pin-mismatch=critical");
+    certificate_facts_unref(anchor);
+    /* Where no store knows a path, those who have signed. */
+    anchor = facts_of(middle);
+    memcpy(policy.pins[0], anchor->public_key_sha256, 32);
+    struct endpoint *endpoint = checked(STORES(other_store), SENT(leaf, root, middle), &policy);
+    for (size_t i = 0; i < endpoint->findings.count; i++)
+        assert_string_not_equal(endpoint->findings.items[i].id, "pin-mismatch");
+    drop(endpoint);
+    certificate_facts_unref(anchor);
     X509_free(leaf);
 }
 
