@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "../tls/issued.h"
+#include "tls/certificate.h"
 #include "watch/checks/check.h"
 
 #define DAY 86400L
@@ -541,6 +542,49 @@ static void test_the_worst_is_kept(void **state)
     X509_free(leaf);
 }
 
+static void expect_one(const struct endpoint *endpoint, const char *name)
+{
+    assert_int_equal(endpoint->findings.count, 1);
+    assert_string_equal(endpoint->findings.items[0].id, "key-type-lacks-name");
+    assert_non_null(strstr(endpoint->findings.items[0].text, name));
+}
+
+/* Twenty thousand names in each certificate are compared in no time, the last one, too. */
+static void test_many_names_of_two_key_types(void **state)
+{
+    enum { MANY = CERTIFICATE_FACTS_NAMES_MAX };
+    static char texts[MANY + 1][48];
+    static struct alternative_name first[MANY], second[MANY];
+    static struct certificate_facts facts[2];
+    struct endpoint *endpoints[2];
+    clock_t began = clock();
+
+    (void)state;
+    for (size_t i = 0; i <= MANY; i++)
+        snprintf(texts[i], sizeof texts[i], "host-%05zu.department.shop.test", i);
+    for (size_t i = 0; i < MANY; i++) {
+        first[i] = (struct alternative_name){ALTERNATIVE_NAME_DNS, false, texts[i + 1]};
+        second[i] = (struct alternative_name){ALTERNATIVE_NAME_DNS, false, texts[MANY - 1 - i]};
+    }
+    for (size_t i = 0; i < 2; i++) {
+        facts[i] = (struct certificate_facts){.names = i == 0 ? first : second,
+                                              .name_count = MANY,
+                                              .references = 1,
+                                              .sha256 = {(uint8_t)i}};
+        endpoints[i] = calloc(1, sizeof *endpoints[i]);
+        endpoints[i]->outcome = ENDPOINT_SEEN;
+        endpoints[i]->key_type = i == 0 ? KEY_TYPE_ECDSA : KEY_TYPE_RSA;
+        endpoints[i]->seen.chain[0] = &facts[i];
+        endpoints[i]->seen.chain_count = 1;
+    }
+    check_consistency(endpoints, 2);
+    expect_one(endpoints[0], "host-00000.department.shop.test");
+    expect_one(endpoints[1], "host-20000.department.shop.test");
+    assert_true(clock() - began < CLOCKS_PER_SEC);
+    free(endpoints[0]);
+    free(endpoints[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -565,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_lifetime),
         cmocka_unit_test(test_shared_key_and_pins),
         cmocka_unit_test(test_the_worst_is_kept),
+        cmocka_unit_test(test_many_names_of_two_key_types),
     };
 
     issued_init();
