@@ -115,12 +115,9 @@ int cmd_check(int argc, char **argv)
     int code = check_options(&order, argc, argv);
 
     if (code < 0) {
-        if (check_run(&order, &outcome, &error) == 0) {
-            code = look_at_output(finish(&order, &outcome));
-        } else {
-            fprintf(stderr, "holdfast check: %s\n", error.message);
-            code = 3;
-        }
+        code = look_at_output(check_run(&order, &outcome, &error) == 0
+                                  ? finish(&order, &outcome)
+                                  : check_complain(&order, &error));
     }
     check_order_fini(&order);
     return code;

@@ -43,6 +43,8 @@ void check_order_fini(struct check_order *order);
 
 /* check_options.c: the command line. -1: go on; else the exit code with which to end. */
 int check_options(struct check_order *order, int argc, char **argv);
+/* Says why nothing can be checked, on standard output for a plugin; returns the exit code. */
+int check_complain(const struct check_order *order, const struct error *error);
 
 /* check_targets.c: TARGET words and what stands for them. */
 struct check_words { /* how targets were named besides */

@@ -463,8 +463,7 @@ static int settle(struct check_order *order, struct error *error)
     return chain_store_new(&checker->stores[0], "system", NULL, error);
 }
 
-/* Plugins speak on standard output. */
-static int complain(const struct check_order *order, const struct error *error)
+int check_complain(const struct check_order *order, const struct error *error)
 {
     if (order->output == CHECK_NAGIOS)
         printf("SSL_CERT UNKNOWN - %s\n", error->message);
@@ -493,5 +492,5 @@ int check_options(struct check_order *order, int argc, char **argv)
         check_targets(order, &words, argv + optind, (size_t)(argc - optind), &error) == 0 &&
         settle(order, &error) == 0)
         return -1;
-    return complain(order, &error);
+    return check_complain(order, &error);
 }

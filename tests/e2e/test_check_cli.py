@@ -66,6 +66,8 @@ def test_help():
     (["--timeout", "0", NAME], "expected a time up to"),
     (["--store", "/nonexistent.pem", NAME], "/nonexistent.pem"),
     (["--log-list", "/nonexistent.json", NAME], "/nonexistent.json"),
+    (["--crl", "/nonexistent.pem", NAME], "/nonexistent.pem"),
+    (["--name-servers", "ours", NAME], "ours"),
     (["--from", "/nonexistent"], "cannot open /nonexistent"),
     (["--at", "1970-01-01", NAME], "expected a time after 1970-01-01"),
     (["--at", "2027-02-31", NAME], "expected a time in UTC"),
