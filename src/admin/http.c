@@ -20,6 +20,7 @@ struct http_socket {
     struct MHD_Daemon *daemon;
     int epoll_fd;
     struct timer timer;
+    bool ending; /* nobody is suspended any more */
 };
 
 /* Suspended in the library until it has its answer. */
@@ -143,8 +144,10 @@ static enum MHD_Result begin_probe(struct http_socket *socket, struct MHD_Connec
     struct http_probe *probe = calloc(1, sizeof *probe);
     struct error error = {0};
 
-    if (probe == NULL)
+    if (probe == NULL || socket->ending) {
+        free(probe);
         return MHD_NO;
+    }
     if (http->host->probe(http->host->context, probe, target, module, &error) < 0) {
         free(probe);
         struct buffer text;
@@ -329,6 +332,7 @@ int http_listen(struct http *http, int listening_fd)
     }
     timer_init(&socket->timer, on_timer, socket);
     socket->http = http;
+    socket->ending = false;
     socket->daemon = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,
         socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, socket, MHD_OPTION_EXTERNAL_LOGGER,
@@ -358,7 +362,8 @@ void http_unlisten(struct http *http, int number)
 
     if (socket->http == NULL)
         return;
-    /* The library wants nobody suspended when it stops. */
+    /* The library wants nobody suspended when it stops, also of those that ask just now. */
+    socket->ending = true;
     for (struct http_probe *probe = http->probes; probe != NULL; probe = probe->next) {
         if (probe->socket == socket && probe->waits) {
             http->host->forget(http->host->context, probe);

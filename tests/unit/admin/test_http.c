@@ -147,6 +147,80 @@ static void silent_connections_are_bounded(void **state)
     assert_status(exchange("GET /healthz" END), "200");
 }
 
+/* ---- a socket that ends while it is asked for probes ---- */
+
+static unsigned probes_begun;
+
+static bool exports(void *context, int number)
+{
+    (void)context, (void)number;
+    return true;
+}
+
+static int begin_probe(void *context, struct http_probe *who, const char *target,
+                       const char *module, struct error *error)
+{
+    (void)context, (void)who, (void)target, (void)module, (void)error;
+    probes_begun++;
+    return 0;
+}
+
+static void forget_probe(void *context, struct http_probe *who)
+{
+    (void)context, (void)who;
+    probes_begun--;
+}
+
+static void stop_loop(void *context)
+{
+    loop_stop(context, 0);
+}
+
+static void turn(struct loop *loop)
+{
+    struct timer timer = {0};
+
+    timer_init(&timer, stop_loop, loop);
+    timer_set(loop, &timer, clock_monotonic_ns() + 50 * NS_PER_MS);
+    loop_run(loop);
+}
+
+/* One waits for its probe, one asks at the last moment, and one was not even accepted. */
+static void a_socket_ends_amid_probes(void **state)
+{
+    static const char request[] = "GET /probe?target=x" END;
+    const struct http_host host = {
+        .exports = exports, .probe = begin_probe, .forget = forget_probe};
+    struct sockaddr_in before = address;
+    socklen_t size = sizeof address;
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), fds[3];
+    struct loop *loop = loop_new();
+    struct http *http = http_new(loop, &world.view, &host);
+    (void)state;
+
+    address.sin_port = 0;
+    assert_int_equal(bind(listening, (const struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(listening, 128), 0);
+    assert_int_equal(getsockname(listening, (struct sockaddr *)&address, &size), 0);
+    int number = http_listen(http, listening);
+    assert_true(number >= 0);
+    fds[0] = connect_here();
+    fds[1] = connect_here();
+    assert_true(send(fds[0], request, strlen(request), MSG_NOSIGNAL) > 0);
+    while (probes_begun == 0)
+        turn(loop);
+    assert_true(send(fds[1], request, strlen(request), MSG_NOSIGNAL) > 0);
+    fds[2] = connect_here();
+    assert_true(send(fds[2], request, strlen(request), MSG_NOSIGNAL) > 0);
+    http_unlisten(http, number);
+    assert_int_equal(probes_begun, 0);
+    for (size_t i = 0; i < 3; i++)
+        close(fds[i]);
+    http_free(http);
+    loop_free(loop);
+    address = before;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +228,7 @@ int main(void)
         cmocka_unit_test(health_follows_the_board),
         cmocka_unit_test(metrics_are_served_whole),
         cmocka_unit_test(silent_connections_are_bounded),
+        cmocka_unit_test(a_socket_ends_amid_probes),
     };
     return cmocka_run_group_tests(tests, start, finish);
 }
