@@ -15,6 +15,7 @@
 #define TRY_FIRST_NS   (NS_PER_S)
 #define TRY_LONGEST_NS (60 * NS_PER_S)
 #define CACHE_KIB      4096
+#define VALUE_BYTES    64 /* that a JSON value takes, about */
 #define PATH_SIZE      1024
 
 /* ---- trouble ---- */
@@ -287,6 +288,7 @@ static void drop_first(struct store *store)
     free(first->watch);
     free(first->target);
     json_decref(first->endpoint);
+    store->waiting_weight -= first->weight;
     store->waiting_first = (store->waiting_first + 1) % store->waiting_capacity;
     store->waiting_count--;
 }
@@ -298,25 +300,44 @@ static void drop_new(struct store *store, struct store_waiting *waiting)
     store->health.dropped++;
 }
 
+/* A certificate may bring a thousand names with it. */
+static size_t weight_of(json_t *value)
+{
+    size_t weight = VALUE_BYTES + json_string_length(value);
+
+    for (size_t i = 0; i < json_array_size(value); i++)
+        weight += weight_of(json_array_get(value, i));
+    for (void *at = json_object_iter(value); at != NULL; at = json_object_iter_next(value, at))
+        weight +=
+            VALUE_BYTES + strlen(json_object_iter_key(at)) + weight_of(json_object_iter_value(at));
+    return weight;
+}
+
 void store_result(struct store *store, const char *watch, const char *target, json_t *endpoint)
 {
-    struct store_waiting waiting = {
-        .watch = strdup(watch), .target = strdup(target), .endpoint = endpoint};
+    struct store_waiting waiting = {.watch = strdup(watch),
+                                    .target = strdup(target),
+                                    .endpoint = endpoint,
+                                    .weight = weight_of(endpoint)};
 
     if (waiting.watch == NULL || waiting.target == NULL) {
         drop_new(store, &waiting);
         return;
     }
-    if (store->waiting_count == STORE_WAITING_MAX) {
+    while (store->waiting_count == STORE_WAITING_MAX ||
+           (store->waiting_count != 0 &&
+            store->waiting_weight + waiting.weight > STORE_WAITING_BYTES)) {
         drop_first(store);
         store->health.dropped++;
-    } else if (store->waiting_count == store->waiting_capacity && !grow(store)) {
+    }
+    if (store->waiting_count == store->waiting_capacity && !grow(store)) {
         drop_new(store, &waiting);
         return;
     }
     size_t at = (store->waiting_first + store->waiting_count++) % store->waiting_capacity;
     ignore(json_incref(endpoint) != NULL);
     store->waiting[at] = waiting;
+    store->waiting_weight += waiting.weight;
 }
 
 static void put_off(struct store *store, uint64_t now_ns)

@@ -14,7 +14,9 @@
 
 #include "base/error.h"
 
-#define STORE_WAITING_MAX 20000 /* results; the oldest are dropped, and counted */
+/* What waits while the database is in trouble; the oldest are dropped, and counted. */
+#define STORE_WAITING_MAX   20000 /* results */
+#define STORE_WAITING_BYTES (128u << 20)
 
 struct store;
 

@@ -20,6 +20,7 @@
 struct store_waiting {
     char *watch, *target;
     json_t *endpoint;
+    size_t weight; /* bytes, about */
 };
 
 struct store {
@@ -31,7 +32,7 @@ struct store {
     } statements[STORE_STATEMENTS_MAX];
     size_t statement_count;
     struct store_waiting *waiting; /* a ring of STORE_WAITING_MAX, allocated as it fills */
-    size_t waiting_first, waiting_count, waiting_capacity;
+    size_t waiting_first, waiting_count, waiting_capacity, waiting_weight;
     struct map documents; /* struct pending of store_documents.c, by name */
     uint64_t next_try_ns;
     unsigned failures; /* in a row */

@@ -362,6 +362,28 @@ static void test_retention(void **state)
     store_free(store);
 }
 
+/* Results of a thousand names each do not fill the memory while the disk is full. */
+static void test_heavy_results_wait(void **state)
+{
+    struct store *store = open_store();
+    json_t *endpoint = json_pack("{s:s, s:[]}", "target", "a", "names");
+    struct store_health health;
+    (void)state;
+
+    for (int i = 0; i < 1000; i++)
+        ignore(json_array_append_new(json_object_get(endpoint, "names"),
+                                     json_string("a-rather-long-name.of-a-host.shop.example")));
+    for (int i = 0; i < 5000; i++)
+        store_result(store, "w", "a", endpoint);
+    store_health(store, &health);
+    assert_int_equal(health.waiting + health.dropped, 5000);
+    assert_in_range(health.waiting, 800, 2000);
+    flush(store);
+    assert_int_equal(store->waiting_weight, 0);
+    json_decref(endpoint);
+    store_free(store);
+}
+
 /* Endpoints that come no more go, too: addresses behind a name may change for ever. */
 static void test_retention_of_endpoints(void **state)
 {
@@ -471,6 +493,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reopened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_flapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_digest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_heavy_results_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_retention_of_endpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_retention, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_documents, set_up, tear_down),
