@@ -266,11 +266,25 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return reply_admin(http, connection, path);
 }
 
+static unsigned connections_of(struct MHD_Daemon *daemon)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info != NULL ? info->num_connections : 0;
+}
+
+/* At its limit the library stops listening. It listens again in the run after the one in which
+ * connections have ended, and that run must come by itself: when none is left nothing wakes us. */
 static void run(struct http_socket *socket)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
+    unsigned before;
 
-    ignore(MHD_run(socket->daemon));
+    do {
+        before = connections_of(socket->daemon);
+        ignore(MHD_run(socket->daemon));
+    } while (connections_of(socket->daemon) < before);
     if (MHD_get_timeout(socket->daemon, &wait_ms) == MHD_YES)
         timer_set(socket->http->loop, &socket->timer,
                   loop_now(socket->http->loop) + (wait_ms + 1) * NS_PER_MS);

@@ -185,18 +185,11 @@ static void turn(struct loop *loop)
     loop_run(loop);
 }
 
-/* One waits for its probe, one asks at the last moment, and one was not even accepted. */
-static void a_socket_ends_amid_probes(void **state)
+/* Listens where connect_here() goes from now on. */
+static int listen_here(struct http *http)
 {
-    static const char request[] = "GET /probe?target=x" END;
-    const struct http_host host = {
-        .exports = exports, .probe = begin_probe, .forget = forget_probe};
-    struct sockaddr_in before = address;
     socklen_t size = sizeof address;
-    int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), fds[3];
-    struct loop *loop = loop_new();
-    struct http *http = http_new(loop, &world.view, &host);
-    (void)state;
+    int listening = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     address.sin_port = 0;
     assert_int_equal(bind(listening, (const struct sockaddr *)&address, size), 0);
@@ -204,6 +197,22 @@ static void a_socket_ends_amid_probes(void **state)
     assert_int_equal(getsockname(listening, (struct sockaddr *)&address, &size), 0);
     int number = http_listen(http, listening);
     assert_true(number >= 0);
+    return number;
+}
+
+/* One waits for its probe, one asks at the last moment, and one was not even accepted. */
+static void a_socket_ends_amid_probes(void **state)
+{
+    static const char request[] = "GET /probe?target=x" END;
+    const struct http_host host = {
+        .exports = exports, .probe = begin_probe, .forget = forget_probe};
+    struct sockaddr_in before = address;
+    int fds[3];
+    struct loop *loop = loop_new();
+    struct http *http = http_new(loop, &world.view, &host);
+    (void)state;
+
+    int number = listen_here(http);
     fds[0] = connect_here();
     fds[1] = connect_here();
     assert_true(send(fds[0], request, strlen(request), MSG_NOSIGNAL) > 0);
@@ -221,6 +230,33 @@ static void a_socket_ends_amid_probes(void **state)
     address = before;
 }
 
+/* All places are taken, one waits outside, all leave at the same moment: it comes in. */
+static void places_that_become_free_at_once_are_taken(void **state)
+{
+    struct sockaddr_in before = address;
+    struct loop *loop = loop_new();
+    struct http *http = http_new(loop, &world.view, NULL);
+    char answer[64] = "";
+    int fds[64];
+    (void)state;
+
+    listen_here(http);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = connect_here();
+    turn(loop);
+    int outside = connect_here();
+    assert_true(send(outside, "GET /healthz" END, strlen("GET /healthz" END), MSG_NOSIGNAL) > 0);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
+    for (int i = 0; i < 100 && recv(outside, answer, sizeof answer - 1, MSG_DONTWAIT) <= 0; i++)
+        turn(loop);
+    assert_status(answer, "200");
+    close(outside);
+    http_free(http);
+    loop_free(loop);
+    address = before;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,6 +265,7 @@ int main(void)
         cmocka_unit_test(metrics_are_served_whole),
         cmocka_unit_test(silent_connections_are_bounded),
         cmocka_unit_test(a_socket_ends_amid_probes),
+        cmocka_unit_test(places_that_become_free_at_once_are_taken),
     };
     return cmocka_run_group_tests(tests, start, finish);
 }
