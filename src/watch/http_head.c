@@ -43,7 +43,8 @@ static struct span split(struct span *rest, char mark)
 
 /* ---- Strict-Transport-Security ---- */
 
-/* Digits, quoted or not; what is beyond 64 bits counts as the largest. */
+/* Digits, quoted or not; what JSON cannot say (a signed number of 64 bits) counts as the largest.
+ */
 static bool read_age(struct span value, uint64_t *ret_age)
 {
     uint64_t age = 0;
@@ -54,7 +55,7 @@ static bool read_age(struct span value, uint64_t *ret_age)
         unsigned digit = (unsigned)value.text[i] - '0';
         if (digit > 9)
             return false;
-        age = age > (UINT64_MAX - digit) / 10 ? UINT64_MAX : age * 10 + digit;
+        age = age > ((uint64_t)INT64_MAX - digit) / 10 ? INT64_MAX : age * 10 + digit;
     }
     *ret_age = age;
     return value.size > 0;

@@ -97,7 +97,8 @@ static void test_well_formed_headers(void **state)
         {"max-age=31536000", 31536000, false},
         {" Max-Age = \"600\" ;includesubdomains; preload", 600, true},
         {";;max-age=0;", 0, false},
-        {"max-age=99999999999999999999999", UINT64_MAX, false},
+        {"max-age=99999999999999999999999", INT64_MAX, false},
+        {"max-age=9223372036854775808", INT64_MAX, false},
         {"unknown=\"a\"; max-age=5", 5, false},
     };
 
