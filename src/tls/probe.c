@@ -129,8 +129,13 @@ static enum probe_status fail_handshake(struct probe *probe)
     struct probe_seen *seen = &probe->seen;
     const char *reason = openssl_reason();
 
-    if (seen->alert_received != ALERT_NONE && seen->client_certificate_asked && probe->answered &&
-        !seen->client_certificate_required)
+    if (probe->refused_dh_bits != 0)
+        ignore(snprintf(seen->reason, sizeof seen->reason,
+                        "the server wants a Diffie-Hellman group of %d bits, which would take "
+                        "seconds to compute with",
+                        probe->refused_dh_bits));
+    else if (seen->alert_received != ALERT_NONE && seen->client_certificate_asked &&
+             probe->answered && !seen->client_certificate_required)
         ignore(snprintf(seen->reason, sizeof seen->reason,
                         "alert %u from the server, which wants a client's certificate and has not "
                         "proved that it has the key of its own",

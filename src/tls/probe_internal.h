@@ -20,6 +20,7 @@ struct probe {
     unsigned hellos;      /* ServerHello messages, without HelloRetryRequests */
     bool answered;        /* our side's last flight is written */
     bool renegotiating;   /* a second ServerHello ends it */
+    int refused_dh_bits;  /* of a group that would hold up everybody; 0: none */
     SSL_SESSION *session; /* that could be resumed; NULL: none yet */
     struct probe_seen seen;
 };
@@ -34,6 +35,8 @@ int probe_on_timestamps(SSL *ssl, unsigned type, unsigned context, const unsigne
                         size_t size, X509 *certificate, size_t position, int *ret_alert,
                         void *argument);
 int probe_on_session(SSL *ssl, SSL_SESSION *session);
+int probe_on_security(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int nid,
+                      void *other, void *argument);
 
 /* Fills what OpenSSL knows at the end, as far as it went. */
 void probe_collect(struct probe *probe);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 
 #include "base/clock.h"
@@ -231,6 +232,31 @@ int probe_on_session(SSL *ssl, SSL_SESSION *session)
     SSL_SESSION_free(probe->session);
     probe->session = session;
     return 1; /* kept */
+}
+
+/* A finite field is the server's choice, and with one of 10,000 bits, the largest that OpenSSL
+ * takes, a handshake computes for two seconds. Well-known groups have short exponents. */
+#define DH_BITS_MAX      4096
+#define DH_SECURITY_BITS 80 /* OpenSSL's least, at security level 0 */
+
+int probe_on_security(const SSL *ssl, const SSL_CTX *context, int operation, int bits, int nid,
+                      void *other, void *argument)
+{
+    struct probe *probe = ssl != NULL ? probe_of(ssl) : NULL;
+    char group[32];
+
+    (void)context, (void)nid, (void)argument;
+    if (operation != SSL_SECOP_TMP_DH)
+        return 1;
+    if (bits < DH_SECURITY_BITS)
+        return 0;
+    if (other == NULL || EVP_PKEY_get_bits(other) <= DH_BITS_MAX ||
+        EVP_PKEY_get_utf8_string_param(other, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof group,
+                                       NULL) == 1)
+        return 1;
+    if (probe != NULL)
+        probe->refused_dh_bits = EVP_PKEY_get_bits(other);
+    return 0;
 }
 
 /* ---- what was agreed on ---- */

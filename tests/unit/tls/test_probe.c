@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
+#include <openssl/param_build.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 
@@ -320,6 +322,39 @@ static void test_key_exchange_is_named(void **state)
     probe_seen_fini(&seen);
 }
 
+/* A server must not make its visitor compute for seconds. */
+static void test_a_huge_group_is_refused(void **state)
+{
+    struct probe_offer offer = any_offer();
+    SSL_CTX *context = server_with(KEY_TYPE_RSA);
+    OSSL_PARAM_BLD *builder = OSSL_PARAM_BLD_new();
+    EVP_PKEY_CTX *maker = EVP_PKEY_CTX_new_from_name(NULL, "DH", NULL);
+    BIGNUM *prime = BN_new(), *base = BN_new();
+    EVP_PKEY *group = NULL;
+
+    (void)state;
+    BN_rand(prime, 4200, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ODD);
+    BN_set_word(base, 2);
+    OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_FFC_P, prime);
+    OSSL_PARAM_BLD_push_BN(builder, OSSL_PKEY_PARAM_FFC_G, base);
+    OSSL_PARAM *parameters = OSSL_PARAM_BLD_to_param(builder);
+    assert_int_equal(EVP_PKEY_fromdata_init(maker), 1);
+    assert_int_equal(EVP_PKEY_fromdata(maker, &group, EVP_PKEY_KEY_PARAMETERS, parameters), 1);
+    SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_cipher_list(context, "DHE-RSA-AES128-GCM-SHA256");
+    SSL_CTX_set_dh_auto(context, 0);
+    assert_int_equal(SSL_CTX_set0_tmp_dh_pkey(context, group), 1);
+    struct probe_seen seen = look(&offer, context, PROBE_FAILED);
+    assert_non_null(strstr(seen.reason, "4200 bits"));
+    assert_int_equal(seen.alert_sent, SSL_AD_HANDSHAKE_FAILURE);
+    probe_seen_fini(&seen);
+    OSSL_PARAM_free(parameters);
+    OSSL_PARAM_BLD_free(builder);
+    EVP_PKEY_CTX_free(maker);
+    BN_free(prime);
+    BN_free(base);
+}
+
 static int staple(SSL *ssl, void *argument)
 {
     uint8_t *response = OPENSSL_memdup("staple", 6);
@@ -557,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_both_key_types),
         cmocka_unit_test(test_every_version),
         cmocka_unit_test(test_key_exchange_is_named),
+        cmocka_unit_test(test_a_huge_group_is_refused),
         cmocka_unit_test(test_staple_and_timestamps_are_kept_raw),
         cmocka_unit_test(test_a_long_chain_is_cut),
         cmocka_unit_test(test_client_certificate_required),
