@@ -19,6 +19,8 @@
 #include "watch/schedule.h"
 #include "watch/target.h"
 
+#define PUT_OFF_MS   100
+#define PUT_OFF_MAX  20
 #define RETENTION_NS (3600 * NS_PER_S)
 #define KEY_MAX      (TARGET_TEXT_MAX + CONF_NAME_MAX + 2)
 
@@ -127,6 +129,25 @@ static void ask(struct watched *watched)
     }
 }
 
+/* The supervisor has too many questions before it just now; that says nothing about the file. */
+static void put_off(struct watched *watched)
+{
+    watched->put_off++;
+    watched->file_request = 0;
+    json_decref(watched->answers);
+    watched->answers = NULL;
+    set_next(watched, PUT_OFF_MS + watcher_chance(watched->watcher) % PUT_OFF_MS);
+}
+
+static void ask_without_file(struct watched *watched)
+{
+    watched->put_off = 0;
+    watched->file_request = 0;
+    ignore(string_copy(watched->disk_trouble, sizeof watched->disk_trouble,
+                       "the supervisor could not be asked to open it"));
+    ask(watched);
+}
+
 static void begin(struct watched *watched)
 {
     timer_cancel(watched->watcher->loop, &watched->timer);
@@ -136,10 +157,12 @@ static void begin(struct watched *watched)
     if (watched->refused != NULL) {
         ignore(string_copy(watched->trouble, sizeof watched->trouble, watched->refused));
         watched_done(watched);
-    } else if (watched->conf->file == NULL ||
-               !watcher_open(watched->watcher, &watched->file_request, watched->conf->file)) {
-        watched->file_request = 0;
-        ask(watched);
+    } else if (watched->conf->file == NULL || watched->put_off == PUT_OFF_MAX) {
+        ask_without_file(watched);
+    } else if (watcher_open(watched->watcher, &watched->file_request, watched->conf->file)) {
+        watched->put_off = 0;
+    } else {
+        put_off(watched);
     }
 }
 

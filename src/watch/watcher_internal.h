@@ -53,6 +53,7 @@ struct watched {
     json_t *answers;       /* of the check under way */
     unsigned open;         /* requests under way */
     uint32_t file_request; /* waiting for the file to be opened; 0: not */
+    unsigned put_off;      /* so often in a row, because nobody could be asked to open it */
     bool disk_known;
     struct certificate_on_disk disk;
     char disk_trouble[80]; /* why it is not known */

@@ -8,6 +8,7 @@
 
 #include <ftw.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,7 @@ static struct {
     struct timer limit;
     char events[65536];
     const char *file; /* what the supervisor finds there */
+    unsigned busy;    /* so often it cannot be asked */
     unsigned wanted, done;
     char last_error[200];
     json_t *last;
@@ -168,6 +170,10 @@ static void on_event(void *context, enum event_type type, const char *text)
 static bool on_open(void *context, uint32_t request, const char *path)
 {
     (void)context;
+    if (world.busy > 0) {
+        world.busy--;
+        return false;
+    }
     /* The real answer comes through the loop; the watch must bear it at once, too. */
     int fd = world.file == NULL ? -1 : open(world.file, O_RDONLY);
     assert_string_equal(path, "/etc/x.pem");
@@ -389,7 +395,14 @@ static void test_file(void **state)
     world.file = path;
     check("w");
     assert_true(found("renewed-not-served"));
+    world.busy = 3;
+    check("w");
+    assert_true(found("renewed-not-served"));
     assert_string_equal(place_of("a.example:443").verdict, "warning");
+    world.busy = UINT_MAX;
+    check("w");
+    assert_true(found("file-unreadable"));
+    world.busy = 0;
     end();
 }
 
