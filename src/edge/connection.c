@@ -288,7 +288,7 @@ bool connection_still_accepted(struct connection *connection, const struct clien
     enum trust_verdict verdict = TRUST_UNKNOWN;
     char text[64];
 
-    if (now == tls_server_trust(connection->choice.server))
+    if (now != NULL && now == tls_server_trust(connection->choice.server))
         return true;
     if (now != NULL)
         verdict = trust_set_judge(now, client, (int64_t)(clock_wall_ns() / NS_PER_S));
