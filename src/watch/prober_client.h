@@ -7,8 +7,9 @@
  *
  * Lines of JSON over a socket pair, first {"connections", "per_host"}. Asked: {"id", "target",
  * "options": {…}}; answered: {"id", "endpoint": {… as report_json() makes it}} for each, then
- * {"id", "done": true} or {"id", "error": "…", "done": true}. {"alive": true} comes now and then while
- * something is under way, however long that takes: one that is silent hangs, and is replaced. */
+ * {"id", "done": true} or {"id", "error": "…", "done": true}. {"alive": true} comes now and then
+ * while something is under way, however long that takes: one that is silent hangs, and is replaced.
+ */
 #pragma once
 
 #include <jansson.h>

@@ -98,7 +98,8 @@ static void syntax(void **state)
 {
     static const struct refused cases[] = {
         {"", 0,
-         "found no listener and nothing to watch; expected at least one section: listener NAME { ... } or "
+         "found no listener and nothing to watch; expected at least one section: listener NAME { "
+         "... } or "
          "watch NAME { ... }"},
         {"# only a comment\n", 0, "found no listener"},
         {"user = \"abc\n" LISTENER, 1, "value without closing quote; expected it on the same line"},
