@@ -92,6 +92,8 @@ def test_webhook_signed_and_recovered(start, receiver, secret, authority, server
     server(lambda connection: connection.socket.recv(1), address=("127.0.0.1", port), tls=context)
     recovered = hook.bodies(2)[1]
     assert recovered["status"] == "resolved" and recovered["alerts"][0]["endsAt"] > "2026"
+    assert recovered["alerts"][0]["fingerprint"] == one["fingerprint"]
+    assert recovered["alerts"][0]["labels"] == one["labels"]
     edge.wait_event("alert-recovered")
     assert not edge.lines("alerts")
     assert "the key of the hook" not in edge.errors() + json.dumps(edge.events, default=str)
@@ -131,7 +133,8 @@ def test_silence_tells_later(start, receiver):
     """What is still true when the silence ends is told then; the silence outlives a restart of control."""
     hook = receiver()
     edge = start(watching(free_port(), ["hook"], f'channel hook {{ type = webhook url = "{hook.url}" }}', "interval = 30d")
-                 .replace("interval = 1s\n", ""))
+                 .replace("interval = 1s\n", "").replace("alert-open-after = 1", "alert-open-after = 2"))
+    wait_until(lambda: edge.json("status")["watch"]["checks"] == 1, 30, "the first check does not come")
     silence = edge.json("alerts", "silence", "--owner", "web", "--for", "1h")
     edge.run("watch", "check", check=False)
     assert open_alert(edge)["silenced"]

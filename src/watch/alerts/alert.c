@@ -77,6 +77,7 @@ static json_t *places_to_json(const struct watch_alert *alert)
         json_set_number(object, "bad", place->bad);
         json_set_number(object, "good", place->good);
         json_set_flag(object, "open", place->open);
+        json_set_flag(object, "over", place->over);
         json_set_flag(object, "reached", place->reached);
         ignore(json_array_append_new(places, object));
     }
@@ -162,6 +163,7 @@ static bool places_from_json(struct watch_alert *alert, const json_t *places)
         place->bad = (unsigned)json_get_number(object, "bad", 0, &wrong);
         place->good = (unsigned)json_get_number(object, "good", 0, &wrong);
         place->open = json_get_flag(object, "open", &wrong);
+        place->over = json_get_flag(object, "over", &wrong);
         place->reached = json_get_flag(object, "reached", &wrong);
     }
     return !wrong;

@@ -33,6 +33,7 @@ struct alert_place {
     char target[ALERT_PLACE_MAX];
     unsigned bad, good; /* in a row */
     bool open;          /* bad often enough, not yet good often enough */
+    bool over;          /* was open, and is clear; kept until the recovery has been told */
     bool reached;       /* seen in a finished handshake: only such a one can clear it */
     bool seen;          /* in the result that is being taken */
 };

@@ -217,6 +217,7 @@ static void observe(struct alerts *alerts, const struct observation *seen, int64
     enum expiry_step step = alert->step;
     place->seen = true;
     place->reached = seen->reached;
+    place->over = false;
     place->good = 0;
     place->bad++;
     alert->bad_at = now;
@@ -433,12 +434,14 @@ static void better_places(struct alerts *alerts, struct watch_alert *alert, cons
         if (strcmp(place->target, target) != 0 || place->seen || (place->reached && !reached))
             continue;
         place->bad = 0;
-        if (++place->good >= alerts->rules.close_after)
-            place->open = false;
+        if (++place->good < alerts->rules.close_after)
+            continue;
+        place->over = place->over || place->open;
+        place->open = false;
     }
 }
 
-/* The places that are over go last: whether a recovery is told depends on them. */
+/* The places that are over go last: whether a recovery is told, and of whom, depends on them. */
 static void clear_places(struct alerts *alerts, struct watch_alert *alert, const char *target,
                          bool reached, int64_t now)
 {
@@ -448,7 +451,8 @@ static void clear_places(struct alerts *alerts, struct watch_alert *alert, const
     if (alert->state == ALERT_OPEN && had_open && alert_open_places(alert) == 0)
         all_clear(alerts, alert, now);
     for (size_t i = alert->place_count; i-- > 0;) {
-        if (!alert->places[i].open && alert->places[i].bad == 0)
+        const struct alert_place *place = &alert->places[i];
+        if (!place->open && place->bad == 0 && !(place->over && alert->state == ALERT_OPEN))
             drop_place(alert, i);
     }
 }

@@ -174,7 +174,8 @@ static json_t *one_alert(const json_t *message, const json_t *alert, const char 
     return object;
 }
 
-/* One of Alertmanager's for each target; one for the cause when no place is left. */
+/* One of Alertmanager's for each target, so that those that were firing are resolved; one for the
+ * cause when no place is known. */
 static json_t *alert_list(const json_t *message, bool resolved)
 {
     const json_t *alert = json_object_get(message, "alert"), *place;
@@ -185,7 +186,8 @@ static json_t *alert_list(const json_t *message, bool resolved)
     json_array_foreach(json_object_get(alert, "places"), i, place)
     {
         const char *target = text_of(place, "target");
-        if (!json_is_true(json_object_get(place, "open")) || strcmp(target, last) == 0)
+        if (!json_is_true(json_object_get(place, resolved ? "over" : "open")) ||
+            strcmp(target, last) == 0)
             continue;
         ignore(json_array_append_new(list, one_alert(message, alert, target, resolved)));
         last = target;

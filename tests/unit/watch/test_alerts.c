@@ -212,6 +212,13 @@ static void test_one_alert_for_a_certificate(void **state)
         result(&world, "host0:443", healthy());
     assert_int_equal(world.notices[NOTICE_RECOVERED], 0);
     assert_int_equal(alert_open_places(alerts_find(&world.alerts, 1)), 199);
+    assert_int_equal(alerts_find(&world.alerts, 1)->place_count, 200); /* to be told of */
+    for (int i = 2; i < 400; i++) {
+        ignore(snprintf(target, sizeof target, "host%d:443", i / 2));
+        result(&world, target, healthy());
+    }
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    assert_int_equal(alerts_find(&world.alerts, 1)->place_count, 0);
     alerts_fini(&world.alerts);
 }
 
