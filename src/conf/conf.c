@@ -306,8 +306,7 @@ void conf_free(struct conf *conf)
             free(kind_name(conf, kind, i));
             schema_free(kind->schema, kind_object(conf, kind, i));
         }
-        if (kind_count(conf, kind) > 0)
-            free(kind_object(conf, kind, 0));
+        free(kind_object(conf, kind, 0)); /* the array, which may be there without objects */
     }
     for (size_t i = 0; i < KIND_SINGLE_COUNT; i++)
         schema_free(conf_singles[i].schema, single_object(conf, &conf_singles[i]));
