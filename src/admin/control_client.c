@@ -358,6 +358,11 @@ const char *client_text(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
+const char *client_or_dash(const char *text)
+{
+    return text[0] == '\0' ? "-" : text;
+}
+
 uint64_t client_number(const json_t *object, const char *key)
 {
     json_int_t number = json_integer_value(json_object_get(object, key));

@@ -98,6 +98,7 @@ MUST_CHECK int client_set_text(json_t *request, const char *key, const char *tex
 /* ---- reading answers ---- */
 
 const char *client_text(const json_t *object, const char *key); /* "" when absent */
+const char *client_or_dash(const char *text);                   /* "-" for "" */
 uint64_t client_number(const json_t *object, const char *key);
 bool client_flag(const json_t *object, const char *key);
 

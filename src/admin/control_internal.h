@@ -83,6 +83,17 @@ extern const struct control_verb verb_sessions, verb_session_close, verb_session
     verb_alerts_unsilence, verb_alerts_deliveries, verb_alerts_test;
 extern const struct control_verb *const control_verbs[]; /* all of them */
 
+/* ---- verbs.c ---- */
+
+/* State of a verb whose begin makes all lines of its answer, an array; verb_lines_pump writes them
+ * as there is room, verb_lines_end lets them go. */
+struct verb_lines {
+    json_t *lines;
+    size_t given;
+};
+enum verb_progress verb_lines_pump(struct control_request *request, struct error *error);
+void verb_lines_end(struct control_request *request);
+
 /* An event of control's own; `listener` CONF_NONE: it is about none. */
 void control_report(struct control *control, enum event_type type, uint32_t listener,
                     const char *text);

@@ -7,6 +7,7 @@
 #include "base/html.h"
 #include "base/map.h"
 #include "base/string.h"
+#include "watch/report_words.h"
 #include "watch/target.h"
 
 #define DAY INT64_C(86400)
@@ -57,15 +58,12 @@ struct cards {
     struct map known; /* target → index + 1 */
 };
 
-static int weight(const char *verdict)
+/* Anything is worse than what is not known yet. */
+static bool is_worse(const char *verdict, const char *than)
 {
-    static const char *const order[] = {"pending", "ok", "unknown", "warning", "critical"};
+    int code = report_verdict_code(verdict), other = report_verdict_code(than);
 
-    for (size_t i = ARRAY_SIZE(order); i-- > 0;) {
-        if (strcmp(order[i], verdict) == 0)
-            return (int)i;
-    }
-    return 0;
+    return code >= 0 && (other < 0 || report_worse(other, code) != other);
 }
 
 static struct card *card_of(struct cards *cards, const char *target)
@@ -97,23 +95,11 @@ static void take(struct card *card, const struct watcher_place *place)
         card->not_after = place->not_after;
     if (place->checked_at > card->checked_at)
         card->checked_at = place->checked_at;
-    if (weight(place->verdict) > weight(card->verdict)) {
+    if (is_worse(place->verdict, card->verdict)) {
         card->verdict = place->verdict;
         string_copy(card->text, sizeof card->text, place->text);
         string_copy(card->next, sizeof card->next, place->next);
     }
-}
-
-/* The targets of this host: "shop.example:443" and "smtp+starttls://shop.example:587", too. */
-static bool of_host(const char *target, const char *host)
-{
-    const char *begin = strstr(target, "://");
-    size_t size = strlen(host);
-
-    begin = begin == NULL ? target : begin + 3;
-    return strcmp(target, host) == 0 ||
-           (strncasecmp(begin, host, size) == 0 &&
-            (begin[size] == '\0' || begin[size] == ':' || begin[size] == '/'));
 }
 
 static bool collect(struct cards *cards, const struct watcher *watcher, const char *host)
@@ -122,7 +108,7 @@ static bool collect(struct cards *cards, const struct watcher *watcher, const ch
     struct watcher_place place;
 
     while (watcher_next(watcher, &cursor, &place)) {
-        if (place.discovered || (host != NULL && !of_host(place.target, host)))
+        if (place.discovered || (host != NULL && !target_has_host(place.target, host)))
             continue;
         struct card *card = card_of(cards, place.target);
         if (card == NULL)

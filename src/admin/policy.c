@@ -69,28 +69,22 @@ json_t *policy_to_json(const struct conf *conf)
 
 /* ---- as Markdown ---- */
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
-
 static void write_listener(struct buffer *output, const json_t *listener)
 {
     const json_t *rules = json_object_get(listener, "rules");
     const json_t *addresses = json_object_get(listener, "addresses");
 
-    ignore(buffer_printf(output, "\n## Listener %s\n\nAt", text_of(listener, "listener")));
+    ignore(buffer_printf(output, "\n## Listener %s\n\nAt", json_text(listener, "listener")));
     for (size_t i = 0; i < json_array_size(addresses); i++)
         ignore(buffer_printf(output, "%s `%s`", i == 0 ? "" : ",",
                              json_string_value(json_array_get(addresses, i))));
     ignore(buffer_printf(output, ", mode %s.\n\n| rule | what holds | otherwise |\n|---|---|---|\n",
-                         text_of(listener, "mode")));
+                         json_text(listener, "mode")));
     for (size_t i = 0; i < json_array_size(rules); i++) {
         const json_t *rule = json_array_get(rules, i);
-        ignore(buffer_printf(output, "| %s (`%s`) | %s | %s |\n", text_of(rule, "title"),
-                             text_of(rule, "id"), text_of(rule, "statement"),
-                             text_of(rule, "otherwise")));
+        ignore(buffer_printf(output, "| %s (`%s`) | %s | %s |\n", json_text(rule, "title"),
+                             json_text(rule, "id"), json_text(rule, "statement"),
+                             json_text(rule, "otherwise")));
     }
 }
 
@@ -103,16 +97,16 @@ static void write_clients(struct buffer *output, const json_t *policy)
                       "\n## Known limitations of clients\n\nAs of %s.\n\n| family | renews its "
                       "own key | gets KeyUpdates | is asked to renegotiate (TLS 1.2) | "
                       "authenticates after the handshake | source |\n|---|---|---|---|---|---|\n",
-                      text_of(policy, "clients_as_of")));
+                      json_text(policy, "clients_as_of")));
     for (size_t i = 0; i < json_array_size(clients); i++) {
         const json_t *client = json_array_get(clients, i);
-        const char *version = text_of(client, "version");
+        const char *version = json_text(client, "version");
         ignore(buffer_printf(output, "| %s%s%s | %s | %s | %s | %s | %s: %s |\n",
-                             text_of(client, "family"), version[0] != '\0' ? " " : "", version,
-                             text_of(client, "renews"), text_of(client, "key_updates"),
-                             text_of(client, "renegotiation"),
-                             text_of(client, "post_handshake_authentication"),
-                             text_of(client, "evidence"), text_of(client, "source")));
+                             json_text(client, "family"), version[0] != '\0' ? " " : "", version,
+                             json_text(client, "renews"), json_text(client, "key_updates"),
+                             json_text(client, "renegotiation"),
+                             json_text(client, "post_handshake_authentication"),
+                             json_text(client, "evidence"), json_text(client, "source")));
     }
 }
 
@@ -121,7 +115,7 @@ void policy_to_markdown(const json_t *policy, struct buffer *output)
     const json_t *listeners = json_object_get(policy, "listeners");
 
     ignore(buffer_printf(output, "# TLS policy\n\nStated by holdfast %s from %s.\n",
-                         HOLDFAST_VERSION, text_of(policy, "config")));
+                         HOLDFAST_VERSION, json_text(policy, "config")));
     for (size_t i = 0; i < json_array_size(listeners); i++)
         write_listener(output, json_array_get(listeners, i));
     write_clients(output, policy);

@@ -20,40 +20,15 @@ static int alerting(const struct control *control, struct error *error)
 
 /* ---- lists ---- */
 
-struct list_state {
-    json_t *lines;
-    size_t given;
-};
-
 static void add_line(void *context, json_t *object)
 {
     ignore(json_array_append(context, object));
 }
 
-static enum verb_progress list_pump(struct control_request *request, struct error *error)
-{
-    struct list_state *state = request->state;
-    (void)error;
-
-    for (; state->given < json_array_size(state->lines); state->given++) {
-        if (!request_has_room(request))
-            return VERB_AGAIN;
-        ignore(request_write(request, json_incref(json_array_get(state->lines, state->given))));
-    }
-    return VERB_DONE;
-}
-
-static void list_end(struct control_request *request)
-{
-    struct list_state *state = request->state;
-
-    json_decref(state->lines);
-}
-
 static int alerts_begin(struct control_request *request, const json_t *object, struct error *error)
 {
     struct control *control = request->context;
-    struct list_state *state = request->state;
+    struct verb_lines *state = request->state;
     bool wrong = false, all = json_get_flag(object, "all", &wrong);
 
     if (wrong)
@@ -66,16 +41,16 @@ static int alerts_begin(struct control_request *request, const json_t *object, s
 }
 
 const struct control_verb verb_alerts = {.name = "alerts",
-                                         .state_size = sizeof(struct list_state),
+                                         .state_size = sizeof(struct verb_lines),
                                          .begin = alerts_begin,
-                                         .pump = list_pump,
-                                         .end = list_end};
+                                         .pump = verb_lines_pump,
+                                         .end = verb_lines_end};
 
 static int silences_begin(struct control_request *request, const json_t *object,
                           struct error *error)
 {
     struct control *control = request->context;
-    struct list_state *state = request->state;
+    struct verb_lines *state = request->state;
     (void)object;
 
     if (alerting(control, error) < 0)
@@ -86,16 +61,16 @@ static int silences_begin(struct control_request *request, const json_t *object,
 }
 
 const struct control_verb verb_alerts_silences = {.name = "alerts-silences",
-                                                  .state_size = sizeof(struct list_state),
+                                                  .state_size = sizeof(struct verb_lines),
                                                   .begin = silences_begin,
-                                                  .pump = list_pump,
-                                                  .end = list_end};
+                                                  .pump = verb_lines_pump,
+                                                  .end = verb_lines_end};
 
 static int deliveries_begin(struct control_request *request, const json_t *object,
                             struct error *error)
 {
     struct control *control = request->context;
-    struct list_state *state = request->state;
+    struct verb_lines *state = request->state;
     (void)object;
 
     if (alerting(control, error) < 0)
@@ -106,10 +81,10 @@ static int deliveries_begin(struct control_request *request, const json_t *objec
 }
 
 const struct control_verb verb_alerts_deliveries = {.name = "alerts-deliveries",
-                                                    .state_size = sizeof(struct list_state),
+                                                    .state_size = sizeof(struct verb_lines),
                                                     .begin = deliveries_begin,
-                                                    .pump = list_pump,
-                                                    .end = list_end};
+                                                    .pump = verb_lines_pump,
+                                                    .end = verb_lines_end};
 
 /* ---- what people do ---- */
 

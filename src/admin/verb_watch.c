@@ -42,21 +42,10 @@ static int list_begin(struct control_request *request, const json_t *object, str
     return watching(request->context, error);
 }
 
-/* As the configuration's texts are made canonical, the host stands in them as it is. */
-static bool has_host(const char *target, const char *host)
-{
-    const char *begin = strstr(target, "://");
-    size_t size = strlen(host);
-
-    begin = begin == NULL ? target : begin + 3;
-    return strncmp(begin, host, size) == 0 &&
-           (begin[size] == '\0' || strchr(":/", begin[size]) != NULL);
-}
-
 static bool wanted(const struct list_state *state, const struct watcher_place *place)
 {
     return (state->watch[0] == '\0' || strcmp(state->watch, place->watch) == 0) &&
-           (state->host[0] == '\0' || has_host(place->target, state->host)) &&
+           (state->host[0] == '\0' || target_has_host(place->target, state->host)) &&
            (!state->discovered || place->discovered);
 }
 
@@ -114,9 +103,8 @@ const struct control_verb verb_watch = {.name = "watch",
 /* ---- watch-history ---- */
 
 struct history_state {
-    json_t *lines;
-    size_t given;
-    json_t *before; /* the endpoint of the line before */
+    struct verb_lines answer; /* first: the state of verb_lines_pump() */
+    json_t *before;           /* the endpoint of the line before */
 };
 
 static bool same_place(const json_t *a, const json_t *b)
@@ -163,7 +151,7 @@ static int add_sighting(void *context, const struct store_sighting *sighting)
                                    difference_of(state->before, sighting->endpoint)));
     json_decref(state->before);
     state->before = json_deep_copy(sighting->endpoint);
-    return json_array_append_new(state->lines, line);
+    return json_array_append_new(state->answer.lines, line);
 }
 
 static int history_begin(struct control_request *request, const json_t *object, struct error *error)
@@ -181,43 +169,23 @@ static int history_begin(struct control_request *request, const json_t *object, 
     int result = target_parse(&target, text, error);
     if (result < 0)
         return result;
-    state->lines = json_array();
+    state->answer.lines = json_array();
     result = store_each_sighting(control->store, target.text, add_sighting, state, error);
     json_decref(state->before);
     state->before = NULL;
-    if (result == 0 && json_array_size(state->lines) == 0)
+    if (result == 0 && json_array_size(state->answer.lines) == 0)
         result =
             error_set(error, ERROR_NOT_FOUND, "no certificate was ever seen at %s", target.text);
     if (result != 0)
-        json_decref(state->lines);
+        json_decref(state->answer.lines);
     return result < 0 ? result : result > 0 ? error_set(error, ERROR_MEMORY, "out of memory") : 0;
-}
-
-static enum verb_progress history_pump(struct control_request *request, struct error *error)
-{
-    struct history_state *state = request->state;
-    (void)error;
-
-    for (; state->given < json_array_size(state->lines); state->given++) {
-        if (!request_has_room(request))
-            return VERB_AGAIN;
-        ignore(request_write(request, json_incref(json_array_get(state->lines, state->given))));
-    }
-    return VERB_DONE;
-}
-
-static void history_end(struct control_request *request)
-{
-    struct history_state *state = request->state;
-
-    json_decref(state->lines);
 }
 
 const struct control_verb verb_watch_history = {.name = "watch-history",
                                                 .state_size = sizeof(struct history_state),
                                                 .begin = history_begin,
-                                                .pump = history_pump,
-                                                .end = history_end};
+                                                .pump = verb_lines_pump,
+                                                .end = verb_lines_end};
 
 /* ---- watch-check ---- */
 

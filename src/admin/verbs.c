@@ -62,6 +62,26 @@ static const struct control_verb verb_trace = {
     .end = trace_end,
 };
 
+enum verb_progress verb_lines_pump(struct control_request *request, struct error *error)
+{
+    struct verb_lines *state = request->state;
+    (void)error;
+
+    for (; state->given < json_array_size(state->lines); state->given++) {
+        if (!request_has_room(request))
+            return VERB_AGAIN;
+        ignore(request_write(request, json_incref(json_array_get(state->lines, state->given))));
+    }
+    return VERB_DONE;
+}
+
+void verb_lines_end(struct control_request *request)
+{
+    struct verb_lines *state = request->state;
+
+    json_decref(state->lines);
+}
+
 const struct control_verb *const control_verbs[] = {
     &verb_status,
     &verb_sessions,

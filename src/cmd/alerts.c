@@ -60,11 +60,6 @@ struct words {
     json_t *request; /* scope and comment */
 };
 
-static const char *or_dash(const char *text)
-{
-    return text[0] == '\0' ? "-" : text;
-}
-
 /* ---- lists ---- */
 
 static int severity_style(const json_t *line)
@@ -110,8 +105,8 @@ static void alert_row(void *context, json_t *line)
     if (count > 1)
         table_cell(table, CELL_PLAIN, "%s and %zu more", first, count - 1);
     else
-        table_cell(table, CELL_PLAIN, "%s", or_dash(first));
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "next")));
+        table_cell(table, CELL_PLAIN, "%s", client_or_dash(first));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "next")));
 }
 
 static void silence_row(void *context, json_t *line)
@@ -134,8 +129,8 @@ static void silence_row(void *context, json_t *line)
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "id"));
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN, client_text(line, "until"));
     table_cell(table, CELL_PLAIN, "%s", scope);
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "by")));
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "comment")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "by")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "comment")));
 }
 
 static void delivery_row(void *context, json_t *line)
@@ -154,9 +149,9 @@ static void delivery_row(void *context, json_t *line)
                "%s", state);
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(line, "attempts"));
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN,
-               finished[0] != '\0' ? finished : or_dash(client_text(line, "next_try")));
+               finished[0] != '\0' ? finished : client_or_dash(client_text(line, "next_try")));
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "subject"));
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "reason")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "reason")));
 }
 
 static int list(const struct words *words)

@@ -52,11 +52,6 @@ static void days_cell(struct table *table, const json_t *line)
                    "%.1f", left);
 }
 
-static const char *or_dash(const char *text)
-{
-    return text[0] == '\0' ? "-" : text;
-}
-
 static void place_row(void *context, json_t *line)
 {
     struct table *table = context;
@@ -66,13 +61,14 @@ static void place_row(void *context, json_t *line)
 
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "watch"));
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "target"));
-    table_cell(table, CELL_PLAIN, "%s%s%s", or_dash(client_text(line, "address")),
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_or_dash(client_text(line, "address")),
                elsewhere ? " " : "", elsewhere ? vantage : "");
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "key_type")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "key_type")));
     days_cell(table, line);
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "breaks_at")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "breaks_at")));
     table_cell(table, style_of(verdict), "%s", verdict);
-    table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN, or_dash(client_text(line, "next_check")));
+    table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN,
+               client_or_dash(client_text(line, "next_check")));
     table_cell(table, CELL_PLAIN, "%s%s%s", client_text(line, "text"), next[0] == '\0' ? "" : " ",
                next);
 }
@@ -106,8 +102,8 @@ static void sighting_row(void *context, json_t *line)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used == 0 ? "" : "; ",
                                  client_text(difference, "text"));
     }
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "address")));
-    table_cell(table, CELL_PLAIN, "%s", or_dash(client_text(line, "key_type")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "address")));
+    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "key_type")));
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN, client_text(line, "first_seen"));
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN, client_text(line, "last_seen"));
     table_cell(table, CELL_RIGHT, "%llu", (unsigned long long)client_number(line, "checks"));
@@ -159,8 +155,10 @@ static void endpoint_row(void *context, json_t *endpoint)
         return;
     }
     table_cell(&checking->table, CELL_PLAIN, "%s", client_text(endpoint, "target"));
-    table_cell(&checking->table, CELL_PLAIN, "%s", or_dash(client_text(endpoint, "address")));
-    table_cell(&checking->table, CELL_PLAIN, "%s", or_dash(client_text(endpoint, "key_type")));
+    table_cell(&checking->table, CELL_PLAIN, "%s",
+               client_or_dash(client_text(endpoint, "address")));
+    table_cell(&checking->table, CELL_PLAIN, "%s",
+               client_or_dash(client_text(endpoint, "key_type")));
     days_cell(&checking->table, json_array_get(json_object_get(endpoint, "certificates"), 0));
     table_cell(&checking->table, style_of(verdict), "%s", verdict);
     table_cell(&checking->table, CELL_PLAIN, "%s%s%s",

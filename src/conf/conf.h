@@ -16,7 +16,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "conf/window.h"
 #include "loop/socket.h"
 
 #define CONF_TEXT_MAX (4u << 20)
@@ -311,14 +310,10 @@ struct conf_alert_route {
     char *then; /* name of the route that joins when nobody has acknowledged; NULL */
 };
 
-struct conf_windows {
-    struct conf_window *items;
-    size_t count;
-};
 /* Nobody is told meanwhile. */
 struct conf_maintenance {
     char *name;
-    struct conf_windows when;
+    struct conf_text_list when;    /* conf_window_parse() understands each */
     struct conf_text_list targets; /* as in a silence (watch/alerts/silence.h); none: all */
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/string.h"
 #include "conf/list.h"
+#include "conf/window.h"
 
 #define SECOND 1000ull
 #define MINUTE (60 * SECOND)
@@ -289,47 +290,15 @@ const struct schema_section schema_alert_route = {
 static int windows_read(struct schema_reader *reader, const struct schema_option *option,
                         const struct schema_value *value, void *field)
 {
-    struct conf_windows *list = field;
-    struct conf_window window = {.text = NULL};
+    struct conf_window window;
 
     if (!conf_window_parse(&window, value->text))
         return schema_fail_value(reader, option, value, "%s", CONF_WINDOW_EXPECTED);
-    if (list->count == NAMES_MAX)
-        return schema_fail_value(reader, option, value, "at most %d of them", NAMES_MAX);
-    struct conf_window *item = list_append(&list->items, &list->count, sizeof *item);
-    if (item == NULL)
-        return schema_fail_memory(reader);
-    *item = window;
-    item->text = strdup(value->text);
-    return item->text == NULL ? schema_fail_memory(reader) : 0;
-}
-
-static void windows_show(struct buffer *buffer, const struct conf *conf,
-                         const struct schema_option *option, const void *field)
-{
-    const struct conf_windows *list = field;
-
-    (void)conf, (void)option;
-    for (size_t i = 0; i < list->count; i++) {
-        ignore(buffer_append_text(buffer, i == 0 ? "{" : ", "));
-        schema_show_quoted(buffer, list->items[i].text);
-    }
-    if (list->count > 0)
-        ignore(buffer_append_text(buffer, "}"));
-}
-
-static void windows_free(void *field)
-{
-    struct conf_windows *list = field;
-
-    for (size_t i = 0; i < list->count; i++)
-        free(list->items[i].text);
-    free(list->items);
-    *list = (struct conf_windows){0};
+    return schema_text_list.read(reader, option, value, field);
 }
 
 static const struct schema_type windows_type = {
-    .list = true, .read = windows_read, .show = windows_show, .free = windows_free};
+    .list = true, .read = windows_read, .show = schema_list_show, .free = schema_list_free};
 
 #undef OPTION
 #define OPTION(option, kind, member)                                                               \

@@ -48,7 +48,7 @@ static bool read_moment(int64_t *ret_moment, const char *text, const char **ret_
 
 bool conf_window_parse(struct conf_window *ret_window, const char *text)
 {
-    struct conf_window window = {.text = ret_window->text, .weekly = true};
+    struct conf_window window = {.weekly = true};
     const char *space = strchr(text, ' '), *end;
     uint32_t until;
 

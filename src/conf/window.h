@@ -8,7 +8,6 @@
 #include "base/attributes.h"
 
 struct conf_window {
-    char *text;      /* as written */
     bool weekly;     /* else once */
     uint8_t days;    /* bit 0 = Sunday */
     uint32_t from_s; /* since midnight UTC */
@@ -20,6 +19,6 @@ struct conf_window {
     "\"sun 02:00-04:00\", \"daily 23:30-00:30\" or \"2026-12-01T02:00Z/2026-12-01T04:00Z\", in "   \
     "UTC"
 
-/* Leaves `text` of the result alone. False: it is none. */
+/* False: it is none. */
 MUST_CHECK bool conf_window_parse(struct conf_window *ret_window, const char *text);
 bool conf_window_covers(const struct conf_window *window, int64_t now);

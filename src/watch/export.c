@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/string.h"
+#include "watch/report_words.h"
 #include "watch/target.h"
 
 /* ---- modules ---- */
@@ -122,13 +123,10 @@ int export_request(json_t **ret_request, const struct conf *conf, const struct w
 
 static void write_label(struct buffer *output, const char *name, const char *value, bool first)
 {
-    buffer_printf(output, "%s%s=\"", first ? "" : ",", name);
-    for (; *value != '\0'; value++) {
-        if (*value == '\\' || *value == '"')
-            buffer_append_text(output, "\\");
-        buffer_append(output, *value == '\n' ? " " : value, 1);
-    }
-    buffer_append_text(output, "\"");
+    char escaped[2 * TARGET_TEXT_MAX];
+
+    buffer_printf(output, "%s%s=\"%s\"", first ? "" : ",", name,
+                  report_label(escaped, sizeof escaped, value));
 }
 
 static void write_labels(struct buffer *output, const struct watcher_place *place)
@@ -164,22 +162,11 @@ static const struct {
     [PLACE_CHECKED] = {"holdfast_endpoint_last_check_timestamp_seconds", "The last check"},
 };
 
-static int verdict_number(const char *verdict)
-{
-    static const char *const order[] = {"ok", "warning", "critical"};
-
-    for (int i = 0; i < (int)ARRAY_SIZE(order); i++) {
-        if (strcmp(order[i], verdict) == 0)
-            return i;
-    }
-    return 3;
-}
-
 /* False: this endpoint has no such value. */
 static bool place_value(const struct watcher_place *place, enum place_metric metric,
                         int64_t *ret_value)
 {
-    int verdict = verdict_number(place->verdict);
+    int code = report_verdict_code(place->verdict), verdict = code >= 0 ? code : 3;
 
     switch (metric) {
     case PLACE_SUCCESS:

@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/json.h"
 
@@ -15,8 +16,24 @@ const char *severity_name(enum severity severity)
     return names[severity];
 }
 
-static const uint8_t weights[SEVERITY_COUNT] = {
-    [SEVERITY_INFO] = 0, [SEVERITY_UNKNOWN] = 1, [SEVERITY_WARNING] = 2, [SEVERITY_CRITICAL] = 3};
+enum severity severity_read(const char *name)
+{
+    for (enum severity severity = 0; severity < SEVERITY_COUNT; severity++) {
+        if (strcmp(severity_name(severity), name) == 0)
+            return severity;
+    }
+    return strcmp(name, "ok") == 0 ? SEVERITY_INFO : SEVERITY_UNKNOWN;
+}
+
+unsigned severity_weight(enum severity severity)
+{
+    static const unsigned weights[SEVERITY_COUNT] = {[SEVERITY_INFO] = 0,
+                                                     [SEVERITY_UNKNOWN] = 1,
+                                                     [SEVERITY_WARNING] = 2,
+                                                     [SEVERITY_CRITICAL] = 3};
+
+    return weights[severity];
+}
 
 /* A place for one that is so bad. When all are taken, the last of the least bad ones makes room for
  * a worse one: what a peer says a hundred times must not hide what counts. */
@@ -29,10 +46,10 @@ static struct finding *make_room(struct findings *findings, enum severity severi
         return &findings->items[findings->count++];
     findings->dropped++;
     for (size_t i = FINDINGS_MAX; i-- > 0;) {
-        if (weights[findings->items[i].severity] < weights[least->severity])
+        if (severity_weight(findings->items[i].severity) < severity_weight(least->severity))
             least = &findings->items[i];
     }
-    return weights[least->severity] < weights[severity] ? least : &scratch;
+    return severity_weight(least->severity) < severity_weight(severity) ? least : &scratch;
 }
 
 struct finding *findings_add(struct findings *findings, const char *id, enum severity severity,
@@ -53,7 +70,7 @@ enum severity findings_worst(const struct findings *findings)
     enum severity worst = SEVERITY_INFO;
 
     for (size_t i = 0; i < findings->count; i++) {
-        if (weights[findings->items[i].severity] > weights[worst])
+        if (severity_weight(findings->items[i].severity) > severity_weight(worst))
             worst = findings->items[i].severity;
     }
     return worst;

@@ -17,6 +17,11 @@ enum severity {
 };
 const char *severity_name(enum severity severity); /* "info", "warning", "critical", "unknown" */
 
+/* "ok" is read as info, what is none of these as unknown. */
+enum severity severity_read(const char *name);
+/* Greater is worse: info, unknown, warning, critical. */
+unsigned severity_weight(enum severity severity);
+
 struct finding {
     const char *id; /* static: "chain-incomplete"; never renamed */
     enum severity severity;

@@ -15,6 +15,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "watch/report_words.h"
 
 #define LINE_MAX_BYTES (4u << 20)
 #define OUTPUT_MAX     (1u << 20)
@@ -331,23 +332,12 @@ bool prober_client_printable(const json_t *value)
     return true;
 }
 
-static bool is_verdict(const char *text)
-{
-    static const char *const verdicts[] = {"ok", "warning", "critical", "unknown"};
-
-    for (size_t i = 0; text != NULL && i < ARRAY_SIZE(verdicts); i++) {
-        if (strcmp(text, verdicts[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* The members that everybody relies on. */
 static bool is_endpoint(const json_t *endpoint)
 {
     return json_is_string(json_object_get(endpoint, "target")) &&
            json_is_string(json_object_get(endpoint, "checked_at")) &&
-           is_verdict(json_string_value(json_object_get(endpoint, "verdict"))) &&
+           report_verdict_code(json_text(endpoint, "verdict")) >= 0 &&
            prober_client_printable(endpoint);
 }
 

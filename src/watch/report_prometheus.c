@@ -92,35 +92,19 @@ struct labels {
 
 /* ---- labels and samples ---- */
 
-static void put_byte(struct labels *labels, char byte)
-{
-    if (labels->size + 1 < sizeof labels->text)
-        labels->text[labels->size++] = byte;
-}
-
-/* The text format knows three escapes; control characters have no place in a label at all. */
-static void put_value(struct labels *labels, const char *value)
-{
-    for (; *value != '\0'; value++) {
-        if (*value == '\\' || *value == '"')
-            put_byte(labels, '\\');
-        put_byte(labels, (unsigned char)*value < 0x20 || *value == 0x7f ? '?' : *value);
-    }
-}
-
 static void label(struct labels *labels, const char *name, const char *value)
 {
-    if (labels->size + strlen(name) + 2 * strlen(value) + 8 > sizeof labels->text)
-        value = ""; /* absent, rather than cut in the middle of an escape */
-    if (labels->size > 0)
-        put_byte(labels, ',');
-    for (const char *at = name; *at != '\0'; at++)
-        put_byte(labels, *at);
-    put_byte(labels, '=');
-    put_byte(labels, '"');
-    put_value(labels, value);
-    put_byte(labels, '"');
-    labels->text[labels->size] = '\0';
+    char *at = labels->text + labels->size;
+    size_t room = sizeof labels->text - labels->size, length = strlen(name) + 5;
+
+    if (length + 2 * strlen(value) > room)
+        value = ""; /* absent, rather than half of it */
+    if (length > room)
+        return;
+    labels->size += (size_t)snprintf(at, room, "%s%s=\"", labels->size > 0 ? "," : "", name);
+    at = labels->text + labels->size;
+    labels->size += strlen(report_label(at, sizeof labels->text - labels->size - 2, value));
+    strcpy(labels->text + labels->size++, "\"");
 }
 
 /* Begins a set of labels: with the target where there are several. */

@@ -349,14 +349,12 @@ static void put_target(const struct paper *paper, const json_t *const *endpoints
 
 static void put_total(const struct paper *paper, const size_t counts[4], size_t targets)
 {
-    static const char *const names[] = {"ok", "warning", "critical", "unknown"};
-
     fprintf(paper->stream, "\n%zu targets:", targets);
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+    for (int i = 0; i < 4; i++) {
         if (counts[i] == 0)
             continue;
         fputc(' ', paper->stream);
-        put_styled(paper, report_verdict_style((int)i), "%zu %s", counts[i], names[i]);
+        put_styled(paper, report_verdict_style(i), "%zu %s", counts[i], report_verdict_word(i));
     }
     fputc('\n', paper->stream);
 }

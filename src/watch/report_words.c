@@ -8,16 +8,27 @@
 #include "base/table.h"
 #include "watch/report.h"
 
-int report_verdict(const json_t *endpoint)
-{
-    static const char *const names[] = {"ok", "warning", "critical", "unknown"};
-    const char *verdict = json_text(endpoint, "verdict");
+static const char *const verdicts[] = {"ok", "warning", "critical", "unknown"};
 
-    for (int i = 0; i < (int)ARRAY_SIZE(names); i++) {
-        if (strcmp(verdict, names[i]) == 0)
+int report_verdict_code(const char *verdict)
+{
+    for (int i = 0; i < (int)ARRAY_SIZE(verdicts); i++) {
+        if (strcmp(verdict, verdicts[i]) == 0)
             return i;
     }
-    return 3;
+    return -1;
+}
+
+const char *report_verdict_word(int code)
+{
+    return verdicts[code];
+}
+
+int report_verdict(const json_t *endpoint)
+{
+    int code = report_verdict_code(json_text(endpoint, "verdict"));
+
+    return code >= 0 ? code : 3;
 }
 
 int report_worse(int a, int b)
@@ -147,6 +158,19 @@ size_t report_target_end(const json_t *endpoints, size_t begin)
            strcmp(target, json_text(json_array_get(endpoints, end), "target")) == 0)
         end++;
     return end;
+}
+
+const char *report_label(char *label, size_t size, const char *value)
+{
+    size_t used = 0;
+
+    for (; *value != '\0' && used + 3 <= size; value++) {
+        if (*value == '\\' || *value == '"')
+            label[used++] = '\\';
+        label[used++] = (unsigned char)*value < 0x20 || *value == 0x7f ? '?' : *value;
+    }
+    label[used] = '\0';
+    return label;
 }
 
 size_t report_targets(const json_t *endpoints)

@@ -10,6 +10,8 @@
 
 /* 0 ok, 1 warning, 2 critical, 3 unknown; of one endpoint. */
 int report_verdict(const json_t *endpoint);
+int report_verdict_code(const char *verdict); /* of "ok", …; -1: it is none of them */
+const char *report_verdict_word(int code);    /* "ok", … */
 /* The worse of two such codes: critical, warning, unknown, ok. */
 int report_worse(int a, int b);
 const char *report_verdict_name(int code);       /* "OK", "WARNING", "CRITICAL", "UNKNOWN" */
@@ -33,6 +35,11 @@ const char *report_days_text(char text[REPORT_TEXT_MAX], double days);
 /* The date of an RFC 3339 time, or with the time of the day when it is less than two days from
  * now; "-" for "". */
 const char *report_date_text(char text[REPORT_TEXT_MAX], const char *time, double days);
+
+/* A value as it stands in a label of Prometheus' text format, whose escapes it has; control
+ * characters have no place there and become '?'. Cut, but never inside an escape. Returns `label`.
+ */
+const char *report_label(char *label, size_t size, const char *value);
 
 /* How many targets the endpoints are of (those of one target stand in a row). */
 size_t report_targets(const json_t *endpoints);

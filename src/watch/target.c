@@ -487,3 +487,15 @@ int target_service(struct target ret_targets[TARGET_SERVICE_MAX], size_t *ret_co
         *ret_count = count;
     return code;
 }
+
+bool target_has_host(const char *text, const char *host)
+{
+    const char *begin = strstr(text, "://");
+    size_t size = strlen(host);
+
+    if (strcasecmp(text, host) == 0)
+        return true;
+    begin = begin == NULL ? text : begin + 3;
+    return strncasecmp(begin, host, size) == 0 &&
+           (begin[size] == '\0' || begin[size] == ':' || begin[size] == '/');
+}

@@ -54,6 +54,10 @@ MUST_CHECK int target_parse(struct target *ret_target, const char *text, struct 
 /* A name that a certificate is expected to have, alone: as `host` of a target. */
 MUST_CHECK int target_name(char ret_name[TARGET_HOST_MAX], const char *text, struct error *error);
 
+/* Is this the canonical text of a target at this host (any port, any protocol), or of this very
+ * target? Letters of either case. */
+bool target_has_host(const char *text, const char *host);
+
 /* The usual endpoints of a service on a host: "mail" gives smtp+starttls 25 and 587, smtps 465,
  * imap+starttls 143, imaps 993, pop3+starttls 110, pop3s 995, sieve+starttls 4190; "web" 443;
  * "xmpp", "ldap", "ftp", "database". Returns how many; error for an unknown service. */

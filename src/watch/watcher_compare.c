@@ -8,16 +8,6 @@
 
 #include "base/json.h"
 
-static unsigned weight(enum severity severity)
-{
-    static const unsigned weights[SEVERITY_COUNT] = {[SEVERITY_INFO] = 0,
-                                                     [SEVERITY_UNKNOWN] = 1,
-                                                     [SEVERITY_WARNING] = 2,
-                                                     [SEVERITY_CRITICAL] = 3};
-
-    return weights[severity];
-}
-
 json_t *endpoint_add(json_t *endpoint, const char *id, enum severity severity, const char *next,
                      const char *format, ...)
 {
@@ -35,7 +25,7 @@ json_t *endpoint_add(json_t *endpoint, const char *id, enum severity severity, c
         ignore(json_object_set_new(endpoint, "findings", list));
     }
     ignore(json_array_append_new(list, finding));
-    if (weight(severity) > weight(severity_read(json_text(endpoint, "verdict"))))
+    if (severity_weight(severity) > severity_weight(severity_read(json_text(endpoint, "verdict"))))
         json_set_text(endpoint, "verdict", severity_name(severity));
     return finding;
 }
@@ -167,7 +157,7 @@ void compare_in_turn(const struct place *place, json_t *endpoint)
 
     for (size_t i = 0; i < place->leaf_count; i++) {
         const struct leaf *leaf = &place->leaves[i];
-        if (weight(leaf->severity) > weight(worst))
+        if (severity_weight(leaf->severity) > severity_weight(worst))
             worst = leaf->severity;
         if (used < sizeof others)
             used += (size_t)snprintf(others + used, sizeof others - used, "%s%.16s",

@@ -118,7 +118,6 @@ MUST_CHECK bool watched_take(struct watched *watched);
 void watched_restore(struct watched *watched, const struct store_latest *latest);
 void watched_restore_leaf(struct watched *watched, const struct store_sighting *sighting);
 void place_fini(struct place *place);
-enum severity severity_read(const char *name);
 const json_t *endpoint_leaf(const json_t *endpoint); /* NULL: none */
 
 /* ---- watcher_compare.c ---- */

@@ -9,17 +9,9 @@
 #include "base/json.h"
 #include "base/string.h"
 #include "watch/difference.h"
+#include "watch/report_words.h"
 
 #define KEY_MAX 1024
-
-enum severity severity_read(const char *name)
-{
-    for (enum severity severity = 0; severity < SEVERITY_COUNT; severity++) {
-        if (strcmp(severity_name(severity), name) == 0)
-            return severity;
-    }
-    return strcmp(name, "ok") == 0 ? SEVERITY_INFO : SEVERITY_UNKNOWN;
-}
 
 const json_t *endpoint_leaf(const json_t *endpoint)
 {
@@ -231,26 +223,6 @@ static void tell_of_leaf(struct watched *watched, const struct place *place, enu
     }
 }
 
-static const json_t *gravest(const json_t *endpoint)
-{
-    static const unsigned weights[SEVERITY_COUNT] = {[SEVERITY_INFO] = 0,
-                                                     [SEVERITY_UNKNOWN] = 1,
-                                                     [SEVERITY_WARNING] = 2,
-                                                     [SEVERITY_CRITICAL] = 3};
-    const json_t *findings = json_object_get(endpoint, "findings"), *worst = NULL;
-    unsigned weight = 0;
-
-    for (size_t i = 0; i < json_array_size(findings); i++) {
-        const json_t *finding = json_array_get(findings, i);
-        unsigned its = weights[severity_read(json_text(finding, "severity"))];
-        if (its > weight) {
-            weight = its;
-            worst = finding;
-        }
-    }
-    return worst;
-}
-
 static void replace_text(char **text, const char *by)
 {
     char *copy = strdup(by);
@@ -264,7 +236,7 @@ static void replace_text(char **text, const char *by)
 /* What is known of a place from one result. */
 static void fill_place(struct place *place, const json_t *endpoint)
 {
-    const json_t *finding = gravest(endpoint);
+    const json_t *finding = report_worst_finding(endpoint);
 
     place->severity = severity_read(json_text(endpoint, "verdict"));
     place->not_after = json_get_time(endpoint_leaf(endpoint), "not_after");

@@ -115,8 +115,12 @@ def relay_changed(port, change):
         hello = connection.socket.recv(65536)
         with socket.create_connection(("127.0.0.1", port), 10) as upstream:
             upstream.sendall(hello)
-            time.sleep(0.2)  # the whole flight
-            connection.socket.sendall(change(hello, upstream.recv(65536)))
+            flight = upstream.recv(65536)
+            upstream.settimeout(0.5)
+            with contextlib.suppress(TimeoutError):  # the whole flight: until the server waits for an answer
+                while more := upstream.recv(65536):
+                    flight += more
+            connection.socket.sendall(change(hello, flight))
             while more := connection.socket.recv(65536):
                 upstream.sendall(more)
                 upstream.settimeout(0.5)

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/secret.h"
 #include "base/string.h"
+#include "conf/window.h"
 #include "watch/alerts/message.h"
 #include "watch/alerts/route.h"
 
@@ -72,8 +73,9 @@ static bool in_maintenance(const struct alerting *alerting, const struct watch_a
     for (size_t i = 0; i < alerting->conf->maintenance_count; i++) {
         const struct conf_maintenance *maintenance = &alerting->conf->maintenances[i];
         for (size_t j = 0; j < maintenance->when.count; j++) {
-            if (conf_window_covers(&maintenance->when.items[j], now) &&
-                covers_alert(maintenance, alert, now))
+            struct conf_window window;
+            if (conf_window_parse(&window, maintenance->when.items[j]) &&
+                conf_window_covers(&window, now) && covers_alert(maintenance, alert, now))
                 return true;
         }
     }

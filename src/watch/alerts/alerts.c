@@ -188,7 +188,8 @@ static void describe(struct watch_alert *alert, const struct observation *seen)
 {
     const struct alert_subject *subject = seen->subject;
 
-    if (alert->place_count > 1 && seen->severity < alert->severity)
+    if (alert->place_count > 1 &&
+        severity_weight(seen->severity) < severity_weight(alert->severity))
         return;
     string_copy(alert->finding, sizeof alert->finding, seen->finding);
     string_copy(alert->certificate, sizeof alert->certificate, seen->certificate);
@@ -242,20 +243,13 @@ static void observe(struct alerts *alerts, const struct observation *seen, int64
 
 /* ---- a result ---- */
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text != NULL ? text : "";
-}
-
 /* A leaf that has ended breaks its chain, too. */
 static bool told_otherwise(const json_t *endpoint, const char *finding, const char *certificate)
 {
     const json_t *leaf = json_array_get(json_object_get(endpoint, "certificates"), 0);
 
     if (strcmp(finding, "chain-expired") == 0)
-        return certificate[0] != '\0' && strcmp(text_of(leaf, "sha256"), certificate) == 0;
+        return certificate[0] != '\0' && strcmp(json_text(leaf, "sha256"), certificate) == 0;
     for (size_t i = 0; i < ARRAY_SIZE(told_by_steps); i++) {
         if (strcmp(told_by_steps[i], finding) == 0)
             return true;
@@ -265,15 +259,15 @@ static bool told_otherwise(const json_t *endpoint, const char *finding, const ch
 
 static bool endpoint_reached(const json_t *endpoint)
 {
-    return strcmp(text_of(endpoint, "outcome"), "seen") == 0;
+    return strcmp(json_text(endpoint, "outcome"), "seen") == 0;
 }
 
 static void name_place(struct observation *seen, const json_t *endpoint)
 {
-    const char *key_type = text_of(endpoint, "key_type");
+    const char *key_type = json_text(endpoint, "key_type");
 
     ignore(snprintf(seen->place, sizeof seen->place, "%s %s%s%s", seen->subject->target,
-                    text_of(endpoint, "address"), key_type[0] != '\0' ? " " : "", key_type));
+                    json_text(endpoint, "address"), key_type[0] != '\0' ? " " : "", key_type));
     seen->reached = endpoint_reached(endpoint);
 }
 
@@ -284,7 +278,7 @@ static const json_t *certificate_of(const json_t *endpoint, const char *sha256)
 
     json_array_foreach(certificates, i, certificate)
     {
-        if (strcmp(text_of(certificate, "sha256"), sha256) == 0)
+        if (strcmp(json_text(certificate, "sha256"), sha256) == 0)
             return certificate;
     }
     return NULL;
@@ -297,7 +291,7 @@ static void name_certificate(char *text, size_t size, const json_t *certificate)
     size_t count = json_array_size(names), used = 0;
 
     if (count == 0) {
-        ignore(snprintf(text, size, "%s", text_of(certificate, "subject")));
+        ignore(snprintf(text, size, "%s", json_text(certificate, "subject")));
         return;
     }
     text[0] = '\0';
@@ -310,26 +304,15 @@ static void name_certificate(char *text, size_t size, const json_t *certificate)
         ignore(snprintf(text + used, size - used, " (and %zu more)", count - 2));
 }
 
-static enum severity severity_of(const json_t *finding)
-{
-    const char *name = text_of(finding, "severity");
-
-    for (enum severity severity = SEVERITY_INFO; severity < SEVERITY_COUNT; severity++) {
-        if (strcmp(severity_name(severity), name) == 0)
-            return severity;
-    }
-    return SEVERITY_INFO;
-}
-
 static void observe_finding(struct alerts *alerts, const struct alert_subject *subject,
                             const json_t *endpoint, const json_t *finding, int64_t now)
 {
     struct observation seen = {.subject = subject,
-                               .finding = text_of(finding, "id"),
-                               .certificate = text_of(finding, "certificate"),
-                               .text = text_of(finding, "text"),
-                               .next = text_of(finding, "next"),
-                               .severity = severity_of(finding),
+                               .finding = json_text(finding, "id"),
+                               .certificate = json_text(finding, "certificate"),
+                               .text = json_text(finding, "text"),
+                               .next = json_text(finding, "next"),
+                               .severity = severity_read(json_text(finding, "severity")),
                                .hard = json_is_true(json_object_get(finding, "hard"))};
 
     if (seen.severity == SEVERITY_INFO || told_otherwise(endpoint, seen.finding, seen.certificate))
@@ -380,7 +363,7 @@ static void observe_life(struct alerts *alerts, const struct alert_subject *subj
         return;
     struct observation seen = {.subject = subject,
                                .finding = "certificate-ends",
-                               .certificate = text_of(certificate, "sha256"),
+                               .certificate = json_text(certificate, "sha256"),
                                .text = text,
                                .next = subject->renewal.manual
                                            ? "Renew the certificate, install it, and load it."

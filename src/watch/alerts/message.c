@@ -12,13 +12,6 @@
 
 #define TEXT_MAX (64u << 10)
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    return text != NULL ? text : "";
-}
-
 /* ---- in words ---- */
 
 static void upper(char *destination, size_t size, const char *text)
@@ -138,9 +131,9 @@ static void set_labels(json_t *labels, const json_t *alert, const char *target)
 {
     static const char *const keys[] = {"severity", "certificate", "owner", "service", "watch"};
 
-    json_set_text(labels, "alertname", text_of(alert, "finding"));
+    json_set_text(labels, "alertname", json_text(alert, "finding"));
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
-        json_set_text(labels, keys[i], text_of(alert, keys[i]));
+        json_set_text(labels, keys[i], json_text(alert, keys[i]));
     json_set_text(labels, "instance", target);
 }
 
@@ -158,9 +151,9 @@ static json_t *one_alert(const json_t *message, const json_t *alert, const char 
     char fingerprint[17];
 
     set_labels(labels, alert, target);
-    json_set_text(annotations, "summary", text_of(message, "subject"));
-    json_set_text(annotations, "description", text_of(message, "text"));
-    json_set_text(annotations, "next_step", text_of(alert, "next"));
+    json_set_text(annotations, "summary", json_text(message, "subject"));
+    json_set_text(annotations, "description", json_text(message, "text"));
+    json_set_text(annotations, "next_step", json_text(alert, "next"));
     json_set_text(object, "status", resolved ? "resolved" : "firing");
     ignore(json_object_set_new(object, "labels", labels));
     ignore(json_object_set_new(object, "annotations", annotations));
@@ -169,7 +162,7 @@ static json_t *one_alert(const json_t *message, const json_t *alert, const char 
                   resolved ? json_integer_value(json_object_get(alert, "closed_at")) : 0);
     ignore(json_object_set_new(object, "generatorURL", json_string("")));
     ignore(snprintf(fingerprint, sizeof fingerprint, "%016" PRIx64,
-                    string_hash(text_of(alert, "cause")) ^ string_hash(target)));
+                    string_hash(json_text(alert, "cause")) ^ string_hash(target)));
     json_set_text(object, "fingerprint", fingerprint);
     return object;
 }
@@ -185,7 +178,7 @@ static json_t *alert_list(const json_t *message, bool resolved)
 
     json_array_foreach(json_object_get(alert, "places"), i, place)
     {
-        const char *target = text_of(place, "target");
+        const char *target = json_text(place, "target");
         if (!json_is_true(json_object_get(place, resolved ? "over" : "open")) ||
             strcmp(target, last) == 0)
             continue;
@@ -194,25 +187,25 @@ static json_t *alert_list(const json_t *message, bool resolved)
     }
     if (json_array_size(list) == 0)
         ignore(json_array_append_new(
-            list, one_alert(message, alert, text_of(alert, "subject"), resolved)));
+            list, one_alert(message, alert, json_text(alert, "subject"), resolved)));
     return list;
 }
 
 json_t *message_alertmanager(const json_t *message, const char *receiver)
 {
     const json_t *alert = json_object_get(message, "alert");
-    bool resolved = strcmp(text_of(message, "kind"), notice_name(NOTICE_RECOVERED)) == 0;
+    bool resolved = strcmp(json_text(message, "kind"), notice_name(NOTICE_RECOVERED)) == 0;
     json_t *body = json_object(), *group = json_object(), *labels = json_object(),
            *annotations = json_object();
 
     json_set_text(body, "version", "4");
-    json_set_text(body, "groupKey", alert != NULL ? text_of(alert, "cause") : "trial");
+    json_set_text(body, "groupKey", alert != NULL ? json_text(alert, "cause") : "trial");
     json_set_number(body, "truncatedAlerts", 0);
     json_set_text(body, "status", resolved ? "resolved" : "firing");
     json_set_text(body, "receiver", receiver);
-    json_set_text(group, "alertname", alert != NULL ? text_of(alert, "finding") : "trial");
+    json_set_text(group, "alertname", alert != NULL ? json_text(alert, "finding") : "trial");
     set_labels(labels, alert, "");
-    json_set_text(annotations, "summary", text_of(message, "subject"));
+    json_set_text(annotations, "summary", json_text(message, "subject"));
     ignore(json_object_set_new(body, "groupLabels", group));
     ignore(json_object_set_new(body, "commonLabels", labels));
     ignore(json_object_set_new(body, "commonAnnotations", annotations));
@@ -250,12 +243,12 @@ static void write_thread(struct buffer *output, const json_t *message, int64_t n
     char id[96], reference[112];
 
     thread_id(id, sizeof id, message);
-    if (strcmp(text_of(message, "kind"), notice_name(NOTICE_OPENED)) == 0) {
+    if (strcmp(json_text(message, "kind"), notice_name(NOTICE_OPENED)) == 0) {
         buffer_printf(output, "Message-ID: <%s>\r\n", id);
         return;
     }
-    buffer_printf(output, "Message-ID: <%s-%lld-%s>\r\n", text_of(message, "kind"), (long long)now,
-                  id);
+    buffer_printf(output, "Message-ID: <%s-%lld-%s>\r\n", json_text(message, "kind"),
+                  (long long)now, id);
     ignore(snprintf(reference, sizeof reference, "<%s>", id));
     buffer_printf(output, "In-Reply-To: %s\r\nReferences: %s\r\n", reference, reference);
 }
@@ -286,10 +279,10 @@ void message_mail(struct buffer *output, const json_t *message, const char *from
     for (size_t i = 0; i < to_count; i++)
         buffer_printf(output, "%s%s", i > 0 ? ",\r\n " : "", to[i]);
     buffer_append_text(output, "\r\n");
-    write_header(output, "Subject", text_of(message, "subject"));
+    write_header(output, "Subject", json_text(message, "subject"));
     write_thread(output, message, now);
     buffer_append_text(output, "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
                                "Content-Type: text/plain; charset=utf-8\r\n"
                                "Content-Transfer-Encoding: 8bit\r\n\r\n");
-    write_body(output, text_of(message, "text"));
+    write_body(output, json_text(message, "text"));
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "conf/conf.h"
+#include "conf/window.h"
 
 #define WATCH "watch w { targets = \"shop.example\" }\n"
 
@@ -150,7 +151,7 @@ static int64_t moment(const char *text)
 
 static void test_windows(void **state)
 {
-    struct conf_window window = {.text = NULL};
+    struct conf_window window;
     (void)state;
 
     assert_false(conf_window_parse(&window, ""));

@@ -222,6 +222,21 @@ static void test_one_alert_for_a_certificate(void **state)
     alerts_fini(&world.alerts);
 }
 
+/* What could not be found out at one place does not hide what is known of another. */
+static void test_unknown_hides_nothing(void **state)
+{
+    struct world world;
+    json_t *object = healthy();
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    add_finding(object, "revoked", "unknown", "aa", true);
+    result(&world, "b:443", object);
+    assert_int_equal(alerts_find(&world.alerts, 1)->severity, SEVERITY_CRITICAL);
+    alerts_fini(&world.alerts);
+}
+
 static void test_steps_of_a_life(void **state)
 {
     struct world world;
@@ -464,6 +479,7 @@ int main(void)
         cmocka_unit_test(test_hard_facts_open_at_once),
         cmocka_unit_test(test_unreachable_clears_no_certificate),
         cmocka_unit_test(test_one_alert_for_a_certificate),
+        cmocka_unit_test(test_unknown_hides_nothing),
         cmocka_unit_test(test_steps_of_a_life),
         cmocka_unit_test(test_ended),
         cmocka_unit_test(test_ended_before_the_epoch),

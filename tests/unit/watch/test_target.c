@@ -264,9 +264,20 @@ static void names_that_are_expected(void **state)
     assert_string_equal(name, "::1");
 }
 
+static void has_host(void **state)
+{
+    (void)state;
+    assert_true(target_has_host("shop.example:443", "shop.example"));
+    assert_true(target_has_host("smtp+starttls://shop.example:587", "Shop.example"));
+    assert_true(target_has_host("file:/etc/x.pem", "file:/etc/x.pem"));
+    assert_false(target_has_host("shop.example.evil:443", "shop.example"));
+    assert_false(target_has_host("a.shop.example:443", "shop.example"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(has_host),
         cmocka_unit_test(bad_targets_are_refused_with_what_was_expected),
         cmocka_unit_test(long_texts_are_refused),
         cmocka_unit_test(hostile_text_is_shown_escaped),
