@@ -635,6 +635,19 @@ void prober_client_forget(struct prober_client *client, const void *context)
     }
 }
 
+void prober_client_forget_gone(struct prober_client *client, prober_answer_fn *fn,
+                               bool (*gone)(const void *context))
+{
+    const struct queue *queues[] = {&client->waiting, &client->patient, &client->under_way};
+
+    for (size_t i = 0; i < ARRAY_SIZE(queues); i++) {
+        for (struct request *it = queues[i]->first; it != NULL; it = it->next) {
+            if (it->answer == fn && gone(it->context))
+                it->answer = NULL;
+        }
+    }
+}
+
 size_t prober_client_pending(const struct prober_client *client)
 {
     return client->waiting.count + client->patient.count + client->under_way.count;

@@ -54,6 +54,9 @@ MUST_CHECK bool prober_client_ask_patiently(struct prober_client *client, json_t
                                             prober_answer_fn *answer, void *context);
 /* Nobody waits for answers with this context any more. */
 void prober_client_forget(struct prober_client *client, const void *context);
+/* Nor for those that would be given to `answer` with a context that is gone: many at once. */
+void prober_client_forget_gone(struct prober_client *client, prober_answer_fn *answer,
+                               bool (*gone)(const void *context));
 size_t prober_client_pending(const struct prober_client *client);
 
 struct prober_client_state {

@@ -22,7 +22,6 @@
 #define PUT_OFF_MS   100
 #define PUT_OFF_MAX  20
 #define RETENTION_NS (3600 * NS_PER_S)
-#define KEY_MAX      (TARGET_TEXT_MAX + CONF_NAME_MAX + 2)
 
 /* ---- small things ---- */
 
@@ -42,24 +41,16 @@ void watcher_event(struct watcher *watcher, enum event_type type, const char *fo
     watcher->host.event(watcher->host.context, type, text);
 }
 
-bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path)
+static uint32_t new_request(struct watcher *watcher)
 {
     watcher->last_request = (watcher->last_request + 1) % WATCHER_REQUEST_BIT;
-    *ret_request = watcher->last_request | WATCHER_REQUEST_BIT;
+    return watcher->last_request | WATCHER_REQUEST_BIT;
+}
+
+bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path)
+{
+    *ret_request = new_request(watcher);
     return watcher->host.open(watcher->host.context, *ret_request, path);
-}
-
-static char *watched_key(char key[KEY_MAX], const char *watch, const char *target)
-{
-    ignore(snprintf(key, KEY_MAX, "%s %s", watch, target));
-    return key;
-}
-
-struct watched *watcher_lookup(const struct watcher *watcher, const char *watch, const char *target)
-{
-    char key[KEY_MAX];
-
-    return map_get(&watcher->by_key, watched_key(key, watch, target));
 }
 
 /* ---- a check ---- */
@@ -148,6 +139,21 @@ static void ask_without_file(struct watched *watched)
     ask(watched);
 }
 
+/* The answer may come before this has returned. */
+static bool open_file(struct watched *watched)
+{
+    struct watcher *watcher = watched->watcher;
+    uint32_t request = new_request(watcher);
+
+    watched->file_request = request;
+    if (!index_add_request(watched))
+        return false;
+    if (watcher->host.open(watcher->host.context, request, watched->conf->file))
+        return true;
+    ignore(index_take_request(watcher, request) != NULL);
+    return false;
+}
+
 static void begin(struct watched *watched)
 {
     timer_cancel(watched->watcher->loop, &watched->timer);
@@ -159,7 +165,7 @@ static void begin(struct watched *watched)
         watched_done(watched);
     } else if (watched->conf->file == NULL || watched->put_off == PUT_OFF_MAX) {
         ask_without_file(watched);
-    } else if (watcher_open(watched->watcher, &watched->file_request, watched->conf->file)) {
+    } else if (open_file(watched)) {
         watched->put_off = 0;
     } else {
         put_off(watched);
@@ -222,12 +228,9 @@ void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int resul
     if (fd >= 0)
         ignore(close(fd));
     if (!discover_opened(watcher, request, text, size, error)) {
-        for (size_t i = 0; i < watcher->watched_count; i++) {
-            if (watcher->watched[i]->file_request == request) {
-                file_opened(watcher->watched[i], text, size, error);
-                break;
-            }
-        }
+        struct watched *watched = index_take_request(watcher, request);
+        if (watched != NULL)
+            file_opened(watched, text, size, error);
     }
     if (text != NULL)
         secret_wipe(text, size); /* it may hold the key, too */
@@ -285,21 +288,19 @@ static void on_retention(void *context)
 
 /* ---- configuration ---- */
 
+/* In no index, and no request leads to it. */
 static void watched_free(struct watched *watched)
 {
     struct waiter *waiter;
 
     timer_cancel(watched->watcher->loop, &watched->timer);
-    prober_client_forget(watched->watcher->prober, watched);
     while ((waiter = watched->waiters) != NULL) {
         watched->waiters = waiter->next;
         if (waiter->done != NULL)
             waiter->done(waiter->context, watched->text, NULL, "it is no longer watched");
         free(waiter);
     }
-    for (size_t i = 0; i < watched->place_count; i++)
-        place_fini(&watched->places[i]);
-    free(watched->places);
+    watched_drop_places(watched);
     json_decref(watched->answers);
     free(watched->text);
     free(watched->refused);
@@ -343,8 +344,6 @@ static struct watched *watched_new(struct watcher *watcher, const char *text)
 
 static bool keep(struct watcher *watcher, struct watched *watched)
 {
-    char key[KEY_MAX];
-
     if (watcher->watched_count % 256 == 0) {
         struct watched **larger =
             reallocarray(watcher->watched, watcher->watched_count + 256, sizeof *watcher->watched);
@@ -352,7 +351,7 @@ static bool keep(struct watcher *watcher, struct watched *watched)
             return false;
         watcher->watched = larger;
     }
-    if (!map_put(&watcher->by_key, watched_key(key, watched->conf->name, watched->text), watched))
+    if (!index_add(watched))
         return false;
     watcher->watched[watcher->watched_count++] = watched;
     return true;
@@ -383,35 +382,28 @@ static int add_target(void *context, const struct conf_watch *conf, const char *
     return -1;
 }
 
-/* By another section: a target may have moved there. */
-static bool elsewhere(const struct watcher *watcher, const struct watched *watched)
+static bool is_gone(const void *context)
 {
-    for (size_t i = 0; i < watcher->watched_count; i++) {
-        const struct watched *other = watcher->watched[i];
-        if (!other->gone && strcmp(other->text, watched->text) == 0)
-            return true;
-    }
-    return false;
+    const struct watched *watched = context;
+
+    return watched->gone;
 }
 
-/* First all are told of, then the list is made shorter. */
+/* A target may have moved to another section. */
 static void drop_gone(struct watcher *watcher)
 {
     size_t kept = 0;
-    char key[KEY_MAX];
 
-    for (size_t i = 0; i < watcher->watched_count && watcher->host.forgotten != NULL; i++) {
-        if (watcher->watched[i]->gone && !elsewhere(watcher, watcher->watched[i]))
-            watcher->host.forgotten(watcher->host.context, watcher->watched[i]->text);
-    }
+    prober_client_forget_gone(watcher->prober, on_answer, is_gone);
     for (size_t i = 0; i < watcher->watched_count; i++) {
         struct watched *watched = watcher->watched[i];
         if (!watched->gone) {
             watcher->watched[kept++] = watched;
             continue;
         }
-        ignore(map_remove(&watcher->by_key, watched_key(key, watched->conf->name, watched->text)) !=
-               NULL);
+        index_remove(watched);
+        if (watcher->host.forgotten != NULL && watcher_find(watcher, watched->text) == NULL)
+            watcher->host.forgotten(watcher->host.context, watched->text);
         watched_free(watched);
     }
     watcher->watched_count = kept;
@@ -498,7 +490,7 @@ static int watcher_init(struct watcher *watcher, const struct conf *conf, struct
     struct prober_limits limits = limits_of(conf);
     struct error ignored = {0};
 
-    map_init(&watcher->by_key);
+    index_init(watcher);
     timer_init(&watcher->store_turn, on_store_turn, watcher);
     timer_init(&watcher->retention, on_retention, watcher);
     ignore(getrandom(&watcher->random, sizeof watcher->random, 0));
@@ -545,7 +537,7 @@ void watcher_free(struct watcher *watcher)
     timer_cancel(watcher->loop, &watcher->store_turn);
     timer_cancel(watcher->loop, &watcher->retention);
     prober_client_free(watcher->prober);
-    map_fini(&watcher->by_key);
+    index_fini(watcher);
     free(watcher->watched);
     free(watcher);
 }
@@ -662,15 +654,6 @@ void watcher_state(const struct watcher *watcher, struct watcher_state *ret_stat
 struct store *watcher_store(const struct watcher *watcher)
 {
     return watcher->store;
-}
-
-const struct conf_watch *watcher_find(const struct watcher *watcher, const char *target)
-{
-    for (size_t i = 0; i < watcher->watched_count; i++) {
-        if (strcmp(watcher->watched[i]->text, target) == 0)
-            return watcher->watched[i]->conf;
-    }
-    return NULL;
 }
 
 /* ---- commands ---- */

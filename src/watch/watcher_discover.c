@@ -41,27 +41,17 @@ static void discovered_fini(struct discovered *found)
     free(found->name);
 }
 
-static bool is_watched(const struct watcher *watcher, const char *target, const char *address)
-{
-    for (size_t i = 0; i < watcher->watched_count; i++) {
-        const struct watched *watched = watcher->watched[i];
-        if (strcmp(watched->text, target) == 0)
-            return true;
-        for (size_t j = 0; j < watched->place_count; j++) {
-            if (address[0] != '\0' && strcmp(watched->places[j].address, address) == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
 static struct discovered *find_discovered(struct watcher *watcher, const char *target)
 {
-    for (size_t i = 0; i < watcher->discovered_count; i++) {
-        if (strcmp(watcher->discovered[i].target, target) == 0)
-            return &watcher->discovered[i];
-    }
-    return NULL;
+    uintptr_t at = (uintptr_t)map_get(&watcher->by_discovery, target);
+
+    return at == 0 ? NULL : &watcher->discovered[at - 1];
+}
+
+/* As it stands at `at` from now on. */
+static bool note_index(struct watcher *watcher, const char *target, size_t at)
+{
+    return map_put(&watcher->by_discovery, target, (void *)(uintptr_t)(at + 1));
 }
 
 static struct discovered *make_discovered(struct watcher *watcher, const char *watch,
@@ -84,7 +74,7 @@ static struct discovered *make_discovered(struct watcher *watcher, const char *w
         .name = strdup(name != NULL ? name : json_text(endpoint_leaf(endpoint), "common_name")),
         .first_seen = at};
     if (found->watch == NULL || found->target == NULL || found->address == NULL ||
-        found->name == NULL) {
+        found->name == NULL || !note_index(watcher, found->target, watcher->discovered_count)) {
         discovered_fini(found);
         return NULL;
     }
@@ -118,7 +108,7 @@ static void take_found(struct discovery *discovery, json_t *endpoint)
     const char *target = json_text(endpoint, "target");
     int64_t now = time(NULL);
 
-    if (!speaks_tls(endpoint) || is_watched(watcher, target, json_text(endpoint, "address")))
+    if (!speaks_tls(endpoint) || index_is_watched(watcher, target, json_text(endpoint, "address")))
         return;
     struct discovered *found = find_discovered(watcher, target);
     if (found == NULL) {
@@ -144,11 +134,14 @@ static void prune(struct watcher *watcher)
             conf == CONF_NONE
                 ? 0
                 : (int64_t)(watcher->conf->watches[conf].discover_interval / 1000) * 2 + 600;
-        if (is_watched(watcher, found->target, found->address) ||
+        if (index_is_watched(watcher, found->target, found->address) ||
             found->checked_at + patience < (int64_t)time(NULL)) {
+            ignore(map_remove(&watcher->by_discovery, found->target) != NULL);
             discovered_fini(found);
             continue;
         }
+        /* Never out of memory: the key is there. */
+        ignore(note_index(watcher, found->target, kept));
         watcher->discovered[kept++] = *found;
     }
     watcher->discovered_count = kept;
@@ -159,7 +152,7 @@ void discover_restore(struct watcher *watcher, const struct store_latest *latest
     uint32_t at = conf_find_watch(watcher->conf, latest->watch);
 
     if (at == CONF_NONE || watcher->conf->watches[at].discover.count == 0 ||
-        is_watched(watcher, latest->target, json_text(latest->endpoint, "address")) ||
+        index_is_watched(watcher, latest->target, json_text(latest->endpoint, "address")) ||
         find_discovered(watcher, latest->target) != NULL)
         return;
     struct discovered *found =

@@ -1,6 +1,7 @@
 /* The watch from inside:
  *
  *   watcher.c           targets and their timers, asking, reload, what is listed
+ *   watcher_index.c     what is found by its name: targets, addresses, what is to be opened
  *   watcher_results.c   an answer: what is new, what flaps, what differs; store and events
  *   watcher_compare.c   findings that take more than one look: file on disk, origin, in turn
  *   watcher_discover.c  endpoints that nobody watches */
@@ -45,8 +46,9 @@ struct waiter {
 struct watched {
     struct watcher *watcher;
     const struct conf_watch *conf;
-    char *text;    /* canonical */
-    char *refused; /* why it is no target; NULL: it is one */
+    struct watched *twin; /* the same target in another section */
+    char *text;           /* canonical */
+    char *refused;        /* why it is no target; NULL: it is one */
     struct timer timer;
     struct place *places;
     size_t place_count;
@@ -91,7 +93,11 @@ struct watcher {
     struct prober_client *prober;
     struct watched **watched;
     size_t watched_count;
-    struct map by_key; /* "WATCH TARGET" → struct watched */
+    struct map by_key;       /* "WATCH TARGET" → struct watched */
+    struct map by_text;      /* TARGET → the first of its twins */
+    struct map by_address;   /* → how many places are there */
+    struct map by_request;   /* number → struct watched that waits for its file */
+    struct map by_discovery; /* TARGET → its index in `discovered`, plus one */
     struct discovered *discovered;
     size_t discovered_count;
     struct discovery **discoveries;
@@ -105,19 +111,34 @@ struct watcher {
 
 /* ---- watcher.c ---- */
 void watched_done(struct watched *watched); /* all is answered: results, then the next time */
-struct watched *watcher_lookup(const struct watcher *watcher, const char *watch,
-                               const char *target);
 uint64_t watcher_chance(struct watcher *watcher);
 void watcher_event(struct watcher *watcher, enum event_type type, const char *format, ...)
     PRINTF_LIKE(3, 4);
 bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path);
+
+/* ---- watcher_index.c ---- */
+void index_init(struct watcher *watcher);
+void index_fini(struct watcher *watcher);
+/* False: out of memory, and it is in no index. */
+MUST_CHECK bool index_add(struct watched *watched);
+void index_remove(struct watched *watched);
+struct watched *watcher_lookup(const struct watcher *watcher, const char *watch,
+                               const char *target);
+/* Is it a target, or the address of a place of one? */
+bool index_is_watched(const struct watcher *watcher, const char *target, const char *address);
+void index_add_address(struct watcher *watcher, const char *address);
+void index_remove_address(struct watcher *watcher, const char *address);
+/* Who waits for this file to be opened; false: out of memory. */
+MUST_CHECK bool index_add_request(struct watched *watched);
+/* NULL: nobody any more. */
+struct watched *index_take_request(struct watcher *watcher, uint32_t request);
 
 /* ---- watcher_results.c ---- */
 /* Takes the answers in; true: another verdict or certificate than before somewhere. */
 MUST_CHECK bool watched_take(struct watched *watched);
 void watched_restore(struct watched *watched, const struct store_latest *latest);
 void watched_restore_leaf(struct watched *watched, const struct store_sighting *sighting);
-void place_fini(struct place *place);
+void watched_drop_places(struct watched *watched);
 const json_t *endpoint_leaf(const json_t *endpoint); /* NULL: none */
 
 /* ---- watcher_compare.c ---- */

@@ -34,7 +34,7 @@ static char *endpoint_key(char key[KEY_MAX], const json_t *endpoint)
                      json_text(endpoint, "key_type"), json_text(endpoint, "vantage"));
 }
 
-void place_fini(struct place *place)
+static void place_fini(struct place *place)
 {
     free(place->key);
     free(place->address);
@@ -78,6 +78,7 @@ static struct place *make_place(struct watched *watched, const char *key, const 
         return NULL;
     }
     watched->place_count++;
+    index_add_address(watched->watcher, place->address);
     return place;
 }
 
@@ -277,6 +278,21 @@ static bool take_endpoint(struct watched *watched, struct place *place, json_t *
     return !first && (verdict || news == LEAF_OTHER);
 }
 
+static void drop_place(struct watched *watched, struct place *place)
+{
+    index_remove_address(watched->watcher, place->address);
+    place_fini(place);
+}
+
+void watched_drop_places(struct watched *watched)
+{
+    for (size_t i = 0; i < watched->place_count; i++)
+        drop_place(watched, &watched->places[i]);
+    free(watched->places);
+    watched->places = NULL;
+    watched->place_count = 0;
+}
+
 static void drop_absent(struct watched *watched)
 {
     size_t kept = 0;
@@ -287,7 +303,7 @@ static void drop_absent(struct watched *watched)
         place->seen = false;
         /* One without an address stood for what could not be found out. */
         if (place->absent >= (place->address[0] == '\0' ? 1 : ABSENT_MAX)) {
-            place_fini(place);
+            drop_place(watched, place);
             continue;
         }
         if (kept != i)

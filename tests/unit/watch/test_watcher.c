@@ -133,8 +133,9 @@ static struct {
     struct conf *conf;
     struct timer limit;
     char events[65536];
-    const char *file; /* what the supervisor finds there */
-    unsigned busy;    /* so often it cannot be asked */
+    char forgotten[400]; /* targets, a blank behind each */
+    const char *file;    /* what the supervisor finds there */
+    unsigned busy;       /* so often it cannot be asked */
     unsigned wanted, done;
     char last_error[200];
     json_t *last;
@@ -181,6 +182,14 @@ static bool on_open(void *context, uint32_t request, const char *path)
     return true;
 }
 
+static void on_forgotten(void *context, const char *target)
+{
+    size_t used = strlen(world.forgotten);
+    (void)context;
+
+    snprintf(world.forgotten + used, sizeof world.forgotten - used, "%s ", target);
+}
+
 static void on_limit(void *context)
 {
     (void)context;
@@ -199,11 +208,13 @@ static struct conf *parse(const char *text)
 
 static void begin(const char *text)
 {
-    const struct watcher_host host = {.event = on_event, .open = on_open, .start = start};
+    const struct watcher_host host = {
+        .event = on_event, .open = on_open, .forgotten = on_forgotten, .start = start};
     struct error error = {0};
     char path[96];
 
     memset(world.events, 0, sizeof world.events);
+    world.forgotten[0] = '\0';
     snprintf(path, sizeof path, "%s/watch.db", folder);
     world.loop = loop_new();
     world.conf = parse(text);
@@ -417,6 +428,79 @@ static void test_origin(void **state)
     end();
 }
 
+static void reload(const char *text)
+{
+    struct conf *next = parse(text);
+
+    world.forgotten[0] = '\0';
+    assert_true(watcher_reload(world.watcher, next));
+    conf_free(world.conf);
+    world.conf = next;
+}
+
+/* A target is forgotten with the last section that names it, and told of once. */
+static void test_twins(void **state)
+{
+    const struct conf_watch *conf;
+    (void)state;
+
+    begin("watch w { targets = {\"a.example\", \"b.example\"} }\n"
+          "watch v { targets = {\"a.example\"} }\n"
+          "watch u { targets = {\"a.example\", \"b.example\"} }\n");
+    reload("watch v { targets = {\"a.example\"} }\nwatch u { targets = {\"a.example\"} }\n");
+    assert_string_equal(world.forgotten, "b.example:443 ");
+    assert_null(watcher_find(world.watcher, "b.example:443"));
+    reload("watch u { targets = {\"a.example\"} }\n");
+    assert_string_equal(world.forgotten, "");
+    conf = watcher_find(world.watcher, "a.example:443");
+    assert_non_null(conf);
+    assert_string_equal(conf->name, "u");
+    check("");
+    assert_int_equal(world.done, 1);
+    reload("watch v { targets = {\"a.example\"} }\n"); /* moved */
+    assert_string_equal(world.forgotten, "");
+    check("");
+    assert_string_equal(place_of("a.example:443").watch, "v");
+    reload("watch v { targets = {\"c.example\"} }\n");
+    assert_string_equal(world.forgotten, "a.example:443 ");
+    assert_null(watcher_find(world.watcher, "a.example:443"));
+    end();
+}
+
+/* `context`: how many are to be asked for; 0 from then on. */
+static void stop_when_asked(void *context)
+{
+    size_t *count = context;
+    struct watcher_state facts;
+
+    watcher_state(world.watcher, &facts);
+    if (*count == 0 || facts.prober.pending != *count)
+        return;
+    *count = 0;
+    loop_stop(world.loop, 0);
+}
+
+/* Whoever waits is told, and no answer comes to what is gone. */
+static void test_removed_under_way(void **state)
+{
+    size_t asked = 3;
+    (void)state;
+
+    begin(W("", "\"a.example\", \"b.example\", \"c.example\""));
+    world.done = 0;
+    world.wanted = 0; /* nobody ends the loop */
+    assert_int_equal(watcher_check(world.watcher, "", on_done, &world), 3);
+    loop_after_batch(world.loop, stop_when_asked, &asked);
+    loop_run(world.loop);
+    assert_int_equal(world.done, 0);
+    reload(W("", "\"c.example\""));
+    assert_int_equal(world.done, 2);
+    assert_string_equal(world.last_error, "it is no longer watched");
+    check("c.example:443");
+    assert_string_equal(place_of("c.example:443").verdict, "ok");
+    end();
+}
+
 /* What both configurations have goes on; what went is forgotten, also by who waits for it. */
 static void test_reload(void **state)
 {
@@ -461,6 +545,58 @@ static void test_discovery_is_patient(void **state)
     conf_free(world.conf);
     world.conf = next;
     check("b.example:443");
+    end();
+}
+
+/* `context`: how many are to be found; 0 from then on. */
+static void stop_when_found(void *context)
+{
+    size_t *count = context;
+    struct watcher_state facts;
+
+    watcher_state(world.watcher, &facts);
+    if (*count == 0 || facts.discovered != *count || facts.prober.pending != 0)
+        return;
+    *count = 0;
+    loop_stop(world.loop, 0);
+}
+
+static size_t discovered(void)
+{
+    struct watcher_state facts;
+
+    watcher_state(world.watcher, &facts);
+    return facts.discovered;
+}
+
+/* What is found is listed until its address is that of a watched target (all answer from one here),
+ * and again when it is no more. */
+static void test_discovered(void **state)
+{
+    static const char alone[] = "watch w { discover = \"198.51.100.0/30:443\" }\n";
+    size_t found = 4;
+    (void)state;
+
+    begin(alone);
+    loop_after_batch(world.loop, stop_when_found, &found);
+    for (int round = 0; round < 2; round++) { /* found again they are the same */
+        found = 4;
+        assert_int_equal(watcher_discover(world.watcher, "w"), 4);
+        timer_set(world.loop, &world.limit, clock_monotonic_ns() + PATIENCE_NS);
+        loop_run(world.loop);
+        timer_cancel(world.loop, &world.limit);
+        assert_int_equal(times("nobody watches it"), 4);
+    }
+    reload(W("discover = \"198.51.100.0/30:443\"", "\"a.example\""));
+    assert_int_equal(discovered(), 4);
+    check("a.example:443");
+    reload(alone);
+    assert_int_equal(discovered(), 4);
+    reload(W("discover = \"198.51.100.0/30:443\"", "\"a.example\", \"198.51.100.1:443\""));
+    assert_int_equal(discovered(), 3);
+    check("198.51.100.1:443");
+    reload(W("discover = \"198.51.100.0/30:443\"", "\"a.example\", \"198.51.100.1:443\""));
+    assert_int_equal(discovered(), 0);
     end();
 }
 
@@ -536,7 +672,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_origin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reload, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_twins, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_removed_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_discovery_is_patient, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_discovered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_many_metrics, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
