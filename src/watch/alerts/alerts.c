@@ -29,6 +29,7 @@ void alerts_init(struct alerts *alerts, const struct alerts_rules *rules,
 {
     *alerts = (struct alerts){.rules = *rules, .host = *host};
     map_init(&alerts->by_cause);
+    alert_index_init(&alerts->at_target);
 }
 
 void alerts_fini(struct alerts *alerts)
@@ -38,15 +39,30 @@ void alerts_fini(struct alerts *alerts)
     for (size_t at = 0; (entry = map_next(&alerts->by_cause, &at)) != NULL;)
         alert_free(entry->value);
     map_fini(&alerts->by_cause);
+    alert_index_fini(&alerts->at_target);
+}
+
+/* Takes it out of everything, and frees it. Accepts NULL. */
+static void let_go(struct alerts *alerts, struct watch_alert *alert)
+{
+    if (alert == NULL)
+        return;
+    for (size_t i = 0; i < alert->place_count; i++)
+        alert_index_remove(&alerts->at_target, alert->places[i].target, alert);
+    ignore(map_remove(&alerts->by_cause, alert->cause) != NULL);
+    alert_free(alert);
 }
 
 void alerts_restore(struct alerts *alerts, struct watch_alert *alert)
 {
-    alert_free(map_remove(&alerts->by_cause, alert->cause));
+    let_go(alerts, map_get(&alerts->by_cause, alert->cause));
     if (alert->number > alerts->last_number)
         alerts->last_number = alert->number;
-    if (!map_put(&alerts->by_cause, alert->cause, alert))
-        alert_free(alert);
+    bool whole = map_put(&alerts->by_cause, alert->cause, alert);
+    for (size_t i = 0; i < alert->place_count; i++)
+        whole = whole && alert_index_add(&alerts->at_target, alert->places[i].target, alert);
+    if (!whole)
+        let_go(alerts, alert);
 }
 
 struct watch_alert *alerts_find(const struct alerts *alerts, uint64_t number)
@@ -161,10 +177,14 @@ static struct watch_alert *alert_of(struct alerts *alerts, const struct observat
     return alert;
 }
 
-static struct alert_place *place_of(struct watch_alert *alert, const struct observation *seen)
+static struct alert_place *place_of(struct alerts *alerts, struct watch_alert *alert,
+                                    const struct observation *seen)
 {
+    const char *target = seen->subject->target;
+
     for (size_t i = 0; i < alert->place_count; i++) {
-        if (strcmp(alert->places[i].text, seen->place) == 0)
+        if (strcmp(alert->places[i].text, seen->place) == 0 &&
+            strcmp(alert->places[i].target, target) == 0)
             return &alert->places[i];
     }
     if (alert->place_count == ALERT_PLACES_MAX) {
@@ -176,10 +196,12 @@ static struct alert_place *place_of(struct watch_alert *alert, const struct obse
     if (places == NULL)
         return NULL;
     alert->places = places;
+    if (!alert_index_add(&alerts->at_target, target, alert))
+        return NULL;
     struct alert_place *place = &places[alert->place_count++];
     *place = (struct alert_place){.bad = 0};
     string_copy(place->text, sizeof place->text, seen->place);
-    string_copy(place->target, sizeof place->target, seen->subject->target);
+    string_copy(place->target, sizeof place->target, target);
     return place;
 }
 
@@ -210,7 +232,7 @@ static void describe(struct watch_alert *alert, const struct observation *seen)
 static void observe(struct alerts *alerts, const struct observation *seen, int64_t now)
 {
     struct watch_alert *alert = alert_of(alerts, seen, now);
-    struct alert_place *place = alert != NULL ? place_of(alert, seen) : NULL;
+    struct alert_place *place = alert != NULL ? place_of(alerts, alert, seen) : NULL;
 
     if (place == NULL || place->seen)
         return;
@@ -402,9 +424,22 @@ static void observe_endpoint(struct alerts *alerts, const struct alert_subject *
 
 /* ---- what was not seen again ---- */
 
-static void drop_place(struct watch_alert *alert, size_t at)
+static bool has_place_at(const struct watch_alert *alert, const char *target)
 {
+    for (size_t i = 0; i < alert->place_count; i++) {
+        if (strcmp(alert->places[i].target, target) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void drop_place(struct alerts *alerts, struct watch_alert *alert, size_t at)
+{
+    struct alert_place gone = alert->places[at];
+
     alert->places[at] = alert->places[--alert->place_count];
+    if (!has_place_at(alert, gone.target))
+        alert_index_remove(&alerts->at_target, gone.target, alert);
 }
 
 /* Places of the target that this result does not speak of are better; those that only a handshake
@@ -436,14 +471,25 @@ static void clear_places(struct alerts *alerts, struct watch_alert *alert, const
     for (size_t i = alert->place_count; i-- > 0;) {
         const struct alert_place *place = &alert->places[i];
         if (!place->open && place->bad == 0 && !(place->over && alert->state == ALERT_OPEN))
-            drop_place(alert, i);
+            drop_place(alerts, alert, i);
     }
 }
 
-/* Each alert in turn; `fn` may let one go by returning false. */
-static void for_each(struct alerts *alerts,
-                     bool (*fn)(struct alerts *alerts, struct watch_alert *alert, void *context),
-                     void *context)
+/* May let the alert go by returning false. */
+typedef bool each_fn(struct alerts *alerts, struct watch_alert *alert, void *context);
+
+/* Those of the array, which nothing else changes. */
+static void for_all(struct alerts *alerts, struct watch_alert *const *all, size_t count,
+                    each_fn *fn, void *context)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!fn(alerts, all[i], context))
+            let_go(alerts, all[i]);
+    }
+}
+
+/* Each alert in turn. */
+static void for_each(struct alerts *alerts, each_fn *fn, void *context)
 {
     const struct map_entry *entry;
     size_t count = alerts->by_cause.count, taken = 0;
@@ -453,10 +499,21 @@ static void for_each(struct alerts *alerts,
         return;
     for (size_t at = 0; (entry = map_next(&alerts->by_cause, &at)) != NULL && taken < count;)
         all[taken++] = entry->value;
-    for (size_t i = 0; i < taken; i++) {
-        if (!fn(alerts, all[i], context))
-            alert_free(map_remove(&alerts->by_cause, all[i]->cause));
-    }
+    for_all(alerts, all, taken, fn, context);
+    free(all);
+}
+
+/* Each one with a place at the target. */
+static void for_each_at(struct alerts *alerts, const char *target, each_fn *fn, void *context)
+{
+    const struct alert_list *list = alert_index_get(&alerts->at_target, target);
+    size_t count = list == NULL ? 0 : list->count;
+    struct watch_alert **all = count == 0 ? NULL : calloc(count, sizeof(struct watch_alert *));
+
+    if (all == NULL)
+        return;
+    memcpy(all, list->items, count * sizeof(struct watch_alert *));
+    for_all(alerts, all, count, fn, context);
     free(all);
 }
 
@@ -490,13 +547,13 @@ void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
     const json_t *endpoint;
     size_t i;
 
-    for_each(alerts, forget_seen, NULL);
+    for_each_at(alerts, subject->target, forget_seen, NULL);
     json_array_foreach(endpoints, i, endpoint)
     {
         clearing.reached = clearing.reached || endpoint_reached(endpoint);
         observe_endpoint(alerts, subject, endpoint, now);
     }
-    for_each(alerts, clear, &clearing);
+    for_each_at(alerts, subject->target, clear, &clearing);
 }
 
 struct keeping {
@@ -512,7 +569,7 @@ static bool forget(struct alerts *alerts, struct watch_alert *alert, void *conte
 
     for (size_t i = alert->place_count; i-- > 0;) {
         if (!keeping->watched(keeping->context, alert->places[i].target))
-            drop_place(alert, i);
+            drop_place(alerts, alert, i);
     }
     if (alert->state == ALERT_OPEN && alert->place_count < before &&
         alert_open_places(alert) == 0) {
@@ -537,7 +594,9 @@ static bool is_other(const void *context, const char *target)
 
 void alerts_forget(struct alerts *alerts, const char *target, int64_t now)
 {
-    alerts_keep(alerts, is_other, target, now);
+    struct keeping keeping = {.watched = is_other, .context = target, .now = now};
+
+    for_each_at(alerts, target, forget, &keeping);
 }
 
 /* ---- as time goes by ---- */
@@ -549,7 +608,7 @@ static bool tick(struct alerts *alerts, struct watch_alert *alert, void *context
     if (alert->state == ALERT_CLOSED)
         return now - alert->closed_at < DAY;
     if (alert->state != ALERT_OPEN)
-        return true;
+        return alert->place_count > 0; /* its place found no memory */
     if (alert_open_places(alert) == 0) {
         if (now - alert->bad_at >= alerts->rules.quiet_s)
             close_alert(alerts, alert, now);

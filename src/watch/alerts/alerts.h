@@ -7,6 +7,7 @@
 
 #include "base/map.h"
 #include "watch/alerts/alert.h"
+#include "watch/alerts/alert_index.h"
 
 enum notice {
     NOTICE_OPENED,
@@ -44,6 +45,7 @@ struct alerts {
     struct alerts_rules rules;
     struct alerts_host host;
     struct map by_cause; /* struct watch_alert: pending, open, and closed within the last day */
+    struct alert_index at_target;
     uint64_t last_number;
 };
 

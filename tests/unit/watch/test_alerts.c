@@ -470,6 +470,73 @@ static void test_restored(void **state)
     alerts_fini(&second.alerts);
 }
 
+/* Restored places are found by their targets like those that were seen. */
+static void test_restored_places_are_cleared(void **state)
+{
+    struct world first, second;
+    (void)state;
+
+    begin(&first);
+    result(&first, "a:443", revoked());
+    result(&first, "b:443", revoked());
+    AUTO(json_t_pointer) kept = alert_to_json(alerts_find(&first.alerts, 1));
+    alerts_fini(&first.alerts);
+    begin(&second);
+    alerts_restore(&second.alerts, alert_from_json(kept));
+    alerts_restore(&second.alerts, alert_from_json(kept)); /* in place of the other */
+    assert_int_equal(second.alerts.by_cause.count, 1);
+    for (int i = 0; i < 2; i++)
+        result(&second, "a:443", healthy());
+    assert_int_equal(alert_open_places(alerts_find(&second.alerts, 1)), 1);
+    assert_int_equal(alerts_find(&second.alerts, 1)->state, ALERT_OPEN);
+    for (int i = 0; i < 2; i++)
+        result(&second, "b:443", healthy());
+    assert_int_equal(alerts_find(&second.alerts, 1)->state, ALERT_CLOSED);
+    assert_int_equal(second.notices[NOTICE_RECOVERED], 1);
+    alerts_fini(&second.alerts);
+}
+
+#define MANY 1000
+
+static void each_of_many(struct world *world, json_t *(*make)(void))
+{
+    char target[32];
+
+    for (int i = 0; i < MANY; i++) {
+        ignore(snprintf(target, sizeof target, "host%d:443", i));
+        if (make != NULL)
+            result(world, target, make());
+        else
+            alerts_forget(&world->alerts, target, world->now);
+    }
+}
+
+/* Each target has an alert of its own, and all have one in common; nothing is left of them. */
+static void test_many(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    each_of_many(&world, revoked);
+    for (int i = 0; i < 3; i++)
+        each_of_many(&world, refused);
+    assert_int_equal(world.notices[NOTICE_OPENED], MANY + 1);
+    assert_int_equal(alert_open_places(alerts_find(&world.alerts, 1)), MANY);
+    assert_int_equal(world.alerts.at_target.by_target.count, MANY);
+    for (int i = 0; i < 2; i++)
+        each_of_many(&world, healthy);
+    assert_int_equal(world.notices[NOTICE_RECOVERED], MANY + 1);
+    assert_int_equal(world.alerts.at_target.by_target.count, 0);
+    each_of_many(&world, refused); /* pending: it goes without a trace */
+    each_of_many(&world, NULL);
+    assert_int_equal(world.alerts.at_target.by_target.count, 0);
+    world.now += 2 * DAY;
+    alerts_tick(&world.alerts, world.now);
+    assert_int_equal(world.alerts.by_cause.count, 0);
+    alerts_fini(&world.alerts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,6 +556,8 @@ int main(void)
         cmocka_unit_test(test_silence_of_a_target),
         cmocka_unit_test(test_week_of_flapping),
         cmocka_unit_test(test_restored),
+        cmocka_unit_test(test_restored_places_are_cleared),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_kept),
     };
 
