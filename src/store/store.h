@@ -85,6 +85,11 @@ typedef int store_sighting_fn(void *context, const struct store_sighting *sighti
 MUST_CHECK int store_each_sighting(struct store *store, const char *target, store_sighting_fn *fn,
                                    void *context, struct error *error);
 
+/* Certificates last seen since then (Unix seconds), each without its `endpoint`: reading that is
+ * most of the work. */
+MUST_CHECK int store_each_recent(struct store *store, int64_t since, store_sighting_fn *fn,
+                                 void *context, struct error *error);
+
 struct store_check {
     int64_t at;
     const char *address, *key_type, *verdict, *outcome;

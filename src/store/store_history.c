@@ -105,6 +105,29 @@ int store_each_sighting(struct store *store, const char *target, store_sighting_
     return row < 0 ? row : result;
 }
 
+int store_each_recent(struct store *store, int64_t since, store_sighting_fn *fn, void *context,
+                      struct error *error)
+{
+    sqlite3_stmt *select = store_statement(
+        store, "SELECT watch, text, address, name, key_type, vantage, sni, sha256, s.first_seen,"
+               " s.last_seen, s.checks, arrivals FROM sighting AS s JOIN endpoint AS e"
+               " ON e.id = s.endpoint JOIN target AS t ON t.id = e.target"
+               " WHERE s.last_seen >= ?1 ORDER BY e.target, e.id, s.first_seen, s.id");
+    int result = 0, row = 0;
+
+    if (select == NULL)
+        return fail(store, error);
+    ignore(sqlite3_bind_int64(select, 1, since));
+    while (result == 0 && (row = next_row(store, select, error)) == 1) {
+        struct store_sighting sighting;
+        read_sighting(select, &sighting);
+        result = fn(context, &sighting);
+    }
+    if (row == 1)
+        ignore(sqlite3_reset(select));
+    return row < 0 ? row : result;
+}
+
 int store_each_check(struct store *store, const char *target, unsigned limit, store_check_fn *fn,
                      void *context, struct error *error)
 {

@@ -502,7 +502,8 @@ static int watcher_init(struct watcher *watcher, const struct conf *conf, struct
         return error_set(error, ERROR_MEMORY, "out of memory");
     /* What cannot be read is told of by the store's health. */
     if (store_each_latest(watcher->store, NULL, restore, watcher, &ignored) == 0)
-        ignore(store_each_sighting(watcher->store, NULL, restore_leaf, watcher, &ignored));
+        ignore(store_each_recent(watcher->store, (int64_t)time(NULL) - RECENT_S, restore_leaf,
+                                 watcher, &ignored));
     schedule_all(watcher);
     loop_after_batch(watcher->loop, on_batch_end, watcher);
     timer_set(watcher->loop, &watcher->retention, loop_now(watcher->loop) + 60 * NS_PER_S);

@@ -96,6 +96,17 @@ struct seen {
     char text[96];
 };
 
+/* Certificates, a blank behind each. */
+static int see_recent(void *context, const struct store_sighting *sighting)
+{
+    char *seen = context;
+    size_t used = strlen(seen);
+
+    assert_null(sighting->endpoint);
+    snprintf(seen + used, 16 - used, "%s ", sighting->sha256);
+    return 0;
+}
+
 static int see_sighting(void *context, const struct store_sighting *sighting)
 {
     struct seen *seen = context;
@@ -145,6 +156,25 @@ static void test_flapping(void **state)
     assert_int_equal(seen.arrivals, 50);
     assert_int_equal(seen.first, 1000000);
     assert_int_equal(seen.last, 1000000 + 60 * 98);
+    store_free(store);
+}
+
+/* Only what was seen since then, and without reading what it looked like. */
+static void test_recent(void **state)
+{
+    struct store *store = open_store();
+    struct error error = {0};
+    char seen[16] = "";
+    (void)state;
+
+    put(store, "a.example:443", "aa", 1000000);
+    put(store, "a.example:443", "bb", 1000060);
+    put(store, "b.example:443", "cc", 1000120);
+    flush(store);
+    assert_int_equal(store_each_recent(store, 1000060, see_recent, seen, &error), 0);
+    assert_string_equal(seen, "bb cc ");
+    assert_int_equal(store_each_recent(store, 1000121, see_recent, seen, &error), 0);
+    assert_string_equal(seen, "bb cc ");
     store_free(store);
 }
 
@@ -490,6 +520,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damaged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_folder, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_newer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_recent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reopened, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_flapping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_digest, set_up, tear_down),
