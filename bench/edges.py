@@ -33,11 +33,11 @@ class Client:
         return json.loads(line) if line.startswith("{") else line.strip()
 
 
-def wait_for(condition, what, interval=0.002):
-    deadline = time.monotonic() + PATIENCE
+def wait_for(condition, what, interval=0.002, patience=PATIENCE):
+    deadline = time.monotonic() + patience
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what}: not within {PATIENCE} s")
+            raise RuntimeError(f"{what}: not within {patience} s")
         time.sleep(interval)
     return value
 

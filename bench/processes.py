@@ -29,6 +29,24 @@ def stat_fields(pid):
         return file.read().rpartition(")")[2].split()
 
 
+def cpu_of(pid):
+    """utime + stime of a process, and of the children it has already reaped; 0 when it has ended."""
+    try:
+        return sum(int(field) for field in stat_fields(pid)[11:15]) / TICKS
+    except OSError:
+        return 0
+
+
+def pss_of(pid):
+    """Anonymous and shared memory of a process. Mapped files are left out: sessions do not add to them, but the share of a
+    library that counts as ours changes whenever any other program that uses it starts or ends."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+            return 1024 * sum(int(line.split()[1]) for line in file if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+    except OSError:
+        return 0
+
+
 class Program:
     """One started program on one core (None: wherever there is room), with everything it starts."""
 
@@ -78,26 +96,10 @@ class Program:
         return strayed
 
     def cpu_seconds(self):
-        """utime + stime of all its processes, and of the children they have already reaped."""
-        total = 0
-        for pid in self.processes():
-            try:
-                total += sum(int(field) for field in stat_fields(pid)[11:15])
-            except OSError:
-                continue
-        return total / TICKS
+        return sum(cpu_of(pid) for pid in self.processes())
 
     def pss_bytes(self):
-        """Anonymous and shared memory. Mapped files are left out: sessions do not add to them, but the share of a library
-        that counts as ours changes whenever any other program that uses it starts or ends."""
-        total = 0
-        for pid in self.processes():
-            try:
-                with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
-                    total += sum(int(line.split()[1]) for line in file if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
-            except OSError:
-                continue
-        return total * 1024
+        return sum(pss_of(pid) for pid in self.processes())
 
     def log_tail(self):
         try:
