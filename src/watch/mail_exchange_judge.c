@@ -89,8 +89,8 @@ static bool is_usable(const struct names_tlsa *tlsa)
 }
 
 struct tally {
-    size_t usable, matching;
-    const struct names_tlsa *first; /* usable */
+    size_t usable, matching, leaf_matching; /* the last: DANE-EE(3) alone */
+    const struct names_tlsa *first;         /* usable */
 };
 
 static struct tally tally_associations(const struct mail_exchange_host *host,
@@ -105,9 +105,11 @@ static struct tally tally_associations(const struct mail_exchange_host *host,
         if (tally.first == NULL)
             tally.first = tlsa;
         tally.usable++;
-        tally.matching +=
-            dane_chain_matches(seen->chain, seen->chain_count, tlsa->usage, tlsa->selector,
-                               tlsa->matching, tlsa->data, tlsa->size);
+        if (!dane_chain_matches(seen->chain, seen->chain_count, tlsa->usage, tlsa->selector,
+                                tlsa->matching, tlsa->data, tlsa->size))
+            continue;
+        tally.matching++;
+        tally.leaf_matching += tlsa->usage == DANE_USAGE_LEAF;
     }
     return tally;
 }
@@ -158,6 +160,64 @@ static void judge_associations(const struct mail_exchange_host *host, const stru
     show_association(finding, &tally);
 }
 
+/* ---- what a matching record makes of other findings ---- */
+
+/* DANE-EE(3): the record alone binds the key to the host. Neither issuer nor name, dates or purpose
+ * of the certificate count (RFC 7671 §5.1, RFC 7672 §3.1.1). */
+static bool is_about_the_certificate(const char *id)
+{
+    static const char *const ids[] = {"chain-incomplete",
+                                      "chain-untrusted",
+                                      "chain-self-signed",
+                                      "chain-expired",
+                                      "chain-not-yet-valid",
+                                      "chain-signature",
+                                      "chain-constraints",
+                                      "chain-name-constraints",
+                                      "chain-purpose",
+                                      "chain-policy",
+                                      "chain-breaks",
+                                      "name-mismatch",
+                                      "names-missing",
+                                      "certificate-expired",
+                                      "certificate-not-yet-valid",
+                                      "certificate-expires-soon",
+                                      "renewal-overdue",
+                                      "usage-extended-missing",
+                                      "usage-extended-wrong"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+        if (strcmp(id, ids[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Senders that know no DANE do not verify, unless the domain's MTA-STS tells them to. */
+static bool is_left_to_dane(const struct mail_exchange *exchange,
+                            const struct mail_exchange_host *host, const struct probe_seen *seen)
+{
+    bool is_enforced =
+        exchange->policy_state == MAIL_POLICY_VALID && exchange->policy.mode == MAIL_POLICY_ENFORCE;
+
+    return host->associations_outcome == NAMES_FOUND && host->authenticated &&
+           exchange->authenticated && !is_enforced &&
+           tally_associations(host, seen).leaf_matching > 0;
+}
+
+static void relieve(struct findings *findings)
+{
+    for (size_t i = 0; i < findings->count; i++) {
+        struct finding *finding = &findings->items[i];
+        if (finding->severity == SEVERITY_INFO || !is_about_the_certificate(finding->id))
+            continue;
+        finding->severity = SEVERITY_INFO;
+        finding->hard = false;
+        finding->next = "nothing: senders with DANE look at the TLSA record alone (RFC 7672 "
+                        "§3.1.1), others do not verify; MTA-STS would make it count";
+    }
+}
+
 void mail_exchange_judge(const struct mail_exchange *exchange, struct endpoint *endpoint)
 {
     const struct mail_exchange_host *host = NULL;
@@ -168,6 +228,8 @@ void mail_exchange_judge(const struct mail_exchange *exchange, struct endpoint *
     }
     if (host == NULL)
         return;
+    if (is_left_to_dane(exchange, host, &endpoint->seen))
+        relieve(&endpoint->findings);
     judge_policy(exchange, host->target.host, &endpoint->findings);
     if (host->associations_outcome == NAMES_FOUND)
         judge_associations(host, &endpoint->seen, &endpoint->findings);

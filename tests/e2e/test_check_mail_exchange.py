@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 import daemon
+import pki
 import starttls_servers
 from conftest import need
 
@@ -124,6 +125,22 @@ def test_every_host_with_dane_and_mta_sts(authority, folder):
             (endpoint,) = check(authority, resolver, domain, ports["smtp"]).values()
             assert endpoint["outcome"] == "not-resolved"
             assert words in endpoint["reason"]
+
+
+def test_a_matching_record_stands_for_the_chain(authority, folder):
+    """DANE-EE(3): a CA that nobody knows, another name, an end long ago; all that is no defect of the host whose key is in
+    the DNS, and one of the host whose is not."""
+    stranger = pki.Authority(folder, "Stranger")
+    pair = stranger.issue("other.test", not_before=pki._now() - 100 * pki.DAY, lifetime=30 * pki.DAY)
+    records = "\n".join(["@ MX 10 mx1", "@ MX 20 mx2", "mx1 A 127.0.0.1", "mx2 A 127.0.0.1",
+                         f"_25._tcp.mx1 TLSA 3 1 1 {digest(pair)}"])
+    with starttls_servers.postfix(pair, folder) as ports, name_servers(folder, records) as resolver:
+        hosts = check(authority, resolver, "example", ports["smtp"])
+    told = {"chain-incomplete", "name-mismatch", "certificate-expired"}
+    assert told | {"dane"} <= ids(hosts["mx1.example"], "info"), hosts["mx1.example"]["findings"]
+    assert not ids(hosts["mx1.example"], "critical")
+    assert hosts["mx1.example"]["verdict"] != "critical"
+    assert told <= ids(hosts["mx2.example"], "critical")
 
 
 def test_a_zone_that_does_not_validate(authority, folder):

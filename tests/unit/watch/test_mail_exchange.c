@@ -363,6 +363,61 @@ static void associations_are_compared(void **state)
     EVP_PKEY_free(key);
 }
 
+/* How bad the findings of checks are once mail_exchange_judge() has had its say. */
+static enum severity judged_with(const char *id)
+{
+    memset(&endpoint.findings, 0, sizeof endpoint.findings);
+    findings_add(&endpoint.findings, id, SEVERITY_CRITICAL, "mend it", "it is so");
+    mail_exchange_judge(&exchange, &endpoint);
+    assert_string_equal(endpoint.findings.items[0].id, id);
+    return endpoint.findings.items[0].severity;
+}
+
+/* RFC 7672 §3.1.1. */
+static void what_dane_leaves_of_other_findings(void **state)
+{
+    (void)state;
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *certificate = crafted_new(&(struct crafted){.key = key, .common_name = "mx1.many.test"});
+    const struct certificate_facts *facts = facts_of(certificate);
+    static const uint8_t other[64];
+
+    begin(facts);
+    exchange.authenticated = exchange.hosts[0].authenticated = true;
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_CRITICAL);
+    associate(3, 1, 1, other, 32);
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_CRITICAL);
+    associate(2, 1, 1, facts->public_key_sha256, 32); /* names and dates count with DANE-TA */
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_CRITICAL);
+    associate(3, 1, 1, facts->public_key_sha256, 32);
+    static const char *const relieved[] = {"chain-untrusted", "chain-incomplete", "name-mismatch",
+                                           "certificate-expired", "usage-extended-missing"};
+    for (size_t i = 0; i < ARRAY_SIZE(relieved); i++)
+        assert_int_equal(judged_with(relieved[i]), SEVERITY_INFO);
+    assert_non_null(strstr(endpoint.findings.items[0].next, "RFC 7672"));
+    static const char *const kept[] = {"certificate-revoked", "key-small", "chain-malformed"};
+    for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
+        assert_int_equal(judged_with(kept[i]), SEVERITY_CRITICAL);
+
+    /* Nobody vouches for the record, or for the way to the host. */
+    exchange.hosts[0].authenticated = false;
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_CRITICAL);
+    exchange.hosts[0].authenticated = true;
+    exchange.authenticated = false;
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_CRITICAL);
+    exchange.authenticated = true;
+    /* MTA-STS makes senders without DANE look at the chain. */
+    exchange.policy_state = MAIL_POLICY_VALID;
+    exchange.policy = (struct mail_policy){
+        .mode = MAIL_POLICY_ENFORCE, .patterns = {"*.many.test"}, .pattern_count = 1};
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_CRITICAL);
+    exchange.policy.mode = MAIL_POLICY_TESTING;
+    assert_int_equal(judged_with("chain-untrusted"), SEVERITY_INFO);
+    certificate_facts_unref(facts);
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+}
+
 static int set_up_pki(void **state)
 {
     (void)state;
@@ -389,6 +444,7 @@ int main(void)
         cmocka_unit_test(policies_are_judged),
         cmocka_unit_test(hosts_of_others_are_left_alone),
         cmocka_unit_test(associations_are_compared),
+        cmocka_unit_test(what_dane_leaves_of_other_findings),
     };
 
     return cmocka_run_group_tests(tests, set_up_pki, tear_down_pki);
