@@ -105,8 +105,10 @@ struct certificate_facts {
     size_t names_dropped;
     bool has_alternative_names, alternative_names_critical;
     const char *ocsp_urls[CERTIFICATE_FACTS_URLS_MAX], *issuer_urls[CERTIFICATE_FACTS_URLS_MAX],
-        *crl_urls[CERTIFICATE_FACTS_URLS_MAX];
-    size_t ocsp_url_count, issuer_url_count, crl_url_count;
+        *crl_urls[CERTIFICATE_FACTS_URLS_MAX], *delta_urls[CERTIFICATE_FACTS_URLS_MAX];
+    size_t ocsp_url_count, issuer_url_count, crl_url_count,
+        delta_url_count;       /* delta: freshest CRL,
+                                  RFC 5280 §4.2.1.15 */
     const uint8_t *timestamps; /* SignedCertificateTimestampList (RFC 6962 §3.3), or NULL */
     size_t timestamps_size;
 };

@@ -40,6 +40,10 @@ void facts_read_extensions(struct certificate_object *object, X509 *certificate)
 void facts_read_names(struct certificate_object *object, X509 *certificate);
 void facts_read_urls(struct certificate_object *object, X509 *certificate);
 
+/* The addresses in distribution points that could be used: printable, of sane length. */
+typedef void facts_url_fn(void *context, const char *text, size_t size);
+void facts_each_url(const CRL_DIST_POINTS *points, facts_url_fn *take, void *context);
+
 /* The certificates in a file, DER each, in its order; `take` returns 0 or ends the reading with its
  * error. */
 typedef int certificate_take_fn(void *context, const uint8_t *der, size_t size,

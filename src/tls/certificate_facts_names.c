@@ -154,57 +154,91 @@ void facts_read_names(struct certificate_object *object, X509 *certificate)
 /* ---- URLs ---- */
 
 /* One that could be used: printable, without spaces, of sane length. */
-static void add_url(struct facts_memory *memory, const char **urls, size_t *count,
-                    const GENERAL_NAME *name)
+static bool is_usable_url(const char *text, size_t size)
+{
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] <= 0x20 || text[i] >= 0x7f || text[i] == '"' || text[i] == '\\')
+            return false;
+    }
+    return size > 0 && size < URL_TEXT_MAX;
+}
+
+static void take_url(const GENERAL_NAME *name, facts_url_fn *take, void *context)
 {
     int kind;
     const ASN1_STRING *value = GENERAL_NAME_get0_value(name, &kind);
 
-    if (kind != GEN_URI || *count == CERTIFICATE_FACTS_URLS_MAX)
+    if (kind != GEN_URI)
         return;
-    const uint8_t *data = ASN1_STRING_get0_data(value);
+    const char *text = (const char *)ASN1_STRING_get0_data(value);
     size_t size = (size_t)ASN1_STRING_length(value);
-    for (size_t i = 0; i < size; i++) {
-        if (data[i] <= 0x20 || data[i] >= 0x7f || data[i] == '"' || data[i] == '\\')
-            return;
-    }
-    if (size > 0 && size < URL_TEXT_MAX)
-        urls[(*count)++] = facts_text(memory, data, size, URL_TEXT_MAX);
+    if (is_usable_url(text, size))
+        take(context, text, size);
 }
 
-static void read_authority_access(struct certificate_object *object, const X509 *certificate)
+void facts_each_url(const CRL_DIST_POINTS *points, facts_url_fn *take, void *context)
 {
-    struct certificate_facts *facts = &object->facts;
-    AUTHORITY_INFO_ACCESS *access = X509_get_ext_d2i(certificate, NID_info_access, NULL, NULL);
-
-    for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(access); i++) {
-        const ACCESS_DESCRIPTION *entry = sk_ACCESS_DESCRIPTION_value(access, i);
-        int method = OBJ_obj2nid(entry->method);
-        if (method == NID_ad_OCSP)
-            add_url(&object->memory, facts->ocsp_urls, &facts->ocsp_url_count, entry->location);
-        else if (method == NID_ad_ca_issuers)
-            add_url(&object->memory, facts->issuer_urls, &facts->issuer_url_count, entry->location);
-    }
-    AUTHORITY_INFO_ACCESS_free(access);
-}
-
-void facts_read_urls(struct certificate_object *object, X509 *certificate)
-{
-    struct certificate_facts *facts = &object->facts;
-    CRL_DIST_POINTS *points =
-        X509_get_ext_d2i(certificate, NID_crl_distribution_points, NULL, NULL);
-
-    read_authority_access(object, certificate);
     for (int i = 0; i < sk_DIST_POINT_num(points); i++) {
         const DIST_POINT *point = sk_DIST_POINT_value(points, i);
         GENERAL_NAMES *names = point->distpoint != NULL && point->distpoint->type == 0
                                    ? point->distpoint->name.fullname
                                    : NULL;
         for (int j = 0; j < sk_GENERAL_NAME_num(names); j++)
-            add_url(&object->memory, facts->crl_urls, &facts->crl_url_count,
-                    sk_GENERAL_NAME_value(names, j));
+            take_url(sk_GENERAL_NAME_value(names, j), take, context);
     }
+}
+
+struct url_list {
+    struct facts_memory *memory;
+    const char **urls;
+    size_t *count;
+};
+
+static void add_url(void *context, const char *text, size_t size)
+{
+    const struct url_list *list = context;
+
+    if (*list->count < CERTIFICATE_FACTS_URLS_MAX)
+        list->urls[(*list->count)++] = facts_text(list->memory, text, size, URL_TEXT_MAX);
+}
+
+static void read_authority_access(struct certificate_object *object, const X509 *certificate)
+{
+    struct certificate_facts *facts = &object->facts;
+    struct url_list responders = {&object->memory, facts->ocsp_urls, &facts->ocsp_url_count},
+                    issuers = {&object->memory, facts->issuer_urls, &facts->issuer_url_count};
+    AUTHORITY_INFO_ACCESS *access = X509_get_ext_d2i(certificate, NID_info_access, NULL, NULL);
+
+    for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(access); i++) {
+        const ACCESS_DESCRIPTION *entry = sk_ACCESS_DESCRIPTION_value(access, i);
+        int method = OBJ_obj2nid(entry->method);
+        if (method == NID_ad_OCSP)
+            take_url(entry->location, add_url, &responders);
+        else if (method == NID_ad_ca_issuers)
+            take_url(entry->location, add_url, &issuers);
+    }
+    AUTHORITY_INFO_ACCESS_free(access);
+}
+
+static void read_distribution_points(const X509 *certificate, int nid, struct url_list list)
+{
+    CRL_DIST_POINTS *points = X509_get_ext_d2i(certificate, nid, NULL, NULL);
+
+    facts_each_url(points, add_url, &list);
     CRL_DIST_POINTS_free(points);
+}
+
+void facts_read_urls(struct certificate_object *object, X509 *certificate)
+{
+    struct certificate_facts *facts = &object->facts;
+
+    read_authority_access(object, certificate);
+    read_distribution_points(
+        certificate, NID_crl_distribution_points,
+        (struct url_list){&object->memory, facts->crl_urls, &facts->crl_url_count});
+    read_distribution_points(
+        certificate, NID_freshest_crl,
+        (struct url_list){&object->memory, facts->delta_urls, &facts->delta_url_count});
 }
 
 /* ---- does it cover a host? ---- */

@@ -10,6 +10,8 @@
 #define OCSP_SIZE_MAX (64u << 10)
 #define CRL_SIZE_MAX  (32u << 20)
 
+#define CRL_DELTA_URLS_MAX 3
+
 /* Why (RFC 5280 §5.3.1): "keyCompromise", …; "unspecified". Static. */
 const char *revocation_reason_name(int reason);
 
@@ -65,6 +67,9 @@ int64_t crl_next_update(const struct crl *crl); /* 0: it does not say */
 size_t crl_count(const struct crl *crl);        /* of revoked certificates */
 size_t crl_size(const struct crl *crl);         /* bytes in memory */
 const char *crl_issuer(const struct crl *crl);  /* printable */
+bool crl_is_delta(const struct crl *crl);       /* it holds changes of a complete list */
+/* Where its changes are published (freshest CRL, RFC 5280 §5.2.6); NULL: no further address. */
+const char *crl_delta_url(const struct crl *crl, size_t at);
 
 enum crl_outcome {
     CRL_GOOD,         /* it is about this certificate, and does not list it */
@@ -72,7 +77,8 @@ enum crl_outcome {
     CRL_OTHER_ISSUER, /* of another CA */
     CRL_OTHER_SCOPE,  /* of this CA, for other certificates (IssuingDistributionPoint) */
     CRL_UNTRUSTED,    /* not signed by the issuer, or the issuer may not sign lists */
-    CRL_UNSUPPORTED,  /* delta, indirect, some reasons only, unknown critical extensions */
+    CRL_UNSUPPORTED,  /* changes without the list that they change, indirect, some reasons only,
+                         unknown critical extensions */
     CRL_NOT_YET_VALID,
     CRL_STALE,          /* nextUpdate is over */
     CRL_MALFORMED,      /* what was fetched is no list */
@@ -89,7 +95,22 @@ struct crl_verdict {
     char reason[160];                             /* why it says nothing, printable; "" */
 };
 
-/* Judges by the clock `at`. The signature is verified once per issuer and remembered. */
+/* Judges one list by the clock `at`. The signature is verified once per issuer and remembered. */
 void crl_judge(struct crl_verdict *ret_verdict, struct crl *crl,
                const struct certificate_facts *certificate, const struct certificate_facts *issuer,
                int64_t at);
+
+/* What several lists say together. Of complete ones "revoked" wins; each counts with the newest
+ * changes (delta lists) that fit it by issuer, scope, key and numbers (RFC 5280 §5.2.4): they
+ * revoke, they alone lift a hold, and while they are current it does not matter that the complete
+ * list has ended (§6.3.3). Changes that fit none revoke all the same: revocation is for ever. */
+struct crl_answer {
+    struct crl_verdict verdict; /* CRL_NOT_ASKED: there are no lists */
+    size_t by;                  /* the list that says so; `count`: none */
+    size_t changes;             /* the delta list that was counted with it; `count`: none */
+    size_t left_out; /* one of this CA for this certificate that could not be; `count`: none */
+    char left_out_reason[160]; /* printable */
+};
+void crl_judge_all(struct crl_answer *ret_answer, struct crl *const *lists, size_t count,
+                   const struct certificate_facts *certificate,
+                   const struct certificate_facts *issuer, int64_t at);

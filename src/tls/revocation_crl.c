@@ -1,6 +1,6 @@
 /* Revocation lists. They can hold a million entries, of which one is asked for: the entries stay as
  * they came, behind an index of places sorted by serial number, instead of becoming objects. */
-#include "tls/revocation.h"
+#include "tls/revocation_crl_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,32 +8,10 @@
 #include <openssl/asn1t.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 
-#include "base/string.h"
+#include "tls/certificate_facts_internal.h"
 #include "tls/certificate_internal.h"
 #include "tls/openssl_auto.h"
-
-#define SKEW_S 300 /* of clocks */
-
-/* TBSCertList and CertificateList (RFC 5280 §5.1), entries unparsed. */
-struct crl_body {
-    ASN1_INTEGER *version;
-    X509_ALGOR *algorithm;
-    X509_NAME *issuer;
-    ASN1_TIME *this_update, *next_update;
-    ASN1_STRING *entries; /* the whole SEQUENCE OF; NULL: none */
-    STACK_OF(X509_EXTENSION) * extensions;
-    ASN1_ENCODING enc; /* what was signed */
-};
-typedef struct crl_body CRL_BODY;
-
-struct crl_whole {
-    CRL_BODY *body;
-    X509_ALGOR *algorithm;
-    ASN1_BIT_STRING *signature;
-};
-typedef struct crl_whole CRL_WHOLE;
 
 ASN1_SEQUENCE_enc(CRL_BODY, enc, 0) =
     {
@@ -53,24 +31,7 @@ ASN1_SEQUENCE_enc(CRL_BODY, enc, 0) =
                 ASN1_SIMPLE(CRL_WHOLE, signature, ASN1_BIT_STRING),
 } static_ASN1_SEQUENCE_END(CRL_WHOLE)
 
-                struct crl_entry { /* places in the entries' bytes */
-    uint32_t at, serial_at;
-    uint32_t size, serial_size;
-};
-
-struct crl {
-    unsigned references;
-    CRL_WHOLE *whole;
-    ISSUING_DIST_POINT *scope; /* NULL: all certificates of its issuer */
-    const char *unsupported;   /* why it must not be used; static; NULL: it may */
-    struct crl_entry *entries; /* sorted by serial number */
-    size_t count;
-    char issuer[256];
-    bool judged, is_signed; /* by the certificate with this digest */
-    uint8_t signer[32];
-};
-
-static void ASN1_ENUMERATED_auto(ASN1_ENUMERATED **value)
+                static void ASN1_ENUMERATED_auto(ASN1_ENUMERATED * *value)
 {
     ASN1_ENUMERATED_free(*value);
 }
@@ -182,16 +143,60 @@ static const struct crl_entry *find_entry(const struct crl *crl, struct serial s
     return NULL;
 }
 
-/* ---- reading ---- */
+static const struct crl_entry *entry_of(const struct crl *crl, X509 *certificate)
+{
+    unsigned char *der = NULL;
+    const uint8_t *content;
+    size_t size;
+    int whole = i2d_ASN1_INTEGER(X509_get0_serialNumber(certificate), &der);
+    const struct crl_entry *entry = NULL;
 
-static const char *check_extensions(const struct crl_body *body)
+    const uint8_t *place = der;
+    if (whole > 0 && take_element(&place, der + whole, V_ASN1_INTEGER, &content, &size))
+        entry = find_entry(crl, (struct serial){content, size});
+    OPENSSL_free(der);
+    return entry;
+}
+
+struct crl_mark crl_find(const struct crl *crl, const struct certificate_facts *certificate)
+{
+    const struct crl_entry *entry = entry_of(crl, facts_x509(certificate));
+    struct crl_mark mark = {.listed = entry != NULL};
+
+    if (entry == NULL)
+        return mark;
+    const unsigned char *place = ASN1_STRING_get0_data(crl->whole->body->entries) + entry->at;
+    AUTO(X509_REVOKED) *revoked = d2i_X509_REVOKED(NULL, &place, entry->size);
+    if (revoked == NULL)
+        return mark;
+    AUTO(ASN1_ENUMERATED) *reason = X509_REVOKED_get_ext_d2i(revoked, NID_crl_reason, NULL, NULL);
+    mark.revoked_at = certificate_time(X509_REVOKED_get0_revocationDate(revoked));
+    if (reason != NULL)
+        mark.reason = (int)ASN1_ENUMERATED_get(reason);
+    return mark;
+}
+
+/* ---- extensions ---- */
+
+bool crl_extension_same(const struct crl *a, const struct crl *b, int nid)
+{
+    const STACK_OF(X509_EXTENSION) *left = a->whole->body->extensions,
+                                   *right = b->whole->body->extensions;
+    int at = X509v3_get_ext_by_NID(left, nid, -1), other = X509v3_get_ext_by_NID(right, nid, -1);
+
+    if (at < 0 || other < 0)
+        return at < 0 && other < 0;
+    return ASN1_OCTET_STRING_cmp(X509_EXTENSION_get_data(X509v3_get_ext(left, at)),
+                                 X509_EXTENSION_get_data(X509v3_get_ext(right, other))) == 0;
+}
+
+static const char *check_critical(const struct crl_body *body)
 {
     for (int i = 0; i < sk_X509_EXTENSION_num(body->extensions); i++) {
         X509_EXTENSION *extension = sk_X509_EXTENSION_value(body->extensions, i);
         int nid = OBJ_obj2nid(X509_EXTENSION_get_object(extension));
-        if (nid == NID_delta_crl)
-            return "it holds changes only (a delta list)";
-        if (X509_EXTENSION_get_critical(extension) && nid != NID_issuing_distribution_point)
+        if (X509_EXTENSION_get_critical(extension) && nid != NID_issuing_distribution_point &&
+            nid != NID_delta_crl)
             return "it has a critical extension that is not known";
     }
     return NULL;
@@ -209,6 +214,47 @@ static const char *read_scope(struct crl *crl)
         return "it is for certificates of other CAs, too (an indirect list)";
     return NULL;
 }
+
+static const char *read_numbers(struct crl *crl)
+{
+    int number_found = -1, base_found = -1;
+
+    crl->number = X509V3_get_d2i(crl->whole->body->extensions, NID_crl_number, &number_found, NULL);
+    crl->base_number =
+        X509V3_get_d2i(crl->whole->body->extensions, NID_delta_crl, &base_found, NULL);
+    bool unreadable = (crl->number == NULL && number_found != -1) ||
+                      (crl->base_number == NULL && base_found != -1);
+    return unreadable ? "its number, or that of the list that it changes, is unreadable" : NULL;
+}
+
+static void take_delta_url(void *context, const char *text, size_t size)
+{
+    struct crl *crl = context;
+
+    if (crl->delta_url_count == CRL_DELTA_URLS_MAX)
+        return;
+    char *url = strndup(text, size);
+    if (url != NULL)
+        crl->delta_urls[crl->delta_url_count++] = url;
+}
+
+static const char *read_extensions(struct crl *crl)
+{
+    CRL_DIST_POINTS *points =
+        X509V3_get_d2i(crl->whole->body->extensions, NID_freshest_crl, NULL, NULL);
+    const char *const problems[] = {check_critical(crl->whole->body), read_scope(crl),
+                                    read_numbers(crl)};
+
+    facts_each_url(points, take_delta_url, crl);
+    CRL_DIST_POINTS_free(points);
+    for (size_t i = 0; i < ARRAY_SIZE(problems); i++) {
+        if (problems[i] != NULL)
+            return problems[i];
+    }
+    return NULL;
+}
+
+/* ---- reading ---- */
 
 static int refuse(struct error *error, const char *reason)
 {
@@ -234,10 +280,7 @@ static int read_der(struct crl **ret_crl, const uint8_t *der, size_t size, struc
         crl_unref(crl);
         return refuse(error, reason);
     }
-    crl->unsupported = check_extensions(crl->whole->body);
-    const char *unsupported = read_scope(crl);
-    if (crl->unsupported == NULL)
-        crl->unsupported = unsupported;
+    crl->unsupported = read_extensions(crl);
     certificate_name_text(crl->issuer, sizeof crl->issuer, crl->whole->body->issuer);
     ERR_clear_error();
     *ret_crl = crl;
@@ -309,6 +352,10 @@ void crl_unref(struct crl *crl)
         return;
     ASN1_item_free((ASN1_VALUE *)crl->whole, ASN1_ITEM_rptr(CRL_WHOLE));
     ISSUING_DIST_POINT_free(crl->scope);
+    ASN1_INTEGER_free(crl->number);
+    ASN1_INTEGER_free(crl->base_number);
+    for (size_t i = 0; i < crl->delta_url_count; i++)
+        free(crl->delta_urls[i]);
     free(crl->entries);
     free(crl);
 }
@@ -344,13 +391,17 @@ const char *crl_issuer(const struct crl *crl)
     return crl->issuer;
 }
 
-/* ---- judging ---- */
-
-static void say(struct crl_verdict *verdict, enum crl_outcome outcome, const char *reason)
+bool crl_is_delta(const struct crl *crl)
 {
-    verdict->outcome = outcome;
-    string_copy(verdict->reason, sizeof verdict->reason, reason);
+    return crl->base_number != NULL;
 }
+
+const char *crl_delta_url(const struct crl *crl, size_t at)
+{
+    return at < crl->delta_url_count ? crl->delta_urls[at] : NULL;
+}
+
+/* ---- its signature ---- */
 
 static bool verify(const struct crl *crl, X509 *issuer)
 {
@@ -363,117 +414,13 @@ static bool verify(const struct crl *crl, X509 *issuer)
                             whole->body, key) == 1;
 }
 
-static bool is_signed_by(struct crl *crl, const struct certificate_facts *issuer)
+bool crl_is_signed_by(struct crl *crl, const struct certificate_facts *issuer)
 {
     if (!crl->judged || memcmp(crl->signer, issuer->sha256, sizeof crl->signer) != 0) {
-        crl->is_signed = verify(crl, issuer->x509);
+        crl->is_signed = verify(crl, facts_x509(issuer));
         memcpy(crl->signer, issuer->sha256, sizeof crl->signer);
         crl->judged = true;
         ERR_clear_error();
     }
     return crl->is_signed;
-}
-
-/* One of the list's addresses must be one of the certificate's (RFC 5280 §6.3.3 (b)(2)): a CA's
- * other shard does not list the certificate, and says nothing by that. */
-static bool is_distribution_point(const GENERAL_NAMES *names,
-                                  const struct certificate_facts *certificate)
-{
-    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_URI)
-            continue;
-        size_t size = (size_t)ASN1_STRING_length(name->d.ia5);
-        for (size_t at = 0; at < certificate->crl_url_count; at++) {
-            if (strlen(certificate->crl_urls[at]) == size &&
-                memcmp(ASN1_STRING_get0_data(name->d.ia5), certificate->crl_urls[at], size) == 0)
-                return true;
-        }
-    }
-    return false;
-}
-
-static bool is_in_scope(const struct crl *crl, const struct certificate_facts *certificate)
-{
-    const ISSUING_DIST_POINT *scope = crl->scope;
-
-    if (scope == NULL)
-        return true;
-    if (scope->onlyattr > 0 || (scope->onlyuser > 0 && certificate->is_ca) ||
-        (scope->onlyCA > 0 && !certificate->is_ca))
-        return false;
-    return scope->distpoint == NULL ||
-           (scope->distpoint->type == 0 &&
-            is_distribution_point(scope->distpoint->name.fullname, certificate));
-}
-
-static void read_entry(struct crl_verdict *verdict, const struct crl *crl,
-                       const struct crl_entry *entry)
-{
-    const unsigned char *place = ASN1_STRING_get0_data(crl->whole->body->entries) + entry->at;
-    AUTO(X509_REVOKED) *revoked = d2i_X509_REVOKED(NULL, &place, entry->size);
-
-    verdict->outcome = CRL_REVOKED;
-    verdict->revocation_reason = revocation_reason_name(0);
-    if (revoked == NULL)
-        return;
-    AUTO(ASN1_ENUMERATED) *reason = X509_REVOKED_get_ext_d2i(revoked, NID_crl_reason, NULL, NULL);
-    verdict->revoked_at = certificate_time(X509_REVOKED_get0_revocationDate(revoked));
-    if (reason != NULL)
-        verdict->revocation_reason = revocation_reason_name((int)ASN1_ENUMERATED_get(reason));
-}
-
-static const struct crl_entry *entry_of(const struct crl *crl, X509 *certificate)
-{
-    unsigned char *der = NULL;
-    const uint8_t *content;
-    size_t size;
-    int whole = i2d_ASN1_INTEGER(X509_get0_serialNumber(certificate), &der);
-    const struct crl_entry *entry = NULL;
-
-    const uint8_t *place = der;
-    if (whole > 0 && take_element(&place, der + whole, V_ASN1_INTEGER, &content, &size))
-        entry = find_entry(crl, (struct serial){content, size});
-    OPENSSL_free(der);
-    return entry;
-}
-
-static void judge_freshness(struct crl_verdict *verdict, const struct crl *crl, int64_t at)
-{
-    if (verdict->this_update > at + SKEW_S)
-        say(verdict, CRL_NOT_YET_VALID, "its time is still to come");
-    else if (verdict->next_update != 0 && verdict->next_update < at)
-        say(verdict, CRL_STALE, "a newer one should have taken its place");
-    else if (crl->scope != NULL && crl->scope->onlysomereasons != NULL)
-        say(verdict, CRL_UNSUPPORTED, "it tells of some reasons only");
-    else
-        verdict->outcome = CRL_GOOD;
-}
-
-void crl_judge(struct crl_verdict *ret_verdict, struct crl *crl,
-               const struct certificate_facts *certificate, const struct certificate_facts *issuer,
-               int64_t at)
-{
-    *ret_verdict = (struct crl_verdict){.this_update = crl_this_update(crl),
-                                        .next_update = crl_next_update(crl)};
-    if (issuer == NULL) {
-        say(ret_verdict, CRL_ISSUER_UNKNOWN, "the certificate's issuer is not known");
-    } else if (X509_NAME_cmp(crl->whole->body->issuer, X509_get_subject_name(issuer->x509)) != 0) {
-        say(ret_verdict, CRL_OTHER_ISSUER, "it is of another CA: ");
-        size_t used = strlen(ret_verdict->reason);
-        string_copy(ret_verdict->reason + used, sizeof ret_verdict->reason - used, crl->issuer);
-    } else if (crl->unsupported != NULL) {
-        say(ret_verdict, CRL_UNSUPPORTED, crl->unsupported);
-    } else if (!is_signed_by(crl, issuer)) {
-        say(ret_verdict, CRL_UNTRUSTED, "the issuer has not signed it, or may not sign lists");
-    } else if (!is_in_scope(crl, certificate)) {
-        say(ret_verdict, CRL_OTHER_SCOPE, "it is for other certificates of this CA");
-    } else {
-        const struct crl_entry *entry = entry_of(crl, certificate->x509);
-        if (entry != NULL)
-            read_entry(ret_verdict, crl, entry);
-        else
-            judge_freshness(ret_verdict, crl, at);
-    }
-    ERR_clear_error();
 }

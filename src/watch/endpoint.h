@@ -76,7 +76,10 @@ struct endpoint_trust {
 struct endpoint_crl {
     const struct certificate_facts *certificate; /* borrowed: served, or of a path */
     struct crl_verdict verdict;
-    char source[256]; /* URL or file, printable; "" : the certificate names no list */
+    char source[256];   /* URL or file, printable; "" : the certificate names no list */
+    char changes[256];  /* the delta list that was counted with it; "" */
+    char left_out[256]; /* a delta list that could not be, and why; "" */
+    char left_out_reason[160];
 };
 
 struct endpoint_renewal { /* RFC 9773 */

@@ -209,6 +209,11 @@ const struct explain_cause explain_causes[] = {
      "look whether the CA's list is renewed, and whether a cache in between keeps the old one"},
     {"crl-unreachable", "The CA's revocation list cannot be fetched.", ANY,
      "look whether this machine may reach the address that the certificate names"},
+    {"crl-changes-unused",
+     "A list of changes (delta CRL) could not be counted; the complete list was, if it could be.",
+     ANY,
+     "nothing, when the next check succeeds; for lists of your own, give the complete list and the "
+     "newest changes of it together"},
     {"crl-invalid", "What was fetched is no revocation list of this CA, or is not signed by it.",
      ANY, "look whether a proxy answers in the CA's stead; tell the CA"},
     {"revocation-source-missing",

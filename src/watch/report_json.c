@@ -311,6 +311,8 @@ static json_t *crl_to_json(const struct endpoint_crl *crl)
     json_set_text(object, "status", crl_outcome_name(verdict->outcome));
     json_set_text(object, "reason", verdict->reason);
     json_set_text(object, "source", crl->source);
+    json_set_text(object, "changes", crl->changes);
+    json_set_text(object, "changes_left_out", crl->left_out);
     json_set_time(object, "this_update", verdict->this_update);
     json_set_time(object, "next_update", verdict->next_update);
     json_set_time(object, "revoked_at", verdict->revoked_at);

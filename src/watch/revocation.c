@@ -27,8 +27,11 @@ struct revocation {
 struct list_request {
     struct revocation_job *job;
     struct endpoint_crl *result;
-    size_t url; /* among the certificate's */
+    size_t url, changes_url; /* the next ones to ask */
     unsigned tries;
+    struct crl *complete, *changes; /* fetched; references; NULL */
+    char complete_source[256], changes_source[256];
+    const struct crl *by; /* what the verdict is by; borrowed; NULL: nothing */
     struct document_request *request;
 };
 
@@ -123,6 +126,16 @@ static void judge_staple(struct revocation_job *job)
     }
 }
 
+static void job_free(struct revocation_job *job)
+{
+    for (size_t i = 0; i < CHAIN_DEPTH_MAX; i++) {
+        documents_cancel(job->lists[i].request);
+        crl_unref(job->lists[i].complete);
+        crl_unref(job->lists[i].changes);
+    }
+    free(job);
+}
+
 static void finish(struct revocation_job *job)
 {
     struct endpoint *endpoint = job->endpoint;
@@ -132,7 +145,7 @@ static void finish(struct revocation_job *job)
     if (endpoint->seen.chain_count > 0)
         judge_staple(job);
     endpoint->revocation.prepared = true;
-    free(job);
+    job_free(job);
     done(context, endpoint);
 }
 
@@ -144,28 +157,73 @@ static void one_less(struct revocation_job *job)
 
 /* ---- revocation lists ---- */
 
+struct list_set {
+    struct crl *lists[OPERATOR_LISTS_MAX + 2];
+    const char *sources[OPERATOR_LISTS_MAX + 2];
+    size_t count;
+};
+
+static void set_add(struct list_set *set, struct crl *crl, const char *source)
+{
+    if (crl == NULL)
+        return;
+    set->lists[set->count] = crl;
+    set->sources[set->count++] = source;
+}
+
 static bool says_something(const struct crl_verdict *verdict)
 {
     return verdict->outcome == CRL_GOOD || verdict->outcome == CRL_REVOKED;
 }
 
-/* Those that the operator gave; the last one of this CA is shown when none helps. */
-static bool ask_operator(const struct revocation_job *job, struct endpoint_crl *result)
+static void take_answer(struct endpoint_crl *result, const struct crl_answer *answer,
+                        const struct list_set *set)
 {
-    const struct revocation *revocation = job->revocation;
-    const struct certificate_facts *issuer = issuer_of(job->endpoint, result->certificate);
+    result->verdict = answer->verdict;
+    string_copy(result->source, sizeof result->source, set->sources[answer->by]);
+    result->changes[0] = result->left_out[0] = '\0';
+    if (answer->changes < set->count)
+        string_copy(result->changes, sizeof result->changes, set->sources[answer->changes]);
+    if (answer->left_out < set->count)
+        string_copy(result->left_out, sizeof result->left_out, set->sources[answer->left_out]);
+    string_copy(result->left_out_reason, sizeof result->left_out_reason, answer->left_out_reason);
+}
 
-    for (size_t i = 0; i < revocation->list_count; i++) {
-        struct crl_verdict verdict;
-        crl_judge(&verdict, revocation->lists[i], result->certificate, issuer, judged_at(job));
-        if (verdict.outcome == CRL_OTHER_ISSUER || verdict.outcome == CRL_ISSUER_UNKNOWN)
-            continue;
-        result->verdict = verdict;
-        string_copy(result->source, sizeof result->source, revocation->list_files[i]);
-        if (says_something(&verdict))
-            return true;
-    }
-    return false;
+/* By all lists at hand. Those of the operator that are of other CAs say nothing. */
+static void judge_lists(struct list_request *list)
+{
+    const struct revocation *revocation = list->job->revocation;
+    struct endpoint_crl *result = list->result;
+    struct list_set set = {.count = 0};
+    struct crl_answer answer;
+
+    list->by = NULL;
+    set_add(&set, list->complete, list->complete_source);
+    set_add(&set, list->changes, list->changes_source);
+    size_t fetched = set.count;
+    for (size_t i = 0; i < revocation->list_count; i++)
+        set_add(&set, revocation->lists[i], revocation->list_files[i]);
+    crl_judge_all(&answer, set.lists, set.count, result->certificate,
+                  issuer_of(list->job->endpoint, result->certificate), judged_at(list->job));
+    bool is_other =
+        answer.verdict.outcome == CRL_OTHER_ISSUER || answer.verdict.outcome == CRL_ISSUER_UNKNOWN;
+    if (answer.by == set.count || (is_other && answer.by >= fetched))
+        return;
+    list->by = set.lists[answer.by];
+    take_answer(result, &answer, &set);
+}
+
+/* Only whom a store trusts has a say: the list is shared, and anybody can call himself a CA of that
+ * name. */
+static void reject_strangers(struct list_request *list, struct crl *crl, const char *url)
+{
+    const struct revocation_job *job = list->job;
+    const struct certificate_facts *certificate = list->result->certificate;
+    struct crl_verdict verdict;
+
+    crl_judge(&verdict, crl, certificate, issuer_of(job->endpoint, certificate), judged_at(job));
+    if (verdict.outcome == CRL_UNTRUSTED && job->endpoint->needed_count > 0)
+        documents_reject(job->revocation->documents, DOCUMENT_CRL, url, job->public_only);
 }
 
 static void list_fetched(void *context, const struct document *document);
@@ -180,7 +238,7 @@ static bool ask_next_list(struct list_request *list)
         if (!is_http(url))
             continue;
         list->tries++;
-        string_copy(list->result->source, sizeof list->result->source, url);
+        string_copy(list->complete_source, sizeof list->complete_source, url);
         list->request = documents_get(list->job->revocation->documents, DOCUMENT_CRL, url,
                                       list->job->public_only, list_fetched, list);
         if (list->request != NULL)
@@ -189,24 +247,77 @@ static bool ask_next_list(struct list_request *list)
     return false;
 }
 
-static void judge_document(struct list_request *list, const struct document *document)
+static void changes_fetched(void *context, const struct document *document);
+
+/* Could changes make a difference: revoke, lift a hold, or stand in for a list that has ended? */
+static bool need_changes(const struct list_request *list)
 {
-    const struct revocation_job *job = list->job;
+    const struct crl_verdict *verdict = &list->result->verdict;
+    bool is_held = verdict->outcome == CRL_REVOKED &&
+                   strcmp(verdict->revocation_reason, "certificateHold") == 0;
+
+    return list->job->order.crls && list->by != NULL && !crl_is_delta(list->by) &&
+           (is_held || verdict->outcome == CRL_GOOD || verdict->outcome == CRL_STALE);
+}
+
+static const char *changes_url(const struct list_request *list, size_t at)
+{
+    const struct certificate_facts *certificate = list->result->certificate;
+
+    return at < certificate->delta_url_count
+               ? certificate->delta_urls[at]
+               : crl_delta_url(list->by, at - certificate->delta_url_count);
+}
+
+/* The next address that the certificate, or the list, names for its changes (RFC 5280 §5.2.6). */
+static bool ask_next_changes(struct list_request *list)
+{
+    const char *url;
+
+    while (need_changes(list) && list->changes_url < LIST_URLS_MAX &&
+           (url = changes_url(list, list->changes_url)) != NULL) {
+        list->changes_url++;
+        if (!is_http(url))
+            continue;
+        string_copy(list->changes_source, sizeof list->changes_source, url);
+        list->request = documents_get(list->job->revocation->documents, DOCUMENT_CRL, url,
+                                      list->job->public_only, changes_fetched, list);
+        if (list->request != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void changes_fetched(void *context, const struct document *document)
+{
+    struct list_request *list = context;
     struct endpoint_crl *result = list->result;
 
-    if (!document->known) {
-        result->verdict =
-            (struct crl_verdict){.outcome = document->malformed ? CRL_MALFORMED : CRL_UNREACHABLE};
-        string_copy(result->verdict.reason, sizeof result->verdict.reason, document->reason);
-        return;
+    list->request = NULL;
+    if (document->known) {
+        list->changes = crl_ref(document->crl);
+        reject_strangers(list, list->changes, changes_url(list, list->changes_url - 1));
+        judge_lists(list);
+    } else {
+        string_copy(result->left_out, sizeof result->left_out, list->changes_source);
+        string_copy(result->left_out_reason, sizeof result->left_out_reason, document->reason);
+        if (ask_next_changes(list))
+            return;
     }
-    crl_judge(&result->verdict, document->crl, result->certificate,
-              issuer_of(job->endpoint, result->certificate), judged_at(job));
-    /* Only whom a store trusts has a say: the list is shared, and anybody can call himself a CA of
-     * that name. */
-    if (result->verdict.outcome == CRL_UNTRUSTED && job->endpoint->needed_count > 0)
-        documents_reject(job->revocation->documents, DOCUMENT_CRL,
-                         result->certificate->crl_urls[list->url - 1], job->public_only);
+    one_less(list->job);
+}
+
+/* What is at hand and has ended says more than what cannot be had. */
+static void tell_unreachable(struct list_request *list, const struct document *document)
+{
+    struct endpoint_crl *result = list->result;
+
+    if (result->verdict.outcome == CRL_STALE || result->verdict.outcome == CRL_NOT_YET_VALID)
+        return;
+    result->verdict =
+        (struct crl_verdict){.outcome = document->malformed ? CRL_MALFORMED : CRL_UNREACHABLE};
+    string_copy(result->verdict.reason, sizeof result->verdict.reason, document->reason);
+    string_copy(result->source, sizeof result->source, list->complete_source);
 }
 
 static void list_fetched(void *context, const struct document *document)
@@ -214,10 +325,18 @@ static void list_fetched(void *context, const struct document *document)
     struct list_request *list = context;
 
     list->request = NULL;
-    judge_document(list, document);
+    if (document->known) {
+        crl_unref(list->complete);
+        list->complete = crl_ref(document->crl);
+        reject_strangers(list, list->complete, list->result->certificate->crl_urls[list->url - 1]);
+        judge_lists(list);
+    } else {
+        tell_unreachable(list, document);
+    }
     if (!says_something(&list->result->verdict) && ask_next_list(list))
         return;
-    one_less(list->job);
+    if (!ask_next_changes(list))
+        one_less(list->job);
 }
 
 static void look_up(struct revocation_job *job, const struct certificate_facts *certificate)
@@ -229,8 +348,9 @@ static void look_up(struct revocation_job *job, const struct certificate_facts *
     *result =
         (struct endpoint_crl){.certificate = certificate, .verdict = {.outcome = CRL_NOT_ASKED}};
     *list = (struct list_request){.job = job, .result = result};
-    bool is_known = ask_operator(job, result);
-    if (!is_known && job->order.crls && ask_next_list(list))
+    judge_lists(list);
+    bool is_known = says_something(&result->verdict);
+    if ((!is_known && job->order.crls && ask_next_list(list)) || ask_next_changes(list))
         job->open++;
     else if (!is_known && !job->order.crls && result->verdict.outcome == CRL_NOT_ASKED)
         return; /* nobody looked */
@@ -471,9 +591,7 @@ void revocation_cancel(struct revocation_job *job)
     timer_cancel(job->revocation->loop, &job->start);
     documents_cancel(job->issuers);
     documents_cancel(job->renewal);
-    for (size_t i = 0; i < CHAIN_DEPTH_MAX; i++)
-        documents_cancel(job->lists[i].request);
-    free(job);
+    job_free(job);
 }
 
 /* ---- all of it ---- */

@@ -147,8 +147,9 @@ class Authority:
                                   [(x509.BasicConstraints(True, 0), True)])
         return _pem(root) + _pem(intermediate)
 
-    def revocation_list(self, *revoked, number=1, begin=None, lifetime=30 * DAY, key=None):
-        """A list of the intermediate's, in PEM, of these pairs; signed with `key` instead of its own."""
+    def revocation_list(self, *revoked, number=1, begin=None, lifetime=30 * DAY, key=None, changes=None, reason=None, more=()):
+        """A list of the intermediate's, in PEM, of these pairs; signed with `key` instead of its own. With `changes` a delta
+        list of the one with that number."""
         begin = begin or _now() - datetime.timedelta(hours=1)
         builder = (x509.CertificateRevocationListBuilder()
                    .issuer_name(self.intermediate.subject)
@@ -156,8 +157,13 @@ class Authority:
                    .next_update(begin + lifetime)
                    .add_extension(x509.CRLNumber(number), False)
                    .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False))
+        if changes is not None:
+            builder = builder.add_extension(x509.DeltaCRLIndicator(changes), True)
+        for extension in more:
+            builder = builder.add_extension(extension, False)
         for pair in revoked:
-            builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder().serial_number(pair.certificate.serial_number)
-                .revocation_date(begin).build())
+            entry = x509.RevokedCertificateBuilder().serial_number(pair.certificate.serial_number).revocation_date(begin)
+            if reason is not None:
+                entry = entry.add_extension(x509.CRLReason(reason), False)
+            builder = builder.add_revoked_certificate(entry.build())
         return builder.sign(key or self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

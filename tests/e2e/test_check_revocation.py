@@ -122,6 +122,89 @@ def test_lists_of_the_operator(authority, serve, tmp_path):
     assert "no revocation list" in checks.check(address, "--crl", str(path), code=3).stderr
 
 
+# ---- changes of revocation lists (delta lists) ----
+
+HOLD, REMOVED = x509.ReasonFlags.certificate_hold, x509.ReasonFlags.remove_from_crl
+
+
+def status(endpoint):
+    """Of the leaf."""
+    return endpoint["revocation_lists"][0]["status"]
+
+
+def test_changes_of_the_operator(authority, serve, tmp_path):
+    """A certificate that only the changes list, one that they lift, and what they cannot be counted on."""
+    pair = authority.issue(NAME)
+    address, path = serve(pair), tmp_path / "lists.pem"
+
+    def judged(*lists, code):
+        path.write_bytes(b"".join(lists))
+        return look(authority, address, "--crl", str(path), "--no-fetch", code=code)
+
+    complete, held = authority.revocation_list(), authority.revocation_list(pair, reason=HOLD)
+    revoking = authority.revocation_list(pair, number=2, changes=1)
+    lifting = authority.revocation_list(pair, number=2, changes=1, reason=REMOVED)
+    assert "certificate-revoked" in checks.ids(judged(complete, revoking, code=2))
+    assert "certificate-revoked" in checks.ids(judged(revoking, code=2))
+    assert "certificate-revoked" in checks.ids(judged(held, code=2))
+    counted = judged(held, lifting, code=0)
+    assert status(counted) == "good" and counted["revocation_lists"][0]["changes"] == str(path)
+    assert status(judged(lifting, code=0)) == "unsupported"
+
+    ended = authority.revocation_list(begin=pki._now() - 2 * pki.DAY, lifetime=pki.DAY)
+    assert status(judged(ended, lifting, code=0)) == "good"
+    later = authority.revocation_list(number=9, changes=8)
+    assert status(judged(ended, later, code=0)) == "stale"
+    unused = judged(complete, later, code=0)
+    finding, = [finding for finding in unused["findings"] if finding["id"] == "crl-changes-unused"]
+    assert finding["severity"] == "info" and "changes a later complete list" in finding["evidence"]
+    assert str(path) in finding["evidence"]
+
+
+def freshest(documents, path="/changes.crl"):
+    name = x509.UniformResourceIdentifier(documents.url(path))
+    return x509.FreshestCRL([x509.DistributionPoint([name], None, None, None)])
+
+
+@pytest.mark.parametrize("named_by", ["certificate", "list"])
+def test_changes_are_fetched(authority, documents, serve, named_by):
+    more = [freshest(documents)]
+    pair = authority.issue(NAME, more=[documents.list_extension(), *(more if named_by == "certificate" else [])])
+    address = serve(pair)
+    documents.documents["/1.crl"] = der_of(authority.revocation_list(more=more if named_by == "list" else ()))
+
+    documents.documents["/changes.crl"] = der_of(authority.revocation_list(pair, number=2, changes=1))
+    revoked = look(authority, address, code=2)
+    finding, = [finding for finding in revoked["findings"] if finding["id"] == "certificate-revoked"]
+    assert finding["evidence"] == documents.url("/changes.crl")
+    assert documents.asked == ["/1.crl", "/changes.crl"]
+
+    documents.documents["/changes.crl"] = der_of(authority.revocation_list(number=2, changes=1))
+    good = look(authority, address, code=0)
+    assert good["revocation_lists"][0]["changes"] == documents.url("/changes.crl")
+    assert not [name for name in checks.ids(good) if name.startswith("crl")]
+
+    for document, words in ((None, "404"), (der_of(authority.revocation_list(number=2, changes=1, key=pki.new_key())),
+                                            "has not signed it")):
+        documents.documents["/changes.crl"] = document
+        unused = look(authority, address, code=0)
+        finding, = [finding for finding in unused["findings"] if finding["id"] == "crl-changes-unused"]
+        assert words in finding["evidence"] and status(unused) == "good"
+
+
+def test_changes_of_the_operators_list_are_fetched(authority, documents, serve, tmp_path):
+    """Its list names where; one that has ended lives on with them."""
+    pair, path = authority.issue(NAME), tmp_path / "list.pem"
+    address = serve(pair)
+    path.write_bytes(authority.revocation_list(more=[freshest(documents)], begin=pki._now() - 2 * pki.DAY, lifetime=pki.DAY))
+    documents.documents["/changes.crl"] = der_of(authority.revocation_list(number=2, changes=1))
+    assert status(look(authority, address, "--crl", str(path), code=0)) == "good"
+    documents.documents["/changes.crl"] = der_of(authority.revocation_list(pair, number=2, changes=1))
+    assert "certificate-revoked" in checks.ids(look(authority, address, "--crl", str(path), code=2))
+    assert documents.asked == ["/changes.crl"] * 2
+    assert status(look(authority, address, "--crl", str(path), "--no-fetch", code=0)) == "stale"
+
+
 # ---- staples ----
 
 def staple(authority, pair, *, status=ocsp.OCSPCertStatus.GOOD, begin=None, lifetime=24 * HOUR, signer=None):

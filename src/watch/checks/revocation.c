@@ -153,12 +153,32 @@ static void judge_list(struct findings *findings, const struct endpoint *endpoin
     }
 }
 
+static void tell_left_out(struct findings *findings, const struct endpoint *endpoint,
+                          const struct endpoint_crl *crl)
+{
+    char name[WORDS_MAX];
+
+    if (crl->left_out[0] == '\0')
+        return;
+    struct finding *finding = findings_add(
+        findings, "crl-changes-unused", SEVERITY_INFO,
+        "nothing, when the next check succeeds; for lists of your own, give the complete list "
+        "and the newest changes of it together",
+        "a list of changes (delta CRL) for %s could not be counted",
+        words_certificate(name, endpoint, crl->certificate));
+    ignore(snprintf(finding->evidence, sizeof finding->evidence, "%.150s: %s", crl->left_out,
+                    crl->left_out_reason));
+    string_hex(finding->certificate, crl->certificate->sha256, 32);
+}
+
 void check_revocation_lists(const struct endpoint *endpoint, const struct check_policy *policy,
                             struct findings *findings)
 {
     (void)policy;
-    for (size_t i = 0; i < endpoint->revocation.crl_count; i++)
+    for (size_t i = 0; i < endpoint->revocation.crl_count; i++) {
         judge_list(findings, endpoint, &endpoint->revocation.crls[i]);
+        tell_left_out(findings, endpoint, &endpoint->revocation.crls[i]);
+    }
 }
 
 /* Public CAs must say where revocation can be looked up, but for lives so short that it does not
