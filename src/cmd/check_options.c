@@ -50,6 +50,9 @@ static const char usage[] =
     "How it is judged:\n"
     "      --store FILE         trust these CAs (PEM) instead of the system's; repeatable, all "
     "must\n"
+    "      --store-ignoring-ends FILE\n"
+    "                           the same for devices whose CAs serve beyond their own ends (old "
+    "Android)\n"
     "      --at TIME            as if it were then: 2027-01-14, 2027-01-14T12:00:00Z, +30d\n"
     "      --pin SHA256         a public key that must be in the chain; repeatable\n"
     "  -w, --warning LEFT       warn with less left: 30 (days), 33%, 12h (default a third of the "
@@ -59,6 +62,8 @@ static const char usage[] =
     "      --crl FILE           revocation lists (PEM, DER), asked before others; repeatable\n"
     "      --log-list FILE      certificate transparency logs, in JSON as Google and Apple publish "
     "them\n"
+    "      --require-policy OID a certificate policy that must hold along the chain; repeatable, "
+    "one must\n"
     "      --require-staple     a stapled OCSP response must be there\n"
     "      --require-hsts       https:// targets must send Strict-Transport-Security\n"
     "      --password-file FILE password of PKCS#12 files\n"
@@ -102,8 +107,10 @@ enum {
     OPTION_CRL,
     OPTION_LOG_LIST,
     OPTION_STORE,
+    OPTION_STORE_IGNORING_ENDS,
     OPTION_AT,
     OPTION_PIN,
+    OPTION_REQUIRE_POLICY,
     OPTION_REQUIRE_STAPLE,
     OPTION_REQUIRE_HSTS,
     OPTION_PASSWORD_FILE,
@@ -137,10 +144,12 @@ static const struct option long_options[] = {
     {"log-list", required_argument, NULL, OPTION_LOG_LIST},
     {"timeout", required_argument, NULL, 't'},
     {"store", required_argument, NULL, OPTION_STORE},
+    {"store-ignoring-ends", required_argument, NULL, OPTION_STORE_IGNORING_ENDS},
     {"at", required_argument, NULL, OPTION_AT},
     {"pin", required_argument, NULL, OPTION_PIN},
     {"warning", required_argument, NULL, 'w'},
     {"critical", required_argument, NULL, 'c'},
+    {"require-policy", required_argument, NULL, OPTION_REQUIRE_POLICY},
     {"require-staple", no_argument, NULL, OPTION_REQUIRE_STAPLE},
     {"require-hsts", no_argument, NULL, OPTION_REQUIRE_HSTS},
     {"password-file", required_argument, NULL, OPTION_PASSWORD_FILE},
@@ -172,7 +181,8 @@ static int set_name(struct check_order *order, const char *text, struct error *e
     return target_name(order->name, text, error);
 }
 
-static int add_store(struct check_order *order, const char *path, struct error *error)
+static int add_store(struct check_order *order, const char *path, bool ignoring_ends,
+                     struct error *error)
 {
     struct checker_options *checker = &order->checker;
     const char *slash = strrchr(path, '/');
@@ -182,6 +192,8 @@ static int add_store(struct check_order *order, const char *path, struct error *
     if (chain_store_new(&checker->stores[checker->store_count], slash != NULL ? slash + 1 : path,
                         path, error) != 0)
         return -(int)error->code;
+    if (ignoring_ends)
+        chain_store_ignore_ends(checker->stores[checker->store_count]);
     checker->store_count++;
     return 0;
 }
@@ -193,6 +205,22 @@ static int add_pin(struct check_order *order, const char *text, struct error *er
     if (policy->pin_count == ARRAY_SIZE(policy->pins))
         return error_set(error, ERROR_USAGE, "more than %zu pins", ARRAY_SIZE(policy->pins));
     return check_pin(policy->pins[policy->pin_count++], text, error);
+}
+
+static int add_policy(struct check_order *order, const char *text, struct error *error)
+{
+    struct chain_policies *policies = &order->checker.policy.policies;
+
+    if (policies->count == ARRAY_SIZE(policies->accepted))
+        return error_set(error, ERROR_USAGE, "more than %zu policies",
+                         ARRAY_SIZE(policies->accepted));
+    if (!chain_policy_valid(text))
+        return error_set(error, ERROR_USAGE,
+                         "found \"%s\"; expected an object identifier such as 2.23.140.1.2.2",
+                         text);
+    policies->accepted[policies->count++] = text;
+    policies->required = true;
+    return 0;
 }
 
 static int add_list(struct check_order *order, const char *path, struct error *error)
@@ -272,13 +300,16 @@ static int value_option(struct check_order *order, struct check_words *words, in
     case OPTION_NAME:
         return set_name(order, optarg, error);
     case OPTION_STORE:
-        return add_store(order, optarg, error);
+    case OPTION_STORE_IGNORING_ENDS:
+        return add_store(order, optarg, option == OPTION_STORE_IGNORING_ENDS, error);
     case OPTION_CRL:
         return add_list(order, optarg, error);
     case OPTION_LOG_LIST:
         return read_logs(order, optarg, error);
     case OPTION_PIN:
         return add_pin(order, optarg, error);
+    case OPTION_REQUIRE_POLICY:
+        return add_policy(order, optarg, error);
     case OPTION_AT:
         return check_moment(&order->checker.policy.at, optarg, time(NULL), error);
     case 'w':

@@ -89,7 +89,8 @@ static void keep(struct search *search, const struct chain_path *path,
 
 static void complete(struct search *search)
 {
-    struct path_result result = chain_path_verify(search->path, search->depth);
+    struct path_result result =
+        chain_path_verify(search->path, search->depth, search->question->policies);
     struct chain_path path = {
         .count = search->depth, .not_before = INT64_MIN, .not_after = INT64_MAX};
     bool ignored = chain_store_ends_ignored(search->store) && search->depth > 1;

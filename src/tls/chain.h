@@ -70,13 +70,26 @@ struct chain_verdict {
     int64_t breaks_at; /* Unix seconds from which on no path is left; 0: none holds now */
 };
 
+/* Certificate policies that are asked for (RFC 5280 §6.1.1 (c) to (g)); zeroed: none. */
+#define CHAIN_POLICIES_MAX    8
+#define CHAIN_POLICY_SIZE_MAX 64
+struct chain_policies {
+    const char *accepted[CHAIN_POLICIES_MAX]; /* dotted numbers */
+    size_t count;                             /* 0: any is accepted */
+    bool required;                            /* an accepted one must hold along the chain */
+    bool mapping_inhibited, any_inhibited;    /* policy mappings, anyPolicy count for nothing */
+};
+/* Is it an object identifier in dotted numbers, and not too long? */
+bool chain_policy_valid(const char *policy);
+
 struct chain_question {
     const struct certificate_facts *const *served; /* leaf first, as sent */
     size_t count;
     const struct certificate_facts *const *fetched; /* by AIA, for browsers; else none */
     size_t fetched_count;
-    const char *name; /* to be covered; NULL: names are not judged */
-    int64_t at;       /* Unix seconds */
+    const char *name;                      /* to be covered; NULL: names are not judged */
+    const struct chain_policies *policies; /* NULL: none are asked for */
+    int64_t at;                            /* Unix seconds */
 };
 /* Out of memory: CHAIN_MALFORMED with a reason. The verdict is to be freed by chain_verdict_fini().
  */

@@ -31,7 +31,9 @@ struct path_result {
     int strict_code; /* the same by X509_V_FLAG_X509_STRICT, where code is OK */
     int strict_at;
 };
-/* Leaf first, anchor last; each is known to have been issued by the next. Remembered. */
-struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count);
+/* Leaf first, anchor last; each is known to have been issued by the next. Remembered. `policies`
+ * may be NULL. */
+struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count,
+                                     const struct chain_policies *policies);
 
 enum chain_outcome chain_outcome_of(int code); /* X509_V_ERR_* */

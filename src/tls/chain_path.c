@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "base/string.h"
 #include "tls/certificate_facts_internal.h"
 #include "tls/openssl_auto.h"
 
@@ -116,11 +117,60 @@ static struct path_result judge_rules(const struct certificate_facts *const *pat
     return result;
 }
 
+/* ---- policies that are asked for ---- */
+
+static void sk_ASN1_OBJECT_auto(STACK_OF(ASN1_OBJECT) * *stack)
+{
+    sk_ASN1_OBJECT_pop_free(*stack, ASN1_OBJECT_free);
+}
+
+bool chain_policy_valid(const char *policy)
+{
+    AUTO(ASN1_OBJECT) *object =
+        strlen(policy) < CHAIN_POLICY_SIZE_MAX ? OBJ_txt2obj(policy, 1) : NULL;
+
+    ERR_clear_error();
+    return object != NULL;
+}
+
+/* NULL: out of memory, or what is no policy. */
+static STACK_OF(ASN1_OBJECT) * accepted_policies(const struct chain_policies *policies)
+{
+    STACK_OF(ASN1_OBJECT) *accepted = sk_ASN1_OBJECT_new_null();
+    bool any = policies == NULL || policies->count == 0;
+
+    for (size_t i = 0; accepted != NULL && i < (any ? 1 : policies->count); i++) {
+        ASN1_OBJECT *object =
+            any ? OBJ_nid2obj(NID_any_policy) : OBJ_txt2obj(policies->accepted[i], 1);
+        if (object != NULL && sk_ASN1_OBJECT_push(accepted, object) > 0)
+            continue;
+        ASN1_OBJECT_free(object);
+        sk_ASN1_OBJECT_auto(&accepted);
+        return NULL;
+    }
+    return accepted;
+}
+
+static unsigned policy_flags(const struct chain_policies *policies)
+{
+    unsigned flags = X509_V_FLAG_POLICY_CHECK;
+
+    if (policies != NULL && policies->required)
+        flags |= X509_V_FLAG_EXPLICIT_POLICY;
+    if (policies != NULL && policies->mapping_inhibited)
+        flags |= X509_V_FLAG_INHIBIT_MAP;
+    if (policies != NULL && policies->any_inhibited)
+        flags |= X509_V_FLAG_INHIBIT_ANY;
+    return flags;
+}
+
 /* ---- OpenSSL's judgement ---- */
 
 struct walk {
     const struct certificate_facts *const *path;
     size_t count;
+    STACK_OF(ASN1_OBJECT) * accepted;
+    unsigned policy_flags;
 };
 
 /* Lets OpenSSL see the path and no other way: everybody is issued by the next one. */
@@ -151,13 +201,13 @@ static void sk_X509_auto(STACK_OF(X509) * *stack)
     sk_X509_free(*stack);
 }
 
-static int verify(const struct certificate_facts *const *path, size_t count, unsigned long flags,
-                  int *ret_at)
+static int verify(struct walk *walk, unsigned long flags, int *ret_at)
 {
+    const struct certificate_facts *const *path = walk->path;
+    size_t count = walk->count;
     AUTO(X509_STORE_CTX) *context = X509_STORE_CTX_new();
     __attribute__((cleanup(sk_X509_auto))) STACK_OF(X509) *between = sk_X509_new_null(),
                                                           *anchor = sk_X509_new_null();
-    struct walk walk = {path, count};
     bool ready = context != NULL && between != NULL && anchor != NULL && empty_store() != NULL &&
                  sk_X509_push(anchor, facts_x509(path[count - 1])) > 0;
 
@@ -165,15 +215,16 @@ static int verify(const struct certificate_facts *const *path, size_t count, uns
         ready = sk_X509_push(between, facts_x509(path[i])) > 0;
     if (!ready || X509_STORE_CTX_init(context, empty_store(), facts_x509(path[0]), between) != 1)
         return X509_V_ERR_OUT_OF_MEM;
-    X509_STORE_CTX_set_app_data(context, &walk);
+    X509_STORE_CTX_set_app_data(context, walk);
     X509_STORE_CTX_set0_trusted_stack(context, anchor);
     X509_VERIFY_PARAM *parameters = X509_STORE_CTX_get0_param(context);
     X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_BITS);
     ignore(X509_VERIFY_PARAM_set_purpose(parameters, X509_PURPOSE_SSL_SERVER));
     ignore(X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN |
                                                        X509_V_FLAG_NO_CHECK_TIME |
-                                                       X509_V_FLAG_POLICY_CHECK | flags));
-    ignore(X509_VERIFY_PARAM_add0_policy(parameters, OBJ_nid2obj(NID_any_policy)));
+                                                       walk->policy_flags | flags));
+    if (X509_VERIFY_PARAM_set1_policies(parameters, walk->accepted) != 1)
+        return X509_V_ERR_OUT_OF_MEM;
     int verified = X509_verify_cert(context), code = X509_STORE_CTX_get_error(context);
     *ret_at = X509_STORE_CTX_get_error_depth(context);
     ERR_clear_error();
@@ -203,42 +254,47 @@ static unsigned anchor_demands(const X509 *anchor, size_t below)
 }
 
 /* RFC 5937: what an anchor states about policies counts. OpenSSL leaves the last certificate out of
- * its judgement, so an anchor with policies is put in twice. */
-static int judge_anchor_policies(const struct certificate_facts *const *path, size_t count)
+ * its judgement, so an anchor with policies is put in twice; so is a leaf that is the anchor. */
+static int judge_anchor_policies(const struct walk *walk)
 {
     __attribute__((cleanup(sk_X509_auto))) STACK_OF(X509) *all = sk_X509_new_null();
-    STACK_OF(ASN1_OBJECT) *any = sk_ASN1_OBJECT_new_null();
-    bool stated = path[count - 1]->policies[0] != '\0';
-    unsigned demands = stated ? 0 : anchor_demands(facts_x509(path[count - 1]), count - 1);
+    const struct certificate_facts *anchor = walk->path[walk->count - 1];
+    bool twice = anchor->policies[0] != '\0' || walk->count == 1;
+    unsigned demands = twice ? 0 : anchor_demands(facts_x509(anchor), walk->count - 1);
     X509_POLICY_TREE *tree = NULL;
     int explicit_policy, result = 1;
-    bool ready =
-        all != NULL && any != NULL && sk_ASN1_OBJECT_push(any, OBJ_nid2obj(NID_any_policy)) > 0;
+    bool ready = all != NULL;
 
-    for (size_t i = 0; ready && i < count + (stated ? 1 : 0); i++)
-        ready = sk_X509_push(all, facts_x509(path[i < count ? i : count - 1])) > 0;
-    if (ready && (stated || demands != 0))
-        result = X509_policy_check(&tree, &explicit_policy, all, any, demands);
+    for (size_t i = 0; ready && i < walk->count + (twice ? 1 : 0); i++)
+        ready = sk_X509_push(all, facts_x509(i < walk->count ? walk->path[i] : anchor)) > 0;
+    if (ready && (twice || demands != 0))
+        result = X509_policy_check(&tree, &explicit_policy, all, walk->accepted,
+                                   demands | walk->policy_flags);
     X509_policy_tree_free(tree);
-    sk_ASN1_OBJECT_free(any);
     ERR_clear_error();
     if (ready && result == 1)
         return X509_V_OK;
     return !ready || result == 0 ? X509_V_ERR_OUT_OF_MEM : X509_V_ERR_NO_EXPLICIT_POLICY;
 }
 
-static struct path_result judge(const struct certificate_facts *const *path, size_t count)
+static struct path_result judge(const struct certificate_facts *const *path, size_t count,
+                                const struct chain_policies *policies)
 {
+    __attribute__((cleanup(sk_ASN1_OBJECT_auto))) STACK_OF(ASN1_OBJECT) *accepted =
+        accepted_policies(policies);
+    struct walk walk = {path, count, accepted, policy_flags(policies)};
     struct path_result result = judge_rules(path, count);
 
+    if (accepted == NULL)
+        result.code = X509_V_ERR_OUT_OF_MEM;
     if (result.code == X509_V_OK)
-        result.code = verify(path, count, 0, &result.at);
-    if (result.code == X509_V_OK && count > 1) {
-        result.code = judge_anchor_policies(path, count);
+        result.code = verify(&walk, 0, &result.at);
+    if (result.code == X509_V_OK && (count > 1 || (policies != NULL && policies->required))) {
+        result.code = judge_anchor_policies(&walk);
         result.at = 0;
     }
     if (result.code == X509_V_OK)
-        result.strict_code = verify(path, count, X509_V_FLAG_X509_STRICT, &result.strict_at);
+        result.strict_code = verify(&walk, X509_V_FLAG_X509_STRICT, &result.strict_at);
     return result;
 }
 
@@ -250,17 +306,35 @@ static struct {
     struct path_result result;
 } verified[MEMORY_PLACES];
 
-struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count)
+/* By the certificates and by what is asked of them. */
+static bool digest_path(uint8_t digest[32], const struct certificate_facts *const *path,
+                        size_t count, const struct chain_policies *policies)
 {
-    uint8_t all[CHAIN_DEPTH_MAX * 32], digest[32];
+    uint8_t all[CHAIN_DEPTH_MAX * 32 + CHAIN_POLICIES_MAX * CHAIN_POLICY_SIZE_MAX + 4] = {0};
+    size_t used = 32 * count;
 
     for (size_t i = 0; i < count; i++)
         memcpy(all + 32 * i, path[i]->sha256, 32);
-    if (EVP_Digest(all, 32 * count, digest, NULL, EVP_sha256(), NULL) != 1)
+    if (policies != NULL) {
+        all[used++] = policies->required;
+        all[used++] = policies->mapping_inhibited;
+        all[used++] = policies->any_inhibited;
+        for (size_t i = 0; i < policies->count; i++, used += CHAIN_POLICY_SIZE_MAX)
+            string_copy((char *)all + used, CHAIN_POLICY_SIZE_MAX, policies->accepted[i]);
+    }
+    return EVP_Digest(all, used, digest, NULL, EVP_sha256(), NULL) == 1;
+}
+
+struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count,
+                                     const struct chain_policies *policies)
+{
+    uint8_t digest[32];
+
+    if (!digest_path(digest, path, count, policies))
         return (struct path_result){.code = X509_V_ERR_OUT_OF_MEM};
     size_t place = place_of(digest);
     if (!verified[place].used || memcmp(verified[place].path, digest, 32) != 0) {
-        struct path_result result = judge(path, count);
+        struct path_result result = judge(path, count, policies);
         if (result.code == X509_V_ERR_OUT_OF_MEM)
             return result;
         memcpy(verified[place].path, digest, 32);

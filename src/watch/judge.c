@@ -3,14 +3,16 @@
 #include <string.h>
 #include <time.h>
 
-static void ask_store(struct endpoint *endpoint, struct chain_store *store, int64_t at)
+static void ask_store(struct endpoint *endpoint, struct chain_store *store,
+                      const struct check_policy *policy)
 {
     struct endpoint_trust *trust = &endpoint->trust[endpoint->trust_count++];
     const struct chain_question question = {.served = endpoint->seen.chain,
                                             .count = endpoint->seen.chain_count,
                                             .name =
                                                 endpoint->name[0] != '\0' ? endpoint->name : NULL,
-                                            .at = at};
+                                            .policies = &policy->policies,
+                                            .at = policy->at};
 
     trust->store = store;
     chain_judge(store, &question, &trust->verdict);
@@ -57,7 +59,7 @@ void judge_trust(struct endpoint *endpoint, const struct checker_options *option
     if (endpoint->seen.chain_count == 0)
         return;
     for (size_t i = 0; i < options->store_count; i++)
-        ask_store(endpoint, options->stores[i], policy.at);
+        ask_store(endpoint, options->stores[i], &policy);
     if (endpoint->trust_count > 0)
         take_needed(endpoint);
     take_end(endpoint);

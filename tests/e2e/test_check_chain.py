@@ -61,12 +61,31 @@ def world(maker, folder):
     return maker.make("Middle", "Root", ca=True, end=500 * DAY), root
 
 
-def judged(folder, *chain, stores=("root.pem",), code=None, **options):
+def judged(folder, *chain, stores=("root.pem",), lasting=(), code=None, **options):
+    """By `stores`, and by `lasting` ones, which ignore the ends of their anchors."""
     (folder / "chain.pem").write_bytes(pem(*chain))
     arguments = [word for store in stores for word in ("--store", folder / store)]
+    arguments += [word for store in lasting for word in ("--store-ignoring-ends", folder / store)]
     arguments += [word for name, value in options.items() for word in (f"--{name}", value)]
     endpoint, = endpoints(f"file:{folder}/chain.pem", "--name", NAME, *arguments, code=code)
     return endpoint
+
+
+# ---- certificate policies ----
+
+def test_a_policy_that_is_demanded(maker, folder):
+    def policies(*oids):
+        return x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier(oid), None) for oid in oids]), False
+
+    (folder / "root.pem").write_bytes(pem(maker.make("Root", ca=True, end=1000 * DAY)))
+    middle = maker.make("Middle", "Root", ca=True, end=500 * DAY, extra=[policies("1.2.3.1", "1.2.3.2")])
+    leaf = maker.make(NAME, "Middle", extra=[policies("1.2.3.2", "1.2.3.3")])
+    wanted = {"require-policy": "1.2.3.2"}
+    assert not ids(judged(folder, leaf, middle, code=0, **wanted), "critical")
+    for other in ("1.2.3.1", "1.2.3.3", "1.2.3.4"):
+        wanted = {"require-policy": other}
+        assert ids(judged(folder, leaf, middle, code=2, **wanted), "critical") == ["chain-policy"]
+    assert not ids(judged(folder, leaf, middle, code=0), "critical")
 
 
 # ---- 30 September 2021 ----
@@ -88,6 +107,25 @@ def test_a_root_ends(cross_signed, folder):
         after = judged(folder, *cross_signed, stores=[f"{store}.pem"], at="+6d", code=2 if store == "old" else 0)
         assert [trust["outcome"] for trust in after["trust"]] == [outcome]
     assert ids(judged(folder, *cross_signed, stores=["old.pem"], at="+6d"), "critical") == ["chain-expired"]
+
+
+def test_old_devices_ignore_the_end_of_a_root(cross_signed, folder):
+    """Android before 7.1.1 went on with DST Root CA X3."""
+    after = judged(folder, *cross_signed, stores=[], lasting=["old.pem"], at="+6d", code=0)
+    assert [trust["outcome"] for trust in after["trust"]] == ["trusted"]
+    assert after["breaks_at"] == after["certificates"][0]["not_after"]
+    differing = judged(folder, *cross_signed, stores=["old.pem"], lasting=["old.pem"], at="+6d", code=2)
+    assert [trust["outcome"] for trust in differing["trust"]] == ["expired", "trusted"]
+
+
+def test_what_ends_below_a_root_that_has_ended(maker, folder, cross_signed):
+    """Only the anchor's end is ignored."""
+    short = maker.make("Root", "Old Root", ca=True, end=10 * DAY)
+    told = judged(folder, cross_signed[0], cross_signed[1], short, stores=[], lasting=["old.pem"], at="+6d")
+    finding, = [finding for finding in told["findings"] if finding["id"] == "chain-breaks"]
+    assert finding["certificate"] == told["certificates"][2]["sha256"]
+    after = judged(folder, cross_signed[0], cross_signed[1], short, stores=[], lasting=["old.pem"], at="+11d", code=2)
+    assert ids(after, "critical") == ["chain-expired"]
 
 
 def test_what_will_break_is_told_before(cross_signed, folder):

@@ -65,6 +65,8 @@ def test_help():
     (["--name", "shop test", NAME], "a name has letters"),
     (["--timeout", "0", NAME], "expected a time up to"),
     (["--store", "/nonexistent.pem", NAME], "/nonexistent.pem"),
+    (["--store-ignoring-ends", "/nonexistent.pem", NAME], "/nonexistent.pem"),
+    (["--require-policy", "organisation", NAME], "expected an object identifier"),
     (["--log-list", "/nonexistent.json", NAME], "/nonexistent.json"),
     (["--crl", "/nonexistent.pem", NAME], "/nonexistent.pem"),
     (["--name-servers", "ours", NAME], "ours"),

@@ -138,6 +138,7 @@ static void tell_browsers(const struct endpoint *endpoint, const struct check_po
                                             .count = endpoint->seen.chain_count,
                                             .fetched = more->fetched,
                                             .fetched_count = more->fetched_count,
+                                            .policies = &policy->policies,
                                             .at = policy->at};
     struct chain_verdict verdict;
 
@@ -180,7 +181,7 @@ static void tell_strict(const struct endpoint *endpoint, struct findings *findin
 
 /* "now trusted, +1 d trusted, +7 d expired, …" */
 static void series(char text[SERIES_MAX], const struct endpoint *endpoint,
-                   const struct endpoint_trust *trust, int64_t at)
+                   const struct endpoint_trust *trust, const struct check_policy *policy)
 {
     static const int days[] = {0, 1, 7, 14, 30};
     size_t used = 0;
@@ -188,7 +189,8 @@ static void series(char text[SERIES_MAX], const struct endpoint *endpoint,
     for (size_t i = 0; i < ARRAY_SIZE(days) && used < SERIES_MAX; i++) {
         const struct chain_question question = {.served = endpoint->seen.chain,
                                                 .count = endpoint->seen.chain_count,
-                                                .at = at + days[i] * DAY_S};
+                                                .policies = &policy->policies,
+                                                .at = policy->at + days[i] * DAY_S};
         struct chain_verdict verdict;
         char when[16] = "now";
         chain_judge(trust->store, &question, &verdict);
@@ -200,16 +202,15 @@ static void series(char text[SERIES_MAX], const struct endpoint *endpoint,
     }
 }
 
-/* Whose end it is: of the path that lives longest. */
+/* Whose end it is: of the path that lives longest. An anchor whose store ignores its end may have
+ * ended before. */
 static const struct certificate_facts *first_to_end(const struct chain_path *path)
 {
-    const struct certificate_facts *first = path->certificates[0];
+    size_t first = 0;
 
-    for (size_t i = 1; i < path->count; i++) {
-        if (path->certificates[i]->not_after < first->not_after)
-            first = path->certificates[i];
-    }
-    return first;
+    while (first + 1 < path->count && path->certificates[first]->not_after != path->not_after)
+        first++;
+    return path->certificates[first];
 }
 
 /* A chain that ends before its leaf does surprises whoever looks at the leaf alone. */
@@ -232,7 +233,7 @@ static void tell_end(const struct endpoint *endpoint, size_t store,
         "with the store %.40s it breaks at %s (in %s), before the leaf ends: %s ends",
         chain_store_name(trust->store), words_date(date, trust->verdict.breaks_at),
         words_left(time_left, left), words_certificate(subject, endpoint, ending));
-    series(finding->evidence, endpoint, trust, policy->at);
+    series(finding->evidence, endpoint, trust, policy);
     words_blame(finding, ending);
 }
 

@@ -15,6 +15,7 @@ struct check_policy {
     } warning, critical; /* zero: the defaults of dates.c, by the life of the certificate */
     uint8_t pins[8][32]; /* SPKI SHA-256; one of them must be in the chain */
     size_t pin_count;
+    struct chain_policies policies;      /* certificate policies that are asked for */
     const struct certificate_logs *logs; /* NULL: SCTs are counted, not verified */
     bool require_staple;
     bool require_hsts;
