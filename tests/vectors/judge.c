@@ -1,10 +1,13 @@
 /* Judges chains of test vectors: a line in, a line out. For tests/vectors/run.
  *
- *   STORE <tab> CHAIN <tab> UNIX SECONDS <tab> ignore-ends|look-at-ends [<tab> REVOCATION LISTS]
+ *   STORE <tab> CHAIN <tab> UNIX SECONDS <tab> ignore-ends|look-at-ends <tab> LISTS <tab> POLICIES
  *     -> outcome <tab> reason <tab> ids of critical findings, comma separated
  *
  * STORE "-": nobody is trusted; the findings are then what the certificates say of themselves.
- * With lists, every certificate of the path must be on none and in the scope of one. */
+ * LISTS: a file of revocation lists; every certificate of the path must be on none and in the scope
+ * of one. "-": not looked at.
+ * POLICIES: words with "+" between them: "required", "no-mapping", "no-any", and the policies that
+ * are accepted, in dotted numbers. "-": none are asked for. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,7 @@ struct line {
     const char *store, *chain, *lists;
     int64_t at;
     bool ignore_ends;
+    struct chain_policies policies;
 };
 
 static int read_files(const struct line *line, struct endpoint *endpoint,
@@ -36,8 +40,10 @@ static int read_files(const struct line *line, struct endpoint *endpoint,
 
 static void ask(const struct line *line, struct endpoint *endpoint, struct chain_store *store)
 {
-    const struct chain_question question = {
-        .served = endpoint->seen.chain, .count = endpoint->seen.chain_count, .at = line->at};
+    const struct chain_question question = {.served = endpoint->seen.chain,
+                                            .count = endpoint->seen.chain_count,
+                                            .at = line->at,
+                                            .policies = &line->policies};
     struct chain_verdict *verdict = &endpoint->trust[0].verdict;
 
     endpoint->trust[0].store = store;
@@ -65,31 +71,22 @@ static size_t read_lists(struct crl *lists[LISTS_MAX], const char *path)
     return count;
 }
 
-/* NULL: nothing against it. */
-static const char *judge_one(struct crl *const *lists, size_t count,
-                             const struct certificate_facts *certificate,
-                             const struct certificate_facts *issuer, int64_t at)
-{
-    bool good = false;
-
-    for (size_t i = 0; i < count; i++) {
-        struct crl_verdict verdict;
-        crl_judge(&verdict, lists[i], certificate, issuer, at);
-        if (verdict.outcome == CRL_REVOKED)
-            return "revoked";
-        good = good || verdict.outcome == CRL_GOOD;
-    }
-    return good ? NULL : "unknown";
-}
-
+/* NULL: nothing against the path. */
 static const char *judge_lists(const struct line *line, const struct endpoint *endpoint)
 {
     struct crl *lists[LISTS_MAX];
     size_t count = read_lists(lists, line->lists);
     const char *against = NULL;
 
-    for (size_t i = 0; i + 1 < endpoint->needed_count && against == NULL; i++)
-        against = judge_one(lists, count, endpoint->needed[i], endpoint->needed[i + 1], line->at);
+    for (size_t i = 0; i + 1 < endpoint->needed_count && against == NULL; i++) {
+        struct crl_answer answer;
+        crl_judge_all(&answer, lists, count, endpoint->needed[i], endpoint->needed[i + 1],
+                      line->at);
+        if (answer.verdict.outcome == CRL_REVOKED)
+            against = "revoked";
+        else if (answer.verdict.outcome != CRL_GOOD)
+            against = "unknown";
+    }
     for (size_t i = 0; i < count; i++)
         crl_unref(lists[i]);
     return against;
@@ -142,6 +139,20 @@ static void clear(struct endpoint *endpoint)
     memset(endpoint, 0, sizeof *endpoint);
 }
 
+static void read_policies(struct chain_policies *policies, char *text)
+{
+    for (char *word; (word = strsep(&text, "+")) != NULL;) {
+        if (strcmp(word, "required") == 0)
+            policies->required = true;
+        else if (strcmp(word, "no-mapping") == 0)
+            policies->mapping_inhibited = true;
+        else if (strcmp(word, "no-any") == 0)
+            policies->any_inhibited = true;
+        else if (policies->count < CHAIN_POLICIES_MAX && chain_policy_valid(word))
+            policies->accepted[policies->count++] = word;
+    }
+}
+
 int main(void)
 {
     static struct endpoint endpoint;
@@ -150,14 +161,15 @@ int main(void)
     while (fgets(text, sizeof text, stdin) != NULL) {
         char *store = strtok(text, "\t\n"), *chain = strtok(NULL, "\t\n"),
              *at = strtok(NULL, "\t\n"), *ends = strtok(NULL, "\t\n"),
-             *lists = strtok(NULL, "\t\n");
-        if (ends == NULL)
+             *lists = strtok(NULL, "\t\n"), *policies = strtok(NULL, "\t\n");
+        if (policies == NULL)
             return 2;
         struct line line = {.store = store,
                             .chain = chain,
-                            .lists = lists,
+                            .lists = strcmp(lists, "-") != 0 ? lists : NULL,
                             .at = strtoll(at, NULL, 10),
                             .ignore_ends = strcmp(ends, "ignore-ends") == 0};
+        read_policies(&line.policies, policies);
         judge(&line, &endpoint);
         clear(&endpoint);
     }
