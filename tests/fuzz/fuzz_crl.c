@@ -1,4 +1,4 @@
-/* Any bytes as a revocation list; without an issuer it may say nothing. */
+/* Any bytes as revocation lists; without an issuer they may say nothing, alone and together. */
 #include <stdlib.h>
 
 #include "tls/revocation.h"
@@ -9,11 +9,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const struct certificate_facts nobody = {0};
     struct crl_verdict verdict;
+    struct crl_answer answer;
     struct crl *lists[4];
     size_t count = 0;
 
     if (crl_new_all(lists, 4, &count, data, size, NULL) != 0)
         return 0;
+    crl_judge_all(&answer, lists, count, &nobody, NULL, 1700000000);
+    if (answer.verdict.outcome != CRL_ISSUER_UNKNOWN || answer.left_out < count)
+        abort();
     for (size_t i = 0; i < count; i++) {
         crl_judge(&verdict, lists[i], &nobody, NULL, 1700000000);
         if (verdict.outcome != CRL_ISSUER_UNKNOWN || crl_size(lists[i]) == 0)

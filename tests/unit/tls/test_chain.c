@@ -391,6 +391,62 @@ static void test_policies_of_the_anchor(void **state)
     }
 }
 
+static enum chain_outcome demanding(struct chain_store *store, X509 *leaf,
+                                    const struct chain_policies *policies)
+{
+    const struct certificate_facts *served[] = {facts_of(leaf)};
+    const struct chain_question question = {
+        .served = served, .count = 1, .policies = policies, .at = now};
+    struct chain_verdict verdict;
+
+    chain_judge(store, &question, &verdict);
+    enum chain_outcome outcome = verdict.outcome;
+    chain_verdict_fini(&verdict);
+    certificate_facts_unref(served[0]);
+    return outcome;
+}
+
+/* RFC 5280 §6.1.1 (c), (d): the same path is judged anew for whoever asks for something else. */
+static void test_policies_that_are_asked_for(void **state)
+{
+    struct world *world = *state;
+    X509 *leaf = crafted_new(&(struct crafted){.key = keys[LEAF],
+                                               .issuer = world->root,
+                                               .issuer_key = keys[ROOT],
+                                               .common_name = "shop.test",
+                                               .extended_usage = "serverAuth",
+                                               .policies = "1.2.3.4"});
+    X509 *plain = end_entity(world->root, ROOT, 90 * DAY);
+    struct chain_store *of_leaf = store_of(leaf, NULL), *of_plain = store_of(plain, NULL);
+    const struct chain_policies held = {{"1.2.3.4"}, 1, .required = true},
+                                other = {{"1.2.3.5"}, 1, .required = true},
+                                either = {{"1.2.3.5", "1.2.3.4"}, 2, .required = true},
+                                optional = {.accepted = {"1.2.3.5"}, .count = 1},
+                                any = {.required = true};
+
+    for (int round = 0; round < 2; round++) { /* the second one from memory */
+        assert_int_equal(demanding(world->store, leaf, &held), CHAIN_TRUSTED);
+        assert_int_equal(demanding(world->store, leaf, &other), CHAIN_POLICY);
+        assert_int_equal(demanding(world->store, leaf, &either), CHAIN_TRUSTED);
+        assert_int_equal(demanding(world->store, leaf, &optional), CHAIN_TRUSTED);
+        assert_int_equal(demanding(world->store, leaf, &any), CHAIN_TRUSTED);
+        assert_int_equal(demanding(world->store, plain, &any), CHAIN_POLICY);
+        assert_int_equal(demanding(world->store, plain, NULL), CHAIN_TRUSTED);
+    }
+    /* Also of a certificate that is trusted by itself. */
+    assert_int_equal(demanding(of_leaf, leaf, &held), CHAIN_TRUSTED);
+    assert_int_equal(demanding(of_leaf, leaf, &other), CHAIN_POLICY);
+    assert_int_equal(demanding(of_plain, plain, &any), CHAIN_POLICY);
+    assert_int_equal(demanding(of_plain, plain, NULL), CHAIN_TRUSTED);
+    assert_true(chain_policy_valid("2.23.140.1.2.2"));
+    assert_false(chain_policy_valid(""));
+    assert_false(chain_policy_valid("anyPolicy"));
+    chain_store_unref(of_leaf);
+    chain_store_unref(of_plain);
+    X509_free(leaf);
+    X509_free(plain);
+}
+
 static void test_path_length(void **state)
 {
     struct world *world = *state;
@@ -712,6 +768,7 @@ int main(void)
         cmocka_unit_test(test_authority_by_usage_or_version_alone),
         cmocka_unit_test(test_rules_of_the_path),
         cmocka_unit_test(test_policies_of_the_anchor),
+        cmocka_unit_test(test_policies_that_are_asked_for),
         cmocka_unit_test(test_path_length),
         cmocka_unit_test(test_name),
         cmocka_unit_test(test_any_order_and_superfluous),
