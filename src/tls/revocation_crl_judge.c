@@ -83,11 +83,12 @@ static bool is_about(const struct lookup *lookup, struct crl *crl, struct crl_ve
     return false;
 }
 
+/* May it say something about others? Not before its time. */
 static bool is_usable(const struct lookup *lookup, struct crl *crl)
 {
     struct crl_verdict verdict;
 
-    return is_about(lookup, crl, &verdict);
+    return is_about(lookup, crl, &verdict) && verdict.this_update <= lookup->at + SKEW_S;
 }
 
 /* ---- a list by itself ---- */

@@ -809,6 +809,7 @@ static void newest_changes_count(void **state)
     const struct list placed = {CHANGES(1, 2), .revoked = leaf, .reason = HOLD},
                       lifted = {CHANGES(1, 3), .revoked = leaf, .reason = REMOVE},
                       again = {CHANGES(1, 4), .revoked = leaf, .reason = HOLD},
+                      early = {CHANGES(1, 5), .this_s = HOUR, .next_s = 2 * HOUR},
                       ended = {CHANGES(1, 2), ENDED};
 
     (void)state;
@@ -817,6 +818,12 @@ static void newest_changes_count(void **state)
     assert_int_equal(answer.changes, 2);
     assert_int_equal(LISTS(lifted, placed, {COMPLETE}).verdict.outcome, CRL_GOOD);
     assert_int_equal(LISTS(again, lifted, placed, {COMPLETE}).verdict.outcome, CRL_REVOKED);
+    /* One whose time is still to come ends no hold, and hides no current one. */
+    answer = LISTS({COMPLETE}, placed, early);
+    assert_int_equal(answer.verdict.outcome, CRL_REVOKED);
+    answer = LISTS({COMPLETE, .revoked = leaf, .reason = HOLD}, lifted, early);
+    assert_int_equal(answer.verdict.outcome, CRL_GOOD);
+    assert_int_equal(answer.left_out, 2);
     answer = LISTS({COMPLETE}, ended, lifted);
     assert_int_equal(answer.changes, 2);
     assert_int_equal(answer.left_out, 3);
