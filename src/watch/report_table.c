@@ -7,14 +7,16 @@
 #include "base/buffer.h"
 #include "base/json.h"
 #include "base/table.h"
+#include "base/terminal.h"
 #include "watch/report.h"
 #include "watch/report_words.h"
 
 #define FULL_MAX      5  /* targets told with all certificates */
 #define NAME_WIDTH    36 /* of a certificate's name, longer ones are cut */
+#define NAME_BESIDE   52 /* columns of what else stands in its line */
 #define PLACES_MAX    6  /* addresses named, the others are counted */
 #define SIGNATURE_MAX (1u << 20)
-#define TEXT_WIDTH    88 /* of findings, which are wrapped */
+#define WIDTH         100 /* of lines with texts, where no terminal has its own */
 
 /* Endpoints of one target that say the same. */
 struct group {
@@ -24,6 +26,7 @@ struct group {
 
 struct paper {
     FILE *stream;
+    size_t width;
     bool colour, full;
 };
 
@@ -136,7 +139,7 @@ static void put_heading(const struct paper *paper, const struct group *group)
     buffer_init(&facts, SIGNATURE_MAX);
     add_places(&places, group);
     add_facts(&facts, group->endpoints[0]);
-    bool fits = places.size + facts.size <= TEXT_WIDTH;
+    bool fits = places.size + facts.size + 12 <= paper->width;
     fprintf(paper->stream, "%s%s%s\n", buffer_text(&places), fits ? "" : "\n          ",
             facts.size > 0 ? buffer_text(&facts) : "");
     buffer_fini(&places);
@@ -190,32 +193,18 @@ static void put_certificates(const struct paper *paper, const json_t *certificat
         size_t length = strlen(report_certificate_name(json_array_get(certificates, i)));
         width = length > width ? length : width;
     }
-    width = width > NAME_WIDTH ? NAME_WIDTH : width;
+    size_t most = paper->width < NAME_WIDTH + NAME_BESIDE ? paper->width - NAME_BESIDE : NAME_WIDTH;
+    width = width > most ? most : width;
     fprintf(paper->stream, "      %-*s  %-12s  %8s  %6s  %s\n", (int)width, "NAME", "ROLE", "LEFT",
             "LIFE", "ENDS");
     for (size_t i = 0; i < json_array_size(certificates); i++)
         put_certificate(paper, json_array_get(certificates, i), width);
 }
 
-/* Breaks lines between words, behind an indent. */
-static void put_wrapped(FILE *stream, const char *text, size_t indent)
+static void put_wrapped(const struct paper *paper, const char *text, size_t indent)
 {
-    size_t column = indent;
-
-    while (*text != '\0') {
-        size_t length = strcspn(text, " ");
-        if (column > indent && column + 1 + length > TEXT_WIDTH) {
-            fprintf(stream, "\n%*s", (int)indent, "");
-            column = indent;
-        } else if (column > indent) {
-            fputc(' ', stream);
-            column++;
-        }
-        fprintf(stream, "%.*s", (int)length, text);
-        column += length;
-        text += length + (text[length] == ' ');
-    }
-    fputc('\n', stream);
+    terminal_wrap(paper->stream, text, indent, paper->width);
+    fputc('\n', paper->stream);
 }
 
 static void put_finding(const struct paper *paper, const json_t *finding)
@@ -227,14 +216,14 @@ static void put_finding(const struct paper *paper, const json_t *finding)
     put_styled(paper, code == 0 ? CELL_PLAIN : report_verdict_style(code), "%-8s",
                json_text(finding, "severity"));
     fputs("  ", paper->stream);
-    put_wrapped(paper->stream, json_text(finding, "text"), 16);
+    put_wrapped(paper, json_text(finding, "text"), 16);
     if (evidence[0] != '\0' && paper->full) {
         fprintf(paper->stream, "%16s", "");
-        put_wrapped(paper->stream, evidence, 16);
+        put_wrapped(paper, evidence, 16);
     }
     if (next[0] != '\0') {
         fprintf(paper->stream, "%16s-> ", "");
-        put_wrapped(paper->stream, next, 19);
+        put_wrapped(paper, next, 19);
     }
 }
 
@@ -374,7 +363,10 @@ void report_table(FILE *stream, const json_t *endpoints, bool colour)
 {
     size_t targets = report_targets(endpoints), counts[4] = {0}, end;
     size_t width = widest_target(endpoints), total = json_array_size(endpoints);
-    const struct paper paper = {.stream = stream, .colour = colour, .full = targets <= FULL_MAX};
+    const struct paper paper = {.stream = stream,
+                                .width = terminal_reading_width(stream, WIDTH),
+                                .colour = colour,
+                                .full = targets <= FULL_MAX};
     const json_t **list = calloc(total + 1, sizeof *list);
 
     if (list == NULL) {
