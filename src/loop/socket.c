@@ -290,6 +290,17 @@ static int listen_error(const struct address *address, int number, struct error 
         return error_set(error, ERROR_BUSY,
                          "cannot listen on %s: the %s is in use by another program", text,
                          address->any.sa_family == AF_UNIX ? "path" : "port");
+    if (number == EACCES && address->any.sa_family != AF_UNIX)
+        return error_set(error, ERROR_IO,
+                         "cannot listen on %s: ports below 1024 are not for every user; start as "
+                         "root, give this user CAP_NET_BIND_SERVICE, or take a higher port",
+                         text);
+    if (number == EADDRNOTAVAIL)
+        return error_set(
+            error, ERROR_IO,
+            "cannot listen on %s: this machine does not have the address; `ip address` "
+            "lists those it has",
+            text);
     return error_set(error, ERROR_IO, "cannot listen on %s: %s", text, strerror(number));
 }
 
