@@ -10,7 +10,8 @@
 #include "watch/report_words.h"
 #include "watch/target.h"
 
-#define DAY INT64_C(86400)
+#define HOUR INT64_C(3600)
+#define DAY  (24 * HOUR)
 
 /* What is told of one target: the worst of its endpoints. */
 struct card {
@@ -139,21 +140,21 @@ static int compare(const void *a, const void *b)
 
 /* ---- writing ---- */
 
+/* In days, near the end in hours. */
 static void write_left(struct buffer *html, const struct card *card, int64_t now)
 {
-    int64_t left = card->not_after - now;
+    int64_t seconds = card->not_after - now, away = seconds < 0 ? -seconds : seconds;
+    bool hours = away < 2 * DAY;
+    int64_t left = away / (hours ? HOUR : DAY);
 
     if (card->not_after == 0)
         buffer_append_text(html, "<p class=\"left\">?</p>\n");
-    else if (left < 0)
-        buffer_printf(html, "<p class=\"left\">%lld<small>days over</small></p>\n",
-                      (long long)(-left / DAY));
-    else if (left < 2 * DAY)
-        buffer_printf(html, "<p class=\"left\">%lld<small>hours left</small></p>\n",
-                      (long long)(left / 3600));
     else
-        buffer_printf(html, "<p class=\"left\">%lld<small>days left</small></p>\n",
-                      (long long)(left / DAY));
+        buffer_printf(html, "<p class=\"left\">%lld<small>%s %s</small></p>\n", (long long)left,
+                      !hours      ? "days"
+                      : left == 1 ? "hour"
+                                  : "hours",
+                      seconds < 0 ? "over" : "left");
 }
 
 static void write_date(struct buffer *html, const char *before, int64_t moment)

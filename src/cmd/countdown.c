@@ -9,8 +9,9 @@
 static const char usage[] =
     "Usage: holdfast countdown HOST [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Prints how many days the certificate of a watched host has left: the fewest of all its\n"
-    "endpoints. Exits with 6 when it has ended or the host's verdict is critical.\n"
+    "Prints how many days the certificate of a watched host has left: the fewest of\n"
+    "all its endpoints. Exits with 6 when it has ended or the host's verdict is\n"
+    "critical.\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
@@ -34,19 +35,21 @@ static void take(void *context, json_t *line)
     countdown->least = json_incref(line);
 }
 
+/* In days, near the end in hours. */
 static void print(const struct countdown *countdown, const char *host)
 {
-    double left = json_number_value(json_object_get(countdown->least, "days_left"));
+    double days = json_number_value(json_object_get(countdown->least, "days_left"));
     const char *until = client_text(countdown->least, "not_after");
+    bool hours = fabs(days) < 2;
+    double left = floor(fabs(days) * (hours ? 24 : 1));
+    const char *unit = hours ? (left == 1 ? "hour" : "hours") : "days";
 
-    if (countdown->least == NULL)
+    if (countdown->least == NULL) {
         printf("%s: not known yet\n", host);
-    else if (left < 0)
-        printf("%s: ended %.0f days ago, on %.10s\n", host, ceil(-left), until);
-    else if (left < 2)
-        printf("%s: %.0f hours left, until %.16s UTC\n", host, floor(left * 24), until);
-    else
-        printf("%s: %.0f days left, until %.10s\n", host, floor(left), until);
+        return;
+    }
+    printf(days < 0 ? "%s: ended %.0f %s ago, on " : "%s: %.0f %s left, until ", host, left, unit);
+    printf("%.*s%s\n", hours ? 16 : 10, until, hours ? " UTC" : "");
 }
 
 int cmd_countdown(int argc, char **argv)
