@@ -1,9 +1,13 @@
 /* holdfast: the table of verbs. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/attributes.h"
+#include "base/string.h"
 #include "cmd/cmd.h"
+
+#define WORD_MAX 32
 
 static const struct verb {
     const char *name;
@@ -20,7 +24,7 @@ static const struct verb {
     {"cert", cmd_cert, "install or renew a certificate"},
     {"check", cmd_check, "look at servers and certificate files as the strictest client does"},
     {"explain", cmd_explain, "what an error of a client means, and what to do"},
-    {"keys", cmd_keys, "ticket keys and traffic keys: list, renew, who knows them until when"},
+    {"keys", cmd_keys, "ticket and traffic keys: list, renew, who knows them until when"},
     {"keylife", cmd_keylife, "how long may a key be used, by which formula"},
     {"policy", cmd_policy, "what is allowed here, as a document; lint it"},
     {"upstream", cmd_upstream, "list servers; drain, weight, ready"},
@@ -35,14 +39,51 @@ static const struct verb {
 
 static void usage(FILE *to)
 {
-    fputs(
-        "Holdfast: a TLS edge that keeps every session alive while everything under it changes.\n\n"
-        "usage: holdfast VERB [options]      (holdfast VERB --help says more)\n\n",
-        to);
+    fputs("Holdfast: a TLS edge that keeps every session alive while everything under it\n"
+          "changes.\n\n"
+          "usage: holdfast VERB [options]      (holdfast VERB --help says more)\n\n",
+          to);
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         if (verbs[i].help != NULL)
             fprintf(to, "  %-10s %s\n", verbs[i].name, verbs[i].help);
     }
+}
+
+/* The verb that was meant, if it is clear. */
+static const char *nearest(const char *word)
+{
+    const char *best = NULL;
+    unsigned least = 3;
+
+    for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+        unsigned distance = verbs[i].help != NULL ? string_distance(word, verbs[i].name) : UINT_MAX;
+        if (distance < least && distance < strlen(word)) {
+            least = distance;
+            best = verbs[i].name;
+        }
+    }
+    return best;
+}
+
+static int fail_verb(const char *word)
+{
+    const char *meant = strlen(word) < WORD_MAX ? nearest(word) : NULL;
+
+    if (meant != NULL)
+        fprintf(stderr, "holdfast: there is no verb '%s'; did you mean '%s'?\n", word, meant);
+    else
+        fprintf(stderr, "holdfast: there is no verb '%s'; holdfast --help lists them\n", word);
+    return 2;
+}
+
+/* The verb's own first argument is what getopt calls it by in its complaints. */
+static int run(const struct verb *verb, int argc, char **argv)
+{
+    char name[WORD_MAX + 16];
+
+    ignore(snprintf(name, sizeof name, "holdfast %s", verb->name));
+    argv[0] = name;
+    return verb->run(argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -51,7 +92,8 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
         usage(stdout);
         return 0;
     }
@@ -61,9 +103,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
         if (strcmp(argv[1], verbs[i].name) == 0)
-            return verbs[i].run(argc - 1, argv + 1);
+            return run(&verbs[i], argc - 1, argv + 1);
     }
-    fprintf(stderr, "holdfast: there is no verb '%s'\n\n", argv[1]);
-    usage(stderr);
-    return 2;
+    return fail_verb(argv[1]);
 }

@@ -34,7 +34,7 @@ int client_option(struct client_options *options, int option, const char *usage)
         fputs(usage, stdout);
         return 0;
     default:
-        fputs("Try the same verb with --help\n", stderr); /* getopt has said what is wrong */
+        fputs("See its --help\n", stderr); /* getopt has said what is wrong */
         return 2;
     }
 }

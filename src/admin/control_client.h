@@ -30,15 +30,15 @@ enum { CLIENT_OPTION_SOCKET = 0x1000, CLIENT_OPTION_JSON, CLIENT_OPTION_LAST };
         "help", no_argument, NULL, 'h'                                                             \
     }
 #define CLIENT_OPTIONS_HELP                                                                        \
-    "  -c, --config FILE   configuration of the daemon (default /etc/holdfast/holdfast.conf)\n"    \
+    "  -c, --config FILE   configuration of the daemon\n"                                          \
+    "                      (default /etc/holdfast/holdfast.conf)\n"                                \
     "      --socket PATH   its control socket, instead of the one in its state folder\n"           \
     "      --json          machine-readable output: one JSON object per line\n"                    \
     "  -h, --help          this text\n"
 #define CLIENT_EXIT_HELP                                                                           \
-    "Exit codes: 0 done, 2 wrong usage or no such object, 3 the daemon cannot be reached or the "  \
-    "system refused,\n"                                                                            \
-    "4 a peer failed or time ran out, 5 protocol error, 6 a check found a defect, 70 internal "    \
-    "error.\n"
+    "Exit codes: 0 done, 2 wrong usage or no such object, 3 the daemon cannot be\n"                \
+    "reached or the system refused, 4 a peer failed or time ran out, 5 protocol\n"                 \
+    "error, 6 a check found a defect, 70 internal error.\n"
 
 /* Takes a common option. Returns -1 when that is done, else the exit code with which to end now
  * (help shown: 0; unknown option: 2). */

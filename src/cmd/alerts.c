@@ -21,22 +21,26 @@ static const char usage[] =
     "       holdfast alerts silences | deliveries\n"
     "       holdfast alerts test CHANNEL\n"
     "\n"
-    "Lists the open alerts of the watch: one per certificate, or per cause, with its places.\n"
+    "Lists the open alerts of the watch: one per certificate, or per cause, with its\n"
+    "places.\n"
     "\n"
-    "  acknowledge  Somebody is on it: no more reminders, and no escalation, until it gets worse.\n"
-    "  silence      Nobody is told of the alerts that it holds for, until it ends. What is still\n"
-    "               true then is told.\n"
+    "  acknowledge  Somebody is on it: no more reminders, and no escalation, until it\n"
+    "               gets worse.\n"
+    "  silence      Nobody is told of the alerts that it holds for, until it ends.\n"
+    "               What is still true then is told.\n"
     "  unsilence    Ends a silence now.\n"
     "  deliveries   What was delivered where, what waits, and what was given up.\n"
     "  test         Sends a trial through a channel and says whether it arrived.\n"
     "\n"
     "Options:\n"
-    "      --all           also alerts that are not open yet, or were closed within a day\n"
+    "      --all           also alerts that are not open yet, or were closed within a\n"
+    "                      day\n"
     "      --for TIME      how long a silence lasts: 30min, 2h, 3d\n"
     "      --comment TEXT  why\n"
-    "      --target T      scope: a target; shop.example means all its ports, shop* all that begin "
-    "so\n"
-    "      --finding ID    scope: a kind of finding, such as revoked or certificate-ends\n"
+    "      --target T      scope: a target; shop.example means all its ports, shop*\n"
+    "                      all that begin so\n"
+    "      --finding ID    scope: a kind of finding, such as revoked or\n"
+    "                      certificate-ends\n"
     "      --certificate SHA256, --watch NAME, --owner NAME, --service NAME\n"
     "                      scope likewise; all that are given must fit\n" CLIENT_OPTIONS_HELP
     "\n" CLIENT_EXIT_HELP;
@@ -206,8 +210,12 @@ static int acknowledge(struct words *words, const char *number_text)
     json_set_text(words->request, "verb", "alerts-acknowledge");
     json_set_text(words->request, "by", user_name());
     json_set_number(words->request, "number", number);
-    return client_each("alerts", &words->options, json_incref(words->request), client_print_line,
-                       NULL);
+    int code = client_each("alerts", &words->options, json_incref(words->request),
+                           client_print_line, NULL);
+    if (code == 0 && !words->options.json)
+        printf("alert %" PRIu64 " is acknowledged: it is told again only when it gets worse\n",
+               number);
+    return code;
 }
 
 static void print_silence(void *context, json_t *line)
@@ -244,9 +252,12 @@ static int silence(struct words *words, const char *number_text)
 
 static int unsilence(const struct words *words, const char *id)
 {
-    return client_each("alerts", &words->options,
-                       json_pack("{s:s, s:s}", "verb", "alerts-unsilence", "id", id),
-                       client_print_line, NULL);
+    int code = client_each("alerts", &words->options,
+                           json_pack("{s:s, s:s}", "verb", "alerts-unsilence", "id", id),
+                           client_print_line, NULL);
+    if (code == 0 && !words->options.json)
+        printf("silence %s has ended\n", id);
+    return code;
 }
 
 struct trial {

@@ -9,21 +9,21 @@
 #include "cmd/cmd.h"
 
 static const char usage[] =
-    "Usage: holdfast cert install NAME --chain FILE [--key FILE] [--force CODE]... [-c FILE | "
-    "--socket PATH]\n"
+    "Usage: holdfast cert install NAME --chain FILE [--key FILE] [--force CODE]...\n"
+    "                [-c FILE | --socket PATH]\n"
     "       holdfast cert renew NAME [-c FILE | --socket PATH]\n"
     "\n"
-    "install  puts a chain and its key into the managed certificate NAME: pre-flight, all "
-    "handshakers, a look from\n"
-    "         outside; answers when it is served. Without --key the key stands in the chain file.\n"
-    "renew    issues a new certificate (from = internal), or reads the files again (from = "
-    "files).\n"
+    "install  puts a chain and its key into the managed certificate NAME: pre-flight,\n"
+    "         all handshakers, a look from outside; answers when it is served.\n"
+    "         Without --key the key stands in the chain file.\n"
+    "renew    issues a new certificate (from = internal), or reads the files again\n"
+    "         (from = files).\n"
     "\n"
     "Options:\n"
     "      --chain FILE    PEM: the certificate first, then its intermediates\n"
     "      --key FILE      PEM: the private key\n"
-    "      --force CODE    accept this finding of the pre-flight, by the name it was refused "
-    "with\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+    "      --force CODE    accept this finding of the pre-flight, by the name it was\n"
+    "                      refused with\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 struct arguments {
     struct client_options client;
@@ -129,10 +129,8 @@ int cmd_cert(int argc, char **argv)
     int code = parse(&arguments, argc, argv);
 
     if (code < 0 && argc - optind != 2) {
-        fprintf(
-            stderr,
-            "holdfast cert: expected install or renew and one NAME, found %d words; see --help\n",
-            argc - optind);
+        fputs("holdfast cert: expected `install NAME --chain FILE` or `renew NAME`; see --help\n",
+              stderr);
         code = 2;
     } else if (code < 0 && strcmp(argv[optind], "install") == 0) {
         code = install(&arguments, argv[optind + 1]);

@@ -12,9 +12,9 @@
 static const char usage[] =
     "Usage: holdfast certs [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Lists every certificate with its version in service, how long it is valid, whether each "
-    "address was seen\n"
-    "serving it, and why the newest was refused, if it was. --json has everything.\n"
+    "Lists every certificate with its version in service, how long it is valid,\n"
+    "whether each address was seen serving it, and why the newest was refused, if it\n"
+    "was. --json has everything.\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 

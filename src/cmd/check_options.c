@@ -7,6 +7,7 @@
 #include "admin/control_client.h"
 #include "base/clock.h"
 #include "base/secret.h"
+#include "base/string.h"
 #include "cmd/check.h"
 
 #define TIMEOUT_S     10
@@ -16,78 +17,85 @@
 static const char usage[] =
     "Usage: holdfast check [OPTIONS] TARGET...\n"
     "\n"
-    "Looks at servers and certificate files as the strictest client does, and says what is wrong "
-    "and what\n"
-    "to do next. Every address of a name is asked, for each key type.\n"
+    "Looks at servers and certificate files as the strictest client does, and says\n"
+    "what is wrong and what to do next. Every address of a name is asked, for each\n"
+    "key type.\n"
     "\n"
-    "TARGET: shop.example   shop.example:8443   [2001:db8::1]:443   https://shop.example/\n"
-    "        smtp+starttls://mail.example:587 (also imap, pop3, ftp, ldap, xmpp-client, "
-    "xmpp-server,\n"
-    "        postgres, mysql, sieve, nntp, lmtp)   smtps://… imaps://… ldaps://…\n"
+    "TARGET: shop.example   shop.example:8443   [2001:db8::1]:443\n"
+    "        https://shop.example/   smtps://…   imaps://…   ldaps://…\n"
+    "        smtp+starttls://mail.example:587 (also imap, pop3, ftp, ldap,\n"
+    "        xmpp-client, xmpp-server, postgres, mysql, sieve, nntp, lmtp)\n"
     "        file:/etc/ssl/shop.pem (PEM, DER, PKCS#12)   mx://example.org\n"
     "\n"
     "What is asked:\n"
     "      --from FILE          targets from FILE, one a line (- : standard input)\n"
-    "      --service NAME       the usual ports of a service on each host: mail, web, xmpp, ldap, "
-    "ftp, database\n"
-    "      --discover WHERE     find what speaks TLS: 192.0.2.0/28:443,8443, or zone:FILE; "
-    "repeatable\n"
+    "      --service NAME       the usual ports of a service on each host: mail, web,\n"
+    "                           xmpp, ldap, ftp, database, news\n"
+    "      --discover WHERE     find what speaks TLS: 192.0.2.0/28:443,8443, or\n"
+    "                           zone:FILE; repeatable\n"
     "      --connect ADDRESS    go there instead of resolving the name; repeatable\n"
     "      --name-servers LIST  ask these (192.0.2.1:53,…) instead of the system's\n"
     "      --name HOST          the name to ask for and to judge by; also for files\n"
     "      --no-sni             also without a server name\n"
     "  -4, -6                   IPv4 or IPv6 addresses only\n"
-    "      --deep               also what needs many handshakes: all of the next three, "
-    "downgrades\n"
+    "      --deep               also what needs many handshakes: all of the next\n"
+    "                           three, downgrades\n"
     "      --ciphers            versions and suites that are accepted\n"
     "      --resumption         resumption by ticket and by id\n"
     "      --renegotiation      renegotiation by the client\n"
-    "      --browser            also as a browser does, with missing intermediates fetched\n"
-    "      --no-fetch           fetch neither revocation lists nor the CA's renewal window\n"
+    "      --browser            also as a browser does, with missing intermediates\n"
+    "                           fetched\n"
+    "      --no-fetch           fetch neither revocation lists nor the CA's renewal\n"
+    "                           window\n"
     "      --ari URL            ACME directory of a CA to ask for the renewal window\n"
-    "  -t, --timeout TIME       of each of connecting, STARTTLS and handshake (default 10s)\n"
+    "  -t, --timeout TIME       of each of connecting, STARTTLS and handshake\n"
+    "                           (default 10s)\n"
     "\n"
     "How it is judged:\n"
-    "      --store FILE         trust these CAs (PEM) instead of the system's; repeatable, all "
-    "must\n"
+    "      --store FILE         trust these CAs (PEM) instead of the system's;\n"
+    "                           repeatable, all must\n"
     "      --store-ignoring-ends FILE\n"
-    "                           the same for devices whose CAs serve beyond their own ends (old "
-    "Android)\n"
-    "      --at TIME            as if it were then: 2027-01-14, 2027-01-14T12:00:00Z, +30d\n"
+    "                           the same for devices whose CAs serve beyond their own\n"
+    "                           ends (old Android)\n"
+    "      --at TIME            as if it were then: 2027-01-14, 2027-01-14T12:00:00Z,\n"
+    "                           +30d\n"
     "      --pin SHA256         a public key that must be in the chain; repeatable\n"
-    "  -w, --warning LEFT       warn with less left: 30 (days), 33%, 12h (default a third of the "
-    "life, at\n"
-    "                           most 30 days)\n"
+    "  -w, --warning LEFT       warn with less left: 30 (days), 33%, 12h (default a\n"
+    "                           third of the life, at most 30 days)\n"
     "  -c, --critical LEFT      critical with less left\n"
-    "      --crl FILE           revocation lists (PEM, DER), asked before others; repeatable\n"
-    "      --log-list FILE      certificate transparency logs, in JSON as Google and Apple publish "
-    "them\n"
-    "      --require-policy OID a certificate policy that must hold along the chain; repeatable, "
-    "one must\n"
+    "      --crl FILE           revocation lists (PEM, DER), asked before others;\n"
+    "                           repeatable\n"
+    "      --log-list FILE      certificate transparency logs, in JSON as Google and\n"
+    "                           Apple publish them\n"
+    "      --require-policy OID a certificate policy that must hold along the chain;\n"
+    "                           repeatable, one must\n"
     "      --require-staple     a stapled OCSP response must be there\n"
     "      --require-hsts       https:// targets must send Strict-Transport-Security\n"
     "      --password-file FILE password of PKCS#12 files\n"
     "\n"
     "What is shown:\n"
-    "      --json               one JSON object per endpoint and line (doc/check-json.md)\n"
-    "      --nagios             one line and perfdata, as the plugin API wants; usage errors on "
-    "it, too\n"
-    "      --check-ssl-cert     with --nagios: ranges as check_ssl_cert writes them (30;14)\n"
-    "      --prometheus         metrics in the names of blackbox_exporter and ssl_exporter\n"
+    "      --json               one JSON object per endpoint and line\n"
+    "                           (doc/check-json.md)\n"
+    "      --nagios             one line and perfdata, as the plugin API wants; usage\n"
+    "                           errors on it, too\n"
+    "      --check-ssl-cert     with --nagios: ranges as check_ssl_cert writes them\n"
+    "                           (30;14)\n"
+    "      --prometheus         metrics in the names of blackbox_exporter and\n"
+    "                           ssl_exporter\n"
     "      --trace              every message of the handshake and every certificate\n"
-    "      --campaign TERMS     who still has a property: 'sig=sha1', 'key=rsa,bits<3072', "
-    "'expires<30d',\n"
-    "                           'version<1.2', 'finding=chain-incomplete'; with --json, too\n"
-    "      --compare            who is configured alike, and what the others do differently; with "
-    "--json, too\n"
+    "      --campaign TERMS     who still has a property: 'sig=sha1',\n"
+    "                           'key=rsa,bits<3072', 'expires<30d', 'version<1.2',\n"
+    "                           'finding=chain-incomplete'; with --json, too\n"
+    "      --compare            who is configured alike, and what the others do\n"
+    "                           differently; with --json, too\n"
     "  -h, --help               this text\n"
     "\n"
-    "As plugins are called: -H HOST -p PORT -P PROTOCOL -I ADDRESS --sni NAME -f FILE -v, with -w "
-    "-c -t -4 -6.\n"
+    "As plugins are called: -H HOST -p PORT -P PROTOCOL -I ADDRESS --sni NAME -f FILE\n"
+    "-v, with -w -c -t -4 -6.\n"
     "\n"
-    "Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown: not to be found out, for a reason of ours "
-    "(wrong\n"
-    "usage, no DNS, interrupted). The worst counts: critical, warning, unknown, ok.\n";
+    "Exit codes: 0 ok, 1 warning, 2 critical, 3 unknown: not to be found out, for a\n"
+    "reason of ours (wrong usage, no DNS, interrupted). The worst counts: critical,\n"
+    "warning, unknown, ok.\n";
 
 enum {
     OPTION_FROM = 0x1000,
@@ -418,9 +426,26 @@ static const char *option_name(int option)
     return letter;
 }
 
+/* `option`: ':' when its value is missing, '?' when it is not known. Among short ones that stand in
+ * one word, getopt says which. */
+static int complain_option(int option, const char *word, struct error *error)
+{
+    char shown[64];
+
+    if (!string_starts_with(word, "--") && optopt > ' ' && optopt < 0x7f)
+        ignore(snprintf(shown, sizeof shown, "-%c", optopt));
+    else
+        string_printable(shown, sizeof shown, word, strlen(word));
+    ignore(error_set(error, ERROR_USAGE,
+                     option == ':' ? "option %s needs a value; see --help"
+                                   : "there is no option %s; see --help",
+                     shown));
+    return 3;
+}
+
 /* -1: go on. */
 static int take_option(struct check_order *order, struct check_words *words, int option,
-                       struct error *error)
+                       const char *word, struct error *error)
 {
     if (option == 'h') {
         fputs(usage, stdout);
@@ -430,11 +455,8 @@ static int take_option(struct check_order *order, struct check_words *words, int
         order->checker.family = option == '4' ? AF_INET : AF_INET6;
         return -1;
     }
-    if (option == '?' || option == ':') {
-        ignore(
-            error_set(error, ERROR_USAGE, "unknown option, or one without its value; see --help"));
-        return 3;
-    }
+    if (option == '?' || option == ':')
+        return complain_option(option, word, error);
     if (word_option(order, words, option) || flag_option(order, option) ||
         output_option(order, option))
         return -1;
@@ -515,8 +537,8 @@ int check_options(struct check_order *order, int argc, char **argv)
             order->output = CHECK_NAGIOS;
     }
     while (code < 0 &&
-           (option = getopt_long(argc, argv, "w:c:t:46H:p:P:I:f:vh", long_options, NULL)) != -1)
-        code = take_option(order, &words, option, &error);
+           (option = getopt_long(argc, argv, ":w:c:t:46H:p:P:I:f:vh", long_options, NULL)) != -1)
+        code = take_option(order, &words, option, argv[optind - 1], &error);
     if (code == 0)
         return 0;
     if (code < 0 &&

@@ -31,12 +31,15 @@ static const char usage[] =
     "       holdfast config rollback [N] [-c FILE | --socket PATH] [--json]\n"
     "       holdfast config confirm [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "  test  Checks the configuration whole, that the daemon could open every file that it names,\n"
-    "        and that certificates from files would pass the pre-flight.\n"
-    "  show  Prints the effective configuration, with all defaults, in the syntax of the file.\n"
+    "  test  Checks the configuration whole, that the daemon could open every file\n"
+    "        that it names, and that certificates from files would pass the\n"
+    "        pre-flight.\n"
+    "  show  Prints the effective configuration, with all defaults, in the syntax of\n"
+    "        the file.\n"
     "  history   Lists the last ten configurations that the running daemon accepted.\n"
     "  rollback  Puts one of them in force again: number N, or the one before.\n"
-    "  confirm   Keeps a configuration that was loaded with `holdfast reload --confirm`.\n"
+    "  confirm   Keeps a configuration that was loaded with `holdfast reload\n"
+    "            --confirm`.\n"
     "\n"
     "Options:\n"
     "  -c, --config FILE  the configuration\n"
@@ -45,8 +48,8 @@ static const char usage[] =
     "  -h, --help         this text\n"
     "\n"
     "Errors and warnings go to standard error as FILE:LINE: text.\n"
-    "Exit codes: 0 right, 2 wrong usage or configuration, 3 a file or the state folder cannot be "
-    "used,\n6 a certificate would be refused.\n";
+    "Exit codes: 0 right, 2 wrong usage or configuration, 3 a file or the state\n"
+    "folder cannot be used, 6 a certificate would be refused.\n";
 
 static int fail(const struct error *error)
 {

@@ -7,20 +7,23 @@
 #include "cmd/drain_line.h"
 
 static const char usage[] =
-    "Usage: holdfast drain [--listener NAME] [--over TIME] [--no-wait] [-c FILE | --socket PATH] "
-    "[--json]\n"
-    "       holdfast drain --cancel [--listener NAME] [-c FILE | --socket PATH] [--json]\n"
+    "Usage: holdfast drain [--listener NAME] [--over TIME] [--no-wait]\n"
+    "                [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast drain --cancel [--listener NAME] [-c FILE | --socket PATH]\n"
+    "                [--json]\n"
     "\n"
-    "Takes no new connections and closes the sessions one after the other, spread over a time, so\n"
-    "that their clients do not come back as one wave. Shows who is left and ends when nobody is.\n"
-    "The daemon stays, draining, until that is cancelled or it is stopped. When all listeners are\n"
-    "drained, /healthz says 503 first, and accepting ends after drain-notice.\n"
+    "Takes no new connections and closes the sessions one after the other, spread\n"
+    "over a time, so that their clients do not come back as one wave. Shows who is\n"
+    "left and ends when nobody is. The daemon stays, draining, until that is\n"
+    "cancelled or it is stopped. When all listeners are drained, /healthz says 503\n"
+    "first, and accepting ends after drain-notice.\n"
     "\n"
     "Options:\n"
     "      --listener NAME only this listener (default: all)\n"
-    "      --over TIME     the time, such as 90s, 10min, 2h; whoever is left then is closed\n"
-    "                      (default: drain-timeout)\n"
-    "      --no-wait       do not wait until nobody is left; the drain goes on by itself\n"
+    "      --over TIME     the time, such as 90s, 10min, 2h; whoever is left then is\n"
+    "                      closed (default: drain-timeout)\n"
+    "      --no-wait       do not wait until nobody is left; the drain goes on by\n"
+    "                      itself\n"
     "      --cancel        accept again; the sessions that are left stay\n" CLIENT_OPTIONS_HELP
     "\n" CLIENT_EXIT_HELP;
 

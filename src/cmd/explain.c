@@ -6,6 +6,7 @@
 #include "admin/control_client.h"
 #include "base/json.h"
 #include "base/string.h"
+#include "base/terminal.h"
 #include "cmd/cmd.h"
 #include "watch/explain.h"
 
@@ -15,14 +16,12 @@ static const char usage[] =
     "Usage: holdfast explain ERROR... [--json]\n"
     "       holdfast explain --list [--json]\n"
     "\n"
-    "Says what an error of a browser, library or tool means: what happened, which certificate is "
-    "to "
-    "blame,\n"
-    "what to do, and what holdfast check calls it. And back: of a finding of holdfast check, what "
-    "each client\n"
-    "calls it. ERROR: NET::ERR_CERT_DATE_INVALID, SEC_ERROR_UNKNOWN_ISSUER, \"alert 45\", \"curl "
-    "60\",\n"
-    "X509_V_ERR_CERT_HAS_EXPIRED, chain-incomplete, or a whole message as it was printed.\n"
+    "Says what an error of a browser, library or tool means: what happened, which\n"
+    "certificate is to blame, what to do, and what holdfast check calls it. And back:\n"
+    "of a finding of holdfast check, what each client calls it. ERROR:\n"
+    "NET::ERR_CERT_DATE_INVALID, SEC_ERROR_UNKNOWN_ISSUER, \"alert 45\", \"curl 60\",\n"
+    "X509_V_ERR_CERT_HAS_EXPIRED, chain-incomplete, or a whole message as it was\n"
+    "printed.\n"
     "\n"
     "Options:\n"
     "      --list   all findings that are known\n"
@@ -71,12 +70,20 @@ static void print_names(const struct explain_cause *cause)
         putchar('\n');
 }
 
+static void print_words(const char *label, const char *text)
+{
+    printf("  %-14s  ", label);
+    terminal_wrap(stdout, text, 18, terminal_reading_width(stdout, 0));
+    putchar('\n');
+}
+
 static void print_cause(const struct explain_cause *cause, bool names)
 {
-    printf("%s\n  what happened   %s\n", cause->id, cause->what);
+    puts(cause->id);
+    print_words("what happened", cause->what);
     if (cause->which != NULL)
-        printf("  which one       %s\n", cause->which);
-    printf("  what to do      %s\n", cause->next);
+        print_words("which one", cause->which);
+    print_words("what to do", cause->next);
     if (names)
         print_names(cause);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/attributes.h"
 #include "cmd/cmd.h"
 
 static const struct topic {
@@ -28,13 +29,18 @@ static void usage(FILE *to)
 
 int cmd_keys(int argc, char **argv)
 {
+    char name[64];
+
     if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
         usage(stdout);
         return 0;
     }
     for (const struct topic *it = topics; argc >= 2 && it->name != NULL; it++) {
-        if (strcmp(argv[1], it->name) == 0)
-            return it->run(argc - 1, argv + 1);
+        if (strcmp(argv[1], it->name) != 0)
+            continue;
+        ignore(snprintf(name, sizeof name, "holdfast keys %s", it->name));
+        argv[1] = name; /* by which getopt complains */
+        return it->run(argc - 1, argv + 1);
     }
     if (argc >= 2)
         fprintf(stderr, "holdfast keys: there is no topic '%s'\n\n", argv[1]);

@@ -9,9 +9,9 @@
 static const char usage[] =
     "Usage: holdfast keys exposure [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "For each secret of the running daemon: in which processes it is, where it lies on disk, "
-    "until\n"
-    "when recorded traffic can be decrypted with it, and what is left of it after a stop.\n"
+    "For each secret of the running daemon: in which processes it is, where it lies\n"
+    "on disk, until when recorded traffic can be decrypted with it, and what is left\n"
+    "of it after a stop.\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 

@@ -10,11 +10,11 @@
 static const char usage[] =
     "Usage: holdfast keys resumption show|forget [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "  show    How many clients offered to resume, how many were resumed, and why the others\n"
-    "          got a full handshake; what is in the cache of session ids.\n"
-    "  forget  After a certificate was revoked, or whoever was let in should be asked again:\n"
-    "          nothing given out so far resumes. Each client's next connection is a full\n"
-    "          handshake. Live sessions stay, and so do the ticket keys.\n"
+    "  show    How many clients offered to resume, how many were resumed, and why the\n"
+    "          others got a full handshake; what is in the cache of session ids.\n"
+    "  forget  After a certificate was revoked, or whoever was let in should be asked\n"
+    "          again: nothing given out so far resumes. Each client's next connection\n"
+    "          is a full handshake. Live sessions stay, and so do the ticket keys.\n"
     "\n"
     "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 

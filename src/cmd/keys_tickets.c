@@ -10,20 +10,25 @@
 
 static const char usage[] =
     "Usage: holdfast keys tickets list [-c FILE | --socket PATH] [--json]\n"
-    "       holdfast keys tickets rotate [--drop-previous] [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast keys tickets rotate [--drop-previous] [-c FILE | --socket PATH]\n"
+    "                [--json]\n"
     "\n"
-    "  list    The keys, newest first, and whether they are stored. An id is a hash of the name "
-    "that\n"
-    "          tickets carry in clear. The current key encrypts, the others only decrypt.\n"
+    "  list    The keys, newest first, and whether they are stored. An id is a hash\n"
+    "          of the name that tickets carry in clear. The current key encrypts, the\n"
+    "          others only decrypt.\n"
     "  rotate  The next key's turn is now. Tickets given so far go on resuming.\n"
     "\n"
     "Options:\n"
-    "      --drop-previous when a key may be known to others: all keys are thrown away, also the\n"
-    "                      next one. Nothing given so far resumes, by ticket or by id; each\n"
-    "                      client's next connection is a full handshake. Live sessions stay.\n"
-    "                      Recorded TLS 1.2 traffic of sessions that were resumed or given a\n"
-    "                      ticket can still be read with the old keys; TLS 1.3 traffic "
-    "cannot.\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+    "      --drop-previous when a key may be known to others: all keys are thrown\n"
+    "      away, also the\n"
+    "                      next one. Nothing given so far resumes, by ticket or by\n"
+    "                      id; each\n"
+    "                      client's next connection is a full handshake. Live\n"
+    "                      sessions stay.\n"
+    "                      Recorded TLS 1.2 traffic of sessions that were resumed or\n"
+    "                      given a\n"
+    "                      ticket can still be read with the old keys; TLS 1.3\n"
+    "                      traffic cannot.\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum { OPTION_DROP_PREVIOUS = CLIENT_OPTION_LAST };
 

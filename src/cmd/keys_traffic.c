@@ -10,16 +10,17 @@
 #include "cmd/cmd.h"
 
 static const char usage[] =
-    "Usage: holdfast keys traffic list [--listener NAME] [--limit N] [-c FILE | --socket PATH] "
-    "[--json]\n"
-    "       holdfast keys traffic renew --session ID | --listener NAME | --all [--request] [--now] "
-    "[--over TIME]\n"
+    "Usage: holdfast keys traffic list [--listener NAME] [--limit N]\n"
+    "                [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast keys traffic renew --session ID | --listener NAME | --all\n"
+    "                [--request] [--now] [--over TIME]\n"
     "                                   [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "  list   The sessions whose key is nearest to a limit: the key that data to the client is\n"
-    "         sealed with, how far it was used, and how often it was renewed.\n"
-    "  renew  Another key for sessions of TLS 1.3, with the next data to the client; none that is\n"
-    "         younger than two seconds.\n"
+    "  list   The sessions whose key is nearest to a limit: the key that data to the\n"
+    "         client is sealed with, how far it was used, and how often it was\n"
+    "         renewed.\n"
+    "  renew  Another key for sessions of TLS 1.3, with the next data to the client;\n"
+    "         none that is younger than two seconds.\n"
     "\n"
     "Options:\n"
     "      --listener NAME  sessions of this listener\n"
@@ -28,8 +29,8 @@ static const char usage[] =
     "      --all            all sessions\n"
     "      --request        ask the client for another key, too\n"
     "      --now            at once, also where no data is to be sent\n"
-    "      --over TIME      spread over this time, such as 10min; ends with this "
-    "command\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+    "      --over TIME      spread over this time, such as 10min; ends with this\n"
+    "                       command\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum {
     OPTION_LISTENER = CLIENT_OPTION_LAST,

@@ -14,9 +14,9 @@ static const char usage[] =
     "Usage: holdfast policy [-c FILE | --socket PATH] [--offline] [--json]\n"
     "       holdfast policy lint --help\n"
     "\n"
-    "Prints the policy document of the running daemon as Markdown: for each listener what is "
-    "allowed\n"
-    "and what a client gets that does not keep to it; then what is known of families of clients.\n"
+    "Prints the policy document of the running daemon as Markdown: for each listener\n"
+    "what is allowed and what a client gets that does not keep to it; then what is\n"
+    "known of families of clients.\n"
     "\n"
     "Options:\n"
     "      --offline       of the file that -c names; no daemon is asked\n" CLIENT_OPTIONS_HELP

@@ -16,17 +16,22 @@ static const char usage[] =
     "\n"
     "Looks at a configuration file (-c), or at what the daemon at --socket runs with:\n"
     "  against published advice;\n"
-    "  at what the change takes away from clients, compared with what the daemon runs with, or\n"
-    "  with the newest of the history when none runs; more than one thing at a time is a warning;\n"
-    "  at time-outs below what 99.9 % of handshakes, sessions and connects took so far.\n"
+    "  at what the change takes away from clients, compared with what the daemon runs\n"
+    "  with, or\n"
+    "  with the newest of the history when none runs; more than one thing at a time\n"
+    "  is a warning;\n"
+    "  at time-outs below what 99.9 % of handshakes, sessions and connects took so\n"
+    "  far.\n"
     "\n"
     "Options:\n"
-    "      --against BASELINE   mozilla-modern, mozilla-intermediate or rfc9325 (default)\n"
+    "      --against BASELINE   mozilla-modern, mozilla-intermediate or rfc9325\n"
+    "                           (default)\n"
     "      --changed-from FILE  compare with this configuration\n"
     "      --force              show the findings, but end with exit code 0\n" CLIENT_OPTIONS_HELP
     "\n"
-    "Exit codes: 0 nothing but notes, 2 wrong usage or configuration, 3 a file cannot be read or "
-    "the\ndaemon at --socket cannot be reached, 6 a warning or an error was found.\n";
+    "Exit codes: 0 nothing but notes, 2 wrong usage or configuration, 3 a file cannot\n"
+    "be read or the daemon at --socket cannot be reached, 6 a warning or an error was\n"
+    "found.\n";
 
 enum { OPTION_AGAINST = CLIENT_OPTION_LAST, OPTION_CHANGED_FROM, OPTION_FORCE };
 

@@ -6,16 +6,18 @@
 #include "cmd/reload_lines.h"
 
 static const char usage[] =
-    "Usage: holdfast reload [--dry-run] [--confirm DURATION] [-c FILE | --socket PATH] [--json]\n"
+    "Usage: holdfast reload [--dry-run] [--confirm DURATION]\n"
+    "                [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "The daemon reads its configuration file again, checks it whole, and puts it in force in all\n"
-    "processes; none is replaced, and sessions go on. What is refused changes nothing.\n"
+    "The daemon reads its configuration file again, checks it whole, and puts it in\n"
+    "force in all processes; none is replaced, and sessions go on. What is refused\n"
+    "changes nothing.\n"
     "\n"
     "Options:\n"
     "      --dry-run           check it and say what would change, for which sessions\n"
-    "      --confirm DURATION  go back by itself after DURATION (10m), or as soon as handshakes\n"
-    "                          fail, unless `holdfast config confirm` comes "
-    "first\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+    "      --confirm DURATION  go back by itself after DURATION (10m), or as soon as\n"
+    "                          handshakes fail, unless `holdfast config confirm`\n"
+    "                          comes first\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum { OPTION_DRY_RUN = CLIENT_OPTION_LAST, OPTION_CONFIRM };
 

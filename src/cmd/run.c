@@ -12,13 +12,13 @@
 static void usage(FILE *to)
 {
     fputs("Usage: holdfast run -c FILE\n\n"
-          "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard output "
-          "as JSON lines.\n\n"
+          "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard\n"
+          "output as JSON lines.\n\n"
           "Options:\n"
           "  -c, --config FILE   the configuration\n"
           "  -h, --help          this text\n\n"
-          "Exit codes: 0 stopped as asked, 2 wrong usage or configuration, 3 the system refused, "
-          "70 internal error.\n",
+          "Exit codes: 0 stopped as asked, 2 wrong usage or configuration, 3 the system\n"
+          "refused, 70 internal error.\n",
           to);
 }
 

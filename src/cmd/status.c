@@ -13,7 +13,7 @@
 
 static const char usage[] = "Usage: holdfast status [-c FILE | --socket PATH] [--json]\n"
                             "\n"
-                            "Shows processes, listeners, upstream servers, certificates and what "
+                            "Shows processes, listeners, upstream servers, certificates and what\n"
                             "was counted since the start.\n"
                             "\n"
                             "Options:\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;

@@ -7,15 +7,16 @@
 #include "cmd/cmd.h"
 
 static const char usage[] =
-    "Usage: holdfast trace [--client ADDRESS|NETWORK] [--sni NAME] [-c FILE | --socket PATH] "
-    "[--json]\n"
+    "Usage: holdfast trace [--client ADDRESS|NETWORK] [--sni NAME]\n"
+    "                [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Prints what happens to matching clients as it happens, until interrupted (Ctrl-C): "
-    "connections, each stage of their\n"
-    "handshakes, sessions and their ends. Without a filter, everybody.\n"
+    "Prints what happens to matching clients as it happens, until interrupted\n"
+    "(Ctrl-C): connections, each stage of their handshakes, sessions and their ends.\n"
+    "Without a filter, everybody.\n"
     "\n"
     "Options:\n"
-    "      --client WHO    from this address or network, such as 192.0.2.1 or 10.0.0.0/8\n"
+    "      --client WHO    from this address or network, such as 192.0.2.1 or\n"
+    "                      10.0.0.0/8\n"
     "      --sni NAME      asking for this name\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum { OPTION_CLIENT = CLIENT_OPTION_LAST, OPTION_SNI };

@@ -15,21 +15,20 @@
 static const char usage[] =
     "Usage: holdfast upgrade [BINARY] [--dry-run] [-c FILE | --socket PATH] [--json]\n"
     "\n"
-    "Replaces the running program by BINARY (default: what stands now at the path of the running\n"
-    "one): same process number, same sockets, and every live session goes on. A child of the new\n"
-    "program first shows that it can read all that the daemon has. If the new one crashes, hangs "
-    "or\n"
-    "cannot start its processes, the old one comes back by itself, sessions and all. A downgrade\n"
-    "works the same way. Waits until it is decided.\n"
+    "Replaces the running program by BINARY (default: what stands now at the path of\n"
+    "the running one): same process number, same sockets, and every live session goes\n"
+    "on. A child of the new program first shows that it can read all that the daemon\n"
+    "has. If the new one crashes, hangs or cannot start its processes, the old one\n"
+    "comes back by itself, sessions and all. A downgrade works the same way. Waits\n"
+    "until it is decided.\n"
     "\n"
     "BINARY must belong to root or the daemon's user and be writable by nobody else.\n"
     "\n"
     "Options:\n"
     "      --dry-run       only rehearse: could it take over? changes nothing\n" CLIENT_OPTIONS_HELP
     "\n"
-    "Exit codes: 0 the new program runs, 6 it was refused or rolled back, 2 wrong usage, 3 the "
-    "daemon\n"
-    "cannot be reached, 4 no decision in time, 70 internal error.\n";
+    "Exit codes: 0 the new program runs, 6 it was refused or rolled back, 2 wrong\n"
+    "usage, 3 the daemon cannot be reached, 4 no decision in time, 70 internal error.\n";
 
 enum { OPTION_DRY_RUN = CLIENT_OPTION_LAST };
 

@@ -10,20 +10,22 @@
 
 static const char usage[] =
     "Usage: holdfast upstream list [-c FILE | --socket PATH] [--json]\n"
-    "       holdfast upstream ready|drain|down UPSTREAM/SERVER [--wait] [-c FILE | --socket PATH] "
-    "[--json]\n"
-    "       holdfast upstream weight UPSTREAM/SERVER N [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast upstream ready|drain|down UPSTREAM/SERVER [--wait]\n"
+    "                [-c FILE | --socket PATH] [--json]\n"
+    "       holdfast upstream weight UPSTREAM/SERVER N [-c FILE | --socket PATH]\n"
+    "                [--json]\n"
     "\n"
     "  ready   The server gets new sessions again.\n"
     "  drain   It gets no new sessions; those it has go on.\n"
-    "  down    It gets no new sessions, whatever the health check says; those it has go on.\n"
+    "  down    It gets no new sessions, whatever the health check says; those it has\n"
+    "          go on.\n"
     "  weight  Its share of new sessions, from 1 to 1000.\n"
     "\n"
     "What is set here lasts until the daemon ends.\n"
     "\n"
     "Options:\n"
-    "      --wait          end only when the server has no session left; shows how many "
-    "are\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
+    "      --wait          end only when the server has no session left; shows how\n"
+    "                      many are\n" CLIENT_OPTIONS_HELP "\n" CLIENT_EXIT_HELP;
 
 enum { OPTION_WAIT = CLIENT_OPTION_LAST };
 

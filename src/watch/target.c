@@ -371,6 +371,10 @@ static int parse_word(struct target *target, const char *text, struct error *err
 
     if (text[0] == '/' || string_starts_with(text, "./"))
         return error_set(error, ERROR_USAGE, "a file is written file:%s", SHOWN(text));
+    if (strstr(text, "//") != NULL)
+        return error_set(error, ERROR_USAGE,
+                         "expected HOST, HOST:PORT or SCHEME://HOST[:PORT], as "
+                         "smtp+starttls://mail.example:587");
     if (strchr(text, '/') != NULL)
         return error_set(error, ERROR_USAGE, "did you mean https://%s?", SHOWN(text));
     return parse_endpoint(target, &bare, text, error);

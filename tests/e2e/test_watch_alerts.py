@@ -105,14 +105,14 @@ def test_acknowledge_and_silence(start, receiver):
     edge = start(watching(free_port(), ["hook"], f'channel hook {{ type = webhook url = "{hook.url}" }}'))
     number = open_alert(edge)["number"]
     hook.wait()
-    edge.run("alerts", "acknowledge", number, "--comment", "on it")
+    assert f"alert {number} is acknowledged" in edge.run("alerts", "acknowledge", number, "--comment", "on it").stdout
     alert = edge.json("alerts")
     assert alert["comment"] == "on it" and alert["acknowledged_by"] and alert["acknowledged_at"]
     silence = edge.json("alerts", "silence", "--target", "127.0.0.1", "--for", "2h", "--comment", "moving")
     assert edge.json("alerts")["silenced"]
     assert edge.json("alerts", "silences")["id"] == silence["id"]
     assert "silenced" in edge.run("alerts").stdout
-    edge.run("alerts", "unsilence", silence["id"])
+    assert edge.run("alerts", "unsilence", silence["id"]).stdout == f"silence {silence['id']} has ended\n"
     assert not edge.lines("alerts", "silences") and not edge.json("alerts")["silenced"]
 
 
