@@ -2,11 +2,13 @@
  * do about it; `alerts-deliveries`, `alerts-test`: whether messages really arrive. */
 #include "admin/control_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "watch/report_words.h"
 
 #define POLL_NS (100 * NS_PER_MS)
 
@@ -25,6 +27,39 @@ static void add_line(void *context, json_t *object)
     ignore(json_array_append(context, object));
 }
 
+static int compare(const void *a, const void *b)
+{
+    const json_t *const *left = a, *const *right = b;
+    int code = report_verdict_code(json_text(*left, "severity"));
+    int other = report_verdict_code(json_text(*right, "severity"));
+    double age = json_real_or(*left, "number", 0) - json_real_or(*right, "number", 0);
+
+    if (code >= 0 && other >= 0 && code != other)
+        return report_worse(code, other) == code ? -1 : 1;
+    return age < 0 ? -1 : age > 0;
+}
+
+/* The gravest first, then the oldest. */
+static json_t *sorted(json_t *lines)
+{
+    size_t count = json_array_size(lines);
+    json_t *list = json_array(), **order = calloc(count + 1, sizeof(json_t *));
+
+    for (size_t i = 0; order != NULL && i < count; i++)
+        order[i] = json_array_get(lines, i);
+    if (order == NULL || list == NULL) {
+        free(order);
+        json_decref(list);
+        return lines;
+    }
+    qsort(order, count, sizeof(json_t *), compare);
+    for (size_t i = 0; i < count; i++)
+        ignore(json_array_append(list, order[i]));
+    free(order);
+    json_decref(lines);
+    return list;
+}
+
 static int alerts_begin(struct control_request *request, const json_t *object, struct error *error)
 {
     struct control *control = request->context;
@@ -37,6 +72,7 @@ static int alerts_begin(struct control_request *request, const json_t *object, s
         return -(int)error->code;
     state->lines = json_array();
     alerting_each(control->alerting, all, add_line, state->lines);
+    state->lines = sorted(state->lines);
     return 0;
 }
 

@@ -59,12 +59,14 @@ static int fail(const struct error *error)
 
 /* ---- the state folder ---- */
 
-/* Whether the user, with all its groups, may write into the folder; asked in a child that becomes
- * this user. */
+/* Whether the user, with all its groups, may write into the folder; root asks in a child that
+ * becomes this user. */
 static bool writable_by(const struct passwd *user, const char *folder)
 {
     int status;
 
+    if (geteuid() != 0)
+        return faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
@@ -89,7 +91,8 @@ static int check_missing_folder(const struct conf *conf, struct error *error)
     int code = 0;
     if (faccessat(AT_FDCWD, parent, W_OK | X_OK, AT_EACCESS) != 0)
         code = error_set(error, ERROR_IO,
-                         "%s: state-folder: %s does not exist and cannot be made: %s: %s",
+                         "%s: state-folder: %s does not exist and cannot be made: %s: %s; make it "
+                         "for the daemon's user, or write state-folder = \"/a/folder/of/yours\"",
                          conf->path, conf->state_folder, parent, strerror(errno));
     free(parent);
     return code;
@@ -110,8 +113,11 @@ static int check_state_folder(const struct conf *conf, const struct passwd *user
         return error_set(error, ERROR_IO, "%s: state-folder: %s is no folder", conf->path,
                          conf->state_folder);
     if (!writable_by(user, conf->state_folder))
-        return error_set(error, ERROR_IO, "%s: state-folder: user %s may not write into %s",
-                         conf->path, user->pw_name, conf->state_folder);
+        return error_set(
+            error, ERROR_IO,
+            "%s: state-folder: user %s may not write into %s; give it to this user, or "
+            "name another folder",
+            conf->path, user->pw_name, conf->state_folder);
     return 0;
 }
 
@@ -134,20 +140,24 @@ static int check_ticket_folder(const struct conf *conf, const struct passwd *use
 }
 
 /* Started as root, the daemon's workers run as the configured user; else everything runs as who
- * starts it. */
+ * starts it, who need not have a name (in containers). */
 static int check_user(const struct conf *conf, const struct passwd **ret_user, struct error *error)
 {
-    bool root = geteuid() == 0;
-    const struct passwd *user = root ? getpwnam(conf->user) : getpwuid(geteuid());
+    static char name[32];
+    static struct passwd nameless = {.pw_name = name};
+    uid_t uid = geteuid();
+    const struct passwd *user = uid == 0 ? getpwnam(conf->user) : getpwuid(uid);
 
-    if (user == NULL && root)
+    if (user == NULL && uid == 0)
         return error_set(
             error, ERROR_CONFIG,
             "%s: user: there is no user '%s' on this machine; expected one that exists", conf->path,
             conf->user);
-    if (user == NULL)
-        return error_set(error, ERROR_IO, "user number %u has no name on this machine",
-                         (unsigned)geteuid());
+    if (user == NULL) {
+        ignore(snprintf(name, sizeof name, "%u", (unsigned)uid));
+        nameless.pw_uid = uid;
+        user = &nameless;
+    }
     *ret_user = user;
     return 0;
 }
@@ -167,13 +177,15 @@ static void print_summary(const struct conf *conf, const struct passwd *user)
         servers += conf->upstreams[i].server_count;
     for (size_t i = 0; i < conf->watch_count; i++)
         targets += conf->watches[i].targets.count;
-    printf("%s: ok (%zu listener%s, %zu upstream%s with %zu server%s, %zu certificate%s",
-           conf->path, conf->listener_count, plural(conf->listener_count), conf->upstream_count,
-           plural(conf->upstream_count), servers, plural(servers), conf->certificate_count,
-           plural(conf->certificate_count));
+    printf("%s: ok (", conf->path);
+    if (conf->listener_count != 0)
+        printf("%zu listener%s, %zu upstream%s with %zu server%s, %zu certificate%s",
+               conf->listener_count, plural(conf->listener_count), conf->upstream_count,
+               plural(conf->upstream_count), servers, plural(servers), conf->certificate_count,
+               plural(conf->certificate_count));
     if (conf->watch_count != 0)
-        printf(", %zu watch%s with %zu target%s", conf->watch_count,
-               conf->watch_count == 1 ? "" : "es", targets, plural(targets));
+        printf("%s%zu watch%s with %zu target%s", conf->listener_count != 0 ? ", " : "",
+               conf->watch_count, conf->watch_count == 1 ? "" : "es", targets, plural(targets));
     puts(")");
     if (geteuid() == 0)
         printf("Files were opened as root, as the supervisor does; the state folder was checked "

@@ -67,12 +67,13 @@ static void place_row(void *context, json_t *line)
                elsewhere ? " " : "", elsewhere ? vantage : "");
     table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "key_type")));
     days_cell(table, line);
-    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "breaks_at")));
+    table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN,
+               client_or_dash(client_text(line, "breaks_at")));
     table_cell(table, style_of(verdict), "%s", verdict);
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN,
                client_or_dash(client_text(line, "next_check")));
-    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(line, "text"), next[0] == '\0' ? "" : " ",
-               next);
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(line, "text"),
+               next[0] == '\0' ? "" : " -> ", next);
 }
 
 static int list(const struct client_options *options, const char *watch, bool discovered)
@@ -165,7 +166,7 @@ static void endpoint_row(void *context, json_t *endpoint)
     table_cell(&checking->table, style_of(verdict), "%s", verdict);
     table_cell(&checking->table, CELL_PLAIN, "%s%s%s",
                finding == NULL ? client_text(endpoint, "reason") : client_text(finding, "text"),
-               finding == NULL ? "" : " ", client_text(finding, "next"));
+               client_text(finding, "next")[0] == '\0' ? "" : " -> ", client_text(finding, "next"));
 }
 
 static int check(const struct client_options *options, const char *what)

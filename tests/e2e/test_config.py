@@ -162,6 +162,21 @@ def test_unprivileged_check_says_whom_it_holds_for(site):
 
 
 @pytest.mark.skipif(not ROOT, reason="the user matters only when the daemon is started as root")
+def test_unprivileged(folder):
+    """Who is not root checks for himself, also where his number has no name (as in containers)."""
+    state = folder / "state"
+    state.mkdir()
+    path = folder / "watch.conf"
+    path.write_text(f'state-folder = "{state}"\nwatch shop {{ targets = {{"shop.example:443"}} }}\n')
+    who = {"user": 54321, "group": 54321, "extra_groups": []} if ROOT else {}
+    if ROOT:
+        refused = holdfast("config", "test", "-c", path, check=False, **who)
+        assert refused.returncode == 3
+        assert f"user 54321 may not write into {state}; give it to this user" in refused.stderr
+        os.chown(state, 54321, 54321)
+    assert holdfast("config", "test", "-c", path, **who).stdout.startswith(f"{path}: ok (1 watch with 1 target)\n")
+
+
 def test_unknown_user(site):
     path = site(GOOD.replace("user = {user}", "user = nobody-of-this-name"))
     result = holdfast("config", "test", "-c", path, check=False)

@@ -1,5 +1,6 @@
 """Alerts of the watch: who is told, once, what becomes of messages that cannot be delivered, and what people do about them."""
 
+import datetime
 import hashlib
 import hmac
 import json
@@ -114,6 +115,22 @@ def test_acknowledge_and_silence(start, receiver):
     assert "silenced" in edge.run("alerts").stdout
     assert edge.run("alerts", "unsilence", silence["id"]).stdout == f"silence {silence['id']} has ended\n"
     assert not edge.lines("alerts", "silences") and not edge.json("alerts")["silenced"]
+
+
+def test_gravest_first(start, authority, server, folder, store):
+    """The list begins with what is critical, and of that with the oldest."""
+    pair = authority.issue("shop.example", lifetime=datetime.timedelta(days=1, hours=2))  # a day of it is over
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair.write(folder))
+    soon = server(lambda connection: connection.socket.recv(1), tls=context)
+    refused = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    edge = start(watching(free_port(), [], watch=f'stores = {{"{store}"}}\n    name = "shop.example"')
+                 .replace("targets = {", f'targets = {{"{soon.address}", ' + "".join(f'"{one}", ' for one in refused)))
+    wait_until(lambda: len(edge.lines("alerts")) == 5, 30, "not all alerts open")
+    alerts = edge.lines("alerts")
+    assert [alert["severity"] for alert in alerts] == 4 * ["critical"] + ["warning"]
+    numbers = [alert["number"] for alert in alerts]
+    assert numbers[:4] == sorted(numbers[:4])
 
 
 def test_no_longer_watched(start):

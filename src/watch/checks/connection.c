@@ -146,7 +146,7 @@ static const struct plain_finding *plain_finding(enum endpoint_outcome outcome)
              "the conversation before TLS did not come to its end",
              "check port and scheme: another protocol may be spoken there"},
         [ENDPOINT_UNREADABLE] = {"file-unreadable", SEVERITY_CRITICAL,
-                                 "the file holds no certificates that can be read",
+                                 "the file cannot be read, or holds no certificate",
                                  "look at path, permissions, format (PEM, DER, PKCS#12) and "
                                  "password of the file"},
         [ENDPOINT_LOCAL_FAILURE] = {"local-failure", SEVERITY_UNKNOWN,

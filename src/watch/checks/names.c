@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define NAMES_SHOWN 5
+#define NAME_SHOWN  60 /* of each, in bytes */
 
 /* "a.example, b.example and 7 more" */
 static void list_names(char *text, size_t size, const struct certificate_facts *leaf)
@@ -16,8 +17,9 @@ static void list_names(char *text, size_t size, const struct certificate_facts *
         if (leaf->names[i].kind != ALTERNATIVE_NAME_DNS &&
             leaf->names[i].kind != ALTERNATIVE_NAME_IP)
             continue;
-        used += (size_t)snprintf(text + used, size - used, "%s%.60s", shown++ > 0 ? ", " : "",
-                                 leaf->names[i].text);
+        const char *name = leaf->names[i].text;
+        used += (size_t)snprintf(text + used, size - used, "%s%.*s%s", shown++ > 0 ? ", " : "",
+                                 NAME_SHOWN, name, strlen(name) > NAME_SHOWN ? "…" : "");
     }
     if (leaf->name_count > shown && shown > 0 && used < size)
         ignore(snprintf(text + used, size - used, " and %zu more",
