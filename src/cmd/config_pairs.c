@@ -101,6 +101,15 @@ static void check_listeners(struct check *check, const struct conf_certificate *
     }
 }
 
+static bool reports(const struct preflight_report *report, enum error_code code)
+{
+    for (size_t i = 0; i < report->count; i++) {
+        if (report->findings[i].code == code)
+            return true;
+    }
+    return false;
+}
+
 static void check_pair(struct check *check, const struct conf_certificate *certificate, size_t at)
 {
     const char *key = certificate->key.count > at && certificate->key.items[at][0] != 0
@@ -123,10 +132,11 @@ static void check_pair(struct check *check, const struct conf_certificate *certi
     }
     ignore(keypair_preflight(pair, &policy, &report, &error));
     for (size_t i = 0; i < report.count; i++)
-        find(check, known, "certificate '%s': %s: %s: %s", certificate->name,
+        find(check, known, "certificate '%s': %s: %s: %s (holdfast explain %s)", certificate->name,
              certificate->chain.items[at], error_name(report.findings[i].code),
-             report.findings[i].text);
-    check_listeners(check, certificate, pair);
+             report.findings[i].text, error_name(report.findings[i].code));
+    if (!reports(&report, ERROR_CERTIFICATE_KEY_MISMATCH)) /* OpenSSL would only say it again */
+        check_listeners(check, certificate, pair);
     keypair_unref(pair);
 }
 

@@ -142,7 +142,8 @@ int schema_fail_unknown(struct schema_reader *reader, const cfg_t *tree, const c
         schema_nearest_try(&nearest, sections[i]->kind);
     if (home_text(name, hint)[0] == '\0')
         schema_nearest_text(&nearest, hint);
-    return schema_fail(reader, (unsigned)tree->line, "unknown option '%s' in %s%s",
+    return schema_fail(reader, (unsigned)tree->line, "unknown option%s '%s' in %s%s",
+                       here == &schema_global && hint[0] == '\0' ? " or section" : "",
                        schema_shown(shown, name), schema_place(place, sizeof place, tree), hint);
 }
 

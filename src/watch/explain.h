@@ -8,7 +8,7 @@
 
 #define EXPLAIN_CAUSES_MAX 5 /* of one error */
 
-/* What is wrong, known by the id of its finding (doc/checks.md). */
+/* What is wrong, known by the id of its finding (doc/checks.md), or of the pre-flight's. */
 struct explain_cause {
     const char *id;
     const char *what;  /* what happened */

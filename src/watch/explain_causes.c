@@ -388,5 +388,22 @@ const struct explain_cause explain_causes[] = {
      "nothing, if the edge has certificates of its own"},
     {"not-checked", "The daemon could not check the target; nothing is known about the server.",
      NONE, "look at the daemon's log"},
+    /* of the pre-flight alone */
+    {"certificate-unparsable", "The chain file holds no certificate in PEM.", NONE,
+     "give the file that begins with BEGIN CERTIFICATE; openssl x509 -in FILE -inform DER makes "
+     "PEM of DER"},
+    {"key-unparsable", "The key file holds no private key in PEM, or one under a password.", NONE,
+     "give the file that begins with BEGIN PRIVATE KEY; openssl pkey -in FILE takes a password "
+     "away"},
+    {"key-mismatch", "The private key belongs to another certificate.", LEAF,
+     "give the key that the certificate was asked for with: openssl pkey -in KEY -pubout and "
+     "openssl x509 -in CHAIN -noout -pubkey must print the same"},
+    {"older-than-live", "The certificate ends before the one in service.", LEAF,
+     "look whether an old file was put back; cert install --force older-than-live where it is "
+     "meant"},
+    {"not-served",
+     "Holdfast dialled its own listener after the change and saw another certificate; the one "
+     "before is back in service.",
+     NONE, "look at holdfast certs and the log; another program may have the same address"},
 };
 const size_t explain_cause_count = ARRAY_SIZE(explain_causes);

@@ -346,5 +346,21 @@ const struct explain_error explain_errors[] = {
      -1,
      {"version-obsolete"}},
     {"GnuTLS", "No supported cipher suites have been found", -1, NO_COMMON_GROUND},
+    /* Holdfast itself, about a certificate that it does not put in service */
+    {"Holdfast", "certificate-unparsable", -1, {"certificate-unparsable"}},
+    {"Holdfast", "key-unparsable", -1, {"key-unparsable"}},
+    {"Holdfast", "leaf-not-first", -1, {"chain-leaf-not-first"}},
+    {"Holdfast", "key-mismatch", -1, {"key-mismatch"}},
+    {"OpenSSL", "key values mismatch", -1, {"key-mismatch"}},
+    {"Holdfast", "name-missing", -1, {"name-mismatch"}},
+    {"Holdfast", "not-yet-valid", -1, {"certificate-not-yet-valid"}},
+    {"Holdfast", "expired", -1, {"certificate-expired", "chain-expired"}},
+    {"Holdfast", "older-than-live", -1, {"older-than-live"}},
+    {"Holdfast", "chain-broken", -1, {"chain-order", "chain-signature"}},
+    {"Holdfast", "leaf-only", -1, {"chain-incomplete"}},
+    {"Holdfast", "weak-key", -1, {"key-small", "key-kind"}},
+    {"Holdfast", "weak-signature", -1, {"signature-weak"}},
+    {"Holdfast", "wrong-usage", -1, {"usage-extended-wrong"}},
+    {"Holdfast", "not-served", -1, {"not-served"}},
 };
 const size_t explain_error_count = ARRAY_SIZE(explain_errors);

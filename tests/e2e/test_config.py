@@ -77,6 +77,7 @@ def test_unusable_pair(site, authority, finding):
     assert result.returncode == 6
     assert f"certificate 'shop.example': {site.folder}/shop.pem: {finding}: " in result.stderr
     assert result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "what to do" in holdfast("explain", result.stderr).stdout
 
 
 def test_warning_with_line_does_not_fail(site):

@@ -161,7 +161,7 @@ static void unknown_words(void **state)
          "unknown option 'listner' in the global options; did you mean 'listener'?"},
         {"\nbind = \"*:80\"\n", 2,
          "unknown option 'bind' in the global options; it is an option of admin"},
-        {G("quite-else = 3"), 1, "unknown option 'quite-else' in the global options"},
+        {G("quite-else = 3"), 1, "unknown option or section 'quite-else' in the global options"},
         {L("mode = tpc"), 5,
          "mode in listener 'l': found 'tpc'; expected tcp or pass-through; did you mean 'tcp'?"},
         {U("balance = roundrobin"), 3,

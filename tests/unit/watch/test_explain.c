@@ -58,6 +58,10 @@ static void recognised(void **state)
         {"SSL_ERROR_RX_RECORD_TOO_LONG", "not-tls"},
         {"UNABLE_TO_VERIFY_LEAF_SIGNATURE", "chain-incomplete"},
         {"Chain-Superfluous", "chain-superfluous"},
+        {"leaf-only", "chain-incomplete"},
+        {"holdfast.conf: certificate 'shop': /etc/shop.pem: key-mismatch: the private key does not "
+         "belong to the certificate of CN=shop",
+         "key-mismatch"},
     };
     struct explain_answer answer;
     (void)state;
