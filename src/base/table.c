@@ -136,7 +136,7 @@ static void print_cell(const struct layout *layout, size_t column, const char *t
         fputs("\033[0m", stream);
     if (last)
         fputc('\n', stream);
-    else
+    else if (column + 2 < layout->columns || !layout->beneath)
         fprintf(stream, "%*s%s", right ? 0 : padding, "", GAP);
 }
 

@@ -98,6 +98,7 @@ static void alert_row(void *context, json_t *line)
     struct table *table = context;
     const json_t *places = json_object_get(line, "places");
     const char *first = client_text(json_array_get(places, 0), "place");
+    const char *next = client_text(line, "next");
     size_t count = json_array_size(places);
 
     table_cell(table, CELL_RIGHT, "%" PRIu64, client_number(line, "number"));
@@ -105,12 +106,12 @@ static void alert_row(void *context, json_t *line)
     table_cell(table, CELL_PLAIN, "%s", state_of(line));
     date_cell(table, client_number(line, "since"));
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "subject"));
-    table_cell(table, CELL_PLAIN, "%s", client_text(line, "text"));
     if (count > 1)
         table_cell(table, CELL_PLAIN, "%s and %zu more", first, count - 1);
     else
         table_cell(table, CELL_PLAIN, "%s", client_or_dash(first));
-    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "next")));
+    table_cell(table, CELL_PLAIN, "%s%s%s", client_text(line, "text"),
+               next[0] == '\0' ? "" : " -> ", next);
 }
 
 static void silence_row(void *context, json_t *line)
@@ -155,13 +156,13 @@ static void delivery_row(void *context, json_t *line)
     table_cell(table, CELL_PLAIN, "%.*s", DATE_SHOWN,
                finished[0] != '\0' ? finished : client_or_dash(client_text(line, "next_try")));
     table_cell(table, CELL_PLAIN, "%s", client_text(line, "subject"));
-    table_cell(table, CELL_PLAIN, "%s", client_or_dash(client_text(line, "reason")));
+    table_cell(table, CELL_PLAIN, "%s", client_text(line, "reason"));
 }
 
 static int list(const struct words *words)
 {
-    static const char *const headings[] = {"ALERT", "SEVERITY", "STATE",     "SINCE", "SUBJECT",
-                                           "WHAT",  "PLACES",   "NEXT STEP", NULL};
+    static const char *const headings[] = {"ALERT",   "SEVERITY", "STATE", "SINCE",
+                                           "SUBJECT", "PLACES",   "WHAT",  NULL};
     json_t *request = json_pack("{s:s}", "verb", "alerts");
 
     json_set_flag(request, "all", words->all);

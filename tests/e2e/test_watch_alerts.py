@@ -112,6 +112,7 @@ def test_acknowledge_and_silence(start, receiver):
     silence = edge.json("alerts", "silence", "--target", "127.0.0.1", "--for", "2h", "--comment", "moving")
     assert edge.json("alerts")["silenced"]
     assert edge.json("alerts", "silences")["id"] == silence["id"]
+    assert edge.json("status")["alerts"]["silenced"] == 1
     assert "silenced" in edge.run("alerts").stdout
     assert edge.run("alerts", "unsilence", silence["id"]).stdout == f"silence {silence['id']} has ended\n"
     assert not edge.lines("alerts", "silences") and not edge.json("alerts")["silenced"]

@@ -556,6 +556,7 @@ void alerting_counts(const struct alerting *alerting, struct alerting_counts *re
     struct alerting_counts counts = {.waiting = deliveries_waiting(alerting->deliveries),
                                      .heartbeat_at = alerting->heartbeat_at};
     const struct map_entry *entry;
+    int64_t now = time(NULL);
 
     for (size_t at = 0; (entry = map_next(&alerting->alerts.by_cause, &at)) != NULL;) {
         const struct watch_alert *alert = entry->value;
@@ -564,7 +565,7 @@ void alerting_counts(const struct alerting *alerting, struct alerting_counts *re
         counts.open++;
         counts.critical += alert->severity == SEVERITY_CRITICAL;
         counts.acknowledged += alert->acknowledged_at != 0;
-        counts.silenced += alert->silenced;
+        counts.silenced += silenced(alerting, alert, now);
     }
     *ret_counts = counts;
 }

@@ -59,12 +59,12 @@ static void it_stands_beneath_in_a_very_narrow_one(void **state)
 {
     (void)state;
     printed(36, false,
-            "NAME    DAYS  \n"
+            "NAME    DAYS\n"
             "    WHAT\n"
-            "shop       3  \n"
+            "shop       3\n"
             "    the certificate ends soon and\n"
             "    nobody renews it\n"
-            "größer    80  \n");
+            "größer    80\n");
 }
 
 static void numbers_keep_their_colour(void **state)
