@@ -208,6 +208,20 @@ static void on_tick(void *context)
         loop_stop(demo->loop, 0);
 }
 
+/* By Ctrl-C, by its terminal's or its reader's end: what was made is always removed. */
+static const int stops[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+
+/* They wait until the loop runs. */
+static void hold_stops(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    for (size_t i = 0; i < ARRAY_SIZE(stops); i++)
+        sigaddset(&signals, stops[i]);
+    ignore(sigprocmask(SIG_BLOCK, &signals, NULL));
+}
+
 static void on_stop(void *context, int signal_number)
 {
     struct demo *demo = context;
@@ -227,8 +241,10 @@ static int show(struct demo *demo, struct error *error)
                                             .once_s = demo->options->once_s,
                                             .terminal = isatty(STDOUT_FILENO) == 1,
                                             .first = true};
-    if (demo->loop == NULL || !loop_signal(demo->loop, SIGINT, on_stop, demo) ||
-        !loop_signal(demo->loop, SIGTERM, on_stop, demo))
+    bool heard = demo->loop != NULL;
+    for (size_t i = 0; heard && i < ARRAY_SIZE(stops); i++)
+        heard = loop_signal(demo->loop, stops[i], on_stop, demo);
+    if (!heard)
         return error_set(error, ERROR_IO, "cannot make an event loop: %s", strerror(errno));
     timer_init(&demo->tick, on_tick, demo);
     on_tick(demo);
@@ -324,6 +340,7 @@ int demo_run(const struct demo_options *options, bool *ret_unbroken, struct erro
 
     if (demo.board == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
+    hold_stops();
     int result = perform(&demo, ret_unbroken, error);
     loop_free(demo.loop);
     workspace_fini(&demo.workspace);

@@ -177,6 +177,10 @@ static void draw_line(const struct scoreboard *board, const struct scoreboard_fr
 #define RED   "\033[31m"
 #define PLAIN "\033[0m"
 #define CLEAR "\033[K\n"
+/* In a narrow terminal lines are cut: broken ones would make the frame higher than it is known to
+ * be. */
+#define WRAP_OFF "\033[?7l"
+#define WRAP_ON  "\033[?7h"
 
 static void draw_traffic(const struct scoreboard *board, const struct scoreboard_frame *frame)
 {
@@ -231,7 +235,8 @@ static void draw_frame(const struct scoreboard *board, const struct scoreboard_f
 
     if (!frame->first)
         printf("\033[%dA", FRAME_LINES);
-    printf(BOLD "Holdfast demo" PLAIN "   %s   " DIM "Ctrl-C ends it" PLAIN CLEAR, frame->url);
+    printf(WRAP_OFF BOLD "Holdfast demo" PLAIN "   %s   " DIM "Ctrl-C ends it" PLAIN CLEAR,
+           frame->url);
     printf(CLEAR);
     draw_traffic(board, frame);
     printf(CLEAR);
@@ -240,7 +245,7 @@ static void draw_frame(const struct scoreboard *board, const struct scoreboard_f
     printf("  last      %.*s" CLEAR, LAST_SHOWN, scoreboard_last_change(board));
     printf("  lost      %s%9" PRIu64 PLAIN "  %.*s" CLEAR, whole ? BOLD GREEN : BOLD RED, lost,
            LAST_SHOWN - 11, scoreboard_first_fault(board));
-    printf(DIM "  running for %s; state in %s" PLAIN CLEAR,
+    printf(DIM "  running for %s; state in %s" PLAIN CLEAR WRAP_ON,
            string_duration(duration, sizeof duration, frame->elapsed_ns / NS_PER_MS),
            frame->folder);
 }

@@ -49,6 +49,19 @@ def test_once(folder_of_demo):
     assert f"sessions {SESSIONS}" in output
 
 
+@pytest.mark.parametrize("end", [signal.SIGHUP, signal.SIGINT, None], ids=["hang-up", "interrupt", "no-reader"])
+def test_early_end(folder_of_demo, end):
+    """Its terminal or its reader goes while it starts: it ends and cleans up."""
+    with demo(folder_of_demo, "--sessions", 20, "--port", daemon.free_port()) as process:
+        assert process.stdout.readline().startswith("Open https://")
+        if end is None:
+            process.stdout.close()
+        else:
+            process.send_signal(end)
+        assert process.wait(60) >= 0, "killed by the signal"
+        daemon.assert_no_sanitizer_report(process.stderr.read())
+
+
 def test_failed_change(folder_of_demo):
     """A change that the edge refuses breaks the demo, in the words of the command."""
     with demo(folder_of_demo, "--sessions", 20, "--port", daemon.free_port()) as process:
