@@ -26,6 +26,18 @@ struct list_state {
     bool discovered;
 };
 
+/* A section of the configuration in force; without a name: all of them. */
+static int known_watch(const struct control *control, const char *name, struct error *error)
+{
+    char shown[CONF_NAME_MAX + 16];
+
+    if (name == NULL || name[0] == '\0' || conf_find_watch(control->view.conf, name) != CONF_NONE)
+        return 0;
+    return error_set(error, ERROR_NOT_FOUND,
+                     "there is no watch \"%s\"; `holdfast watch` lists what is watched",
+                     string_printable(shown, sizeof shown, name, strlen(name)));
+}
+
 static int list_begin(struct control_request *request, const json_t *object, struct error *error)
 {
     struct list_state *state = request->state;
@@ -39,7 +51,9 @@ static int list_begin(struct control_request *request, const json_t *object, str
         return error_set(error, ERROR_USAGE,
                          "\"watch\" is a name, \"host\" a name, \"discovered\" true or false");
     string_lower(state->host);
-    return watching(request->context, error);
+    string_lower(state->watch);
+    int result = watching(request->context, error);
+    return result < 0 ? result : known_watch(request->context, state->watch, error);
 }
 
 static bool wanted(const struct list_state *state, const struct watcher_place *place)
@@ -274,6 +288,8 @@ static int discover_begin(struct control_request *request, const json_t *object,
         return -(int)error->code;
     if (wrong)
         return error_set(error, ERROR_USAGE, "\"watch\" is a name");
+    if (known_watch(control, watch, error) < 0)
+        return -(int)error->code;
     size_t count = watcher_discover(control->watcher, watch == NULL ? "" : watch);
     json_t *line = json_object();
     json_set_number(line, "begun", count);

@@ -133,6 +133,9 @@ def test_rotation(start, service, store, authority):
     assert "more.example" in edge.run("watch", "history", NAME + f":{service.port}").stdout
     missing = edge.run("watch", "history", "other.example", check=False)
     assert missing.returncode == 2 and "no certificate was ever seen" in missing.stderr
+    for words in (["nobody"], ["discover", "nobody"]):
+        missing = edge.run("watch", *words, check=False)
+        assert missing.returncode == 2 and 'there is no watch "nobody"' in missing.stderr
 
 
 def test_in_turn(start, service, store, authority):
