@@ -10,6 +10,7 @@
 #include "base/secret.h"
 #include "base/table.h"
 #include "cmd/cmd.h"
+#include "tls/handshake.h"
 #include "watch/report_words.h"
 
 #define PROMETHEUS_MAX (256u << 20)
@@ -112,6 +113,8 @@ int cmd_check(int argc, char **argv)
     struct check_order order = {.output = CHECK_TABLE};
     struct check_outcome outcome;
     struct error error = {0};
+
+    tls_process_init();
     int code = check_options(&order, argc, argv);
 
     if (code < 0) {

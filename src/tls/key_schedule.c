@@ -266,6 +266,12 @@ static bool hash_prepare(struct hash *hash)
     return good;
 }
 
+static bool add_provider(OSSL_LIB_CTX *library)
+{
+    return OSSL_PROVIDER_add_builtin(library, "holdfast", provider_init) == 1 &&
+           OSSL_PROVIDER_load(library, "holdfast") != NULL;
+}
+
 bool key_schedule_load(void)
 {
     static bool loaded;
@@ -273,9 +279,12 @@ bool key_schedule_load(void)
     /* Naming any provider means that the default one must be named too; first, so that it answers
      * those who ask for no properties. */
     if (!loaded)
-        loaded = OSSL_PROVIDER_load(NULL, "default") != NULL &&
-                 OSSL_PROVIDER_add_builtin(NULL, "holdfast", provider_init) == 1 &&
-                 OSSL_PROVIDER_load(NULL, "holdfast") != NULL && hash_prepare(&hashes[0]) &&
-                 hash_prepare(&hashes[1]);
+        loaded = OSSL_PROVIDER_load(NULL, "default") != NULL && add_provider(NULL) &&
+                 hash_prepare(&hashes[0]) && hash_prepare(&hashes[1]);
     return loaded;
+}
+
+bool key_schedule_add(OSSL_LIB_CTX *library)
+{
+    return key_schedule_load() && add_provider(library);
 }

@@ -20,6 +20,10 @@
  * cannot be detached. */
 MUST_CHECK bool key_schedule_load(void);
 
+/* Adds it to another library context, too. */
+struct ossl_lib_ctx_st;
+MUST_CHECK bool key_schedule_add(struct ossl_lib_ctx_st *library);
+
 /* Forgets the secret that was last derived from, of which the HMAC contexts keep a copy. */
 void key_schedule_forget(void);
 

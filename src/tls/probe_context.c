@@ -50,7 +50,8 @@ static bool set_observers(SSL_CTX *context)
 
 static SSL_CTX *context_new(int only_key_type)
 {
-    SSL_CTX *context = SSL_CTX_new_ex(NULL, KEY_SCHEDULE_PROPERTIES, TLS_client_method());
+    SSL_CTX *context =
+        SSL_CTX_new_ex(probe_library(), KEY_SCHEDULE_PROPERTIES, TLS_client_method());
 
     if (context == NULL)
         return NULL;

@@ -1,5 +1,5 @@
 /* The inside of a probe, shared by its files: probe.c (life and bytes), probe_context.c (what is
- * offered), probe_observe.c (what is seen). */
+ * offered), probe_library.c (of what OpenSSL is made), probe_observe.c (what is seen). */
 #pragma once
 
 #include <openssl/ssl.h>
@@ -25,6 +25,9 @@ struct probe {
     struct probe_seen seen;
 };
 
+/* The library context of all contexts, for the life of the process; NULL, the default one, where
+ * OpenSSL does not let itself be put together so. */
+OSSL_LIB_CTX *probe_library(void);
 /* The context for this key type, borrowed; NULL: OpenSSL cannot make it. */
 SSL_CTX *probe_context(int only_key_type);
 

@@ -247,8 +247,7 @@ static void advance(struct prober_job *job, enum probe_status status)
     case PROBE_WANT_READ:
         prober_send(job);
         return;
-    case PROBE_DONE:
-        prober_send(job);
+    case PROBE_DONE: /* what it says next goes out with its Finished */
         shaken(job);
         return;
     case PROBE_FAILED:

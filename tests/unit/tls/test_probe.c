@@ -300,6 +300,94 @@ static struct probe_seen look_with_suites(const char *suites)
     return look(&offer, context, PROBE_DONE);
 }
 
+/* A certificate of its own signature. */
+static SSL_CTX *server_with_key(EVP_PKEY *key, const EVP_MD *digest)
+{
+    SSL_CTX *context = server_new();
+    X509 *leaf = X509_new();
+
+    assert_true(X509_gmtime_adj(X509_getm_notBefore(leaf), 0) != NULL &&
+                X509_gmtime_adj(X509_getm_notAfter(leaf), 3600) != NULL);
+    assert_int_equal(X509_set_pubkey(leaf, key), 1);
+    assert_true(X509_sign(leaf, key, digest) > 0);
+    assert_int_equal(SSL_CTX_use_cert_and_key(context, leaf, key, NULL, 1), 1);
+    X509_free(leaf);
+    EVP_PKEY_free(key);
+    return context;
+}
+
+static EVP_PKEY *rsa_pss_key(void)
+{
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA-PSS", NULL);
+    EVP_PKEY *key = NULL;
+
+    assert_int_equal(EVP_PKEY_keygen_init(context), 1);
+    assert_int_equal(EVP_PKEY_generate(context, &key), 1);
+    EVP_PKEY_CTX_free(context);
+    return key;
+}
+
+static void test_every_kind_of_key(void **state)
+{
+    const struct {
+        EVP_PKEY *key;
+        const EVP_MD *digest;
+        enum public_key_kind kind;
+    } keys[] = {
+        {EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048), EVP_sha256(), PUBLIC_KEY_RSA},
+        {rsa_pss_key(), EVP_sha256(), PUBLIC_KEY_RSA_PSS},
+        {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-256"), EVP_sha256(), PUBLIC_KEY_EC},
+        {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-384"), EVP_sha384(), PUBLIC_KEY_EC},
+        {EVP_PKEY_Q_keygen(NULL, NULL, "EC", "P-521"), EVP_sha512(), PUBLIC_KEY_EC},
+        {EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"), NULL, PUBLIC_KEY_ED25519},
+        {EVP_PKEY_Q_keygen(NULL, NULL, "ED448"), NULL, PUBLIC_KEY_ED448},
+    };
+    struct probe_offer offer = any_offer();
+    (void)state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        struct probe_seen seen =
+            look(&offer, server_with_key(keys[i].key, keys[i].digest), PROBE_DONE);
+        assert_int_equal(seen.chain_count, 1);
+        assert_int_equal(seen.chain[0]->key_kind, keys[i].kind);
+        probe_seen_fini(&seen);
+    }
+}
+
+/* The X25519 key of a ClientHello. */
+static void read_key_share(const struct probe_offer *offer, uint8_t ret_share[32])
+{
+    static const uint8_t begin[] = {0x00, 0x1d, 0x00, 0x20}; /* RFC 8446 §4.2.8: group, size */
+    struct probe *probe = NULL;
+    const uint8_t *hello;
+    struct error error;
+
+    assert_int_equal(probe_new(&probe, offer, &error), 0);
+    assert_int_equal(probe_feed(probe, NULL, 0), PROBE_WANT_READ);
+    size_t size = probe_output(probe, &hello);
+    const uint8_t *share = memmem(hello, size, begin, sizeof begin);
+    assert_non_null(share);
+    assert_true((size_t)(hello + size - share) >= sizeof begin + 32);
+    memcpy(ret_share, share + sizeof begin, 32);
+    probe_free(probe);
+}
+
+static void test_a_key_serves_a_thousand_times(void **state)
+{
+    struct probe_offer offer = any_offer();
+    uint8_t before[32], now[32];
+    unsigned changes = 0;
+    (void)state;
+
+    read_key_share(&offer, before);
+    for (unsigned i = 0; i < 2000; i++) {
+        read_key_share(&offer, now);
+        changes += memcmp(before, now, sizeof now) != 0;
+        memcpy(before, now, sizeof now);
+    }
+    assert_int_equal(changes, 2);
+}
+
 static void test_key_exchange_is_named(void **state)
 {
     (void)state;
@@ -591,6 +679,8 @@ int main(void)
         cmocka_unit_test(test_unreadable_certificate_is_noted),
         cmocka_unit_test(test_both_key_types),
         cmocka_unit_test(test_every_version),
+        cmocka_unit_test(test_every_kind_of_key),
+        cmocka_unit_test(test_a_key_serves_a_thousand_times),
         cmocka_unit_test(test_key_exchange_is_named),
         cmocka_unit_test(test_a_huge_group_is_refused),
         cmocka_unit_test(test_staple_and_timestamps_are_kept_raw),
