@@ -1,9 +1,9 @@
 /* OpenSSL as probes use it: a library context whose provider is OpenSSL's own, but for two things.
  *
- * Of its decoders only those are there that read the public key of a certificate, and no kinds of
- * keys that TLS has no use for. libssl reads each key of a chain through decoders that it picks
- * anew from all decoders and kinds that the context has: with all of OpenSSL's that was a third of
- * a whole check (3.0; later versions remember their choice).
+ * Of its decoders only those are there that read the public key of a certificate, and no ciphers
+ * and kinds of keys that TLS has no use for. libssl reads each key of a chain through decoders that
+ * it picks anew, and goes for it through all algorithms that the context has: with all of OpenSSL's
+ * that was a third of a whole check (3.0; later versions remember their choice).
  *
  * One X25519 key serves many handshakes. Making a key was a seventh of a check, and a fresh one
  * protects what is said under it from whoever learns the key later: a probe says nothing but what
@@ -38,10 +38,12 @@ static void *generate_seldom(void *generation, OSSL_CALLBACK *progress, void *ar
     static void *key;
     static unsigned uses;
 
-    if (uses++ % KEY_USES == 0) {
+    if (key == NULL || uses == KEY_USES) {
         key_free(key);
         key = key_generate(generation, progress, argument);
+        uses = 0;
     }
+    uses++;
     return key != NULL ? key_duplicate(key, OSSL_KEYMGMT_SELECT_ALL) : NULL;
 }
 
@@ -77,21 +79,24 @@ static void take_x25519(OSSL_ALGORITHM *algorithm)
 
 /* ---- algorithms ---- */
 
-static OSSL_ALGORITHM decoders[ALGORITHMS_MAX + 1], key_kinds[ALGORITHMS_MAX + 1];
+static bool is_one_of(const char *name, size_t size, const char *const *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strlen(list[i]) == size && strncmp(name, list[i], size) == 0)
+            return true;
+    }
+    return false;
+}
 
 /* Is it none of those that no suite, group or signature of TLS needs? What a later OpenSSL has
  * besides is kept. */
-static bool is_of_tls(const OSSL_ALGORITHM *kind)
+static bool is_key_of_tls(const OSSL_ALGORITHM *kind)
 {
     static const char *const others[] = {"CMAC",   "DHX", "HKDF",    "POLY1305",
                                          "SCRYPT", "SM2", "SIPHASH", "TLS1-PRF"};
-    size_t size = strcspn(kind->algorithm_names, ":");
+    const char *names = kind->algorithm_names;
 
-    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
-        if (strlen(others[i]) == size && strncmp(kind->algorithm_names, others[i], size) == 0)
-            return false;
-    }
-    return true;
+    return !is_one_of(names, strcspn(names, ":"), others, ARRAY_SIZE(others));
 }
 
 /* "DER" only finds out the kind, which a certificate says. */
@@ -101,37 +106,61 @@ static bool reads_certificate_keys(const OSSL_ALGORITHM *decoder)
 
     return strstr(what, "input=der") != NULL &&
            strstr(what, "structure=SubjectPublicKeyInfo") != NULL &&
-           strcmp(decoder->algorithm_names, "DER") != 0 && is_of_tls(decoder);
+           strcmp(decoder->algorithm_names, "DER") != 0 && is_key_of_tls(decoder);
 }
 
+/* By its mode, and those that have none. */
+static bool is_cipher_of_tls(const OSSL_ALGORITHM *cipher)
+{
+    static const char *const alone[] = {"NULL", "ChaCha20-Poly1305", "RC4"};
+    const char *names = cipher->algorithm_names;
+    size_t size = strcspn(names, ":");
+    char name[64];
+
+    if (size >= sizeof name || is_one_of(names, size, alone, ARRAY_SIZE(alone)))
+        return true;
+    memcpy(name, names, size);
+    name[size] = '\0';
+    return strstr(name, "-GCM") != NULL || strstr(name, "-CCM") != NULL ||
+           (strstr(name, "-CBC") != NULL && strstr(name, "-CTS") == NULL);
+}
+
+static struct narrowed {
+    int operation;
+    bool (*wanted)(const OSSL_ALGORITHM *algorithm);
+    OSSL_ALGORITHM list[ALGORITHMS_MAX + 1];
+} narrowed[] = {{.operation = OSSL_OP_DECODER, .wanted = reads_certificate_keys},
+                {.operation = OSSL_OP_KEYMGMT, .wanted = is_key_of_tls},
+                {.operation = OSSL_OP_CIPHER, .wanted = is_cipher_of_tls}};
+
 /* False: there are more than expected, or none. */
-static bool copy(OSSL_ALGORITHM list[ALGORITHMS_MAX + 1], int operation,
-                 bool (*wanted)(const OSSL_ALGORITHM *algorithm))
+static bool narrow(struct narrowed *to)
 {
     int no_cache = 0;
-    const OSSL_ALGORITHM *from = OSSL_PROVIDER_query_operation(whole, operation, &no_cache);
+    const OSSL_ALGORITHM *from = OSSL_PROVIDER_query_operation(whole, to->operation, &no_cache);
     size_t count = 0;
 
     for (; from != NULL && from->algorithm_names != NULL; from++) {
-        if (!wanted(from))
+        if (!to->wanted(from))
             continue;
         if (count == ALGORITHMS_MAX)
             return false;
-        list[count++] = *from;
+        to->list[count] = *from;
+        if (strncmp(from->algorithm_names, "X25519:", strlen("X25519:")) == 0 &&
+            to->operation == OSSL_OP_KEYMGMT)
+            take_x25519(&to->list[count]);
+        count++;
     }
     return count > 0 && no_cache == 0;
 }
 
-static bool algorithms_take(void)
+static bool narrow_all(void)
 {
-    if (!copy(decoders, OSSL_OP_DECODER, reads_certificate_keys) ||
-        !copy(key_kinds, OSSL_OP_KEYMGMT, is_of_tls))
-        return false;
-    for (OSSL_ALGORITHM *kind = key_kinds; kind->algorithm_names != NULL; kind++) {
-        if (strncmp(kind->algorithm_names, "X25519:", strlen("X25519:")) == 0)
-            take_x25519(kind);
-    }
-    return true;
+    bool good = true;
+
+    for (size_t i = 0; i < ARRAY_SIZE(narrowed); i++)
+        good = good && narrow(&narrowed[i]);
+    return good;
 }
 
 /* ---- the provider ---- */
@@ -140,10 +169,10 @@ static const OSSL_ALGORITHM *query(void *context, int operation, int *ret_no_cac
 {
     (void)context;
     *ret_no_cache = 0;
-    if (operation == OSSL_OP_DECODER)
-        return decoders;
-    if (operation == OSSL_OP_KEYMGMT)
-        return key_kinds;
+    for (size_t i = 0; i < ARRAY_SIZE(narrowed); i++) {
+        if (narrowed[i].operation == operation)
+            return narrowed[i].list;
+    }
     return OSSL_PROVIDER_query_operation(whole, operation, ret_no_cache);
 }
 
@@ -174,7 +203,7 @@ static OSSL_LIB_CTX *library_new(void)
     OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
 
     whole = OSSL_PROVIDER_load(NULL, "default");
-    if (library == NULL || whole == NULL || !algorithms_take() ||
+    if (library == NULL || whole == NULL || !narrow_all() ||
         OSSL_PROVIDER_add_builtin(library, "probe", provider_init) != 1 ||
         OSSL_PROVIDER_load(library, "probe") == NULL || !key_schedule_add(library)) {
         OSSL_LIB_CTX_free(library);
