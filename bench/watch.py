@@ -165,7 +165,7 @@ def table(result):
 
     def row(title, figure):
         return [title, *(figure(phase) for phase in phases)]
-    lines = [row("checks a second", lambda phase: f"{phase['checks'] / phase['seconds']:.0f}"),
+    lines = [row(f"checks a second (due: {result['targets'] / result['interval']:.0f})", lambda phase: f"{phase['checks'] / phase['seconds']:.0f}"),
              row("CPU of control / of the prober, % of a core",
                  lambda phase: " / ".join(f"{100 * phase[who] / phase['seconds']:.1f}" for who in ("control", "prober"))),
              row("CPU per check: control / prober, ms",
