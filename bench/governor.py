@@ -116,11 +116,10 @@ another key all the time. Counting goes on in both. Of the CPU time the cost is 
 
 Instructions: the relay alone runs under callgrind (a preloaded library starts it so and leaves out its filter of system calls,
 nothing else is changed), all others as they come; what is counted is all below its event loop, in user mode. The counts repeat to
-a tenth of a percent on a busy machine. Judging is what asks whether a key is due, which is done with any setting. Under callgrind the relay is
+a fifth of a percent on a busy machine. Judging is what asks whether a key is due, which is done with any setting. Under callgrind the relay is
 some fifty times slower, and two seconds hold as many times fewer responses; so what one renewal costs is counted, and how many there are
 follows from the CPU time above: one of each session in two seconds at full speed. By the default limits there is one in 256 GiB, which
 is nothing. What instructions do not show: the kernel's share (of the governor there is nothing in it but the 27 bytes of a KeyUpdate in
-front of data that is written anyway; the system calls are counted); that they take different times (AES and carry-less multiplication do
-much in one, so the share of time is smaller than that of instructions where little is sealed at once, and a keep-alive request is mostly
-kernel time, in which there is no governor); caches; callgrind's processor, which has no AVX-512; and the counters of blocks, which are a
-handful of instructions inside sealing and opening."""
+front of data that is written anyway; the system calls are counted, and vary by a few percent from run to run whatever the
+setting); that they take different times; caches; what a processor with AVX-512 would do otherwise, which callgrind's is not; and the
+counters of blocks, which are a handful of instructions inside sealing and opening."""

@@ -186,7 +186,7 @@ def table(result):
 CONDITIONS = f"""A daemon with `workers = none` and one section `watch` has one core, nginx with a leaf and its intermediate (P-256) the
 other. Every name is a target of its own at the one server (`connect`); a check is two handshakes and what `holdfast check` does
 besides; revocation has nothing to fetch. The interval is so short that a steady state can be seen in a run: at the default of 15 min
-the shares of a core are a {15 * 60 // INTERVAL_S}th. What is measured begins when every target was checked once and lasts one whole interval. Memory is
+the shares of a core are {15 * 60 // INTERVAL_S} times smaller. What is measured begins when every target was checked once and lasts one whole interval. Memory is
 Pss without mapped files at its end; the database is what of its pages is in use, `watch-keep-checks` has not begun to take away
 anything. All targets have one certificate: with as many certificates the table of certificates, about 2 KiB each, comes on top. The
 verbs are called once each, while the checks go on, with what they print as JSON; their seconds are of the whole command."""
