@@ -212,7 +212,10 @@ static const char *read_scope(struct crl *crl)
         return found == -1 ? NULL : "what it says of the certificates that it is for is unreadable";
     if (crl->scope->indirectCRL > 0)
         return "it is for certificates of other CAs, too (an indirect list)";
-    return NULL;
+    return crl->scope->distpoint == NULL ||
+                   DIST_POINT_set_dpname(crl->scope->distpoint, crl->whole->body->issuer) == 1
+               ? NULL
+               : "its distribution point cannot be read";
 }
 
 static const char *read_numbers(struct crl *crl)

@@ -26,23 +26,58 @@ static void say(struct crl_verdict *verdict, enum crl_outcome outcome, const cha
 
 /* ---- is it about this certificate? ---- */
 
-/* One of the list's addresses must be one of the certificate's (RFC 5280 §6.3.3 (b)(2)): a CA's
- * other shard does not list the certificate, and says nothing by that. */
-static bool is_distribution_point(const GENERAL_NAMES *names,
-                                  const struct certificate_facts *certificate)
+static bool has_name(const GENERAL_NAMES *names, const X509_NAME *wanted)
 {
     for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_URI)
-            continue;
-        size_t size = (size_t)ASN1_STRING_length(name->d.ia5);
-        for (size_t at = 0; at < certificate->crl_url_count; at++) {
-            if (strlen(certificate->crl_urls[at]) == size &&
-                memcmp(ASN1_STRING_get0_data(name->d.ia5), certificate->crl_urls[at], size) == 0)
+        if (name->type == GEN_DIRNAME && X509_NAME_cmp(name->d.directoryName, wanted) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool have_one_name(const GENERAL_NAMES *names, const GENERAL_NAMES *others)
+{
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        for (int j = 0; j < sk_GENERAL_NAME_num(others); j++) {
+            if (GENERAL_NAME_cmp(sk_GENERAL_NAME_value(names, i),
+                                 sk_GENERAL_NAME_value(others, j)) == 0)
                 return true;
         }
     }
     return false;
+}
+
+/* Names may stand in full or relative to the CA's; `dpname` is a relative one made whole. */
+static bool meet(const DIST_POINT_NAME *a, const DIST_POINT_NAME *b)
+{
+    if (a->type == 0 && b->type == 0)
+        return have_one_name(a->name.fullname, b->name.fullname);
+    if ((a->type != 0 && a->dpname == NULL) || (b->type != 0 && b->dpname == NULL))
+        return false;
+    if (a->type != 0 && b->type != 0)
+        return X509_NAME_cmp(a->dpname, b->dpname) == 0;
+    return a->type == 0 ? has_name(a->name.fullname, b->dpname)
+                        : has_name(b->name.fullname, a->dpname);
+}
+
+/* One of the list's names must be one of the certificate's (RFC 5280 §6.3.3 (b)(2)): a CA's other
+ * shard does not list the certificate, and says nothing by that. */
+static bool is_distribution_point(const struct crl *crl,
+                                  const struct certificate_facts *certificate)
+{
+    CRL_DIST_POINTS *points =
+        X509_get_ext_d2i(facts_x509(certificate), NID_crl_distribution_points, NULL, NULL);
+    bool found = false;
+
+    for (int i = 0; i < sk_DIST_POINT_num(points) && !found; i++) {
+        DIST_POINT_NAME *name = sk_DIST_POINT_value(points, i)->distpoint;
+        found = name != NULL &&
+                DIST_POINT_set_dpname(name, X509_get_issuer_name(facts_x509(certificate))) == 1 &&
+                meet(crl->scope->distpoint, name);
+    }
+    CRL_DIST_POINTS_free(points);
+    return found;
 }
 
 static bool is_in_scope(const struct crl *crl, const struct certificate_facts *certificate)
@@ -54,9 +89,7 @@ static bool is_in_scope(const struct crl *crl, const struct certificate_facts *c
     if (scope->onlyattr > 0 || (scope->onlyuser > 0 && certificate->is_ca) ||
         (scope->onlyCA > 0 && !certificate->is_ca))
         return false;
-    return scope->distpoint == NULL ||
-           (scope->distpoint->type == 0 &&
-            is_distribution_point(scope->distpoint->name.fullname, certificate));
+    return scope->distpoint == NULL || is_distribution_point(crl, certificate);
 }
 
 /* Begins the verdict; false: the list says nothing, and why. */

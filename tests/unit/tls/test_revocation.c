@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <openssl/conf.h>
 #include <openssl/ec.h>
 #include <openssl/ocsp.h>
 #include <openssl/pem.h>
@@ -331,9 +332,10 @@ struct list { /* zero: fresh, of the CA, for nobody */
     long this_s, next_s;
     int extension;
     const char *extension_text;
-    unsigned others; /* so many other entries */
-    long number;     /* 0: none */
-    long changes;    /* a delta list of the one with this number; 0: a complete list */
+    unsigned others;       /* so many other entries */
+    long number;           /* 0: none */
+    long changes;          /* a delta list of the one with this number; 0: a complete list */
+    X509_EXTENSION *scope; /* NULL: none; stays the caller's */
 };
 
 static void add_entry(X509_CRL *crl, const ASN1_INTEGER *serial, int reason)
@@ -397,6 +399,8 @@ static struct bytes list_der(const struct list *list)
         X509_CRL_add_ext(crl, extension, -1);
         X509_EXTENSION_free(extension);
     }
+    if (list->scope != NULL)
+        assert_int_equal(X509_CRL_add_ext(crl, list->scope, -1), 1);
     if (list->number != 0)
         add_number(crl, NID_crl_number, list->number);
     if (list->changes != 0)
@@ -539,6 +543,65 @@ static void scopes_of_long_addresses(void **state)
     crl_unref(crl);
     certificate_facts_unref(facts);
     X509_free(certificate);
+}
+
+static const char names_text[] = "[one]\nCN=CA\nOU=One\n[two]\nCN=CA\nOU=Two\n"
+                                 "[rest]\nOU=One\n[other_rest]\nOU=Two\n"
+                                 "[full]\nfullname=dirName:one\n[other]\nfullname=dirName:two\n"
+                                 "[relative]\nrelativename=rest\n"
+                                 "[other_relative]\nrelativename=other_rest\n";
+
+/* An extension about distribution points, whose directory names stand in names_text. */
+static X509_EXTENSION *naming(int nid, const char *text)
+{
+    CONF *names = NCONF_new(NULL);
+    BIO *input = BIO_new_mem_buf(names_text, -1);
+    X509V3_CTX context;
+    long line;
+
+    assert_int_equal(NCONF_load_bio(names, input, &line), 1);
+    X509V3_set_ctx(&context, NULL, NULL, NULL, NULL, 0);
+    X509V3_set_nconf(&context, names);
+    X509_EXTENSION *extension = X509V3_EXT_nconf_nid(names, &context, nid, text);
+    assert_non_null(extension);
+    NCONF_free(names);
+    BIO_free(input);
+    return extension;
+}
+
+static enum crl_outcome point_of(const char *certificate_point, const char *list_point)
+{
+    X509 *certificate = issued(leaf_key, "named", "serverAuth");
+    X509_EXTENSION *point = naming(NID_crl_distribution_points, certificate_point);
+    struct list list = {.number = 1};
+    struct crl_verdict verdict;
+
+    list.scope = naming(NID_issuing_distribution_point, list_point);
+    assert_int_equal(X509_add_ext(certificate, point, -1), 1);
+    assert_true(X509_sign(certificate, ca_key, EVP_sha256()) > 0);
+    const struct certificate_facts *facts = facts_of(certificate);
+    struct crl *crl = crl_of(&list);
+    crl_judge(&verdict, crl, facts, ca_facts, now);
+    crl_unref(crl);
+    certificate_facts_unref(facts);
+    X509_EXTENSION_free(list.scope);
+    X509_EXTENSION_free(point);
+    X509_free(certificate);
+    return verdict.outcome;
+}
+
+/* Directory names, whole or relative to the CA's (RFC 5280 §4.2.1.13). */
+static void scopes_by_directory_name(void **state)
+{
+    (void)state;
+    assert_int_equal(point_of("full", "critical,@full"), CRL_GOOD);
+    assert_int_equal(point_of("full", "critical,@other"), CRL_OTHER_SCOPE);
+    assert_int_equal(point_of("relative", "critical,@relative"), CRL_GOOD);
+    assert_int_equal(point_of("relative", "critical,@other_relative"), CRL_OTHER_SCOPE);
+    assert_int_equal(point_of("full", "critical,@relative"), CRL_GOOD);
+    assert_int_equal(point_of("relative", "critical,@full"), CRL_GOOD);
+    assert_int_equal(point_of("relative", "critical,@other"), CRL_OTHER_SCOPE);
+    assert_int_equal(point_of("URI:" URL, "critical,@full"), CRL_OTHER_SCOPE);
 }
 
 static void age_of_lists(void **state)
@@ -870,6 +933,7 @@ int main(void)
         cmocka_unit_test(lists_of_strangers),
         cmocka_unit_test(scopes_of_lists),
         cmocka_unit_test(scopes_of_long_addresses),
+        cmocka_unit_test(scopes_by_directory_name),
         cmocka_unit_test(age_of_lists),
         cmocka_unit_test(good_and_revoked_by_lists),
         cmocka_unit_test(large_lists),
