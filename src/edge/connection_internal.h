@@ -1,6 +1,14 @@
-/* The inside of a client connection in a handshaker, shared by connection.c (its stages),
- * connection_authentication.c (the one in which it is asked who it is) and connection_report.c
- * (events and counters about it). */
+/* The inside of a client connection in a handshaker, shared by its files:
+ *
+ *   connection.c                 what drives it: its beginning, bytes, time
+ *   connection_hello.c           what comes before the handshake: which upstream, which certificate
+ *   connection_handshake.c       OpenSSL has it
+ *   connection_authentication.c  it is asked who it is
+ *   connection_handover.c        to a relay, or to an attached session
+ *   connection_end.c             or it ends here
+ *   connection_report.c          events and counters about it
+ *
+ * Whatever may retire it says so; after that it must not be touched but for its stage. */
 #pragma once
 
 #include "base/buffer.h"
@@ -51,18 +59,51 @@ static inline const struct conf_listener *connection_conf(const struct connectio
 
 /* ---- connection.c ---- */
 
+/* So much of the input has been used. */
 void connection_consume(struct connection *connection, size_t size);
+
+/* ---- connection_hello.c ----
+ *
+ * All return true when the next stage can go on at once; the connection may be gone by then. */
+
+bool connection_read_proxy_header(struct connection *connection);
+bool connection_read_hello(struct connection *connection);
+/* … for the name that it has asked for; again, when control has answered. */
+bool connection_choose_certificate(struct connection *connection);
+
+/* ---- connection_handshake.c ---- */
+
+/* Gives OpenSSL the input, and the client the output. */
+void connection_run_handshake(struct connection *connection);
 /* Writes the handshake's output; false when it must wait or the connection is gone. */
 MUST_CHECK bool connection_flush(struct connection *connection);
-/* The client gets what is left of the output, then the connection ends; this is told. */
-void connection_end(struct connection *connection, const char *stage, const char *detail,
-                    const struct handshake_failure *failure);
 /* What clients are judged by may have changed since it was asked. False: the client is not accepted
  * any more; the connection is gone. */
 MUST_CHECK bool connection_still_accepted(struct connection *connection,
                                           const struct client_identity *client);
+
+/* ---- connection_handover.c ---- */
+
 /* Who the client is is known as far as it will be: a relay takes over, or OpenSSL keeps it. */
 void connection_settle(struct connection *connection);
+/* A relay takes it as it is; the server makes the handshake. */
+void connection_pass_through(struct connection *connection);
+
+/* ---- connection_end.c ---- */
+
+/* Takes the connection out of service; its memory goes after the batch. `fd` may have been handed
+ * over (-1). */
+void connection_retire(struct connection *connection);
+/* Before any keys: a fatal alert in the clear. */
+void connection_refuse(struct connection *connection, enum alert alert, const char *stage,
+                       const char *detail);
+void connection_refuse_http(struct connection *connection);
+/* The client gets what is left of the output, then the connection ends; this is told. */
+void connection_end(struct connection *connection, const char *stage, const char *detail,
+                    const struct handshake_failure *failure);
+/* Sends what is to be sent last; then waits for the client's end, so that the bytes are not lost to
+ * a reset. */
+void connection_run_goodbye(struct connection *connection);
 
 /* ---- connection_authentication.c ---- */
 

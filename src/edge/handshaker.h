@@ -5,7 +5,7 @@
  *   acceptor.c     listening sockets, limits, pausing
  *   acceptor_drain.c  the same in a drain: refusing, and accepting again
  *   admission.c    refusing what waited too long
- *   connection.c   one client connection from accept to hand-over; connection_report.c
+ *   connection.c   one client connection from accept to hand-over (connection_internal.h)
  *   dispatch.c     hand-over to relays: credits, batches
  *   attached.c     sessions that stay with OpenSSL (attached.h)
  *   encryptor.c    client handshakes for relays with TLS upstreams
@@ -109,6 +109,7 @@ bool acceptor_drain_refuses(const struct handshaker *handshaker, unsigned listen
                             const struct address *client);
 
 /* ---- connection.c ---- */
+/* Takes the descriptor. */
 void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,
                       const struct address *client);
 void connection_event(struct handshaker *handshaker, struct connection *connection,
@@ -119,7 +120,7 @@ void connections_resume(struct handshaker *handshaker, const char *name);
 void connections_retire(struct handshaker *handshaker);
 /* Closes all that are under way. */
 void connections_give_up(struct handshaker *handshaker);
-/* Frees what was closed in this batch. */
+/* Frees what was closed in this batch (connection_end.c). */
 void connections_bury(struct handshaker *handshaker);
 
 /* ---- unable_clients.c ---- */
