@@ -19,13 +19,12 @@
 #include "base/string.h"
 #include "edge/attached_internal.h"
 
-#define TURN_BYTES   (64u << 10)        /* that a session may move before others have their turn */
-#define READ_SIZE    16384              /* from either side at a time: one record's worth */
-#define UP_MAX       ATTACHED_EARLY_MAX /* plaintext that the relay has not taken */
-#define OWED_MAX     (4 * READ_SIZE)    /* records that the client has not taken */
-#define PARTING_NS   (2 * NS_PER_S)     /* for the client to take its last bytes */
-#define WAITING_NS   (10 * NS_PER_S)    /* for the relay to let go */
-#define REFUSALS_MAX 8                  /* renegotiations in a row, without data between them */
+#define TURN_BYTES   (64u << 10)     /* that a session may move before others have their turn */
+#define READ_SIZE    16384           /* from either side at a time: one record's worth */
+#define OWED_MAX     (4 * READ_SIZE) /* records that the client has not taken */
+#define PARTING_NS   (2 * NS_PER_S)  /* for the client to take its last bytes */
+#define WAITING_NS   (10 * NS_PER_S) /* for the relay to let go */
+#define REFUSALS_MAX 8               /* renegotiations in a row, without data between them */
 
 /* Plaintext and ciphertext in passing; wiped with the process. */
 static uint8_t scratch[RECORD_WIRE_MAX_TLS12];
@@ -185,7 +184,7 @@ static void end_down(struct attached *it)
 static bool pump_down(struct attached *it)
 {
     if (!flush_client(it) || it->down_ended || it->held || !it->readable[ATTACHED_RELAY] ||
-        !attached_keys_allow(it, false))
+        !handshake_takes_data(it->handshake) || !attached_keys_allow(it, false))
         return false;
     ssize_t got = recv(it->relay, scratch, READ_SIZE, 0);
     if (got < 0 && errno == EINTR)
@@ -355,8 +354,6 @@ static bool pump_up(struct attached *it)
     if (it->up_ended)
         return drop_input(it);
     long got = handshake_read(it->handshake, scratch, sizeof scratch);
-    if (got > 0)
-        it->refusals = 0;
     renegotiation_look(it); /* first: data of another identity goes nowhere */
     if (got >= 0 || handshake_close_received(it->handshake)) /* else what OpenSSL says is a fault */
         authentication_look(it);
@@ -365,8 +362,10 @@ static bool pump_up(struct attached *it)
         attached_part(it, ATTACHED_RENEGOTIATION_FAILED);
     if (it->phase != ATTACHED_CARRYING)
         return false;
-    if (got > 0)
+    if (got > 0) {
+        it->refusals = 0; /* they came before it */
         pass_up(it, (size_t)got);
+    }
     if (got < 0) {
         stream_over(it);
         return false;
@@ -639,7 +638,7 @@ int attached_begin(const struct attached_new *what, struct session_offer *offer)
     if (it == NULL)
         return -1;
     it->handshaker = handshaker;
-    buffer_init(&it->up, UP_MAX);
+    buffer_init(&it->up, ATTACHED_UP_MAX);
     if (!buffer_append(&it->up, what->early, what->early_size) ||
         !take_resources(it, what, &facts, &relay)) {
         buffer_fini(&it->up);

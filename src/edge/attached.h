@@ -19,8 +19,9 @@ bool attached_wanted(const struct conf_listener *conf, const struct handshake *h
 /* … because it may renegotiate, or we may? */
 bool renegotiation_possible(const struct conf_listener *conf, const struct handshake *handshake);
 
-/* Plaintext that a client may have sent before. */
+/* Plaintext that a client may have sent before its certificate; a record may lie behind that. */
 #define ATTACHED_EARLY_MAX (32u << 10)
+#define ATTACHED_UP_MAX    (ATTACHED_EARLY_MAX + RECORD_PLAINTEXT_MAX)
 
 struct attached_new {
     struct handshaker *handshaker;
@@ -30,7 +31,7 @@ struct attached_new {
     enum attached_reason reason;
     const uint8_t *surplus; /* bytes already read from the client */
     size_t surplus_size;
-    const uint8_t *early; /* plaintext that OpenSSL has given out already */
+    const uint8_t *early; /* plaintext that OpenSSL has given out already, up to ATTACHED_UP_MAX */
     size_t early_size;
     uint8_t client[16];
     uint16_t client_port;

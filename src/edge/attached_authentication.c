@@ -222,6 +222,15 @@ bool authentication_timer(struct attached *it)
     return true;
 }
 
+/* It waits for the rest of a message: as long as the client likes. */
+static void refused_to_be_asked(struct attached *it)
+{
+    if (conf_of(it)->unauthenticated == CONF_UNAUTHENTICATED_CLOSE)
+        authentication_end(it, "OpenSSL could not ask for it: its session ends");
+    else
+        authentication_failed(it, "OpenSSL could not ask for it; its session goes on");
+}
+
 bool authentication_ask(struct attached *it)
 {
     struct handshake_asking asking;
@@ -236,7 +245,7 @@ bool authentication_ask(struct attached *it)
         return false;
     if (!handshake_authenticate(it->handshake, &asking)) {
         it->unanswered = true;
-        authentication_failed(it, "OpenSSL could not ask for it");
+        refused_to_be_asked(it);
         return true;
     }
     it->asking = true;

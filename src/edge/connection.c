@@ -88,17 +88,17 @@ static bool grow_input(struct connection *connection)
 /* The client's stream is over, or broken, before it was handed over. */
 static void client_gone(struct connection *connection, bool closed)
 {
-    bool came_and_went = connection->stage == STAGE_HELLO && connection->input_size == 0 && closed;
+    const char *detail = closed ? "the client closed the connection" : "the connection broke";
 
-    if (!came_and_went) /* a port check is not a failed handshake */
-        connection_report_failure(
-            connection,
-            connection->stage == STAGE_HANDSHAKE        ? "handshake"
-            : connection->stage == STAGE_AUTHENTICATION ? "client_authentication"
-                                                        : "client_hello",
-            closed ? "the client closed the connection" : "the connection broke", ALERT_NONE,
-            ALERT_NONE);
-    connection_retire(connection);
+    if (connection->stage == STAGE_AUTHENTICATION) {
+        connection_left_unanswered(connection, detail);
+        return;
+    }
+    if (connection->stage == STAGE_HANDSHAKE)
+        connection_report_failure(connection, "handshake", detail, ALERT_NONE, ALERT_NONE);
+    else if (connection->stage != STAGE_HELLO || connection->input_size != 0 || !closed)
+        connection_report_failure(connection, "client_hello", detail, ALERT_NONE, ALERT_NONE);
+    connection_retire(connection); /* else it came and went: a port check, no failed handshake */
 }
 
 static void run(struct connection *connection)

@@ -70,8 +70,10 @@ static void known(struct connection *connection)
     struct handshake_facts facts;
 
     handshake_facts(connection->handshake, &facts);
-    if (!connection_still_accepted(connection, facts.client_identity))
+    if (!connection_still_accepted(connection, facts.client_identity)) {
+        count(connection, COUNTER_AUTHENTICATIONS_FAILED);
         return;
+    }
     count(connection, COUNTER_AUTHENTICATIONS);
     connection_report_known(connection, facts.client_identity->subject);
     connection_settle(connection);
@@ -89,6 +91,13 @@ static void broke(struct connection *connection)
                    : failure.alert_received != ALERT_NONE ? "the client refused by an alert"
                                                           : failure.reason,
                    &failure);
+}
+
+void connection_left_unanswered(struct connection *connection, const char *detail)
+{
+    count(connection, COUNTER_AUTHENTICATIONS_FAILED);
+    connection_report_failure(connection, STAGE, detail, ALERT_NONE, ALERT_NONE);
+    connection_retire(connection);
 }
 
 void connection_unanswered(struct connection *connection)
@@ -143,7 +152,7 @@ void connection_ask(struct connection *connection)
                               : "OpenSSL could not ask");
         return;
     }
-    buffer_init(&connection->early, ATTACHED_EARLY_MAX);
+    buffer_init(&connection->early, ATTACHED_UP_MAX);
     connection->stage = STAGE_AUTHENTICATION;
     connection_trace(connection, "asked for its certificate");
     timer_set(handshaker->worker.loop, &connection->timer,
@@ -209,10 +218,13 @@ void connection_read_answer(struct connection *connection)
     connection_consume(connection, consumed);
     do {
         got = handshake_read(connection->handshake, plain, sizeof plain);
-        bool room = got <= 0 || buffer_append(&connection->early, plain, (size_t)got);
-        if (!look(connection))
+        if (got > 0 && !buffer_append(&connection->early, plain, (size_t)got)) {
+            close_with(connection, ALERT_INTERNAL_ERROR, "out of memory");
             break;
-        if (!room || is_flood(connection)) {
+        }
+        if (!look(connection)) /* what came right behind the answer is kept, too */
+            break;
+        if (connection->early.size > ATTACHED_EARLY_MAX || is_flood(connection)) {
             close_with(connection, ALERT_UNEXPECTED_MESSAGE,
                        "the client sends too much else instead of its certificate");
             break;

@@ -45,8 +45,9 @@ void connection_retire(struct connection *connection)
     timer_cancel(handshaker->worker.loop, &connection->timer);
     handshaker->under_way--;
     handshaker->worker.self->sessions = handshaker->under_way;
-    handshaker->worker.board->listeners[connection->listener]
-        .handshakes[handshaker->worker.setup.index]--;
+    if (!handshaker->retiring) /* else its place there is its successor's, who begins at 0 */
+        handshaker->worker.board->listeners[connection->listener]
+            .handshakes[handshaker->worker.setup.index]--;
     unlink_connection(connection);
 }
 

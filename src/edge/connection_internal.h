@@ -112,6 +112,8 @@ bool connection_must_ask(const struct connection *connection, const struct hands
 void connection_ask(struct connection *connection);
 /* There is input, or room for output. */
 void connection_read_answer(struct connection *connection);
+/* The client is gone. */
+void connection_left_unanswered(struct connection *connection, const char *detail);
 /* Its time is over. */
 void connection_unanswered(struct connection *connection);
 

@@ -196,10 +196,14 @@ struct handshake_carrying {
 /* After HANDSHAKE_DONE. A later handshake will be a full one and choose no weaker suite. */
 void handshake_carry(struct handshake *handshake, const struct handshake_carrying *how);
 
+/* False as long as a message of the client is half there, too, of which nothing is known yet. */
+bool handshake_takes_data(const struct handshake *handshake);
+
 enum handshake_renegotiation {
     RENEGOTIATION_NONE,
     RENEGOTIATION_ASKED,   /* our HelloRequest is out; the client has not begun */
-    RENEGOTIATION_RUNNING, /* the client has begun */
+    RENEGOTIATION_RUNNING, /* the client has begun, allowed or not: that is seen when all of its
+                              ClientHello is there */
     /* Nothing more is given to OpenSSL: end the session, or take it over by handshake_go_alone().
      */
     RENEGOTIATION_DECLINED,  /* the client answered by the warning no_renegotiation */

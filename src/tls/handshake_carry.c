@@ -92,9 +92,23 @@ static void forget_alerts(struct handshake *handshake)
     handshake->failure.alert_sent = handshake->failure.alert_received = ALERT_NONE;
 }
 
+bool handshake_takes_data(const struct handshake *handshake)
+{
+    return handshake->ssl == NULL || SSL_is_init_finished(handshake->ssl) == 1;
+}
+
+/* A ClientHello that is not all there yet. After an error OpenSSL is "in a handshake", too. */
+static bool has_begun(const struct handshake *handshake)
+{
+    return is_tls12(handshake) && SSL_in_init(handshake->ssl) &&
+           SSL_get_state(handshake->ssl) == TLS_ST_SR_CLNT_HELLO;
+}
+
 enum handshake_renegotiation handshake_renegotiation(const struct handshake *handshake)
 {
-    return handshake->carried.renegotiation;
+    enum handshake_renegotiation now = handshake->carried.renegotiation;
+
+    return now < RENEGOTIATION_RUNNING && has_begun(handshake) ? RENEGOTIATION_RUNNING : now;
 }
 
 void handshake_renegotiations(const struct handshake *handshake,

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import pathlib
 import re
 import select
 import socket
@@ -13,12 +14,19 @@ import threading
 import time
 
 NAME = "shop.test"
+LIBSSL = ctypes.CDLL("libssl.so.3")
+
+
+def pointer(connection):
+    """OpenSSL's SSL object below Python's: it can do more than Python offers."""
+    below = getattr(connection, "_sslobj")
+    return ctypes.c_void_p(ctypes.c_void_p.from_address(id(below) + object.__basicsize__ + 8).value)
 
 
 def set_suites(made, suites):
     """TLS 1.3 suites, which Python's ssl cannot choose: behind the head of the object lies OpenSSL's SSL_CTX pointer."""
-    pointer = ctypes.c_void_p.from_address(id(made) + object.__basicsize__)
-    assert ctypes.CDLL("libssl.so.3").SSL_CTX_set_ciphersuites(pointer, suites.encode()) == 1
+    below = ctypes.c_void_p.from_address(id(made) + object.__basicsize__)
+    assert LIBSSL.SSL_CTX_set_ciphersuites(below, suites.encode()) == 1
 
 
 def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suites=None, identity=None, later=False):
@@ -209,6 +217,34 @@ class WireClient:
 
     def __exit__(self, *_):
         self.close()
+
+
+def kernel_lines(sock):
+    """What /proc/net/tcp says of this end of a connection and of the edge's (IPv4), as fields."""
+    def end(name):
+        host, port = name
+        return f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{port:04X}"
+    ours, theirs = end(sock.getsockname()), end(sock.getpeername())
+    with open("/proc/net/tcp", encoding="ascii") as lines:
+        found = {tuple(fields[1:3]): fields for fields in map(str.split, lines)}
+    return found[ours, theirs], found[theirs, ours]
+
+
+def is_taken(sock):
+    """Has the edge read all that was sent to it?"""
+    ours, theirs = kernel_lines(sock)
+    return int(ours[4].split(":")[0], 16) == 0 and int(theirs[4].split(":")[1], 16) == 0
+
+
+def holders(sock, processes):
+    """Those that have the edge's end open."""
+    target = f"socket:[{kernel_lines(sock)[1][9]}]"
+
+    def links(pid):
+        for path in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                yield os.readlink(path)
+    return [pid for pid in processes if target in links(pid)]
 
 
 def waiting_bytes(sock, most=1 << 20):

@@ -631,9 +631,9 @@ def test_tickets_after_a_change(place, authority, stranger, version):
 
 def use_identity(client, chain, key):
     """Another certificate for the renegotiation to come."""
-    ssl_object = renegotiation.pointer(client.socket)
-    assert renegotiation.LIBSSL.SSL_use_certificate_file(ssl_object, chain.encode(), 1) == 1
-    assert renegotiation.LIBSSL.SSL_use_PrivateKey_file(ssl_object, key.encode(), 1) == 1
+    ssl_object = clients.pointer(client.socket)
+    assert clients.LIBSSL.SSL_use_certificate_file(ssl_object, chain.encode(), 1) == 1
+    assert clients.LIBSSL.SSL_use_PrivateKey_file(ssl_object, key.encode(), 1) == 1
 
 
 def test_renegotiation_of_the_authenticated(place, authority):

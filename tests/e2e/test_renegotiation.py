@@ -3,24 +3,21 @@
 import contextlib
 import ctypes
 import json
+import select
 import socket
 import ssl
+import threading
 import time
 
 import pytest
 
 import clients
-from daemon import free_port, wait_until
+import forge
+import servers
+from clients import LIBSSL, pointer
+from daemon import SANITIZED, free_port, wait_until
 from test_admin import metrics
 from test_transfer import exchange_at_once, peer_process
-
-LIBSSL = ctypes.CDLL("libssl.so.3")
-
-
-def pointer(connection):
-    """OpenSSL's SSL object below Python's: it can do more than Python offers."""
-    below = getattr(connection, "_sslobj")
-    return ctypes.c_void_p(ctypes.c_void_p.from_address(id(below) + object.__basicsize__ + 8).value)
 
 
 def renegotiate(connection):
@@ -177,6 +174,95 @@ def test_large_client_hello(shop, size, limit):
             client.exchange()
     here.edge.wait_event("session-closed", reason="renegotiation-failed")
     assert "client-hello-max" in here.edge.wait_event("renegotiation-failed")["detail"]
+
+
+REFUSALS = 8  # in a row that a client may come to without data in between
+CLIENT_HELLO = b"\x01\0\0\x26" + bytes(38)  # as much of one as it takes to be refused
+REFUSING = pytest.mark.parametrize("listener", ["detach = never", "renegotiation = authenticated"])
+WARNING = b"\x01\x64"  # no_renegotiation
+
+
+@REFUSING
+def test_flood_without_data(shop, listener):
+    here = shop(listener=listener)
+    with forge.Forger12(here.port, root=here.root) as client:
+        client.send_raw(b"".join(client.seal_as(forge.HANDSHAKE, CLIENT_HELLO) for _ in range(20)))
+        here.edge.wait_event("session-closed", reason="renegotiation-failed")
+        assert client.read_until(forge.ALERT) == WARNING
+
+
+@REFUSING
+def test_warnings_do_not_pile_up(shop, server, listener):
+    """A client that asks again and again, with data in between, and takes nothing of what it is owed, is not read from."""
+    flood = 8 << 20
+
+    def say_much_and_listen(connection):
+        connection.socket.sendall(bytes(flood))
+        servers.record(connection)
+
+    here = shop(server(say_much_and_listen), listener=listener)
+    with forge.Forger12(here.port, root=here.root, receive_buffer=4096) as client, here.client(version="1.2") as other:
+        before = here.edge.pss("handshaker")
+        group = REFUSALS * [(forge.HANDSHAKE, CLIENT_HELLO)] + [(forge.APPLICATION_DATA, b"x")]
+        groups, rest = 0, b""
+        client.raw.setblocking(False)
+        while select.select([], [client.raw], [], 2)[1]:
+            if not rest:
+                rest, groups = b"".join(client.seal_as(*record) for record in group), groups + 1
+            rest = rest[client.raw.send(rest):]
+            assert groups < 100000, "nothing holds the client back"
+        if not SANITIZED:  # which keeps what was freed
+            assert here.edge.pss("handshaker") - before < 1024, "what it is owed piles up"
+        assert other.receive(flood) == bytes(flood)  # nobody else is held up
+        client.raw.settimeout(20)
+        threading.Thread(target=client.raw.sendall, args=(rest,), daemon=True).start()
+        data = warnings = 0
+        while data < flood or warnings < groups * REFUSALS:
+            kind, content = client.read_record()
+            assert kind == forge.APPLICATION_DATA or content == WARNING, (kind, content)
+            data, warnings = data + len(content) * (kind != forge.ALERT), warnings + (kind == forge.ALERT)
+        wait_until(lambda: b"x" * groups in [bytes(it.received) for it in here.upstream.connections])
+
+
+@REFUSING
+def test_half_a_client_hello(shop, server, listener):
+    """What comes from the server meanwhile waits, and nothing is lost."""
+    here = shop(server(servers.record), listener=listener)
+    with forge.Forger12(here.port, root=here.root) as client:
+        client.send_as(forge.APPLICATION_DATA, b"before")
+        upstream, = here.upstream.wait_connections(1)
+        wait_until(lambda: bytes(upstream.received) == b"before")
+        client.send_as(forge.HANDSHAKE, CLIENT_HELLO[:20])
+        wait_until(lambda: clients.is_taken(client.raw))
+        upstream.socket.sendall(b"from the server")
+        client.send_as(forge.HANDSHAKE, CLIENT_HELLO[20:])
+        assert client.read_record() == (forge.ALERT, WARNING)
+        assert client.read_record() == (forge.APPLICATION_DATA, b"from the server")
+        client.send_as(forge.APPLICATION_DATA, b" and after")
+        wait_until(lambda: bytes(upstream.received) == b"before and after")
+    assert counter(here, "renegotiations_refused") == 1
+
+
+def test_half_a_client_hello_and_no_more(shop):
+    here = shop(listener="renegotiation = authenticated\n renegotiation-timeout = 200ms")
+    with forge.Forger12(here.port, root=here.root) as client:
+        client.send_as(forge.HANDSHAKE, CLIENT_HELLO[:20])
+        assert "did not finish in time" in here.edge.wait_event("renegotiation-failed")["detail"]
+        here.edge.wait_event("session-closed", reason="renegotiation-failed")
+        assert client.read_record() is None
+
+
+@pytest.mark.parametrize("damage", ["record", "alert"])
+def test_fault_is_no_renegotiation(shop, damage):
+    """OpenSSL is in no state to write after a fault, either."""
+    here = shop(listener="renegotiation = allow")
+    with forge.Forger12(here.port, root=here.root) as client:
+        if damage == "record":
+            client.send_raw(client.seal_as(forge.APPLICATION_DATA, b"x")[:-1] + b"?")
+        else:
+            client.send_as(forge.ALERT, b"\x02\x50")  # internal_error
+        here.edge.wait_event("session-closed", reason="client-protocol-error")
+    assert not here.edge.events_named("renegotiation-failed")
 
 
 # ---- we ask ----

@@ -78,6 +78,57 @@ static void refuses_without_permission(void **state)
     conversation_free(conversation);
 }
 
+static long give(struct conversation *conversation, const uint8_t *input, size_t size)
+{
+    uint8_t plain[RECORD_WIRE_MAX_TLS12];
+    size_t consumed;
+
+    ignore((long)handshake_feed(conversation->handshake, input, size, &consumed));
+    assert_int_equal(consumed, size);
+    return handshake_read(conversation->handshake, plain, sizeof plain);
+}
+
+/* Record by record: nobody may be told that data can be written, nor that all is as before. */
+static void half_a_client_hello_has_begun(void **state)
+{
+    struct conversation *conversation = carried(TLS_VERSION_1_2, false);
+    struct handshake *handshake = conversation->handshake;
+    uint8_t ticket[2000] = {1}, sent[8192];
+    struct handshake_renegotiations counts;
+
+    (void)state;
+    allowed = false;
+    assert_int_equal(SSL_set_max_send_fragment(conversation->peer, 512), 1);
+    assert_int_equal(SSL_set_session_ticket_ext(conversation->peer, ticket, sizeof ticket), 1);
+    assert_int_equal(SSL_renegotiate(conversation->peer), 1);
+    ignore((long)SSL_do_handshake(conversation->peer));
+    size_t size = peer_output(conversation->peer, sent, sizeof sent);
+    size_t first = RECORD_HEADER_SIZE + ((size_t)sent[3] << 8 | sent[4]);
+    assert_true(first > 512 && first + 512 < size);
+    assert_true(handshake_takes_data(handshake));
+    assert_int_equal(give(conversation, sent, first), 0);
+    assert_int_equal(handshake_renegotiation(handshake), RENEGOTIATION_RUNNING);
+    assert_false(handshake_takes_data(handshake));
+    assert_false(handshake_go_alone(handshake));
+    assert_int_equal(give(conversation, sent + first, size - first), 0);
+    assert_int_equal(handshake_renegotiation(handshake), RENEGOTIATION_NONE);
+    assert_true(handshake_takes_data(handshake));
+    handshake_renegotiations(handshake, &counts);
+    assert_int_equal(counts.refused, 1);
+    conversation_free(conversation);
+}
+
+static void a_fault_is_no_renegotiation(void **state)
+{
+    struct conversation *conversation = carried(TLS_VERSION_1_2, false);
+    uint8_t record[RECORD_HEADER_SIZE + 40] = {RECORD_APPLICATION_DATA, 3, 3, 0, 40};
+
+    (void)state;
+    assert_int_equal(give(conversation, record, sizeof record), -1);
+    assert_int_equal(handshake_renegotiation(conversation->handshake), RENEGOTIATION_NONE);
+    conversation_free(conversation);
+}
+
 static void renegotiates_with_permission(void **state)
 {
     struct conversation *conversation = carried(TLS_VERSION_1_2, false);
@@ -163,6 +214,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_without_permission),
+        cmocka_unit_test(half_a_client_hello_has_begun),
+        cmocka_unit_test(a_fault_is_no_renegotiation),
         cmocka_unit_test(renegotiates_with_permission),
         cmocka_unit_test(another_identity_is_told_and_alerted),
         cmocka_unit_test(goes_on_alone_when_declined),
