@@ -83,11 +83,7 @@ void attached_keys_look(struct attached *it);
 
 /* ---- attached_renegotiation.c ---- */
 
-/* A bucket: each step moves a point of time, which may be `burst` steps ahead of now. */
-MUST_CHECK bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst);
-
-/* Of all handshakers together, each has its part; clients that are asked who they are count, too.
- */
+/* One for all handshakers together; clients that are asked who they are count, too. */
 MUST_CHECK bool renegotiation_budget(struct handshaker *handshaker);
 void renegotiation_init(struct attached *it);
 /* The client has its time to answer, … */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/rate.h"
 
 #define UPDATE_COST 512 /* bytes that could have been moved in the time that one takes */
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/rate.h"
 #include "base/string.h"
 
 #define NO_BUDGET_NS NS_PER_S /* before we try to ask again */
@@ -28,23 +29,12 @@ bool renegotiation_possible(const struct conf_listener *conf, const struct hands
     return has_policy(conf) && handshake_can_renegotiate(handshake);
 }
 
-bool rate_take(uint64_t *point_ns, uint64_t now_ns, uint64_t step_ns, uint64_t burst)
-{
-    uint64_t point = *point_ns > now_ns ? *point_ns : now_ns;
-
-    if (point - now_ns + step_ns > burst * step_ns)
-        return false;
-    *point_ns = point + step_ns;
-    return true;
-}
-
 bool renegotiation_budget(struct handshaker *handshaker)
 {
-    const struct worker *worker = &handshaker->worker;
-    uint64_t step_ns = NS_PER_S * worker->setup.workers / worker->conf->renegotiation_budget;
-    uint64_t burst = step_ns < NS_PER_S ? NS_PER_S / step_ns : 1;
+    uint32_t budget = handshaker->worker.conf->renegotiation_budget;
 
-    return rate_take(&handshaker->renegotiation_ns, handshaker->now_ns, step_ns, burst);
+    return rate_take_shared(&handshaker->worker.board->renegotiation_ns, handshaker->now_ns,
+                            NS_PER_S / budget, budget);
 }
 
 /* The client begins one. */

@@ -63,7 +63,6 @@ struct handshaker {
     uint32_t attached_count;
     struct timer attached_words; /* looks at what relays say of them on the board */
     uint64_t carry_until_ns;     /* stopping: how long they may go on; 0: for ever */
-    uint64_t renegotiation_ns;   /* up to which the budget for renegotiations is used up */
     bool certificates_complete, go, stopping, retiring, paused;
     bool carrying_told; /* the supervisor knows that only attached sessions are left */
     bool prepared;      /* worker.next_conf is ready to come into force */

@@ -350,7 +350,9 @@ struct board {
     struct board_listener listeners[BOARD_LISTENERS_MAX];
     struct board_server servers[BOARD_SERVERS_MAX]; /* of all upstreams, by conf_server.number */
     uint64_t sources[BOARD_SOURCES];                /* board_sources.c */
-    uint64_t attached_serial;                       /* the last one given */
+    uint64_t renegotiation_ns; /* up to which the budget for renegotiations is used up
+                                  (base/rate.h); by all handshakers */
+    uint64_t attached_serial;  /* the last one given */
     struct board_attached attached[BOARD_ATTACHED]; /* board_attached.c */
 };
 

@@ -3,11 +3,14 @@
 import contextlib
 import ctypes
 import json
+import os
 import select
+import signal
 import socket
 import ssl
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +101,77 @@ def test_no_more_than_the_budget(shop):
                 renegotiate(client.socket)
                 client.exchange()
     wait_until(lambda: counter(here, "renegotiations_refused") == 1)
+
+
+BUDGET = 3  # few, so that no machine is so slow that time gives it back
+
+
+def renegotiations_until_refused(client):
+    """How many succeed in a row; OpenSSL's client gives up by itself at the first that does not."""
+    for count in range(1000):
+        renegotiate(client.socket)
+        try:
+            client.exchange()
+        except ssl.SSLError as error:
+            assert "NO_RENEGOTIATION" in str(error), error
+            return count
+    return 1000
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: "\nState:\tT" in Path(f"/proc/{pid}/status").read_text(encoding="ascii"))
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def at_both_handshakers(stack, here, count):
+    """Sessions by the handshaker that carries them, `count` at each of two."""
+    pids = here.edge.workers("handshaker")
+    assert len(pids) == 2
+    held = []
+    for pid, other in (pids, pids[::-1]):
+        with stopped(other):  # whoever is free takes a connection, most often the same
+            held.append([stack.enter_context(here.client(version="1.2")) for _ in range(count)])
+        assert [clients.holders(client.raw, pids) for client in held[-1]] == [[pid]] * count
+    return held
+
+
+def test_one_budget_for_all_handshakers(shop):
+    """One handshaker alone may use it up; then there is no other for the next."""
+    here = shop(listener='renegotiation = allow\n renegotiation-rate = "1000/1h"',
+                extra=f"renegotiation-budget = {BUDGET}\n workers = 2")
+    with contextlib.ExitStack() as stack:
+        first, second = at_both_handshakers(stack, here, 2)
+        begin = time.monotonic()
+        alone = renegotiations_until_refused(first[0])
+        assert alone >= BUDGET
+        both = alone + sum(map(renegotiations_until_refused, [*second[:2], first[1]]))
+        assert both <= BUDGET + BUDGET * (time.monotonic() - begin)
+    wait_until(lambda: counter(here, "renegotiations_refused") == 4)
+
+
+def test_another_budget_comes_into_force(shop):
+    here = shop(listener='renegotiation = allow\n renegotiation-rate = "1000/1h"', extra="renegotiation-budget = 1")
+    with here.client(version="1.2") as client:
+        begin = time.monotonic()
+        assert renegotiations_until_refused(client) <= 1 + (time.monotonic() - begin) + 1
+    here.edge.config_path.write_text(here.edge.config_path.read_text().replace("budget = 1", "budget = 1000"))
+    here.edge.run("reload")
+
+    def plenty():
+        with here.client(version="1.2") as one:
+            for _ in range(30):
+                renegotiate(one.socket)
+                try:
+                    one.exchange()
+                except ssl.SSLError:
+                    return False
+            return True
+    wait_until(plenty, 30)
 
 
 @pytest.mark.parametrize("listener", ["detach = never", "renegotiation = authenticated", "renegotiate-every = 1h"])
