@@ -219,6 +219,24 @@ def test_webhook_that_hangs(start, receiver):
     assert test.returncode == 4 and "not delivered" in test.stdout
 
 
+def test_four_at_once(start, receiver):
+    """Of many messages four are under way to a channel; one that hangs holds up no other, and nothing is lost."""
+    slow, quick, port, count = receiver(), receiver(), free_port(), 12
+    slow.hangs.set()
+    targets = ", ".join(f'"127.0.0.{host}:{port}"' for host in range(1, count + 1))
+    edge = start(watching(port, ["slow", "quick"],
+                          f'channel slow {{ type = webhook url = "{slow.url}" timeout = 60s }}\n'
+                          f'channel quick {{ type = webhook url = "{quick.url}" }}').replace(f'"127.0.0.1:{port}"', targets))
+    quick.wait(count, 60)
+    wait_until(lambda: len(delivered(edge, "quick")) == count, 30, "not all are delivered")
+    assert len(slow.wait(4)) == len(slow.requests) == 4
+    assert edge.json("status")["alerts"]["deliveries_waiting"] == count
+    slow.hangs.clear()
+    slow.released.set()  # the four fail and are put off; the others go
+    slow.wait(count, 60)
+    wait_until(lambda: len(delivered(edge, "slow")) == count - 4, 30, "not all others are delivered")
+
+
 def test_telegram(start, receiver, secret):
     """The token stands in no log, no error and no list."""
     bot = receiver()

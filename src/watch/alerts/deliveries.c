@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/map.h"
 #include "base/string.h"
 
 #define KIND            "delivery"
@@ -251,13 +252,13 @@ static void sent(void *context, const struct alert_channel_result *result)
     arm(deliveries);
 }
 
-static unsigned sending_to(const struct deliveries *deliveries, const char *channel)
+/* By channel. Out of memory one more is sent at once. */
+static void count_sending(struct map *sending, const struct delivery *one)
 {
-    unsigned count = 0;
+    uintptr_t count = (uintptr_t)map_get(sending, one->channel);
 
-    for (const struct delivery *one = deliveries->first; one != NULL; one = one->next)
-        count += one->sending != NULL && strcmp(one->channel, channel) == 0;
-    return count;
+    if (one->sending != NULL)
+        ignore(map_put(sending, one->channel, (void *)(count + 1)));
 }
 
 /* Whatever hinders it at once counts as a try. */
@@ -296,21 +297,33 @@ static void try_one(struct delivery *delivery, int64_t now)
         refuse(delivery, error.message, now);
 }
 
-static void on_timer(void *context)
+static void try_due(struct deliveries *deliveries, struct map *sending, int64_t now)
 {
-    struct deliveries *deliveries = context;
-    int64_t now = time(NULL);
     struct delivery *next;
 
     for (struct delivery *one = deliveries->first; one != NULL; one = next) {
         next = one->next;
         if (one->state != DELIVERY_WAITING || one->sending != NULL || one->next_try > now)
             continue;
-        if (sending_to(deliveries, one->channel) < AT_ONCE_MAX)
+        if ((uintptr_t)map_get(sending, one->channel) < AT_ONCE_MAX) {
             try_one(one, now);
-        else
+            count_sending(sending, one);
+        } else {
             one->next_try = now + 1;
+        }
     }
+}
+
+static void on_timer(void *context)
+{
+    struct deliveries *deliveries = context;
+    struct map sending;
+
+    map_init(&sending);
+    for (const struct delivery *one = deliveries->first; one != NULL; one = one->next)
+        count_sending(&sending, one);
+    try_due(deliveries, &sending, time(NULL));
+    map_fini(&sending);
     prune(deliveries);
     arm(deliveries);
 }
@@ -367,7 +380,7 @@ uint64_t deliveries_add(struct deliveries *deliveries, const char *channel, json
     ignore(string_copy(delivery->channel, sizeof delivery->channel, channel));
     append(deliveries, delivery);
     keep(delivery);
-    arm(deliveries);
+    timer_set(deliveries->loop, &deliveries->timer, loop_now(deliveries->loop)); /* it is due */
     return delivery->number;
 }
 
