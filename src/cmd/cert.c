@@ -67,8 +67,11 @@ static void print_answer(const struct arguments *arguments, const json_t *line)
     }
     for (size_t i = 0; i < json_array_size(findings); i++) {
         const json_t *finding = json_array_get(findings, i);
-        printf("%s: %s%s\n", client_text(finding, "code"), client_text(finding, "text"),
-               client_flag(finding, "forced") ? " (accepted by --force)" : "");
+        const char *code = client_text(finding, "code");
+        if (client_flag(finding, "forced"))
+            printf("%s: %s (accepted by --force)\n", code, client_text(finding, "text"));
+        else
+            printf("%s: %s (holdfast explain %s)\n", code, client_text(finding, "text"), code);
     }
     if (client_number(line, "version") != 0 && client_text(line, "check")[0] != '\0')
         printf("version %llu (%s): %s\n", (unsigned long long)client_number(line, "version"),

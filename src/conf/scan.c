@@ -29,6 +29,7 @@ struct scanner {
                                section */
     size_t pending_count;   /* may be larger: libconfuse will complain */
     bool value_follows;     /* behind '=' */
+    unsigned value_line;    /* of the latest value without braces; 0: none */
     unsigned list_line;     /* where the open list began; 0: none */
     size_t section;         /* the open section, or SCAN_NO_SECTION */
 };
@@ -82,6 +83,7 @@ static void skip_line_comment(struct scanner *scanner)
 static void take_word(struct scanner *scanner, const char *text, size_t size, bool quoted)
 {
     if (scanner->value_follows || scanner->list_line != 0) {
+        scanner->value_line = scanner->value_follows ? scanner->line : scanner->value_line;
         scanner->value_follows = false;
         return;
     }
@@ -167,10 +169,28 @@ static int scan_open(struct scanner *scanner)
                      outer->line);
 }
 
+/* More words than can be a name, in the line of a value: "30 minutes". */
+static int check_value(struct scanner *scanner, size_t names)
+{
+    const struct word *word = &scanner->pending[0];
+    char shown[WORD_SHOWN];
+
+    if (scanner->pending_count <= names || word->line != scanner->value_line || word->quoted)
+        return 0;
+    return error_set(
+        scanner->error, ERROR_CONFIG,
+        "%s:%u: found '%s' behind a value; expected a value in one piece, such as 30m, "
+        "or in quotes",
+        scanner->path, word->line, string_printable(shown, sizeof shown, word->text, word->size));
+}
+
 static int scan_close(struct scanner *scanner)
 {
     if (scanner->value_follows)
         return fail(scanner, scanner->line, "unexpected '}'; expected a value after '='");
+    int code = scanner->list_line == 0 ? check_value(scanner, 0) : 0;
+    if (code < 0)
+        return code;
     if (scanner->list_line != 0)
         scanner->list_line = 0;
     else if (scanner->section != SCAN_NO_SECTION)
@@ -193,6 +213,9 @@ static int scan_equals(struct scanner *scanner)
     if (scanner->pending_count == 0 || name->quoted)
         return fail(scanner, scanner->line,
                     "unexpected '='; expected the name of an option, without quotes, before it");
+    int code = check_value(scanner, 1);
+    if (code < 0)
+        return code;
     struct scan_option *option =
         list_append(&scan->options, &scan->option_count, sizeof *scan->options);
     if (option == NULL)
@@ -296,7 +319,7 @@ static int scan_end(struct scanner *scanner)
     }
     if (scanner->value_follows)
         return fail(scanner, scanner->line, "the file ends behind '='; expected a value");
-    return 0;
+    return check_value(scanner, 0);
 }
 
 int scan_text(struct scan *ret_scan, const char *path, const char *text, struct error *error)
