@@ -102,7 +102,9 @@ static void print_usual(json_t *group)
     const char *key;
     json_t *value;
 
-    printf("%zu target%s configured alike:\n", count, count == 1 ? " is" : "s are");
+    printf(count == 1 ? "%zu target is configured like this:\n"
+                      : "%zu targets are configured alike:\n",
+           count);
     print_targets(json_object_get(group, "targets"));
     json_object_foreach(json_object_get(group, "configuration"), key, value)
         printf("      %-28s %s\n", key, json_string_value(value));

@@ -6,6 +6,7 @@
 #include "admin/control_client.h"
 #include "base/json.h"
 #include "base/string.h"
+#include "base/table.h"
 #include "base/terminal.h"
 #include "cmd/cmd.h"
 #include "watch/explain.h"
@@ -158,12 +159,19 @@ static void print_answer_json(const char *text, const struct explain_answer *ans
 
 static int list(bool json)
 {
+    static const char *const headings[] = {"FINDING", "WHAT HAPPENED", NULL};
+    struct table table;
+
+    table_init(&table, headings);
     for (size_t i = 0; i < explain_cause_count; i++) {
         if (json)
             print_json(cause_to_json(&explain_causes[i]));
-        else
-            printf("%-32s  %s\n", explain_causes[i].id, explain_causes[i].what);
+        table_cell(&table, CELL_PLAIN, "%s", explain_causes[i].id);
+        table_cell(&table, CELL_PLAIN, "%s", explain_causes[i].what);
     }
+    if (!json)
+        table_print(&table, stdout);
+    table_fini(&table);
     return 0;
 }
 
