@@ -1,9 +1,10 @@
 #include "watch/alerts/expiry.h"
 
+#include "watch/renewal.h"
+
 #define HOUR       INT64_C(3600)
 #define DAY        (24 * HOUR)
 #define LIFE_WHOLE (90 * DAY) /* from here on, steps are as long as they are called */
-#define LIFE_SHORT (10 * DAY) /* below, renewal is due at half of the life */
 
 static const int64_t step_days[] = {
     [EXPIRY_NOTICE] = 30, [EXPIRY_14_DAYS] = 14, [EXPIRY_7_DAYS] = 7, [EXPIRY_1_DAY] = 1};
@@ -24,24 +25,12 @@ static int64_t life_of(const struct expiry_life *life)
     return life->not_after > life->not_before ? life->not_after - life->not_before : 0;
 }
 
-static int64_t grace_of(const struct expiry_rule *rule, int64_t life)
+static int64_t overdue_from(const struct expiry_rule *rule, const struct expiry_life *life)
 {
-    int64_t grace = life / 50;
+    int64_t grace =
+        rule->grace_s > 0 ? rule->grace_s : renewal_grace(life->not_before, life->not_after);
 
-    if (rule->grace_s > 0)
-        return rule->grace_s;
-    if (grace < HOUR)
-        return HOUR;
-    return grace > 3 * DAY ? 3 * DAY : grace;
-}
-
-static int64_t renewal_due(const struct expiry_life *life)
-{
-    int64_t whole = life_of(life);
-
-    if (life->window_end > 0 && life->window_end < life->not_after)
-        return life->window_end;
-    return life->not_after - (whole < LIFE_SHORT ? whole / 2 : whole / 3);
+    return renewal_due(life->not_before, life->not_after, life->window_end) + grace;
 }
 
 int64_t expiry_step_begins(const struct expiry_rule *rule, const struct expiry_life *life,
@@ -53,7 +42,7 @@ int64_t expiry_step_begins(const struct expiry_rule *rule, const struct expiry_l
     case EXPIRY_FINE:
         return INT64_MIN;
     case EXPIRY_OVERDUE:
-        return rule->manual ? INT64_MAX : renewal_due(life) + grace_of(rule, whole);
+        return rule->manual ? INT64_MAX : overdue_from(rule, life);
     case EXPIRY_NOTICE:
         if (!rule->manual)
             return INT64_MAX;

@@ -1,9 +1,8 @@
 /* How near its end a certificate is, in the steps at which people are told.
  *
  * Lives have become short and unlike: steps in days hold for lives of 90 days and more, and shrink
- * with shorter ones. Where renewal is automatic, the first step is the missed renewal: the end of
- * the window that the CA suggested (RFC 9773), else the moment when a third of the life is left (a
- * half, for lives under ten days), and a grace. */
+ * with shorter ones. Where renewal is automatic, the first step is the missed renewal
+ * (watch/renewal.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +21,7 @@ const char *expiry_step_name(enum expiry_step step); /* "fine", "overdue", "14-d
 
 struct expiry_rule {
     bool manual;     /* renewal = manual */
-    int64_t grace_s; /* 0: a fiftieth of the life, between an hour and three days */
+    int64_t grace_s; /* 0: renewal_grace() */
 };
 struct expiry_life { /* Unix seconds */
     int64_t not_before, not_after;

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "watch/renewal.h"
+
 #define DAY_S 86400
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -16,13 +18,12 @@ static int64_t life_of(const struct certificate_facts *facts)
     return facts->not_after > facts->not_before ? facts->not_after - facts->not_before : 0;
 }
 
-/* When it should have been renewed: a third of the life before its end, half of it for those that
- * live less than ten days; never more than 30 days before. */
+/* How long before its end it should have been renewed; 30 days at most, because a check does not
+ * know whether somebody renews by hand. */
 static int64_t renewal_point(const struct certificate_facts *facts)
 {
-    int64_t life = life_of(facts);
-
-    return smaller(30 * DAY_S, life < 10 * DAY_S ? life / 2 : life / 3);
+    return smaller(30 * DAY_S,
+                   facts->not_after - renewal_due(facts->not_before, facts->not_after, 0));
 }
 
 static int64_t limit_of(const struct threshold *threshold, const struct certificate_facts *facts)
@@ -31,14 +32,15 @@ static int64_t limit_of(const struct threshold *threshold, const struct certific
                                 : threshold->seconds;
 }
 
-/* Ours, where the user has none: late is who has missed the point of renewal by a thirtieth of the
- * life (at most three days); it gets serious with a tenth of the life left (at most a week). */
+/* Ours, where the user has none: late is who has missed the point of renewal by more than a grace;
+ * it gets serious with a tenth of the life left (at most a week). */
 static int64_t warning_limit(const struct check_policy *policy,
                              const struct certificate_facts *facts)
 {
     int64_t given = limit_of(&policy->warning, facts);
 
-    return given > 0 ? given : renewal_point(facts) - smaller(3 * DAY_S, life_of(facts) / 30);
+    return given > 0 ? given
+                     : renewal_point(facts) - renewal_grace(facts->not_before, facts->not_after);
 }
 
 static int64_t critical_limit(const struct check_policy *policy,

@@ -395,9 +395,10 @@ static void test_dates(void **state)
     (void)state;
     expect_leaf(LEAF_WITH(.until_s = -DAY), "certificate-expired=critical");
     expect_leaf(LEAF_WITH(.from_s = DAY), "certificate-not-yet-valid=critical");
-    /* 90 days: a third is 30, a thirtieth of grace 3, a tenth would be 9 but a week is the most. */
-    expect_leaf(LEAF_WITH(.from_s = -62 * DAY, .until_s = 28 * DAY), "");
-    expect_leaf(LEAF_WITH(.from_s = -64 * DAY, .until_s = 26 * DAY), "renewal-overdue=warning");
+    /* 90 days: a third is 30, a fiftieth of grace 1.8, a tenth would be 9 but a week is the most.
+     */
+    expect_leaf(LEAF_WITH(.from_s = -61 * DAY, .until_s = 29 * DAY), "");
+    expect_leaf(LEAF_WITH(.from_s = -62 * DAY, .until_s = 28 * DAY), "renewal-overdue=warning");
     expect_leaf(LEAF_WITH(.from_s = -84 * DAY, .until_s = 6 * DAY),
                 "certificate-expires-soon=critical");
     /* Six days: half of it, and never "about to expire" from its first day on. */
