@@ -1,5 +1,7 @@
 /* holdfast: the table of verbs. */
+#include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -86,6 +88,21 @@ static int run(const struct verb *verb, int argc, char **argv)
     return verb->run(argc, argv);
 }
 
+/* What could not be written was not done: the verb fails, whatever it was. The exit code of one
+ * that has failed anyway, or has found something, says more. */
+static int look_at_output(const char *name, int code)
+{
+    bool now = fflush(stdout) != 0;
+
+    if (!now && !ferror(stdout))
+        return code;
+    if (!now) /* it was earlier, and the reason is forgotten: once more */
+        now = putchar('\n') == EOF || fflush(stdout) != 0;
+    fprintf(stderr, "holdfast%s%s: cannot write: %s\n", name[0] != '\0' ? " " : "", name,
+            now ? strerror(errno) : "standard output has failed");
+    return code == 0 ? 3 : code;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -95,15 +112,17 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         usage(stdout);
-        return 0;
+        return look_at_output("", 0);
     }
     if (strcmp(argv[1], "--version") == 0) {
         puts("holdfast " HOLDFAST_VERSION);
-        return 0;
+        return look_at_output("", 0);
     }
     for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            return run(&verbs[i], argc - 1, argv + 1);
+        if (strcmp(argv[1], verbs[i].name) == 0) {
+            int code = run(&verbs[i], argc - 1, argv + 1);
+            return verbs[i].help != NULL ? look_at_output(verbs[i].name, code) : code;
+        }
     }
     return fail_verb(argv[1]);
 }

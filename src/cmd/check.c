@@ -1,7 +1,6 @@
 /* holdfast check: the strictest client, once. */
 #include "cmd/check.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,15 +74,6 @@ static void print_nothing_known(const struct check_order *order, size_t unfinish
            unfinished > 1 ? " and others" : "", (double)order->total_timeout_ms / 1000);
 }
 
-/* What nobody can read is not known to be well. */
-static int look_at_output(int code)
-{
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return code;
-    fprintf(stderr, "holdfast check: cannot write: %s\n", strerror(errno));
-    return report_worse(code, 3);
-}
-
 static int finish(struct check_order *order, struct check_outcome *outcome)
 {
     bool none = json_array_size(outcome->endpoints) == 0;
@@ -117,11 +107,9 @@ int cmd_check(int argc, char **argv)
     tls_process_init();
     int code = check_options(&order, argc, argv);
 
-    if (code < 0) {
-        code = look_at_output(check_run(&order, &outcome, &error) == 0
-                                  ? finish(&order, &outcome)
-                                  : check_complain(&order, &error));
-    }
+    if (code < 0)
+        code = check_run(&order, &outcome, &error) == 0 ? finish(&order, &outcome)
+                                                        : check_complain(&order, &error);
     check_order_fini(&order);
     return code;
 }
