@@ -1,11 +1,14 @@
 #include "base/buffer.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SMALLEST_CAPACITY 256
+#define READ_SIZE         65536
 
 void buffer_init(struct buffer *buffer, size_t maximum)
 {
@@ -88,6 +91,27 @@ bool buffer_printf(struct buffer *buffer, const char *format, ...)
     va_end(arguments);
     buffer->size += (size_t)length;
     return true;
+}
+
+/* Of what does not fit one byte is read, to know that there is more. */
+int buffer_read(struct buffer *buffer, int fd)
+{
+    for (;;) {
+        size_t room = buffer->maximum - buffer->size;
+        uint8_t more;
+        uint8_t *place =
+            room > 0 ? buffer_reserve(buffer, room < READ_SIZE ? room : READ_SIZE) : &more;
+        if (place == NULL)
+            return -ENOMEM;
+        ssize_t got = read(fd, place, room == 0 ? 1 : room < READ_SIZE ? room : READ_SIZE);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got == 0 ? 0 : -errno;
+        if (room == 0)
+            return -EFBIG;
+        buffer->size += (size_t)got;
+    }
 }
 
 void buffer_consume(struct buffer *buffer, size_t size)

@@ -32,6 +32,9 @@ bool buffer_printf(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2
  * `size`. */
 uint8_t *buffer_reserve(struct buffer *buffer, size_t size);
 
+/* Appends all that `fd` still gives. Returns 0 or -errno; -EFBIG when it is more than fits. */
+MUST_CHECK int buffer_read(struct buffer *buffer, int fd);
+
 /* Drops `size` bytes from the front. */
 void buffer_consume(struct buffer *buffer, size_t size);
 

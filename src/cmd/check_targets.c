@@ -1,7 +1,9 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/map.h"
@@ -11,7 +13,6 @@
 
 #define TARGETS_MAX   1000000
 #define ZONE_SIZE_MAX (64u << 20)
-#define READ_SIZE     65536
 
 /* ---- the list ---- */
 
@@ -141,39 +142,40 @@ static bool add_candidate(void *context, const char *text)
     return !adding->failed;
 }
 
+static int read_file(struct buffer *text, const char *path, struct error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return error_set(error, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
+    int result = buffer_read(text, fd);
+    ignore(close(fd));
+    if (result == -EFBIG)
+        return error_set(error, ERROR_LIMIT, "%s is larger than %zu MiB", path,
+                         text->maximum >> 20);
+    return result < 0 ? error_set(error, ERROR_IO, "cannot read %s: %s", path, strerror(-result))
+                      : 0;
+}
+
 static int add_zone(struct adding *adding, const char *path)
 {
     struct buffer text;
-    FILE *file = fopen(path, "re");
-    uint8_t *room;
-    size_t size = 1;
-    int fault = 0;
 
-    if (file == NULL)
-        return error_set(adding->error, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
     buffer_init(&text, ZONE_SIZE_MAX);
-    while (size > 0 && (room = buffer_reserve(&text, READ_SIZE)) != NULL) {
-        size = fread(room, 1, READ_SIZE, file);
-        text.size += size;
+    int result = read_file(&text, path, adding->error);
+    if (result == 0) {
+        result =
+            discovery_zone(buffer_text(&text), text.size, add_candidate, adding, adding->error);
+        if (result < 0)
+            result = error_prepend(adding->error, "%s", path);
+        else if (adding->failed)
+            result = -(int)adding->error->code;
+        else if (result == 0)
+            result = error_set(adding->error, ERROR_USAGE,
+                               "%s gives no name an address: expected a zone file", path);
     }
-    if (ferror(file))
-        fault = errno;
-    ignore(fclose(file));
-    size_t found = text.failed || fault != 0
-                       ? 0
-                       : discovery_zone((const char *)text.data, text.size, add_candidate, adding);
-    bool large = text.failed;
     buffer_fini(&text);
-    if (fault != 0)
-        return error_set(adding->error, ERROR_IO, "cannot read %s: %s", path, strerror(fault));
-    if (adding->failed)
-        return -(int)adding->error->code;
-    if (large)
-        return error_set(adding->error, ERROR_LIMIT, "%s is larger than %u MiB", path,
-                         ZONE_SIZE_MAX >> 20);
-    return found > 0 ? 0
-                     : error_set(adding->error, ERROR_USAGE,
-                                 "%s gives no name an address: expected a zone file", path);
+    return result < 0 ? result : 0;
 }
 
 static int add_range(struct adding *adding, const char *text)

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UNREADABLE_MAX 1000 /* then it is no zone file */
-
 struct reading {
     FILE *file;
     uint32_t lifetime;
@@ -45,7 +43,7 @@ static size_t read_records(struct reading *reading)
     bool more = true;
     int line = 0;
 
-    while (more && unreadable < UNREADABLE_MAX && !feof(reading->file)) {
+    while (more && unreadable < ZONE_UNREADABLE_MAX && !feof(reading->file)) {
         ldns_rr *record = NULL;
         ldns_status status = ldns_rr_new_frm_fp_l(&record, reading->file, &reading->lifetime,
                                                   &reading->origin, &reading->previous, &line);

@@ -7,6 +7,8 @@
 
 #include "base/attributes.h"
 
+#define ZONE_UNREADABLE_MAX 1000 /* lines; then it is no zone file, and reading ends */
+
 /* `name` without its final dot. Returning false ends the reading. */
 typedef bool zone_name_fn(void *context, const char *name);
 

@@ -92,48 +92,94 @@ char *discovery_range_at(const struct discovery_range *range, size_t index,
 
 /* ---- names ---- */
 
-/* Gives each name once. */
-struct giving {
-    discovery_fn *fn;
-    void *context;
+/* Each once, in the order of the file. */
+struct names {
     struct map known;
-    size_t count;
+    char **items;
+    size_t count, capacity;
+    bool too_many, no_memory;
 };
 
-static bool give(void *context, const char *name)
+static bool grow(struct names *names)
 {
-    struct giving *giving = context;
+    size_t capacity = names->capacity * 2 + 64;
+    char **items = reallocarray(names->items, capacity, sizeof(char *));
 
-    if (map_get(&giving->known, name) != NULL)
-        return true;
-    if (giving->count == DISCOVERY_NAMES_MAX || !map_put(&giving->known, name, giving))
+    if (items == NULL)
         return false;
-    giving->count++;
-    return giving->fn(giving->context, name);
+    names->items = items;
+    names->capacity = capacity;
+    return true;
 }
 
-static size_t finish(struct giving *giving)
+static bool collect(void *context, const char *name)
 {
-    map_fini(&giving->known);
-    return giving->count;
+    struct names *names = context;
+    char *copy = NULL;
+
+    if (map_get(&names->known, name) != NULL)
+        return true;
+    names->too_many = names->count == DISCOVERY_NAMES_MAX;
+    if (names->too_many)
+        return false;
+    names->no_memory = (names->count == names->capacity && !grow(names)) ||
+                       (copy = strdup(name)) == NULL || !map_put(&names->known, name, names);
+    if (names->no_memory) {
+        free(copy);
+        return false;
+    }
+    names->items[names->count++] = copy;
+    return true;
 }
 
-size_t discovery_zone(const char *text, size_t size, discovery_fn *fn, void *context)
+static int give(const struct names *names, discovery_fn *fn, void *context, struct error *error)
 {
-    struct giving giving = {.fn = fn, .context = context};
+    int given = 0;
+    bool more = true;
 
-    map_init(&giving.known);
-    ignore((long)zone_file_hosts(text, size, NULL, give, &giving));
-    return finish(&giving);
+    if (names->too_many)
+        return error_set(error, ERROR_LIMIT, "it has more than %d names; expected fewer",
+                         DISCOVERY_NAMES_MAX);
+    if (names->no_memory)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    for (size_t i = 0; more && i < names->count; i++, given++)
+        more = fn(context, names->items[i]);
+    return given;
 }
 
-size_t discovery_list(const char *text, size_t size, discovery_fn *fn, void *context)
+static void names_fini(struct names *names)
 {
-    struct giving giving = {.fn = fn, .context = context};
+    for (size_t i = 0; i < names->count; i++)
+        free(names->items[i]);
+    free(names->items);
+    map_fini(&names->known);
+}
+
+int discovery_zone(const char *text, size_t size, discovery_fn *fn, void *context,
+                   struct error *error)
+{
+    struct names names = {.count = 0};
+    int result;
+
+    map_init(&names.known);
+    if (zone_file_hosts(text, size, NULL, collect, &names) >= ZONE_UNREADABLE_MAX)
+        result = error_set(error, ERROR_CONFIG,
+                           "found %d lines that are no records; expected a zone file",
+                           ZONE_UNREADABLE_MAX);
+    else
+        result = give(&names, fn, context, error);
+    names_fini(&names);
+    return result;
+}
+
+int discovery_list(const char *text, size_t size, discovery_fn *fn, void *context,
+                   struct error *error)
+{
+    struct names names = {.count = 0};
     const char *end = text + size;
     bool more = true;
 
-    map_init(&giving.known);
+    map_init(&names.known);
     while (more && text < end) {
         const char *stop = memchr(text, '\n', (size_t)(end - text));
         char line[300], *word = line;
@@ -145,8 +191,10 @@ size_t discovery_list(const char *text, size_t size, discovery_fn *fn, void *con
         word += strspn(word, " \t");
         word[strcspn(word, " \t")] = '\0';
         if (*word != '\0')
-            more = give(&giving, word);
+            more = collect(&names, word);
         text += length + 1;
     }
-    return finish(&giving);
+    int result = give(&names, fn, context, error);
+    names_fini(&names);
+    return result;
 }

@@ -7,7 +7,7 @@
 
 #define DISCOVERY_ADDRESSES_MAX 4096 /* of one range */
 #define DISCOVERY_PORTS_MAX     16
-#define DISCOVERY_NAMES_MAX     10000 /* of one file */
+#define DISCOVERY_NAMES_MAX     100000 /* of one file */
 
 struct discovery_range {
     struct network network;
@@ -28,6 +28,9 @@ char *discovery_range_at(const struct discovery_range *range, size_t index,
 typedef bool discovery_fn(void *context, const char *target);
 
 /* The hosts of a zone file (net/zone_file.h), and the words of a list: one a line, "#" begins a
- * comment. Returns how many were given. */
-size_t discovery_zone(const char *text, size_t size, discovery_fn *fn, void *context);
-size_t discovery_list(const char *text, size_t size, discovery_fn *fn, void *context);
+ * comment. Returns how many were given, or fails before it gives any: there are too many, or it is
+ * no zone file. */
+MUST_CHECK int discovery_zone(const char *text, size_t size, discovery_fn *fn, void *context,
+                              struct error *error);
+MUST_CHECK int discovery_list(const char *text, size_t size, discovery_fn *fn, void *context,
+                              struct error *error);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -22,6 +23,8 @@
 #define PUT_OFF_MS   100
 #define PUT_OFF_MAX  20
 #define RETENTION_NS (3600 * NS_PER_S)
+/* Of `discover`: a zone of this size keeps control busy for a second, and its hosts are many. */
+#define DISCOVER_FILE_MAX (8u << 20)
 
 /* ---- small things ---- */
 
@@ -187,25 +190,6 @@ static void on_due(void *context)
 
 /* ---- files ---- */
 
-static char *read_file(int fd, size_t *ret_size)
-{
-    char *text = malloc(KEYPAIR_PEM_MAX + 1);
-    size_t size = 0;
-    ssize_t got = 1;
-
-    while (text != NULL && got > 0 && size < KEYPAIR_PEM_MAX) {
-        got = read(fd, text + size, KEYPAIR_PEM_MAX - size);
-        size += got > 0 ? (size_t)got : 0;
-    }
-    if (text == NULL || got < 0) {
-        free(text);
-        return NULL;
-    }
-    text[size] = '\0';
-    *ret_size = size;
-    return text;
-}
-
 static void file_opened(struct watched *watched, const char *text, size_t size, const char *error)
 {
     struct error reason = {0};
@@ -219,22 +203,39 @@ static void file_opened(struct watched *watched, const char *text, size_t size, 
     ask(watched);
 }
 
+/* All of it, or nothing. What may hold a key is read into one piece, which can be wiped. */
+static int read_file(struct buffer *text, int fd, bool secret)
+{
+    if (secret && buffer_reserve(text, text->maximum) == NULL)
+        return -ENOMEM;
+    return buffer_read(text, fd);
+}
+
 void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int result)
 {
-    size_t size = 0;
-    char *text = fd < 0 ? NULL : read_file(fd, &size);
-    const char *error = strerror(result < 0 ? -result : EIO);
+    struct watched *watched = index_take_request(watcher, request);
+    struct buffer text;
+    char reason[80];
 
+    buffer_init(&text, watched != NULL ? KEYPAIR_PEM_MAX : DISCOVER_FILE_MAX);
+    if (fd >= 0)
+        result = read_file(&text, fd, watched != NULL);
+    else if (result >= 0)
+        result = -EIO;
     if (fd >= 0)
         ignore(close(fd));
-    if (!discover_opened(watcher, request, text, size, error)) {
-        struct watched *watched = index_take_request(watcher, request);
-        if (watched != NULL)
-            file_opened(watched, text, size, error);
-    }
-    if (text != NULL)
-        secret_wipe(text, size); /* it may hold the key, too */
-    free(text);
+    if (result == -EFBIG)
+        ignore(snprintf(reason, sizeof reason, "it is larger than %zu MiB", text.maximum >> 20));
+    else
+        ignore(string_copy(reason, sizeof reason, strerror(-result)));
+    const char *content = result == 0 ? buffer_text(&text) : NULL;
+    if (watched != NULL)
+        file_opened(watched, content, text.size, reason);
+    else
+        discover_opened(watcher, request, content, text.size, reason);
+    if (watched != NULL && text.data != NULL)
+        secret_wipe(text.data, text.size);
+    buffer_fini(&text);
 }
 
 /* ---- the store's turn ---- */

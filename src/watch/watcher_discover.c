@@ -212,7 +212,19 @@ static bool ask_name(void *context, const char *target)
 
 static size_t go_on(struct discovery *discovery);
 
-bool discover_opened(struct watcher *watcher, uint32_t request, const char *text, size_t size,
+static void take_file(struct discovery *discovery, const char *spec, const char *text, size_t size)
+{
+    struct error error = {0};
+    int found = string_starts_with(spec, "zone:")
+                    ? discovery_zone(text, size, ask_name, discovery, &error)
+                    : discovery_list(text, size, ask_name, discovery, &error);
+
+    if (found < 0)
+        watcher_event(discovery->watcher, EVENT_WARNING, "watch %s: discover: %s: %s",
+                      discovery->conf->name, conf_discover_path(spec), error.message);
+}
+
+void discover_opened(struct watcher *watcher, uint32_t request, const char *text, size_t size,
                      const char *error)
 {
     for (size_t i = 0; i < watcher->discovery_count; i++) {
@@ -222,17 +234,14 @@ bool discover_opened(struct watcher *watcher, uint32_t request, const char *text
         const char *spec = discovery->conf->discover.items[discovery->file_spec].text;
         discovery->file_request = 0;
         if (text == NULL)
-            watcher_event(watcher, EVENT_WARNING, "watch %s: discover: cannot open %s: %s",
+            watcher_event(watcher, EVENT_WARNING, "watch %s: discover: cannot read %s: %s",
                           discovery->conf->name, conf_discover_path(spec), error);
-        else if (string_starts_with(spec, "zone:"))
-            ignore((long)discovery_zone(text, size, ask_name, discovery));
         else
-            ignore((long)discovery_list(text, size, ask_name, discovery));
+            take_file(discovery, spec, text, size);
         discovery->file_spec++;
         ignore((long)go_on(discovery));
-        return true;
+        return;
     }
-    return false;
 }
 
 /* From the specification in hand on; files one after the other. */

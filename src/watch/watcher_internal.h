@@ -156,7 +156,7 @@ MUST_CHECK bool discover_reload(struct watcher *watcher);
 void discover_fini(struct watcher *watcher);
 void discover_restore(struct watcher *watcher, const struct store_latest *latest);
 /* The file of a specification was opened; false: it was another's request. */
-bool discover_opened(struct watcher *watcher, uint32_t request, const char *text, size_t size,
+void discover_opened(struct watcher *watcher, uint32_t request, const char *text, size_t size,
                      const char *error);
 /* Is the text a specification? */
 MUST_CHECK int discover_check(const char *spec, struct error *error);

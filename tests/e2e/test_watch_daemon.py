@@ -1,5 +1,6 @@
 """`watch` sections in the daemon: what it sees, remembers and tells, whatever happens to its processes and its database."""
 
+import json
 import os
 import shutil
 import signal
@@ -361,6 +362,31 @@ def test_discover(start, server, service, store, folder, authority):
     edge.run("watch", "discover", "w")
     wait_until(lambda: not [line for line in edge.lines("watch") if line["discovered"]], 30)
     assert len(edge.events_named("watch-discovered", detail=lambda text: f"127.0.0.1:{other.port} " in text)) == 1
+
+
+def test_discover_long_files(start, server, service, store, folder, authority):
+    """Long files are read to their end; what is too long is refused, and said."""
+    other = Service(server, folder, authority.issue("other.example"))
+    names, zone, endless = folder / "names", folder / "zone", folder / "endless"
+    names.write_text(f"# {'x' * 70}\n" * 30000 + f"localhost:{other.port}\n")
+    zone.write_text("$ORIGIN shop.example.\n" + "".join(f"host{number} A 127.0.0.9\n" for number in range(100001)))
+    with open(endless, "wb") as file:
+        file.truncate((8 << 20) + 1)
+    edge = start(configuration(store, service.target, options=f'discover = {{"list:{endless}", "zone:{zone}", "list:{names}"}}'))
+    seen(edge, service.target)
+    edge.run("watch", "discover")
+    edge.wait_event("warning", timeout=30, detail=lambda text: f"{endless}: it is larger than 8 MiB" in text)
+    edge.wait_event("warning", timeout=30, detail=lambda text: f"{zone}: it has more than 100000 names" in text)
+    edge.wait_event("watch-discovered", timeout=60, detail=lambda text: f"localhost:{other.port}" in text)
+
+
+def test_file_that_is_too_long(start, service, store, folder, authority):
+    """A file of certificates is not judged by its first megabyte."""
+    path = folder / "long.pem"
+    path.write_bytes(authority.issue("shop.example").chain_pem + b"#" * (1 << 20))
+    path.chmod(0o644)
+    edge = start(configuration(store, service.target, options=f'file = "{path}"'))
+    wait_until(lambda: any("larger than 1 MiB" in json.dumps(line) for line in check(edge)), 30, "it is believed")
 
 
 def test_schedule(start, service, store):

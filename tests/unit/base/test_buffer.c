@@ -1,8 +1,11 @@
 #include "base/buffer.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -102,13 +105,35 @@ static void reserve_then_fill(void **state)
     buffer_fini(&buffer);
 }
 
+/* A file fits whole, or the reader is told that it does not. */
+static void reads_files(void **state)
+{
+    (void)state;
+    static const char content[] = "0123456789";
+    struct buffer buffer;
+    int fd = memfd_create("content", 0);
+
+    assert_int_equal(write(fd, content, 10), 10);
+    buffer_init(&buffer, 9);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_int_equal(buffer_read(&buffer, fd), -EFBIG);
+    buffer_fini(&buffer);
+    buffer_init(&buffer, 10);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_int_equal(buffer_read(&buffer, fd), 0);
+    assert_string_equal(buffer_text(&buffer), content);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(buffer_read(&buffer, fd), -EBADF);
+    buffer_fini(&buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(maximum_holds),          cmocka_unit_test(failure_sticks),
         cmocka_unit_test(absurd_size_is_refused), cmocka_unit_test(zero_maximum_and_zeroed),
         cmocka_unit_test(print_beyond_maximum),   cmocka_unit_test(grows_and_is_consumed),
-        cmocka_unit_test(reserve_then_fill),
+        cmocka_unit_test(reserve_then_fill),      cmocka_unit_test(reads_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,17 +103,31 @@ static void zone_files(void **state)
                                "deep A 192.0.2.5\n";
     struct taken taken = {.enough = 100};
 
-    assert_int_equal(discovery_zone(zone, sizeof zone - 1, take, &taken), 5);
+    assert_int_equal(discovery_zone(zone, sizeof zone - 1, take, &taken, NULL), 5);
     assert_string_equal(taken.text,
                         "shop.test www.shop.test API.shop.test elsewhere.test deep.sub.shop.test ");
     taken = (struct taken){.enough = 2};
-    assert_int_equal(discovery_zone(zone, sizeof zone - 1, take, &taken), 2);
+    assert_int_equal(discovery_zone(zone, sizeof zone - 1, take, &taken, NULL), 2);
     taken = (struct taken){.enough = 100};
-    assert_int_equal(discovery_zone("", 0, take, &taken), 0);
+    assert_int_equal(discovery_zone("", 0, take, &taken, NULL), 0);
     assert_int_equal(discovery_zone("\x7f"
                                     "ELF\0\0\n\xff(\n",
-                                    10, take, &taken),
+                                    10, take, &taken, NULL),
                      0);
+}
+
+/* A file of another kind is not one without names. */
+static void no_zone_file(void **state)
+{
+    char text[2000 * 6 + 1] = "";
+    size_t size = 0;
+    (void)state;
+
+    for (unsigned i = 0; i < 2000; i++)
+        size += (size_t)sprintf(text + size, "what \n");
+    struct taken taken = {.enough = 100};
+    assert_true(discovery_zone(text, size, take, &taken, &error) < 0);
+    assert_non_null(strstr(error.message, "expected a zone file"));
 }
 
 static void lists(void **state)
@@ -123,27 +137,34 @@ static void lists(void **state)
                                "https://last.test/";
     struct taken taken = {.enough = 100};
 
-    assert_int_equal(discovery_list(list, sizeof list - 1, take, &taken), 3);
+    assert_int_equal(discovery_list(list, sizeof list - 1, take, &taken, NULL), 3);
     assert_string_equal(taken.text, "shop.test shop.test:8443 https://last.test/ ");
 }
 
 static bool count(void *context, const char *target)
 {
-    (void)context, (void)target;
+    (void)target;
+    ++*(size_t *)context;
     return true;
 }
 
+/* What is too long is refused whole: nothing of it is looked at. */
 static void lists_have_an_end(void **state)
 {
     (void)state;
-    size_t size = 0;
-    char *text = malloc(20000 * 8);
+    size_t size = 0, given = 0;
+    char *text = malloc((DISCOVERY_NAMES_MAX + 1) * 9);
 
-    for (unsigned i = 0; i < 20000; i++)
-        size += (size_t)sprintf(text + size, "h%u\n", i);
-    assert_int_equal(discovery_list(text, size, count, NULL), DISCOVERY_NAMES_MAX);
+    for (unsigned i = 0; i <= DISCOVERY_NAMES_MAX; i++)
+        size += (size_t)sprintf(text + size, "h%06u\n", i);
+    assert_true(discovery_list(text, size, count, &given, &error) < 0);
+    assert_int_equal(error.code, ERROR_LIMIT);
+    assert_non_null(strstr(error.message, "more than 100000 names"));
+    assert_int_equal(given, 0);
+    assert_int_equal(discovery_list(text, size - 8, count, &given, &error), DISCOVERY_NAMES_MAX);
+    assert_int_equal(given, DISCOVERY_NAMES_MAX);
     memset(text, 'x', 1000);
-    assert_int_equal(discovery_list(text, 1000, count, NULL), 0);
+    assert_int_equal(discovery_list(text, 1000, count, &given, &error), 0);
     free(text);
 }
 
@@ -152,7 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_ranges), cmocka_unit_test(lists_have_an_end),
         cmocka_unit_test(ranges),     cmocka_unit_test(zone_files),
-        cmocka_unit_test(lists),
+        cmocka_unit_test(lists),      cmocka_unit_test(no_zone_file),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
