@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/secret.h"
 #include "base/string.h"
@@ -19,6 +20,10 @@
 #define TRUST_MAX    (4u << 20)
 #define SECRET_MAX   1024
 #define LATE_S       300 /* a check that is due for so long: the watch does not live */
+/* Questions and answers have to fit into queues: few are asked at once, and those without an answer
+ * again. */
+#define ASKED_MAX    16
+#define ASK_AGAIN_NS NS_PER_S
 
 static void host_event(void *context, enum event_type type, const char *text)
 {
@@ -47,22 +52,50 @@ static uint32_t request_round(const struct control *control)
     return REQUEST_BIT | (control->alerts_request << CHANNEL_BITS & (REQUEST_BIT - 1));
 }
 
-static void ask_for(struct control *control, const char *path, uint32_t what)
+/* False: not now. */
+static bool ask_for(struct control *control, const char *path, uint32_t what)
 {
     struct message_open body = {.request = request_round(control) | what};
 
-    if (path != NULL && string_copy(body.path, sizeof body.path, path) &&
-        !worker_tell(&control->worker, MESSAGE_OPEN, &body, sizeof body, NULL, 0))
-        worker_warn(&control->worker, "the supervisor cannot be asked for %s just now", path);
+    ignore(string_copy(body.path, sizeof body.path, path)); /* cut, it is none of ours: refused */
+    return worker_tell(&control->worker, MESSAGE_OPEN, &body, sizeof body, NULL, 0);
 }
 
+/* What is not known yet, some of it; the answers and the timer ask for more. */
 static void ask_for_files(struct control *control, const struct conf *conf)
 {
-    control->alerts_request++;
-    for (uint32_t i = 0; i < conf->channel_count && i < TRUST_BIT; i++) {
-        ask_for(control, conf->channels[i].secret_file, i);
-        ask_for(control, conf->channels[i].trust, i | TRUST_BIT);
+    bool told = true;
+
+    control->alerts_asked = 0;
+    for (uint32_t i = 0; told && i < 2 * conf->channel_count && i / 2 < TRUST_BIT; i++) {
+        const struct conf_channel *channel = &conf->channels[i / 2];
+        bool trust = i % 2 != 0;
+        const char *path = trust ? channel->trust : channel->secret_file;
+        if (path == NULL || alerting_knows(control->alerting, channel->name, trust))
+            continue;
+        told = control->alerts_asked < ASKED_MAX &&
+               ask_for(control, path, i / 2 | (trust ? TRUST_BIT : 0));
+        control->alerts_asked += told;
     }
+    if (control->alerts_asked > 0 || !told)
+        timer_set(control->worker.loop, &control->alerts_files,
+                  loop_now(control->worker.loop) + ASK_AGAIN_NS);
+    else
+        timer_cancel(control->worker.loop, &control->alerts_files);
+}
+
+static void on_ask_again(void *context)
+{
+    struct control *control = context;
+
+    ask_for_files(control, control->worker.conf);
+}
+
+/* What was asked for another configuration is no answer. */
+static void begin_asking(struct control *control, const struct conf *conf)
+{
+    control->alerts_request++;
+    ask_for_files(control, conf);
 }
 
 static void read_secret(struct control *control, const char *channel, int fd)
@@ -84,43 +117,42 @@ static void read_secret(struct control *control, const char *channel, int fd)
 static void read_trust(struct control *control, const char *channel, int fd)
 {
     struct buffer text;
-    ssize_t size = 1;
 
     buffer_init(&text, TRUST_MAX);
-    while (size > 0 && !text.failed) {
-        uint8_t piece[8192];
-        size = read(fd, piece, sizeof piece);
-        if (size > 0)
-            buffer_append(&text, piece, (size_t)size);
-    }
-    if (size < 0 || text.failed)
-        worker_warn(&control->worker, "trust file of channel %s cannot be read, or is too long",
-                    channel);
-    alerting_set_trust(control->alerting, channel,
-                       size == 0 && !text.failed ? buffer_text(&text) : NULL);
+    int result = buffer_read(&text, fd);
+    if (result < 0)
+        worker_warn(&control->worker, "trust file of channel %s cannot be read: %s", channel,
+                    strerror(-result));
+    alerting_set_trust(control->alerting, channel, result == 0 ? buffer_text(&text) : NULL);
     buffer_fini(&text);
 }
 
-static void take_file(struct control *control, const struct message_opened *body, int fd)
+static void take_file(struct control *control, const char *channel, bool trust, int fd, int result)
 {
-    uint32_t what = body->request & ((1u << CHANNEL_BITS) - 1), number = what & ~TRUST_BIT;
-    bool trust = (what & TRUST_BIT) != 0;
-
-    if (control->alerting == NULL || body->request != (request_round(control) | what) ||
-        number >= control->worker.conf->channel_count)
-        return; /* of a configuration that has gone */
-    const char *channel = control->worker.conf->channels[number].name;
     if (fd >= 0) {
         (trust ? read_trust : read_secret)(control, channel, fd);
         return;
     }
     worker_warn(&control->worker, "cannot open the %s of channel %s: %s",
                 trust ? "trust file" : "secret-file", channel,
-                strerror(body->result < 0 ? -body->result : EIO));
+                strerror(result < 0 ? -result : EIO));
     if (trust)
         alerting_set_trust(control->alerting, channel, NULL);
     else
         alerting_set_secret(control->alerting, channel, NULL, 0);
+}
+
+static void take_answer(struct control *control, const struct message_opened *body, int fd)
+{
+    const struct conf *conf = control->worker.conf;
+    uint32_t what = body->request & ((1u << CHANNEL_BITS) - 1), number = what & ~TRUST_BIT;
+
+    if (control->alerting == NULL || body->request != (request_round(control) | what) ||
+        number >= conf->channel_count)
+        return; /* of a configuration that has gone */
+    take_file(control, conf->channels[number].name, (what & TRUST_BIT) != 0, fd, body->result);
+    if (control->alerts_asked > 0 && --control->alerts_asked == 0)
+        ask_for_files(control, conf);
 }
 
 bool control_alerts_opened(struct control *control, struct message *message)
@@ -133,7 +165,7 @@ bool control_alerts_opened(struct control *control, struct message *message)
     int fd = message->fd_count > 0 ? message->fds[0] : -1;
     if (fd >= 0)
         message->fds[0] = -1;
-    take_file(control, body, fd);
+    take_answer(control, body, fd);
     if (fd >= 0)
         ignore(close(fd));
     return true;
@@ -151,7 +183,8 @@ int control_alerts_init(struct control *control, const struct conf *conf, struct
         alerting_new(control->worker.loop, control->http_client, control->store, conf, &host);
     if (control->alerting == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
-    ask_for_files(control, conf);
+    timer_init(&control->alerts_files, on_ask_again, control);
+    begin_asking(control, conf);
     return 0;
 }
 
@@ -160,11 +193,12 @@ void control_alerts_reload(struct control *control, const struct conf *conf)
     if (control->alerting == NULL)
         return;
     alerting_reload(control->alerting, conf);
-    ask_for_files(control, conf);
+    begin_asking(control, conf);
 }
 
 void control_alerts_fini(struct control *control)
 {
+    timer_cancel(control->worker.loop, &control->alerts_files);
     alerting_free(control->alerting);
     control->alerting = NULL;
     http_client_free(control->http_client);

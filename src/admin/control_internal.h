@@ -69,7 +69,9 @@ struct control {
     struct watcher *watcher; /* the same */
     struct http_client *http_client;
     struct alerting *alerting; /* the same */
-    uint32_t alerts_request;   /* the last one to the supervisor */
+    uint32_t alerts_request;   /* the round of requests to the supervisor */
+    unsigned alerts_asked;     /* of these that are not answered */
+    struct timer alerts_files; /* then what is not known yet is asked for again */
 };
 
 /* The verbs of the control socket; requests carry the struct control as context. */

@@ -292,3 +292,11 @@ bool conf_same_listener(const struct conf *a, const struct conf *b, const char *
     return i != CONF_NONE && j != CONF_NONE &&
            same_text(a, b, &schema_listener, &a->listeners[i], &b->listeners[j]);
 }
+
+bool conf_same_channel(const struct conf *a, const struct conf *b, const char *name)
+{
+    uint32_t i = conf_find_channel(a, name), j = conf_find_channel(b, name);
+
+    return i != CONF_NONE && j != CONF_NONE &&
+           same_text(a, b, &schema_channel, &a->channels[i], &b->channels[j]);
+}

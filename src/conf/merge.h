@@ -67,6 +67,7 @@ typedef void conf_difference_fn(void *context, const struct conf_difference *dif
  * with `before`. False when out of memory. */
 MUST_CHECK bool conf_compare(const struct conf *before, const struct conf *after,
                              conf_difference_fn *fn, void *context);
-/* Does a certificate section say the same in both? Of unmerged configurations, too: by name. */
+/* Does a section say the same in both? Of unmerged configurations, too: by name. */
 bool conf_same_certificate(const struct conf *a, const struct conf *b, const char *name);
 bool conf_same_listener(const struct conf *a, const struct conf *b, const char *name);
+bool conf_same_channel(const struct conf *a, const struct conf *b, const char *name);

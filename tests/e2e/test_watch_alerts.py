@@ -343,3 +343,60 @@ def test_reload_changes_channels(start, receiver):
     edge.run("reload")
     wait_until(lambda: len(edge.events_named("alert-opened")) == 2, 30, "the new target is not told of")
     assert not edge.events_named("alert-recovered")  # the old one was forgotten, not healed
+
+
+def releasable(folder):
+    """A program that tells when it begins and ends well when it is released; (its path, begun(), release())."""
+    out = folder / "releasable"
+    out.mkdir()
+    out.chmod(0o777)
+    script = out / "tell"
+    script.write_text(f'#!/bin/sh\necho >> {out}/begun\nwhile ! [ -e {out}/released ]; do sleep 0.05; done\n')
+    script.chmod(0o755)
+    return script, lambda: len((out / "begun").read_text()) if (out / "begun").exists() else 0, (out / "released").touch
+
+
+def test_reload_leaves_a_delivery_under_way(start, folder):
+    """Nothing is sent twice because of a reload that is about something else."""
+    script, begun, release = releasable(folder)
+    port = free_port()
+    channel = f'channel run {{ type = exec command = "{script}" timeout = 10m }}'
+    edge = start(watching(port, ["run"], channel))
+    wait_until(lambda: begun() == 1, 30, "the program is not started")
+    edge.write_config(watching(port, ["run"], channel + '\nchannel other { type = exec command = "/bin/true" }'))
+    edge.run("reload")
+    assert "delivered" in edge.run("alerts", "test", "other").stdout  # the reload is in force
+    release()
+    wait_until(lambda: delivered(edge, "run"), 30, "not delivered")
+    assert begun() == 1 and delivered(edge, "run")[0]["attempts"] == 1
+
+
+def test_reload_begins_anew_in_a_changed_channel(start, folder):
+    script, begun, release = releasable(folder)
+    port = free_port()
+    edge = start(watching(port, ["run"], f'channel run {{ type = exec command = {{"{script}", "old"}} timeout = 10m }}'))
+    wait_until(lambda: begun() == 1, 30, "the program is not started")
+    edge.write_config(watching(port, ["run"], f'channel run {{ type = exec command = {{"{script}", "new"}} timeout = 10m }}'))
+    edge.run("reload")
+    wait_until(lambda: begun() == 2, 30, "the program is not started again")
+    release()
+    wait_until(lambda: delivered(edge, "run"), 30, "not delivered")
+    assert begun() == 2 and delivered(edge, "run")[0]["attempts"] == 1
+
+
+def test_secrets_of_many_channels(start, receiver, folder):
+    """More files than fit into the supervisor's queue at once: each is read without a reload."""
+    hook, count = receiver(), 1500
+    keys = folder / "keys"
+    keys.mkdir()
+    channels = []
+    for number in range(count):
+        key = keys / str(number)
+        key.write_text(f"key {number}\n")
+        channels.append(f'channel hook{number} {{ type = webhook url = "{hook.url}/{number}" secret-file = "{key}" }}')
+    edge = start(watching(free_port(), [f"hook{number}" for number in range(count - 30, count)], "\n".join(channels)))
+    wait_until(lambda: len({path for path, _, _ in hook.requests}) == 30, 120, "some channels never learn their secret")
+    assert not edge.events_named("delivery-failing")
+    for path, headers, body in hook.requests:
+        expected = hmac.new(f"key {path[1:]}".encode(), body, hashlib.sha256).hexdigest()
+        assert headers["X-Holdfast-Signature"] == f"sha256={expected}"

@@ -1,5 +1,6 @@
 #include "watch/alerts/alert.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,25 @@ size_t alert_open_places(const struct watch_alert *alert)
     return count;
 }
 
+struct alert_place *alert_find_place(struct watch_alert *alert, const char *text,
+                                     const char *target)
+{
+    for (size_t i = 0; i < alert->place_count; i++) {
+        if (strcmp(alert->places[i].text, text) == 0 &&
+            strcmp(alert->places[i].target, target) == 0)
+            return &alert->places[i];
+    }
+    return NULL;
+}
+
+void alert_place_name(char text[ALERT_PLACE_MAX], const char *target, const json_t *endpoint)
+{
+    const char *key_type = json_text(endpoint, "key_type");
+
+    ignore(snprintf(text, ALERT_PLACE_MAX, "%s %s%s%s", target, json_text(endpoint, "address"),
+                    key_type[0] != '\0' ? " " : "", key_type));
+}
+
 /* ---- every field once, for both directions ---- */
 
 #define FIELD(member)                                                                              \
@@ -44,8 +64,9 @@ struct field {
 };
 
 static const struct field text_fields[] = {
-    FIELD(cause),  FIELD(finding), FIELD(certificate), FIELD(subject), FIELD(text),
-    FIELD(next),   FIELD(watch),   FIELD(owner),       FIELD(service), FIELD(acknowledged_by),
+    FIELD(cause),       FIELD(key),     FIELD(last_place), FIELD(finding),
+    FIELD(certificate), FIELD(subject), FIELD(text),       FIELD(next),
+    FIELD(watch),       FIELD(owner),   FIELD(service),    FIELD(acknowledged_by),
     FIELD(comment)};
 
 static const struct field time_fields[] = {FIELD(not_after),      FIELD(since),  FIELD(opened_at),
@@ -74,6 +95,9 @@ static json_t *places_to_json(const struct watch_alert *alert)
         json_t *object = json_object();
         json_set_text(object, "place", place->text);
         json_set_text(object, "target", place->target);
+        json_set_text(object, "certificate", place->certificate);
+        if (place->certificate[0] != '\0')
+            ignore(json_object_set_new(object, "position", json_integer(place->position)));
         json_set_number(object, "bad", place->bad);
         json_set_number(object, "good", place->good);
         json_set_flag(object, "open", place->open);
@@ -118,6 +142,8 @@ json_t *alert_to_json(const struct watch_alert *alert)
     }
     ignore(json_object_set_new(object, "places", places_to_json(alert)));
     json_set_number(object, "places_dropped", alert->places_dropped);
+    json_set_number(object, "successions", alert->successions);
+    ignore(json_object_set_new(object, "last_position", json_integer(alert->last_position)));
     ignore(json_object_set_new(object, "changes", changes_to_json(alert)));
     return object;
 }
@@ -160,6 +186,9 @@ static bool places_from_json(struct watch_alert *alert, const json_t *places)
             return false;
         string_copy(place->text, sizeof place->text, text);
         string_copy(place->target, sizeof place->target, target);
+        string_copy(place->certificate, sizeof place->certificate,
+                    json_text(object, "certificate"));
+        place->position = (int)json_integer_value(json_object_get(object, "position"));
         place->bad = (unsigned)json_get_number(object, "bad", 0, &wrong);
         place->good = (unsigned)json_get_number(object, "good", 0, &wrong);
         place->open = json_get_flag(object, "open", &wrong);
@@ -211,6 +240,10 @@ struct watch_alert *alert_from_json(const json_t *object)
     alert->number = json_get_number(object, "number", 0, &wrong);
     alert->level = (unsigned)json_get_number(object, "level", 0, &wrong);
     alert->places_dropped = json_get_number(object, "places_dropped", 0, &wrong);
+    alert->successions = (unsigned)json_get_number(object, "successions", 0, &wrong);
+    alert->last_position = (int)json_integer_value(json_object_get(object, "last_position"));
+    if (alert->key[0] == '\0') /* written by a version that knew one name only */
+        string_copy(alert->key, sizeof alert->key, alert->cause);
     for (size_t i = 0; i < ALERT_CHANGES_MAX && i < json_array_size(changes); i++)
         alert->changes[i] = json_integer_value(json_array_get(changes, i));
     return alert;

@@ -31,21 +31,24 @@ const char *alert_state_name(enum alert_state state);
 struct alert_place {
     char text[ALERT_PLACE_MAX]; /* "shop.example:443 192.0.2.1:443 ecdsa" */
     char target[ALERT_PLACE_MAX];
-    unsigned bad, good; /* in a row */
-    bool open;          /* bad often enough, not yet good often enough */
-    bool over;          /* was open, and is clear; kept until the recovery has been told */
-    bool reached;       /* seen in a finished handshake: only such a one can clear it */
-    bool seen;          /* in the result that is being taken */
+    char certificate[65]; /* to blame there, SHA-256; it may have followed the alert's own */
+    int position;         /* of it among those sent; -1: it was not */
+    unsigned bad, good;   /* in a row */
+    bool open;            /* bad often enough, not yet good often enough */
+    bool over;            /* was open, and is clear; kept until the recovery has been told */
+    bool reached;         /* seen in a finished handshake: only such a one can clear it */
+    bool seen;            /* in the result that is being taken */
 };
 
 struct watch_alert {
-    uint64_t number; /* by which people name it */
-    char cause[ALERT_CAUSE_MAX];
-    char finding[64];     /* id */
-    char certificate[65]; /* SHA-256; "" */
-    char subject[256];    /* what it is about: the certificate's names, or the target */
-    char text[400];       /* what is wrong */
-    char next[400];       /* what to do */
+    uint64_t number;             /* by which people name it */
+    char cause[ALERT_CAUSE_MAX]; /* as it was first seen: others know the alert by it */
+    char key[ALERT_CAUSE_MAX];   /* as it is now: bad certificates follow one another */
+    char finding[64];            /* id */
+    char certificate[65];        /* SHA-256; "" */
+    char subject[256];           /* what it is about: the certificate's names, or the target */
+    char text[400];              /* what is wrong */
+    char next[400];              /* what to do */
     char watch[64], owner[64], service[64];
     bool critical; /* the watch says that this service is */
     enum severity severity;
@@ -63,8 +66,11 @@ struct watch_alert {
     unsigned level;                     /* how often it was escalated */
     int64_t changes[ALERT_CHANGES_MAX]; /* openings, and closings as they would have been, the
                                            latest first */
+    unsigned successions;               /* of its certificates since it opened */
     struct alert_place *places;
     size_t place_count, places_dropped;
+    char last_place[ALERT_PLACE_MAX]; /* with which it closed */
+    int last_position;
 };
 
 void alert_free(struct watch_alert *alert); /* accepts NULL */
@@ -75,3 +81,8 @@ json_t *alert_to_json(const struct watch_alert *alert);
 struct watch_alert *alert_from_json(const json_t *object);
 
 size_t alert_open_places(const struct watch_alert *alert);
+/* NULL: it is not among them. */
+struct alert_place *alert_find_place(struct watch_alert *alert, const char *text,
+                                     const char *target);
+/* What an endpoint of a target is called as a place. */
+void alert_place_name(char text[ALERT_PLACE_MAX], const char *target, const json_t *endpoint);

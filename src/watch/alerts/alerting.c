@@ -11,16 +11,18 @@
 #include "base/json.h"
 #include "base/secret.h"
 #include "base/string.h"
+#include "conf/merge.h"
 #include "conf/window.h"
 #include "watch/alerts/message.h"
 #include "watch/alerts/route.h"
 
 #define KIND_ALERT        "alert"
+#define KIND_NUMBER       "alert-number" /* one document, LAST: the highest number given */
+#define LAST              "last"
 #define KIND_SILENCE      "silence"
 #define TICK_NS           (30 * NS_PER_S)
 #define FLAPS             4
 #define SILENCES_MAX      1000
-#define CLOSED_KEPT_S     (90 * INT64_C(86400))
 #define SECRET_MAX        1024
 #define HEARTBEAT_TIME_MS 20000
 
@@ -40,6 +42,7 @@ struct alerting {
     const struct conf *conf;
     struct alerting_host host;
     struct alerts alerts;
+    uint64_t number_kept;
     struct alert_channel_host channels;
     struct deliveries *deliveries;
     struct channel_files *files;
@@ -114,14 +117,36 @@ static bool notice(void *context, const struct watch_alert *alert, enum notice k
     return true;
 }
 
-static void keep(void *context, const struct watch_alert *alert)
+/* Alerts are forgotten, their numbers stay theirs: people have them in their mails. */
+static void keep_number(struct alerting *alerting)
 {
-    struct alerting *alerting = context;
-    AUTO(json_t_pointer) object = alert_to_json(alert);
+    if (alerting->alerts.last_number == alerting->number_kept)
+        return;
+    AUTO(json_t_pointer) object = json_object();
+    json_set_number(object, "number", alerting->alerts.last_number);
+    store_put(alerting->store, KIND_NUMBER, LAST, object);
+    alerting->number_kept = alerting->alerts.last_number;
+}
+
+static void put_alert(struct alerting *alerting, uint64_t number, json_t *object)
+{
     char key[24];
 
-    ignore(snprintf(key, sizeof key, "%020" PRIu64, alert->number));
+    ignore(snprintf(key, sizeof key, "%020" PRIu64, number));
     store_put(alerting->store, KIND_ALERT, key, object);
+}
+
+static void keep(void *context, const struct watch_alert *alert)
+{
+    AUTO(json_t_pointer) object = alert_to_json(alert);
+
+    put_alert(context, alert->number, object);
+    keep_number(context);
+}
+
+static void forget(void *context, const struct watch_alert *alert)
+{
+    put_alert(context, alert->number, NULL);
 }
 
 /* ---- channels ---- */
@@ -209,6 +234,13 @@ void alerting_set_secret(struct alerting *alerting, const char *channel, const c
         memcpy(files->secret, secret, size);
 }
 
+bool alerting_knows(const struct alerting *alerting, const char *channel, bool trust)
+{
+    const struct channel_files *files = find_files(alerting, channel);
+
+    return files != NULL && (trust ? files->trust_known : files->secret_known);
+}
+
 void alerting_set_trust(struct alerting *alerting, const char *channel, const char *pem)
 {
     struct channel_files *files = make_files(alerting, channel);
@@ -234,6 +266,14 @@ static void free_files(struct alerting *alerting)
 }
 
 /* ---- heartbeat ---- */
+
+static bool same_heartbeat(const struct conf_alerts *a, const struct conf_alerts *b)
+{
+    if (a->heartbeat_url == NULL || b->heartbeat_url == NULL)
+        return a->heartbeat_url == b->heartbeat_url;
+    return strcmp(a->heartbeat_url, b->heartbeat_url) == 0 &&
+           a->heartbeat_every == b->heartbeat_every;
+}
 
 static void arm_heartbeat(struct alerting *alerting)
 {
@@ -366,18 +406,26 @@ static void on_tick(void *context)
 
 /* ---- beginning and end ---- */
 
+static int restore_number(void *context, const char *key, const json_t *document)
+{
+    struct alerting *alerting = context;
+    bool wrong = false;
+    (void)key;
+
+    alerting->alerts.last_number = json_get_number(document, "number", 0, &wrong);
+    alerting->number_kept = alerting->alerts.last_number;
+    return 0;
+}
+
 static int restore_alert(void *context, const char *key, const json_t *document)
 {
     struct alerting *alerting = context;
     struct watch_alert *alert = alert_from_json(document);
 
-    if (alert == NULL ||
-        (alert->state == ALERT_CLOSED && time(NULL) - alert->closed_at > CLOSED_KEPT_S)) {
+    if (alert == NULL)
         store_put(alerting->store, KIND_ALERT, key, NULL);
-        alert_free(alert);
-    } else {
-        alerts_restore(&alerting->alerts, alert);
-    }
+    else
+        alerts_restore(&alerting->alerts, alert, time(NULL));
     return 0;
 }
 
@@ -396,6 +444,17 @@ static int restore_silence(void *context, const char *key, const json_t *documen
     return 0;
 }
 
+static void restore(struct alerting *alerting)
+{
+    struct error error;
+
+    /* A store that cannot be read is in trouble, and says so itself. */
+    ignore(store_each_document(alerting->store, KIND_NUMBER, restore_number, alerting, &error));
+    ignore(store_each_document(alerting->store, KIND_ALERT, restore_alert, alerting, &error));
+    ignore(store_each_document(alerting->store, KIND_SILENCE, restore_silence, alerting, &error));
+    keep_number(alerting);
+}
+
 static void take_rules(struct alerting *alerting)
 {
     const struct conf_alerts *alerts = &alerting->conf->alerts;
@@ -412,8 +471,8 @@ struct alerting *alerting_new(struct loop *loop, struct http_client *http, struc
 {
     struct alerting *alerting = calloc(1, sizeof *alerting);
     const struct deliveries_host deliveries = {.context = alerting, .way = way, .told = told};
-    const struct alerts_host alerts = {.context = alerting, .notice = notice, .keep = keep};
-    struct error error;
+    const struct alerts_host alerts = {
+        .context = alerting, .notice = notice, .keep = keep, .forget = forget};
 
     if (alerting == NULL)
         return NULL;
@@ -429,9 +488,7 @@ struct alerting *alerting_new(struct loop *loop, struct http_client *http, struc
         alerting_free(alerting);
         return NULL;
     }
-    /* A store that cannot be read is in trouble, and says so itself. */
-    ignore(store_each_document(store, KIND_ALERT, restore_alert, alerting, &error));
-    ignore(store_each_document(store, KIND_SILENCE, restore_silence, alerting, &error));
+    restore(alerting);
     timer_set(loop, &alerting->tick, loop_now(loop) + TICK_NS);
     if (conf->alerts.heartbeat_url != NULL)
         timer_set(loop, &alerting->heartbeat, loop_now(loop));
@@ -452,12 +509,27 @@ void alerting_free(struct alerting *alerting)
     free(alerting);
 }
 
+struct reloading {
+    const struct conf *before, *after;
+};
+
+static bool same_channel(const void *context, const char *name)
+{
+    const struct reloading *reloading = context;
+
+    return conf_same_channel(reloading->before, reloading->after, name);
+}
+
 void alerting_reload(struct alerting *alerting, const struct conf *conf)
 {
+    const struct reloading reloading = {.before = alerting->conf, .after = conf};
+
     alerting->conf = conf;
     free_files(alerting);
     take_rules(alerting);
-    deliveries_reload(alerting->deliveries);
+    deliveries_reload(alerting->deliveries, same_channel, &reloading);
+    if (same_heartbeat(&reloading.before->alerts, &conf->alerts))
+        return;
     http_client_cancel(alerting->heartbeat_request);
     alerting->heartbeat_request = NULL;
     arm_heartbeat(alerting);

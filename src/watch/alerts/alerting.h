@@ -23,6 +23,7 @@ struct alerting;
 struct alerting *alerting_new(struct loop *loop, struct http_client *http, struct store *store,
                               const struct conf *conf, const struct alerting_host *host);
 void alerting_free(struct alerting *alerting); /* accepts NULL */
+/* The configuration before is still there. */
 void alerting_reload(struct alerting *alerting, const struct conf *conf);
 
 /* What the secret-file of a channel holds (white space at the end does not count; copied into
@@ -31,6 +32,8 @@ void alerting_reload(struct alerting *alerting, const struct conf *conf);
 void alerting_set_secret(struct alerting *alerting, const char *channel, const char *secret,
                          size_t size);
 void alerting_set_trust(struct alerting *alerting, const char *channel, const char *pem);
+/* Was that told since the start or the last reload? */
+bool alerting_knows(const struct alerting *alerting, const char *channel, bool trust);
 
 /* A target was checked (report_json() objects), or is no longer watched. */
 void alerting_result(struct alerting *alerting, const struct conf_watch *watch, const char *target,

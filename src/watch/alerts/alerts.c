@@ -1,4 +1,4 @@
-#include "watch/alerts/alerts.h"
+#include "watch/alerts/alerts_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +30,7 @@ void alerts_init(struct alerts *alerts, const struct alerts_rules *rules,
     *alerts = (struct alerts){.rules = *rules, .host = *host};
     map_init(&alerts->by_cause);
     alert_index_init(&alerts->at_target);
+    alert_index_init(&alerts->by_last_place);
 }
 
 void alerts_fini(struct alerts *alerts)
@@ -40,6 +41,7 @@ void alerts_fini(struct alerts *alerts)
         alert_free(entry->value);
     map_fini(&alerts->by_cause);
     alert_index_fini(&alerts->at_target);
+    alert_index_fini(&alerts->by_last_place);
 }
 
 /* Takes it out of everything, and frees it. Accepts NULL. */
@@ -49,18 +51,33 @@ static void let_go(struct alerts *alerts, struct watch_alert *alert)
         return;
     for (size_t i = 0; i < alert->place_count; i++)
         alert_index_remove(&alerts->at_target, alert->places[i].target, alert);
-    ignore(map_remove(&alerts->by_cause, alert->cause) != NULL);
+    if (alert->last_place[0] != '\0')
+        alert_index_remove(&alerts->by_last_place, alert->last_place, alert);
+    ignore(map_remove(&alerts->by_cause, alert->key) != NULL);
     alert_free(alert);
 }
 
-void alerts_restore(struct alerts *alerts, struct watch_alert *alert)
+/* Nobody asks for it any more. */
+static bool is_past(const struct watch_alert *alert, int64_t now)
 {
-    let_go(alerts, map_get(&alerts->by_cause, alert->cause));
+    return alert->state == ALERT_CLOSED && now - alert->closed_at >= DAY;
+}
+
+void alerts_restore(struct alerts *alerts, struct watch_alert *alert, int64_t now)
+{
     if (alert->number > alerts->last_number)
         alerts->last_number = alert->number;
-    bool whole = map_put(&alerts->by_cause, alert->cause, alert);
+    if (is_past(alert, now)) {
+        alerts->host.forget(alerts->host.context, alert);
+        alert_free(alert);
+        return;
+    }
+    let_go(alerts, map_get(&alerts->by_cause, alert->key));
+    bool whole = map_put(&alerts->by_cause, alert->key, alert);
     for (size_t i = 0; i < alert->place_count; i++)
         whole = whole && alert_index_add(&alerts->at_target, alert->places[i].target, alert);
+    if (alert->last_place[0] != '\0')
+        whole = whole && alert_index_add(&alerts->by_last_place, alert->last_place, alert);
     if (!whole)
         let_go(alerts, alert);
 }
@@ -112,7 +129,7 @@ static void open_alert(struct alerts *alerts, struct watch_alert *alert, int64_t
     alert->state = ALERT_OPEN;
     alert->opened_at = now;
     alert->closed_at = alert->acknowledged_at = 0;
-    alert->level = 0;
+    alert->level = alert->successions = 0;
     if (alert->number == 0)
         alert->number = ++alerts->last_number;
     note_change(alert, now);
@@ -120,10 +137,29 @@ static void open_alert(struct alerts *alerts, struct watch_alert *alert, int64_t
     keep(alerts, alert);
 }
 
+/* Should it be bad again soon, by another certificate, it is this alert again. */
+static void remember_last_place(struct alerts *alerts, struct watch_alert *alert)
+{
+    const struct alert_place *last = NULL;
+
+    for (size_t i = 0; i < alert->place_count; i++) {
+        if (alert->places[i].over && alert->places[i].certificate[0] != '\0')
+            last = &alert->places[i];
+    }
+    if (alert->last_place[0] != '\0')
+        alert_index_remove(&alerts->by_last_place, alert->last_place, alert);
+    alert->last_place[0] = '\0';
+    if (last == NULL || !alert_index_add(&alerts->by_last_place, last->text, alert))
+        return;
+    string_copy(alert->last_place, sizeof alert->last_place, last->text);
+    alert->last_position = last->position;
+}
+
 static void close_alert(struct alerts *alerts, struct watch_alert *alert, int64_t now)
 {
     bool told = alert->noticed_at >= alert->opened_at;
 
+    remember_last_place(alerts, alert);
     alert->state = ALERT_CLOSED;
     alert->closed_at = now;
     if (told)
@@ -145,48 +181,32 @@ static void all_clear(struct alerts *alerts, struct watch_alert *alert, int64_t 
 
 /* ---- one observation ---- */
 
-/* What a result says of one cause at one place. */
-struct observation {
-    const struct alert_subject *subject;
-    char cause[ALERT_CAUSE_MAX];
-    char place[ALERT_PLACE_MAX];
-    const char *finding, *certificate, *text, *next;
-    char about[256];
-    enum severity severity;
-    bool hard, reached, expiring;
-    enum expiry_step step;
-    int64_t not_after;
-};
-
-static struct watch_alert *alert_of(struct alerts *alerts, const struct observation *seen,
-                                    int64_t now)
+static struct watch_alert *new_alert(struct alerts *alerts, const struct observation *seen,
+                                     int64_t now)
 {
-    struct watch_alert *alert = map_get(&alerts->by_cause, seen->cause);
+    struct watch_alert *alert = calloc(1, sizeof *alert);
 
-    if (alert != NULL)
-        return alert;
-    alert = calloc(1, sizeof *alert);
     if (alert == NULL)
         return NULL;
     string_copy(alert->cause, sizeof alert->cause, seen->cause);
+    string_copy(alert->key, sizeof alert->key, seen->cause);
     alert->since = now;
-    if (!map_put(&alerts->by_cause, alert->cause, alert)) {
+    if (!map_put(&alerts->by_cause, alert->key, alert)) {
         alert_free(alert);
         return NULL;
     }
     return alert;
 }
 
+/* `bad`: how often in a row a place that is new here was so before. */
 static struct alert_place *place_of(struct alerts *alerts, struct watch_alert *alert,
-                                    const struct observation *seen)
+                                    const struct observation *seen, unsigned bad)
 {
     const char *target = seen->subject->target;
+    struct alert_place *known = alert_find_place(alert, seen->place, target);
 
-    for (size_t i = 0; i < alert->place_count; i++) {
-        if (strcmp(alert->places[i].text, seen->place) == 0 &&
-            strcmp(alert->places[i].target, target) == 0)
-            return &alert->places[i];
-    }
+    if (known != NULL)
+        return known;
     if (alert->place_count == ALERT_PLACES_MAX) {
         alert->places_dropped++;
         return NULL;
@@ -199,24 +219,39 @@ static struct alert_place *place_of(struct alerts *alerts, struct watch_alert *a
     if (!alert_index_add(&alerts->at_target, target, alert))
         return NULL;
     struct alert_place *place = &places[alert->place_count++];
-    *place = (struct alert_place){.bad = 0};
+    *place = (struct alert_place){.bad = bad};
     string_copy(place->text, sizeof place->text, seen->place);
     string_copy(place->target, sizeof place->target, target);
     return place;
 }
 
-/* What it is now; a place that is less bad does not make it better. */
-static void describe(struct watch_alert *alert, const struct observation *seen)
+static void describe_text(struct watch_alert *alert, const char *text)
+{
+    if (alert->successions == 0)
+        string_copy(alert->text, sizeof alert->text, text);
+    else
+        ignore(snprintf(alert->text, sizeof alert->text,
+                        "%.300s; since this alert opened the certificate was replaced %u time%s, "
+                        "by none that is better",
+                        text, alert->successions, alert->successions == 1 ? "" : "s"));
+}
+
+/* What it is now. A place that is less bad does not make it better, and one with another
+ * certificate than the alert speaks of does not change what it says. */
+static void describe(struct watch_alert *alert, const struct observation *seen, bool successor)
 {
     const struct alert_subject *subject = seen->subject;
 
-    if (alert->place_count > 1 &&
-        severity_weight(seen->severity) < severity_weight(alert->severity))
+    if (!successor && alert->place_count > 1 &&
+        (severity_weight(seen->severity) < severity_weight(alert->severity) ||
+         strcmp(seen->certificate, alert->certificate) != 0))
         return;
+    if (successor && alert->state == ALERT_OPEN)
+        alert->successions++;
     string_copy(alert->finding, sizeof alert->finding, seen->finding);
     string_copy(alert->certificate, sizeof alert->certificate, seen->certificate);
     string_copy(alert->subject, sizeof alert->subject, seen->about);
-    string_copy(alert->text, sizeof alert->text, seen->text);
+    describe_text(alert, seen->text);
     string_copy(alert->next, sizeof alert->next, seen->next);
     string_copy(alert->watch, sizeof alert->watch, subject->watch);
     string_copy(alert->owner, sizeof alert->owner, subject->owner);
@@ -229,22 +264,33 @@ static void describe(struct watch_alert *alert, const struct observation *seen)
     alert->not_after = seen->not_after;
 }
 
-static void observe(struct alerts *alerts, const struct observation *seen, int64_t now)
+static void note_bad(struct alert_place *place, const struct observation *seen)
 {
-    struct watch_alert *alert = alert_of(alerts, seen, now);
-    struct alert_place *place = alert != NULL ? place_of(alerts, alert, seen) : NULL;
-
-    if (place == NULL || place->seen)
-        return;
-    enum severity severity = alert->severity;
-    enum expiry_step step = alert->step;
     place->seen = true;
     place->reached = seen->reached;
     place->over = false;
     place->good = 0;
     place->bad++;
+    place->position = seen->position;
+    string_copy(place->certificate, sizeof place->certificate, seen->certificate);
+}
+
+static void observe(struct alerts *alerts, const struct observation *seen, int64_t now)
+{
+    struct succession succession;
+
+    alert_succession(alerts, seen, &succession);
+    struct watch_alert *alert =
+        succession.alert != NULL ? succession.alert : new_alert(alerts, seen, now);
+    struct alert_place *place =
+        alert != NULL ? place_of(alerts, alert, seen, succession.bad) : NULL;
+    if (place == NULL || place->seen)
+        return;
+    enum severity severity = alert->severity;
+    enum expiry_step step = alert->step;
+    note_bad(place, seen);
     alert->bad_at = now;
-    describe(alert, seen);
+    describe(alert, seen, succession.successor);
     unsigned needed = alert->hard ? 1 : alerts->rules.open_after;
     if (!place->open && place->bad < needed)
         return;
@@ -258,7 +304,7 @@ static void observe(struct alerts *alerts, const struct observation *seen, int64
         alert->acknowledged_at = 0;
         tell(alerts, alert, NOTICE_WORSE, now);
         keep(alerts, alert);
-    } else if (joins) {
+    } else if (joins || succession.successor) {
         keep(alerts, alert);
     }
 }
@@ -286,10 +332,7 @@ static bool endpoint_reached(const json_t *endpoint)
 
 static void name_place(struct observation *seen, const json_t *endpoint)
 {
-    const char *key_type = json_text(endpoint, "key_type");
-
-    ignore(snprintf(seen->place, sizeof seen->place, "%s %s%s%s", seen->subject->target,
-                    json_text(endpoint, "address"), key_type[0] != '\0' ? " " : "", key_type));
+    alert_place_name(seen->place, seen->subject->target, endpoint);
     seen->reached = endpoint_reached(endpoint);
 }
 
@@ -304,6 +347,13 @@ static const json_t *certificate_of(const json_t *endpoint, const char *sha256)
             return certificate;
     }
     return NULL;
+}
+
+static int position_of(const json_t *certificate)
+{
+    const json_t *position = json_object_get(certificate, "position");
+
+    return position != NULL ? (int)json_integer_value(position) : -1;
 }
 
 /* "shop.example, www.shop.example (and 3 more)", or its subject. */
@@ -327,9 +377,11 @@ static void name_certificate(char *text, size_t size, const json_t *certificate)
 }
 
 static void observe_finding(struct alerts *alerts, const struct alert_subject *subject,
-                            const json_t *endpoint, const json_t *finding, int64_t now)
+                            const json_t *endpoints, const json_t *endpoint, const json_t *finding,
+                            int64_t now)
 {
     struct observation seen = {.subject = subject,
+                               .endpoints = endpoints,
                                .finding = json_text(finding, "id"),
                                .certificate = json_text(finding, "certificate"),
                                .text = json_text(finding, "text"),
@@ -342,8 +394,10 @@ static void observe_finding(struct alerts *alerts, const struct alert_subject *s
     bool certain = seen.certificate[0] != '\0';
     ignore(snprintf(seen.cause, sizeof seen.cause, "%s %s", seen.finding,
                     certain ? seen.certificate : subject->target));
+    const json_t *certificate = certain ? certificate_of(endpoint, seen.certificate) : NULL;
+    seen.position = position_of(certificate);
     if (certain)
-        name_certificate(seen.about, sizeof seen.about, certificate_of(endpoint, seen.certificate));
+        name_certificate(seen.about, sizeof seen.about, certificate);
     else
         ignore(snprintf(seen.about, sizeof seen.about, "%.255s", subject->target));
     name_place(&seen, endpoint);
@@ -372,20 +426,23 @@ static void describe_step(char *text, size_t size, const struct expiry_rule *rul
 }
 
 static void observe_life(struct alerts *alerts, const struct alert_subject *subject,
-                         const json_t *endpoint, const json_t *certificate, int64_t now)
+                         const json_t *endpoints, const json_t *endpoint, const json_t *certificate,
+                         int64_t now)
 {
     struct expiry_life life = {.not_before = json_get_time(certificate, "not_before"),
                                .not_after = json_get_time(certificate, "not_after")};
     char text[200];
 
-    if (json_integer_value(json_object_get(certificate, "position")) == 0)
+    if (position_of(certificate) == 0)
         life.window_end = json_get_time(json_object_get(endpoint, "renewal"), "window_end");
     enum expiry_step step = expiry_step(&subject->renewal, &life, now);
     if (step == EXPIRY_FINE || life.not_after == 0)
         return;
     struct observation seen = {.subject = subject,
+                               .endpoints = endpoints,
                                .finding = "certificate-ends",
                                .certificate = json_text(certificate, "sha256"),
+                               .position = position_of(certificate),
                                .text = text,
                                .next = subject->renewal.manual
                                            ? "Renew the certificate, install it, and load it."
@@ -404,7 +461,7 @@ static void observe_life(struct alerts *alerts, const struct alert_subject *subj
 }
 
 static void observe_endpoint(struct alerts *alerts, const struct alert_subject *subject,
-                             const json_t *endpoint, int64_t now)
+                             const json_t *endpoints, const json_t *endpoint, int64_t now)
 {
     const json_t *findings = json_object_get(endpoint, "findings"), *item;
     const json_t *certificates = json_object_get(endpoint, "certificates");
@@ -412,13 +469,13 @@ static void observe_endpoint(struct alerts *alerts, const struct alert_subject *
 
     json_array_foreach(findings, i, item)
     {
-        observe_finding(alerts, subject, endpoint, item, now);
+        observe_finding(alerts, subject, endpoints, endpoint, item, now);
     }
     json_array_foreach(certificates, i, item)
     {
         /* A leaf that has ended is needed by no path any more. */
         if (i == 0 || json_is_true(json_object_get(item, "needed")))
-            observe_life(alerts, subject, endpoint, item, now);
+            observe_life(alerts, subject, endpoints, endpoint, item, now);
     }
 }
 
@@ -551,7 +608,7 @@ void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
     json_array_foreach(endpoints, i, endpoint)
     {
         clearing.reached = clearing.reached || endpoint_reached(endpoint);
-        observe_endpoint(alerts, subject, endpoint, now);
+        observe_endpoint(alerts, subject, endpoints, endpoint, now);
     }
     for_each_at(alerts, subject->target, clear, &clearing);
 }
@@ -605,10 +662,12 @@ static bool tick(struct alerts *alerts, struct watch_alert *alert, void *context
 {
     const int64_t now = *(const int64_t *)context;
 
-    if (alert->state == ALERT_CLOSED)
-        return now - alert->closed_at < DAY;
+    if (is_past(alert, now)) {
+        alerts->host.forget(alerts->host.context, alert);
+        return false;
+    }
     if (alert->state != ALERT_OPEN)
-        return alert->place_count > 0; /* its place found no memory */
+        return alert->state == ALERT_CLOSED || alert->place_count > 0; /* else: no memory */
     if (alert_open_places(alert) == 0) {
         if (now - alert->bad_at >= alerts->rules.quiet_s)
             close_alert(alerts, alert, now);

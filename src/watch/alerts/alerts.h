@@ -29,8 +29,10 @@ struct alerts_host {
     void *context;
     /* Not for pending ones. False: it was held back (a silence); told again when that ends. */
     bool (*notice)(void *context, const struct watch_alert *alert, enum notice notice);
-    /* Has changed in a way that a restart must not forget; closed ones are kept by the receiver. */
+    /* Has changed in a way that a restart must not forget. */
     void (*keep)(void *context, const struct watch_alert *alert);
+    /* Was kept, and need not be any more: closed for a day. Its number is not given again. */
+    void (*forget)(void *context, const struct watch_alert *alert);
 };
 
 /* Whose result it is. */
@@ -46,6 +48,7 @@ struct alerts {
     struct alerts_host host;
     struct map by_cause; /* struct watch_alert: pending, open, and closed within the last day */
     struct alert_index at_target;
+    struct alert_index by_last_place; /* with which they closed */
     uint64_t last_number;
 };
 
@@ -54,7 +57,7 @@ void alerts_init(struct alerts *alerts, const struct alerts_rules *rules,
 void alerts_fini(struct alerts *alerts);
 
 /* An alert as it was kept; takes it. Before any result. */
-void alerts_restore(struct alerts *alerts, struct watch_alert *alert);
+void alerts_restore(struct alerts *alerts, struct watch_alert *alert, int64_t now);
 
 /* One target has been checked: all its endpoints as report_json() gives them. */
 void alerts_result(struct alerts *alerts, const struct alert_subject *subject,
@@ -65,7 +68,8 @@ void alerts_forget(struct alerts *alerts, const char *target, int64_t now);
 typedef bool alerts_watched_fn(const void *context, const char *target);
 void alerts_keep(struct alerts *alerts, alerts_watched_fn *watched, const void *context,
                  int64_t now);
-/* Reminders, notices held back, flapping ones that have become quiet. Every minute or so. */
+/* Reminders, notices held back, flapping ones that have become quiet, closed ones that nobody asks
+ * for any more. Every minute or so. */
 void alerts_tick(struct alerts *alerts, int64_t now);
 
 /* NULL: there is none of that number. */

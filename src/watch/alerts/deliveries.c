@@ -384,14 +384,14 @@ uint64_t deliveries_add(struct deliveries *deliveries, const char *channel, json
     return delivery->number;
 }
 
-void deliveries_reload(struct deliveries *deliveries)
+void deliveries_reload(struct deliveries *deliveries, deliveries_same_fn *same, const void *context)
 {
     for (struct delivery *one = deliveries->first; one != NULL; one = one->next) {
-        if (one->state == DELIVERY_WAITING) {
-            alert_channel_cancel(one->sending);
-            one->sending = NULL;
-            one->next_try = time(NULL);
-        }
+        if (one->state != DELIVERY_WAITING || (one->sending != NULL && same(context, one->channel)))
+            continue;
+        alert_channel_cancel(one->sending);
+        one->sending = NULL;
+        one->next_try = time(NULL);
     }
     arm(deliveries);
 }

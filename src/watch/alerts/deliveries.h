@@ -37,8 +37,11 @@ void deliveries_free(struct deliveries *deliveries); /* accepts NULL */
 
 /* Queues a message (a reference of its own) for a channel. Returns its number, 0: out of memory. */
 uint64_t deliveries_add(struct deliveries *deliveries, const char *channel, json_t *message);
-/* Another configuration: what is being sent begins anew. */
-void deliveries_reload(struct deliveries *deliveries);
+/* Another configuration. What is being sent goes on when it leaves the channel as it is, else it
+ * begins anew; what waits is tried at once. */
+typedef bool deliveries_same_fn(const void *context, const char *channel);
+void deliveries_reload(struct deliveries *deliveries, deliveries_same_fn *same,
+                       const void *context);
 
 /* Those that wait and those that are over, oldest first; objects with number, channel, kind,
  * subject, state, attempts, created_at, next_try, finished_at, reason. */

@@ -39,7 +39,9 @@ static void write_places(struct buffer *text, const struct watch_alert *alert)
     buffer_printf(text, "%zu place%s:\n", open, open == 1 ? "" : "s");
     for (size_t i = 0; i < alert->place_count && shown < MESSAGE_PLACES_SHOWN; i++) {
         if (alert->places[i].open) {
-            buffer_printf(text, "  %s\n", alert->places[i].text);
+            bool other = strcmp(alert->places[i].certificate, alert->certificate) != 0;
+            buffer_printf(text, "  %s%s\n", alert->places[i].text,
+                          other ? " (by another certificate)" : "");
             shown++;
         }
     }

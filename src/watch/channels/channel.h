@@ -9,8 +9,8 @@
 #include "net/http_client.h"
 
 struct alert_channel_order {
-    const struct conf_channel *channel; /* until the call-back */
-    const char *secret; /* what its secret-file holds, or NULL; until the call-back */
+    const struct conf_channel *channel;
+    const char *secret; /* what its secret-file holds, or NULL */
     const char *trust;  /* what its trust file holds, or NULL: the system's store */
     const json_t *message;
     int64_t now;
@@ -37,7 +37,8 @@ struct alert_channel_host {
 void alert_channel_host_init(struct alert_channel_host *host, struct loop *loop,
                              struct http_client *http);
 
-/* Called back once, never before it has returned. NULL: refused at once, and `error` says why. */
+/* Called back once, never before it has returned; needs nothing of the order after that. NULL:
+ * refused at once, and `error` says why. */
 struct alert_channel_sending *alert_channel_send(struct alert_channel_host *host,
                                                  const struct alert_channel_order *order,
                                                  alert_channel_done_fn *done, void *context,

@@ -22,7 +22,7 @@ struct world {
     unsigned notices[NOTICE_RECOVERED + 1];
     bool silent;
     struct silence silence; /* none when it has no end */
-    unsigned kept;
+    unsigned kept, forgotten;
     char last[400]; /* text of the last alert that was told of */
     int64_t now;
 };
@@ -52,11 +52,20 @@ static void keep(void *context, const struct watch_alert *alert)
     alert_free(again);
 }
 
+static void forget(void *context, const struct watch_alert *alert)
+{
+    struct world *world = context;
+
+    assert_int_equal(alert->state, ALERT_CLOSED);
+    world->forgotten++;
+}
+
 static void begin(struct world *world)
 {
     const struct alerts_rules rules = {
         .open_after = 3, .close_after = 2, .reminder_s = DAY, .quiet_s = 6 * HOUR, .flaps = 4};
-    const struct alerts_host host = {.context = world, .notice = notice, .keep = keep};
+    const struct alerts_host host = {
+        .context = world, .notice = notice, .keep = keep, .forget = forget};
 
     *world = (struct world){.now = START};
     alerts_init(&world->alerts, &rules, &host);
@@ -80,24 +89,33 @@ static void add_finding(json_t *object, const char *id, const char *severity,
 static void add_certificate(json_t *object, const char *sha256, int64_t not_before,
                             int64_t not_after)
 {
-    json_t *certificate = json_pack("{s:i, s:s, s:b, s:[s]}", "position", 0, "sha256", sha256,
-                                    "needed", 1, "subject_an", "shop.example");
+    json_t *list = json_object_get(object, "certificates");
+    json_t *certificate =
+        json_pack("{s:i, s:s, s:b, s:[s]}", "position", (int)json_array_size(list), "sha256",
+                  sha256, "needed", 1, "subject_an", "shop.example");
 
     json_set_time(certificate, "not_before", not_before);
     json_set_time(certificate, "not_after", not_after);
-    ignore(json_array_append_new(json_object_get(object, "certificates"), certificate));
+    ignore(json_array_append_new(list, certificate));
 }
 
-/* One result of one endpoint, `object` taken over (NULL: none). */
-static void result(struct world *world, const char *target, json_t *object)
+/* One result of up to two endpoints, which are taken over (NULL: none). */
+static void results(struct world *world, const char *target, json_t *first, json_t *second)
 {
     const struct alert_subject subject = {
         .watch = "web", .target = target, .owner = "", .service = ""};
     AUTO(json_t_pointer) endpoints = json_array();
 
-    if (object != NULL)
-        ignore(json_array_append_new(endpoints, object));
+    if (first != NULL)
+        ignore(json_array_append_new(endpoints, first));
+    if (second != NULL)
+        ignore(json_array_append_new(endpoints, second));
     alerts_result(&world->alerts, &subject, endpoints, world->now);
+}
+
+static void result(struct world *world, const char *target, json_t *object)
+{
+    results(world, target, object, NULL);
 }
 
 static json_t *healthy(void)
@@ -422,6 +440,214 @@ static void test_week_of_flapping(void **state)
     alerts_fini(&world.alerts);
 }
 
+/* ---- bad certificates that follow one another ---- */
+
+#define SIXTH "192.0.2.6:443"
+#define FIRST "192.0.2.1:443"
+
+/* An endpoint whose certificate is bad. */
+static json_t *bad_by(const char *address, const char *sha256, bool hard)
+{
+    json_t *object = endpoint(address, "seen");
+
+    add_certificate(object, sha256, START, START + 3000 * DAY);
+    add_finding(object, "untrusted", "critical", sha256, hard);
+    return object;
+}
+
+static char *numbered(char text[16], int number)
+{
+    ignore(snprintf(text, 16, "%x", number));
+    return text;
+}
+
+static size_t count_open(const struct world *world)
+{
+    const struct map_entry *entry;
+    size_t count = 0;
+
+    for (size_t at = 0; (entry = map_next(&world->alerts.by_cause, &at)) != NULL;)
+        count += ((const struct watch_alert *)entry->value)->state == ALERT_OPEN;
+    return count;
+}
+
+/* What is graver at one place than all that people were told of is told of. */
+static void test_graver_successor_is_another_alert(void **state)
+{
+    struct world world;
+    json_t *object = endpoint(FIRST, "seen");
+    (void)state;
+
+    begin(&world);
+    world.now = START + 80 * DAY;
+    for (int i = 0; i < 2; i++) {
+        json_t *soon = endpoint(FIRST, "seen");
+        add_certificate(soon, "aa", START, START + 90 * DAY);
+        result(&world, i == 0 ? "a:443" : "b:443", soon);
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    add_certificate(object, "bb", START, START + 79 * DAY);
+    result(&world, "a:443", object);
+    assert_int_equal(world.notices[NOTICE_OPENED], 2);
+    assert_int_equal(alerts_find(&world.alerts, 2)->step, EXPIRY_OVER);
+    assert_int_equal(alert_open_places(alerts_find(&world.alerts, 1)), 1);
+    alerts_fini(&world.alerts);
+}
+
+/* A leaf and the intermediate behind it are two causes at one place, and stay two. */
+static void test_successors_by_position(void **state)
+{
+    struct world world;
+    char leaf[16], issuer[16];
+    (void)state;
+
+    begin(&world);
+    for (int i = 0; i < 10; i++) {
+        json_t *object = bad_by(FIRST, numbered(leaf, 2 * i), true);
+        add_certificate(object, numbered(issuer, 2 * i + 1), START, START + 3000 * DAY);
+        add_finding(object, "untrusted", "critical", issuer, true);
+        result(&world, "a:443", object);
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 2);
+    assert_int_equal(world.alerts.by_cause.count, 2);
+    assert_int_equal(count_open(&world), 2);
+    alerts_fini(&world.alerts);
+}
+
+static void test_new_bad_certificate_at_every_check(void **state)
+{
+    struct world world;
+    char sha256[16];
+    (void)state;
+
+    begin(&world);
+    for (int minute = 0; minute < 7 * 24 * 60; minute++) {
+        world.now += MINUTE;
+        numbered(sha256, minute);
+        results(&world, "a:443", bad_by(FIRST, sha256, true), bad_by(SIXTH, sha256, true));
+        result(&world, "b:443", bad_by(FIRST, sha256, true));
+        assert_int_equal(world.alerts.by_cause.count, 1);
+    }
+    const struct watch_alert *alert = alerts_find(&world.alerts, 1);
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    assert_int_equal(world.notices[NOTICE_WORSE], 0);
+    assert_int_equal(alert_open_places(alert), 3);
+    assert_string_equal(alert->certificate, sha256);
+    assert_string_equal(alert->cause, "untrusted 0"); /* by which others know it */
+    assert_non_null(strstr(alert->text, "replaced 10079 times, by none that is better"));
+    for (int i = 0; i < 2; i++) {
+        results(&world, "a:443", healthy(), endpoint(SIXTH, "seen"));
+        result(&world, "b:443", healthy());
+    }
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    assert_int_equal(count_open(&world), 0);
+    alerts_fini(&world.alerts);
+}
+
+/* Findings that open after some bad results count them over all certificates. */
+static void test_soft_findings_are_counted_on(void **state)
+{
+    struct world world;
+    char sha256[16];
+    (void)state;
+
+    begin(&world);
+    for (int i = 0; i < 10; i++) {
+        result(&world, "a:443", bad_by(FIRST, numbered(sha256, i), false));
+        assert_int_equal(world.notices[NOTICE_OPENED], i < 2 ? 0 : 1);
+    }
+    assert_int_equal(world.alerts.by_cause.count, 1);
+    alerts_fini(&world.alerts);
+}
+
+/* An alert speaks of its certificate until no place sends it any more. */
+static void test_one_place_after_the_other(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", bad_by(FIRST, "aa", true));
+    result(&world, "b:443", bad_by(FIRST, "aa", true));
+    for (int i = 0; i < 3; i++)
+        result(&world, "a:443", bad_by(FIRST, "bb", true));
+    const struct watch_alert *alert = alerts_find(&world.alerts, 1);
+    assert_string_equal(alert->certificate, "aa");
+    assert_int_equal(alert_open_places(alert), 2);
+    result(&world, "c:443", bad_by(FIRST, "bb", true)); /* new, and told of */
+    assert_int_equal(world.notices[NOTICE_OPENED], 2);
+    for (int i = 0; i < 2; i++)
+        result(&world, "a:443", bad_by(FIRST, "bb", true)); /* goes to its like */
+    assert_int_equal(alert_open_places(alert), 1);
+    assert_int_equal(alert_open_places(alerts_find(&world.alerts, 2)), 2);
+    for (int i = 0; i < 2; i++)
+        result(&world, "b:443", bad_by(FIRST, "bb", true));
+    assert_int_equal(alert_open_places(alerts_find(&world.alerts, 2)), 3);
+    assert_int_equal(alert->state, ALERT_CLOSED);
+    assert_int_equal(world.notices[NOTICE_OPENED], 2);
+    assert_int_equal(world.notices[NOTICE_RECOVERED], 1);
+    alerts_fini(&world.alerts);
+}
+
+/* Two nodes with a bad certificate each, answering in turn: one trouble. */
+static void test_bad_certificates_in_turn(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    for (int i = 0; i < 100; i++) {
+        world.now += MINUTE;
+        result(&world, "a:443", bad_by(FIRST, i % 2 == 0 ? "aa" : "bb", true));
+        alerts_tick(&world.alerts, world.now);
+        assert_int_equal(world.alerts.by_cause.count, 1);
+    }
+    assert_int_equal(world.notices[NOTICE_OPENED], 1);
+    alerts_fini(&world.alerts);
+}
+
+/* A week of ten bad and ten good minutes, with another bad certificate each time. */
+static void test_week_of_flapping_certificates(void **state)
+{
+    struct world world;
+    char sha256[16];
+    (void)state;
+
+    begin(&world);
+    for (int minute = 0; minute < 7 * 24 * 60; minute++) {
+        world.now += MINUTE;
+        bool bad = minute / 10 % 2 == 0;
+        result(&world, "a:443",
+               bad ? bad_by(FIRST, numbered(sha256, minute / 20), true) : healthy());
+        alerts_tick(&world.alerts, world.now);
+        assert_true(count_open(&world) <= 1);
+    }
+    assert_true(world.notices[NOTICE_OPENED] <= 3);
+    assert_true(world.notices[NOTICE_RECOVERED] <= 2);
+    assert_int_equal(world.alerts.last_number, 1);
+    alerts_fini(&world.alerts);
+}
+
+/* What is kept of a closed alert is no longer needed after a day; its number is not given again. */
+static void test_closed_are_forgotten(void **state)
+{
+    struct world world;
+    (void)state;
+
+    begin(&world);
+    result(&world, "a:443", revoked());
+    for (int i = 0; i < 2; i++)
+        result(&world, "a:443", healthy());
+    alerts_tick(&world.alerts, world.now += DAY - 1);
+    assert_int_equal(world.forgotten, 0);
+    alerts_tick(&world.alerts, world.now += 1);
+    assert_int_equal(world.forgotten, 1);
+    assert_int_equal(world.alerts.by_cause.count, 0);
+    result(&world, "a:443", revoked());
+    assert_non_null(alerts_find(&world.alerts, 2));
+    alerts_fini(&world.alerts);
+}
+
 static bool is_a(const void *context, const char *target)
 {
     (void)context;
@@ -456,9 +682,13 @@ static void test_restored(void **state)
     AUTO(json_t_pointer) kept = alert_to_json(alerts_find(&first.alerts, 1));
     alerts_fini(&first.alerts);
     begin(&second);
-    alerts_restore(&second.alerts, alert_from_json(kept));
+    alerts_restore(&second.alerts, alert_from_json(kept), second.now);
     result(&second, "a:443", revoked());
     assert_int_equal(second.notices[NOTICE_OPENED], 0);
+    json_object_del(kept, "key"); /* as older versions wrote it */
+    struct watch_alert *old = alert_from_json(kept);
+    assert_string_equal(old->key, old->cause);
+    alert_free(old);
     json_object_clear(kept);
     assert_null(alert_from_json(kept));
     json_t *object = refused();
@@ -482,8 +712,8 @@ static void test_restored_places_are_cleared(void **state)
     AUTO(json_t_pointer) kept = alert_to_json(alerts_find(&first.alerts, 1));
     alerts_fini(&first.alerts);
     begin(&second);
-    alerts_restore(&second.alerts, alert_from_json(kept));
-    alerts_restore(&second.alerts, alert_from_json(kept)); /* in place of the other */
+    alerts_restore(&second.alerts, alert_from_json(kept), second.now);
+    alerts_restore(&second.alerts, alert_from_json(kept), second.now); /* in place of the other */
     assert_int_equal(second.alerts.by_cause.count, 1);
     for (int i = 0; i < 2; i++)
         result(&second, "a:443", healthy());
@@ -555,6 +785,14 @@ int main(void)
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_silence_of_a_target),
         cmocka_unit_test(test_week_of_flapping),
+        cmocka_unit_test(test_graver_successor_is_another_alert),
+        cmocka_unit_test(test_successors_by_position),
+        cmocka_unit_test(test_new_bad_certificate_at_every_check),
+        cmocka_unit_test(test_soft_findings_are_counted_on),
+        cmocka_unit_test(test_one_place_after_the_other),
+        cmocka_unit_test(test_bad_certificates_in_turn),
+        cmocka_unit_test(test_week_of_flapping_certificates),
+        cmocka_unit_test(test_closed_are_forgotten),
         cmocka_unit_test(test_restored),
         cmocka_unit_test(test_restored_places_are_cleared),
         cmocka_unit_test(test_many),
