@@ -506,7 +506,8 @@ static int settle(struct check_order *order, struct error *error)
         order->output = CHECK_JSON; /* the messages of --trace are in the objects */
     if (checker->timeout_ms == 0)
         checker->timeout_ms = TIMEOUT_S * 1000;
-    checker->connections_max = CONNECTIONS;
+    unsigned possible = checker_connections_possible();
+    checker->connections_max = possible < CONNECTIONS ? possible : CONNECTIONS;
     checker->fetch_crls = checker->fetch_renewal_information = !order->no_fetch;
     settle_plugin(order);
     checker->revocation.timeout_ms = checker->timeout_ms;

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "demo/scoreboard.h"
 #include "demo/web.h"
 #include "demo/workspace.h"
+#include "loop/descriptors.h"
 #include "loop/loop.h"
 
 #define START_MS           20000
@@ -254,18 +254,16 @@ static int show(struct demo *demo, struct error *error)
 /* Every session takes a descriptor of the clients, one of the echo server and two of a relay. */
 static int check_descriptors(const struct demo_options *options, struct error *error)
 {
-    struct rlimit limit;
+    uint64_t limit = descriptors_raise();
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    if (limit == 0)
         return error_set(error, ERROR_IO, "cannot read the descriptor limit: %s", strerror(errno));
-    limit.rlim_cur = limit.rlim_max;
-    ignore(setrlimit(RLIMIT_NOFILE, &limit));
-    if ((uint64_t)options->sessions * 2 + DESCRIPTOR_RESERVE > limit.rlim_cur)
+    if ((uint64_t)options->sessions * 2 + DESCRIPTOR_RESERVE > limit)
         return error_set(error, ERROR_LIMIT,
                          "%u sessions need a descriptor limit of %" PRIu64 ", here it is %" PRIu64
                          "; use fewer with --sessions, or raise it with ulimit -n",
                          options->sessions, (uint64_t)options->sessions * 2 + DESCRIPTOR_RESERVE,
-                         (uint64_t)limit.rlim_cur);
+                         limit);
     return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "edge/supervisor_internal.h"
 #include "ipc/memory.h"
 #include "ipc/ring.h"
+#include "loop/descriptors.h"
 #include "loop/socket_counters.h"
 #include "tls/session_cache.h"
 #include "tls/ticket_ring.h"
@@ -34,27 +35,26 @@ static int out_of(struct error *error, const char *what)
 
 static int raise_limits(struct supervisor *supervisor, struct error *error)
 {
-    struct rlimit files, memory = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit memory = {RLIM_INFINITY, RLIM_INFINITY};
     const struct conf *conf = supervisor->conf;
     struct house *house = supervisor->house;
     /* We keep duplicates of all sessions' descriptors, and both ends of every channel. */
     uint64_t reserved =
         RESERVED_DESCRIPTORS + 2ull * conf->workers * conf->workers + 16ull * conf->workers;
 
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+    uint64_t files = descriptors_raise();
+    if (files == 0)
         return error_set(error, ERROR_IO, "cannot read the descriptor limit: %s", strerror(errno));
-    files.rlim_cur = files.rlim_max;
-    ignore(setrlimit(RLIMIT_NOFILE, &files));
     if (setrlimit(RLIMIT_MEMLOCK, &memory) != 0) { /* not ours to raise: as far as allowed */
         ignore(getrlimit(RLIMIT_MEMLOCK, &memory));
         memory.rlim_cur = memory.rlim_max;
         ignore(setrlimit(RLIMIT_MEMLOCK, &memory));
     }
-    if (files.rlim_cur < reserved + 64)
+    if (files < reserved + 64)
         return error_set(error, ERROR_LIMIT,
                          "the descriptor limit is %llu; at least %llu are needed (ulimit -n)",
-                         (unsigned long long)files.rlim_cur, (unsigned long long)reserved + 64);
-    uint64_t sessions = (files.rlim_cur - reserved) / 2;
+                         (unsigned long long)files, (unsigned long long)reserved + 64);
+    uint64_t sessions = (files - reserved) / 2;
     if (sessions > 1u << 22)
         sessions = 1u << 22;
     if (conf->max_sessions != 0 && conf->max_sessions < sessions)

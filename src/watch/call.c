@@ -14,6 +14,9 @@
 #define OUTPUT_MAX      (64u << 10)
 #define TIMEOUT_DEFAULT 10000 /* ms */
 #define SLOT_NONE       UINT32_MAX
+/* Descriptors of ours come back; that there is none says nothing about the peer. */
+#define STARVED_AGAIN_NS    (NS_PER_S / 10)
+#define STARVED_PATIENCE_NS (300 * NS_PER_S)
 
 /* A place that events name by number and serial, because those of a descriptor that was closed in
  * the same batch still arrive. */
@@ -138,11 +141,46 @@ static void broken(struct call *call, int number)
     end(call, CALL_BROKEN);
 }
 
+/* Returns 0 or what errno says. */
+static int dial(struct call *call)
+{
+    int fd = socket_connect(&call->address, NULL);
+
+    if (fd < 0)
+        return -fd;
+    call->fd = fd;
+    return loop_watch(call->caller->loop, fd, LOOP_WRITE, call->caller->handler, slot_tag(call))
+               ? 0
+               : ENOMEM;
+}
+
+static bool is_starved(const struct call *call)
+{
+    return (call->connect_error == EMFILE || call->connect_error == ENFILE) &&
+           clock_monotonic_ns() - call->wanted_ns < STARVED_PATIENCE_NS;
+}
+
+/* Also a failure is told by the loop: never before call_open() has returned. */
+static void begin(struct call *call)
+{
+    call->began_ns = clock_monotonic_ns();
+    if (call->connect_error == 0)
+        call->connect_error = dial(call);
+    call_deadline(call, call->connect_error == 0 ? call->timeout_ns
+                        : is_starved(call)       ? STARVED_AGAIN_NS
+                                                 : 0);
+}
+
 static void time_out(void *context)
 {
     struct call *call = context;
     double seconds = (double)call->timeout_ns / (double)NS_PER_S;
 
+    if (is_starved(call)) {
+        call->connect_error = 0;
+        begin(call);
+        return;
+    }
     if (call->connect_error != 0)
         fail_connecting(call, call->connect_error);
     else if (call->state == CALL_STATE_CONNECTING)
@@ -341,20 +379,6 @@ static bool prepare_talk(struct call *call, const struct endpoint *endpoint)
     return true;
 }
 
-/* Returns 0 or what errno says. */
-static int dial(struct call *call, const struct endpoint *endpoint)
-{
-    if (!slot_take(call) || !prepare_talk(call, endpoint))
-        return ENOMEM;
-    int fd = socket_connect(&endpoint->address, NULL);
-    if (fd < 0)
-        return -fd;
-    call->fd = fd;
-    return loop_watch(call->caller->loop, fd, LOOP_WRITE, call->caller->handler, slot_tag(call))
-               ? 0
-               : ENOMEM;
-}
-
 void call_open(struct call *call, struct caller *caller, const struct endpoint *endpoint,
                uint32_t timeout_ms, const struct call_events *events, void *context)
 {
@@ -363,11 +387,11 @@ void call_open(struct call *call, struct caller *caller, const struct endpoint *
                           .context = context,
                           .state = CALL_STATE_CONNECTING,
                           .fd = -1,
-                          .began_ns = clock_monotonic_ns()};
+                          .address = endpoint->address,
+                          .wanted_ns = clock_monotonic_ns()};
     call->timeout_ns = (timeout_ms > 0 ? timeout_ms : TIMEOUT_DEFAULT) * NS_PER_MS;
     buffer_init(&call->output, OUTPUT_MAX);
     timer_init(&call->timer, time_out, call);
-    call->connect_error = dial(call, endpoint);
-    /* Also a failure is told by the loop: never before this has returned. */
-    call_deadline(call, call->connect_error != 0 ? 0 : call->timeout_ns);
+    call->connect_error = slot_take(call) && prepare_talk(call, endpoint) ? 0 : ENOMEM;
+    begin(call);
 }

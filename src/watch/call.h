@@ -35,8 +35,10 @@ struct call { /* in the owner's memory, zeroed before its first use */
     const struct call_events *events;
     void *context;
     enum call_state state;
-    int fd;            /* -1: none */
-    int connect_error; /* errno of a connection that could not even begin; 0 */
+    int fd; /* -1: none */
+    struct address address;
+    int connect_error;  /* errno of a connection that could not even begin; 0 */
+    uint64_t wanted_ns; /* when it was to begin: it may have to wait for a descriptor */
     uint32_t slot;
     struct timer timer;
     uint64_t timeout_ns;

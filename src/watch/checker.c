@@ -14,12 +14,14 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/string.h"
+#include "loop/descriptors.h"
 #include "watch/judge.h"
 #include "watch/mail_runs.h"
 #include "watch/prober.h"
 
 #define CONNECTIONS_DEFAULT 200
 #define PER_HOST_DEFAULT    8
+#define DESCRIPTORS_OTHER   112 /* 64 of them for documents (net/http_client.c) */
 #define RESOLVE_TIMEOUT_MS  10000
 #define ENDPOINTS_MAX       512 /* of one target */
 
@@ -486,6 +488,14 @@ static void take_turn(void *context)
 }
 
 /* ---- all of it ---- */
+
+unsigned checker_connections_possible(void)
+{
+    uint64_t limit = descriptors_raise();
+    uint64_t room = limit > 2 * DESCRIPTORS_OTHER ? limit - DESCRIPTORS_OTHER : limit / 2;
+
+    return room == 0 ? 1 : room < UINT16_MAX ? (unsigned)room : UINT16_MAX;
+}
 
 int checker_new(struct checker **ret_checker, struct loop *loop,
                 const struct checker_options *options, struct error *error)

@@ -29,6 +29,10 @@ struct checker_options {
     struct check_policy policy; /* `at` 0: now, at each check */
 };
 
+/* Raises the limit of descriptors as far as it may be, and returns how many connections fit below
+ * it beside what else needs one: names, documents, files. Before a sandbox forbids it. */
+unsigned checker_connections_possible(void);
+
 struct checker;
 
 /* `endpoints` belong to the receiver: endpoint_free() each. Called once per target, never before

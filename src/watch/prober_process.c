@@ -36,6 +36,7 @@ struct prober_process {
     struct buffer input, output;
     struct timer alive;
     size_t under_way;
+    unsigned connections_possible;
 };
 
 struct work {
@@ -200,6 +201,8 @@ static void begin_checking(struct prober_process *process, const json_t *line)
         .per_host_max = (unsigned)json_get_number(line, "per_host", 0, &wrong)};
     struct error error = {0};
 
+    if (options.connections_max == 0 || options.connections_max > process->connections_possible)
+        options.connections_max = process->connections_possible;
     if (checker_new(&process->checker, process->loop, &options, &error) == 0)
         return;
     ignore(fprintf(stderr, "holdfast: prober: %s\n", error.message));
@@ -280,6 +283,7 @@ static int prober_init(struct prober_process *process, int fd, struct error *err
     struct rlimit memory = {MEMORY_MAX, MEMORY_MAX};
 
     process->fd = fd;
+    process->connections_possible = checker_connections_possible();
     buffer_init(&process->input, INPUT_MAX);
     buffer_init(&process->output, OUTPUT_MAX);
     map_init(&process->stores);

@@ -4,7 +4,9 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -169,6 +171,65 @@ def test_what_nobody_can_read_is_not_well(authority, serve, options):
         result = subprocess.run([BINARY, "check", *map(str, arguments), *options], stdout=full, stderr=subprocess.PIPE,
                                 text=True, timeout=60, check=False)
     assert result.returncode == 3 and result.stderr == "holdfast check: cannot write: No space left on device\n"
+
+
+# ---- descriptors ----
+
+@pytest.fixture
+def silent():
+    """The port of a server at all addresses of loopback that takes connections and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen(4096)
+        yield listener.getsockname()[1]
+
+
+def many(folder, port, count):
+    path = folder / "targets"
+    path.write_text("".join(f"127.0.{number // 200}.{number % 200 + 1}:{port}\n" for number in range(count)))
+    return path
+
+
+def outcomes(text):
+    return [json.loads(line)["outcome"] for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("limit", [24, 64])
+def test_few_descriptors(folder, silent, limit):
+    """What we lack is no finding about others: no more connections at once than there are descriptors for."""
+    result = subprocess.run(["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", BINARY, "check", "--json", "--timeout", "1s",
+                             "--from", many(folder, silent, 3 * limit)],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert outcomes(result.stdout) == ["timeout"] * (3 * limit), result.stderr
+
+
+def test_soft_limit_is_raised(folder, silent):
+    script = 'ulimit -Sn 24; exec "$@"'
+    with subprocess.Popen(["/bin/sh", "-c", script, "sh", BINARY, "check", "--json", "--timeout", "60s", "--from",
+                           many(folder, silent, 100)], stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: len(os.listdir(f"/proc/{process.pid}/fd")) > 100, 30, "they are not asked at once")
+        finally:
+            process.kill()
+
+
+def test_descriptors_that_are_gone_come_back(folder, silent):
+    """A limit that falls meanwhile: what cannot begin waits."""
+    output = folder / "output"
+    with open(output, "w", encoding="ascii") as file, \
+         subprocess.Popen([BINARY, "check", "--json", "--timeout", "5s", "--from", many(folder, silent, 300)], stdout=file) as process:
+        def used():
+            return len(os.listdir(f"/proc/{process.pid}/fd"))
+        try:
+            wait_until(lambda: used() > 150, 30, "they are not asked at once")
+            _, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (8, hard))
+            wait_until(lambda: used() < 20, 60, "the first ones do not end")
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+            process.wait(120)
+        finally:
+            process.kill()
+    assert outcomes(output.read_text()) == ["timeout"] * 300
 
 
 # ---- for plugins ----
