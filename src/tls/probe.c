@@ -63,6 +63,7 @@ int probe_new(struct probe **ret_probe, const struct probe_offer *offer, struct 
         return error_set(error, ERROR_MEMORY, "out of memory");
     probe->only_key_type = offer->only_key_type;
     probe->trace = offer->trace;
+    probe->chain_room = offer->chain_room;
     probe->began_ns = clock_monotonic_ns();
     probe->seen.alert_received = probe->seen.alert_sent = ALERT_NONE;
     probe->seen.stage = "client_hello";

@@ -20,8 +20,10 @@ struct probe_offer {
                                 lowest is TLS 1.0 */
     const uint8_t *alpn;     /* wire format */
     size_t alpn_size;
-    bool no_tickets; /* TLS 1.2: to see resumption by id */
-    bool trace;      /* keep the messages */
+    bool no_tickets;    /* TLS 1.2: to see resumption by id */
+    bool trace;         /* keep the messages */
+    size_t *chain_room; /* bytes of certificates that may still be kept, shared with other probes,
+                           and taken from; NULL: no limit. Must outlive the probe */
     const struct probe_session *resume;
 };
 
@@ -57,7 +59,7 @@ struct probe_seen {
     char alpn[32];    /* printable; "" */
     const struct certificate_facts *chain[CHAIN_SERVED_MAX]; /* as sent, leaf first; references */
     size_t chain_count;
-    size_t chain_dropped;      /* sent beyond that */
+    size_t chain_dropped;      /* sent beyond that, or without room */
     char chain_malformed[160]; /* why a certificate could not be read, "" */
     size_t chain_size;         /* bytes of the certificates */
     uint8_t *staple;           /* OCSP response, owned */

@@ -13,6 +13,7 @@ struct probe {
     enum probe_status status;
     int only_key_type;
     bool trace;
+    size_t *chain_room; /* NULL: no limit */
     uint64_t began_ns;
     uint8_t first[64]; /* what came first */
     size_t first_size;

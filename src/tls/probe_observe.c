@@ -15,6 +15,8 @@
 #include "tls/openssl_auto.h"
 #include "tls/probe_hello.h"
 
+#define LEAF_USUAL (16u << 10)
+
 static struct probe *probe_of(const SSL *ssl)
 {
     return SSL_get_app_data(ssl);
@@ -27,14 +29,32 @@ static size_t number24(const uint8_t *bytes)
     return (size_t)bytes[0] << 16 | (size_t)bytes[1] << 8 | bytes[2];
 }
 
-static void keep_certificate(struct probe_seen *seen, const uint8_t *der, size_t size)
+/* A leaf of usual size has room always. */
+static bool take_room(struct probe *probe, size_t size)
 {
+    size_t *room = probe->chain_room;
+
+    if (room == NULL || (probe->seen.chain_count == 0 && size <= LEAF_USUAL))
+        return true;
+    if (size > *room)
+        return false;
+    *room -= size;
+    return true;
+}
+
+static void keep_certificate(struct probe *probe, const uint8_t *der, size_t size)
+{
+    struct probe_seen *seen = &probe->seen;
     struct error error = {0};
 
     /* Behind a leaf that cannot be read another one must not take its place. */
     if (seen->chain_count == 0 && seen->chain_malformed[0] != '\0')
         return;
-    if (seen->chain_count == CHAIN_SERVED_MAX) {
+    bool fits = take_room(probe, size);
+    if (!fits && seen->chain_count == 0)
+        string_copy(seen->chain_malformed, sizeof seen->chain_malformed,
+                    "all certificates of this target together are too long to be kept");
+    if (!fits || seen->chain_count == CHAIN_SERVED_MAX) {
         seen->chain_dropped++;
         return;
     }
@@ -47,7 +67,7 @@ static void keep_certificate(struct probe_seen *seen, const uint8_t *der, size_t
 
 /* The entries of the certificate list (RFC 8446 §4.4.2, RFC 5246 §7.4.2). Returns whether they are
  * well-formed. */
-static bool keep_chain(struct probe_seen *seen, const uint8_t *list, size_t size, bool tls13)
+static bool keep_chain(struct probe *probe, const uint8_t *list, size_t size, bool tls13)
 {
     while (size > 0) {
         size_t extensions = 0;
@@ -58,8 +78,8 @@ static bool keep_chain(struct probe_seen *seen, const uint8_t *list, size_t size
         size -= 3;
         if (certificate > size)
             return false;
-        keep_certificate(seen, list, certificate);
-        seen->chain_size += certificate;
+        keep_certificate(probe, list, certificate);
+        probe->seen.chain_size += certificate;
         list += certificate;
         size -= certificate;
         if (!tls13)
@@ -73,14 +93,14 @@ static bool keep_chain(struct probe_seen *seen, const uint8_t *list, size_t size
 }
 
 /* `body` is behind the header of the message. */
-static void on_certificate(struct probe_seen *seen, const uint8_t *body, size_t size, bool tls13)
+static void on_certificate(struct probe *probe, const uint8_t *body, size_t size, bool tls13)
 {
     size_t context = tls13 && size > 0 ? 1u + body[0] : 0;
     bool well_formed = size >= context + 3 && number24(body + context) == size - context - 3 &&
-                       keep_chain(seen, body + context + 3, size - context - 3, tls13);
+                       keep_chain(probe, body + context + 3, size - context - 3, tls13);
 
     if (!well_formed)
-        string_copy(seen->chain_malformed, sizeof seen->chain_malformed,
+        string_copy(probe->seen.chain_malformed, sizeof probe->seen.chain_malformed,
                     "the Certificate message is not well-formed");
 }
 
@@ -141,8 +161,7 @@ static void on_handshake_received(struct probe *probe, const uint8_t *data, size
         break;
     case SSL3_MT_CERTIFICATE:
         if (probe->seen.chain_size == 0) /* not again when renegotiating */
-            on_certificate(&probe->seen, body, body_size,
-                           SSL_version(probe->ssl) == TLS1_3_VERSION);
+            on_certificate(probe, body, body_size, SSL_version(probe->ssl) == TLS1_3_VERSION);
         break;
     case SSL3_MT_CERTIFICATE_REQUEST:
         probe->seen.client_certificate_asked = true;

@@ -24,6 +24,8 @@
 #define DESCRIPTORS_OTHER   112 /* 64 of them for documents (net/http_client.c) */
 #define RESOLVE_TIMEOUT_MS  10000
 #define ENDPOINTS_MAX       512 /* of one target */
+/* Bytes of certificates that are kept of one target: what becomes of them takes ten times that. */
+#define CHAINS_SIZE_MAX (8u << 20)
 
 /* An IP address that visits are about. */
 struct host {
@@ -52,6 +54,7 @@ struct run {
     uint64_t began_ns, resolved_ns;
     struct visit *visits, *visits_last;
     size_t visit_count, open; /* open: not over yet */
+    size_t chain_room;
 };
 
 struct checker {
@@ -125,6 +128,7 @@ static struct visit *visit_add(struct run *run)
         return NULL;
     }
     visit->run = run;
+    visit->endpoint->chain_room = &run->chain_room;
     if (run->options->vantage != NULL)
         visit->endpoint->vantage = run->options->vantage;
     visit->endpoint->times.resolve = run->resolved_ns - run->began_ns;
@@ -360,6 +364,7 @@ static void finish_run(struct run *run)
     for (struct visit *visit = run->visits; visit != NULL; visit = visit->sibling) {
         if (visit->endpoint->outcome != ENDPOINT_NO_CERTIFICATE)
             endpoints[count++] = visit->endpoint;
+        visit->endpoint->chain_room = NULL;
     }
     check_consistency(endpoints, count);
     give_visits(run);
@@ -582,6 +587,7 @@ bool checker_add(struct checker *checker, const struct target *target,
         return false;
     *run = (struct run){.checker = checker,
                         .options = options,
+                        .chain_room = CHAINS_SIZE_MAX,
                         .target = *target,
                         .done = done,
                         .context = context};

@@ -107,6 +107,7 @@ struct endpoint_revocation {
 
 struct endpoint {
     struct target target;
+    size_t *chain_room; /* of its target, while it is probed (struct probe_offer); NULL: no limit */
     char name[TARGET_HOST_MAX]; /* expected, and SNI when `sni`; "" : names are not judged */
     bool sni;
     struct address address;

@@ -263,6 +263,7 @@ static void look_opened(void *context)
     struct error error = {0};
 
     offer.trace = job->options->trace;
+    offer.chain_room = job->endpoint->chain_room;
     if (probe_new(&job->probe, &offer, &error) != 0) {
         string_copy(job->endpoint->reason, sizeof job->endpoint->reason, error.message);
         job->endpoint->stage = "handshake";

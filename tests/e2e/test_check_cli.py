@@ -173,6 +173,23 @@ def test_what_nobody_can_read_is_not_well(authority, serve, options):
     assert result.returncode == 3 and result.stderr == "holdfast check: cannot write: No space left on device\n"
 
 
+def test_many_long_chains(authority, serve):
+    """All addresses of a target together may not send more certificates than there is memory for."""
+    megabyte = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(1000000))
+    extra = authority.issue("other.example", more=[megabyte])
+    running = []
+    for _ in range(12):
+        pair = authority.issue(NAME)
+        pair.chain_pem += extra.leaf_pem
+        running.append(serve(pair))
+    found = endpoints(*at(authority, *running))
+    assert [endpoint["outcome"] for endpoint in found] == ["seen"] * 12
+    assert sum(len(endpoint["certificates"]) == 3 for endpoint in found) == 8  # of eight megabytes
+    for endpoint in found:
+        assert "chain-large" in ids(endpoint) and "chain-unreadable" not in ids(endpoint)
+        assert endpoint["certificates"][0]["subject_an"] == [NAME]
+
+
 # ---- descriptors ----
 
 @pytest.fixture
