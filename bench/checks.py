@@ -222,5 +222,6 @@ def table(result):
 CONDITIONS = f"""nginx on one core serves a leaf and its intermediate (P-256); the checker has the other core. A check of Holdfast is two handshakes,
 one that takes any key type and one that takes only the other, and all checks on what was served; of blackbox_exporter one handshake (its
 HTTP request and answer are part of it). `holdfast check --from` has {BATCH} targets in one process, blackbox_exporter as many requests, 8 at a time;
-the others check once and end, so their start counts, as it does in practice. CPU time of all processes. "Notices an unknown root" was tried: the
-tool is not content without the root. Revocation is left out everywhere. The target for the tools is that of the fastest that verifies."""
+the others check once and end, so their start counts, as it does in practice. CPU time of all processes. All targets show the same leaf,
+whose reading and judgement Holdfast remembers. "Notices an unknown root" was tried: the tool is not content without the root.
+Revocation is left out everywhere. The target for the tools is that of the fastest that verifies."""
