@@ -18,6 +18,8 @@ void check_order_fini(struct check_order *order)
 {
     for (size_t i = 0; i < order->checker.store_count; i++)
         chain_store_unref(order->checker.stores[i]);
+    for (size_t i = 0; i < order->checker.crl_file_count; i++)
+        crl_file_free(order->checker.crl_files[i]);
     certificate_logs_free(order->logs);
     secret_free(order->password, CHECK_PASSWORD_SIZE);
     free(order->targets);

@@ -30,7 +30,6 @@ struct check_order {
     struct campaign campaign;
     const char *campaign_text;
     struct report_nagios_options nagios;
-    const char *crl_files[16];
     struct certificate_logs *logs; /* owned; NULL: none given */
     bool no_fetch;
     char *password;            /* of PKCS#12 files; secret memory of CHECK_PASSWORD_SIZE, or NULL */
@@ -63,8 +62,6 @@ MUST_CHECK int check_threshold(struct threshold *ret_threshold, const char *text
 /* RFC 3339, a date, or "+30d" from `now`. */
 MUST_CHECK int check_moment(int64_t *ret_unix_s, const char *text, int64_t now,
                             struct error *error);
-/* SHA-256 in hex or base64, with or without "sha256/". */
-MUST_CHECK int check_pin(uint8_t ret_pin[32], const char *text, struct error *error);
 /* "192.0.2.1", "192.0.2.1:8443", "2001:db8::1", "[2001:db8::1]:8443". */
 MUST_CHECK int check_address(struct address *ret_address, const char *text, struct error *error);
 

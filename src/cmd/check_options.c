@@ -6,6 +6,7 @@
 
 #include "admin/control_client.h"
 #include "base/clock.h"
+#include "base/pin.h"
 #include "base/secret.h"
 #include "base/string.h"
 #include "cmd/check.h"
@@ -212,7 +213,7 @@ static int add_pin(struct check_order *order, const char *text, struct error *er
 
     if (policy->pin_count == ARRAY_SIZE(policy->pins))
         return error_set(error, ERROR_USAGE, "more than %zu pins", ARRAY_SIZE(policy->pins));
-    return check_pin(policy->pins[policy->pin_count++], text, error);
+    return pin_parse(policy->pins[policy->pin_count++], text, error);
 }
 
 static int add_policy(struct check_order *order, const char *text, struct error *error)
@@ -233,13 +234,14 @@ static int add_policy(struct check_order *order, const char *text, struct error 
 
 static int add_list(struct check_order *order, const char *path, struct error *error)
 {
-    struct revocation_options *revocation = &order->checker.revocation;
+    struct checker_options *checker = &order->checker;
 
-    if (revocation->crl_file_count == ARRAY_SIZE(order->crl_files))
+    if (checker->crl_file_count == ARRAY_SIZE(checker->crl_files))
         return error_set(error, ERROR_USAGE, "more than %zu files of revocation lists",
-                         ARRAY_SIZE(order->crl_files));
-    order->crl_files[revocation->crl_file_count++] = path;
-    revocation->crl_files = order->crl_files;
+                         ARRAY_SIZE(checker->crl_files));
+    if (crl_file_read(&checker->crl_files[checker->crl_file_count], path, error) != 0)
+        return -(int)error->code;
+    checker->crl_file_count++;
     return 0;
 }
 
@@ -346,7 +348,7 @@ static bool word_option(struct check_order *order, struct check_words *words, in
     } texts[] = {{OPTION_FROM, &words->from},
                  {OPTION_SERVICE, &words->service},
                  {OPTION_NAME_SERVERS, &order->checker.name_servers},
-                 {OPTION_ARI, &order->checker.revocation.renewal_directory},
+                 {OPTION_ARI, &order->checker.renewal_directory},
                  {'H', &words->host},
                  {'p', &words->port},
                  {'P', &words->protocol},

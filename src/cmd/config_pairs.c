@@ -13,6 +13,7 @@
 #include "tls/governor.h"
 #include "tls/handshake.h"
 #include "tls/trust_set.h"
+#include "watch/supply.h"
 
 #define TRUST_MAX        (4u << 20)
 #define KEY_BLOCKS_LEAST 65536u
@@ -293,6 +294,47 @@ static void check_trust(struct check *check, const struct conf_listener *listene
     trust_set_unref(set);
 }
 
+/* ---- files of watches ---- */
+
+/* A reload is not held up by what has gone bad under a section that stays. */
+static bool known_supply(const struct check *check, const struct conf_watch *watch,
+                         const char *path)
+{
+    uint32_t index =
+        check->before == NULL ? CONF_NONE : conf_find_watch(check->before, watch->name);
+    enum supply_kind kind;
+    const char *other;
+
+    for (size_t i = 0;
+         index != CONF_NONE && supply_at(&check->before->watches[index], i, &kind, &other); i++) {
+        if (strcmp(other, path) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void check_watch(struct check *check, const struct conf_watch *watch)
+{
+    enum supply_kind kind;
+    const char *path;
+
+    for (size_t i = 0; supply_at(watch, i, &kind, &path); i++) {
+        struct supply *supply = NULL;
+        struct error error = {0};
+        size_t size = 0;
+        char *data = config_files_read(check->files, path, supply_size_max(kind), &size);
+        int result = data != NULL ? supply_new(&supply, kind, path, data, size, &error)
+                                  : error_set(&error, ERROR_IO,
+                                              "cannot read %s, or it is larger than %zu MiB", path,
+                                              supply_size_max(kind) >> 20);
+        if (result != 0)
+            find(check, known_supply(check, watch, path), "%s of watch '%s': %s",
+                 supply_option(kind), watch->name, error.message);
+        supply_unref(supply);
+        wipe(data, size); /* whoever confuses files may have named a key */
+    }
+}
+
 size_t config_check_pairs(const struct conf *conf, const struct conf *before,
                           const struct config_files *files, FILE *report)
 {
@@ -316,5 +358,7 @@ size_t config_check_pairs(const struct conf *conf, const struct conf *before,
         if (conf->listeners[i].name != NULL && conf->listeners[i].client_ca != NULL)
             check_trust(&check, &conf->listeners[i]);
     }
+    for (size_t i = 0; i < conf->watch_count; i++)
+        check_watch(&check, &conf->watches[i]);
     return check.findings;
 }

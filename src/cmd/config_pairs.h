@@ -1,5 +1,6 @@
 /* The pre-flight of what a configuration's files hold: certificates from files, what TLS to
- * upstream servers needs, fingerprints, and whether a fleet leaves keys anything. */
+ * upstream servers needs, fingerprints, what watches judge by, and whether a fleet leaves keys
+ * anything. */
 #pragma once
 
 #include "cmd/config_files.h"

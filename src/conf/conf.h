@@ -250,6 +250,11 @@ struct conf_threshold {
     uint64_t time;    /* ms */
 };
 
+/* Of one section; the checks know no more. */
+#define CONF_WATCH_FILES_MAX  16 /* stores; files of revocation lists */
+#define CONF_PINS_MAX         8
+#define CONF_NAME_SERVERS_MAX 16
+
 /* Nothing outside control refers to one, so it has no place: it is known by its name. */
 struct conf_watch {
     char *name;
@@ -261,8 +266,13 @@ struct conf_watch {
     struct conf_text_list origin;  /* addresses behind the edge: compared with what it serves */
     char *file;                    /* PEM chain on disk that should be served; NULL */
     struct conf_text_list stores;  /* PEM files; instead of the system's trust store */
-    bool without_sni;              /* also without a server name */
-    bool deep;                     /* also what needs many handshakes */
+    struct conf_text_list crl;     /* files of revocation lists, asked before others */
+    char *log_list;                /* JSON file of transparency logs; NULL */
+    struct conf_text_list pins;    /* pin_parse() understands each */
+    struct conf_text_list name_servers; /* addresses; none: the system's */
+    char *acme_directory;               /* URL of a CA that is asked when to renew; NULL */
+    bool without_sni;                   /* also without a server name */
+    bool deep;                          /* also what needs many handshakes */
     enum conf_renewal renewal;
     uint64_t renewal_grace; /* ms; 0: by the life of the certificate */
     struct conf_threshold warn_at, critical_at;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pin.h"
 #include "base/string.h"
 #include "conf/list.h"
 
@@ -97,6 +98,29 @@ static int dial_read(struct schema_reader *reader, const struct schema_option *o
 static const struct schema_type dial_type = {
     .list = true, .read = dial_read, .show = schema_list_show, .free = schema_list_free};
 
+/* ---- pins = {"sha256/…", "64 hex digits"} ---- */
+
+static int pins_read(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, void *field)
+{
+    struct conf_text_list *list = field;
+    uint8_t pin[32];
+
+    if (pin_parse(pin, value->text, NULL) != 0)
+        return schema_fail_value(reader, option, value,
+                                 "the SHA-256 of a public key, as 64 hex digits or in base64");
+    if (list->count == CONF_PINS_MAX)
+        return schema_fail_value(reader, option, value, "at most %d pins", CONF_PINS_MAX);
+    char **item = list_append(&list->items, &list->count, sizeof *item);
+    if (item == NULL)
+        return schema_fail_memory(reader);
+    *item = strdup(value->text);
+    return *item == NULL ? schema_fail_memory(reader) : 0;
+}
+
+static const struct schema_type pins_type = {
+    .list = true, .read = pins_read, .show = schema_list_show, .free = schema_list_free};
+
 /* ---- warn-at, critical-at = 14d | "33%" | none ---- */
 
 static int threshold_read(struct schema_reader *reader, const struct schema_option *option,
@@ -171,6 +195,11 @@ static const struct schema_option watch_options[] = {
     {OPTION("origin", dial_type, origin)},
     {OPTION("file", schema_path, file)},
     {OPTION("stores", schema_path_list, stores)},
+    {OPTION("crl", schema_path_list, crl)},
+    {OPTION("log-list", schema_path, log_list)},
+    {OPTION("pins", pins_type, pins)},
+    {OPTION("name-servers", dial_type, name_servers)},
+    {OPTION("acme-directory", schema_url, acme_directory)},
     {OPTION("without-sni", schema_boolean, without_sni), .fallback = "no"},
     {OPTION("deep", schema_boolean, deep), .fallback = "no"},
     {OPTION("renewal", schema_choice, renewal), .fallback = "auto", .words = renewal_words},
@@ -201,6 +230,22 @@ static const char *watch_refuses(const void *object, const struct schema_option 
     return NULL;
 }
 
+static int check_files(struct schema_reader *reader, const struct conf_watch *watch,
+                       const char *option, const struct conf_text_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->items[i][0] == '\0')
+            return schema_fail(reader, schema_line(reader, option, i),
+                               "%s in watch '%s': found ''; expected an absolute path", option,
+                               watch->name);
+        if (i == CONF_WATCH_FILES_MAX)
+            return schema_fail(reader, schema_line(reader, option, i),
+                               "%s in watch '%s': found %zu; expected at most %d files", option,
+                               watch->name, list->count, CONF_WATCH_FILES_MAX);
+    }
+    return 0;
+}
+
 static int watch_check(struct schema_reader *reader, void *object)
 {
     const struct conf_watch *watch = object;
@@ -210,12 +255,16 @@ static int watch_check(struct schema_reader *reader, void *object)
                            "watch '%s' looks at nothing; expected targets = {\"shop.example:443\"} "
                            "or discover = {\"192.0.2.0/28:443\"} in it",
                            watch->name);
-    for (size_t i = 0; i < watch->stores.count; i++) {
-        if (watch->stores.items[i][0] == '\0')
-            return schema_fail(reader, schema_line(reader, "stores", i),
-                               "stores in watch '%s': found ''; expected an absolute path",
-                               watch->name);
-    }
+    int result = check_files(reader, watch, "stores", &watch->stores);
+    if (result == 0)
+        result = check_files(reader, watch, "crl", &watch->crl);
+    if (result != 0)
+        return result;
+    if (watch->acme_directory != NULL && !string_starts_with(watch->acme_directory, "http"))
+        return schema_fail(reader, schema_line(reader, "acme-directory", 0),
+                           "acme-directory in watch '%s': found '%s'; expected the https:// "
+                           "address of a CA's directory",
+                           watch->name, watch->acme_directory);
     if (watch->warn_at.time != 0 && watch->critical_at.time != 0 &&
         watch->warn_at.time < watch->critical_at.time)
         schema_warn(reader, schema_line(reader, "warn-at", 0),

@@ -108,3 +108,22 @@ typedef int store_document_fn(void *context, const char *key, const json_t *docu
 /* All of a kind, by key; for the start. Stops at the first non-zero result. */
 MUST_CHECK int store_each_document(struct store *store, const char *kind, store_document_fn *fn,
                                    void *context, struct error *error);
+
+/* ---- what was fetched (store_fetched.c): bounded, and nothing is lost with it but a fetch ---- */
+
+#define STORE_FETCHED_ONE_MAX   (8u << 20)
+#define STORE_FETCHED_BYTES_MAX (64u << 20) /* of all; what ends first goes first */
+#define STORE_FETCHED_COUNT_MAX 4096
+
+struct store_fetched {
+    const uint8_t *body;
+    size_t size;
+    int64_t fetched_at, retry_after_s, until; /* Unix seconds; of no use after `until` */
+};
+/* Written at once, or, while there is trouble, not at all. One that is too large is left out. */
+void store_fetched_keep(struct store *store, const char *key, const struct store_fetched *fetched);
+void store_fetched_drop(struct store *store, const char *key);
+/* Calls back if it is there, with what lives until the call-back returns. False: it is not. */
+typedef void store_fetched_fn(void *context, const struct store_fetched *fetched);
+bool store_fetched_recall(struct store *store, const char *key, store_fetched_fn *fn,
+                          void *context);

@@ -5,6 +5,7 @@
  *   store_results.c  writing results, retention
  *   store_history.c  reading them
  *   store_documents.c  alerts, silences, deliveries
+ *   store_fetched.c  documents that the watch fetched
  *
  * A new table: a step at the end of the list in store_schema.c, and a file that uses it with
  * store_statement(), store_run() and store_transaction(). */

@@ -29,6 +29,10 @@ static const char *const steps[] = {
     /* 2: alerts, silences, deliveries */
     "CREATE TABLE document(kind TEXT NOT NULL, key TEXT NOT NULL, changed_at INTEGER NOT NULL,"
     " json TEXT NOT NULL, PRIMARY KEY(kind, key)) WITHOUT ROWID;",
+    /* 3: what the watch fetched. The body comes last, so that sizes are summed without it. */
+    "CREATE TABLE fetched(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, size INTEGER NOT NULL,"
+    " fetched_at INTEGER NOT NULL, retry_after INTEGER NOT NULL, until INTEGER NOT NULL,"
+    " body BLOB NOT NULL);",
 };
 
 static int version_of(sqlite3 *db, int *ret_version)

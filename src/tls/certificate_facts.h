@@ -15,6 +15,7 @@
 #define CERTIFICATE_FACTS_SIZE_MAX  (1u << 20) /* bytes of one certificate */
 #define CERTIFICATE_FACTS_NAMES_MAX 20000      /* more are counted, not kept */
 #define CERTIFICATE_FACTS_URLS_MAX  8
+#define CERTIFICATE_FILE_SIZE_MAX   (16u << 20) /* the system's store has a quarter of a megabyte */
 
 enum public_key_kind {
     PUBLIC_KEY_RSA,

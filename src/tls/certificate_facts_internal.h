@@ -48,6 +48,8 @@ void facts_each_url(const CRL_DIST_POINTS *points, facts_url_fn *take, void *con
  * error. */
 typedef int certificate_take_fn(void *context, const uint8_t *der, size_t size,
                                 struct error *error);
+MUST_CHECK int certificate_data_read(const uint8_t *data, size_t size, const char *password,
+                                     certificate_take_fn *take, void *context, struct error *error);
 MUST_CHECK int certificate_file_read(const char *path, const char *password,
                                      certificate_take_fn *take, void *context, struct error *error);
 

@@ -16,8 +16,6 @@
 #include "tls/certificate_internal.h"
 #include "tls/openssl_auto.h"
 
-#define FILE_SIZE_MAX (16u << 20) /* the system's store has a quarter of a megabyte */
-
 /* Where what is found goes. */
 struct reading {
     certificate_take_fn *take;
@@ -102,23 +100,23 @@ static int read_pkcs12(struct reading *reading, PKCS12 *store, const char *passw
     return result;
 }
 
-static int read_content(struct reading *reading, const struct buffer *content, const char *password,
-                        struct error *error)
+static int read_content(struct reading *reading, const uint8_t *data, size_t size,
+                        const char *password, struct error *error)
 {
     static const char mark[] = "-----BEGIN ";
-    const unsigned char *place = content->data;
+    const unsigned char *place = data;
 
-    if (memmem(content->data, content->size, mark, sizeof mark - 1) != NULL) {
-        AUTO(BIO) *input = BIO_new_mem_buf(content->data, (int)content->size);
+    if (memmem(data, size, mark, sizeof mark - 1) != NULL) {
+        AUTO(BIO) *input = BIO_new_mem_buf(data, (int)size);
         if (input == NULL)
             return error_set(error, ERROR_MEMORY, "out of memory");
         ERR_clear_error();
         return read_pem(reading, input, error);
     }
-    PKCS12 *store = d2i_PKCS12(NULL, &place, (long)content->size);
+    PKCS12 *store = d2i_PKCS12(NULL, &place, (long)size);
     ERR_clear_error();
     if (store == NULL)
-        return reading_add(reading, content->data, content->size, error);
+        return reading_add(reading, data, size, error);
     int result = read_pkcs12(reading, store, password, error);
     PKCS12_free(store);
     return result;
@@ -138,10 +136,11 @@ static int read_file(struct buffer *content, const char *path, struct error *err
         result = error_set(error, ERROR_USAGE, "it is no ordinary file");
     /* All at once: a buffer that grows would leave copies of a private key behind. */
     size_t expected = result == 0 ? (size_t)status.st_size : 0;
-    uint8_t *room = expected <= FILE_SIZE_MAX ? buffer_reserve(content, expected + 1) : NULL;
+    uint8_t *room =
+        expected <= CERTIFICATE_FILE_SIZE_MAX ? buffer_reserve(content, expected + 1) : NULL;
     if (result == 0 && room == NULL)
         result = error_set(error, ERROR_LIMIT, "it has %zu bytes; expected at most %u MiB",
-                           expected, FILE_SIZE_MAX >> 20);
+                           expected, CERTIFICATE_FILE_SIZE_MAX >> 20);
     while (result == 0 && content->size < expected) {
         ssize_t size = read(file, content->data + content->size, expected - content->size);
         if (size < 0)
@@ -154,19 +153,30 @@ static int read_file(struct buffer *content, const char *path, struct error *err
     return result;
 }
 
+int certificate_data_read(const uint8_t *data, size_t size, const char *password,
+                          certificate_take_fn *take, void *context, struct error *error)
+{
+    struct reading reading = {.take = take, .context = context};
+    int result = size <= CERTIFICATE_FILE_SIZE_MAX
+                     ? read_content(&reading, data, size, password, error)
+                     : error_set(error, ERROR_LIMIT, "it has %zu bytes; expected at most %u MiB",
+                                 size, CERTIFICATE_FILE_SIZE_MAX >> 20);
+
+    return result == 0 && reading.count == 0
+               ? error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
+                           "there is no certificate in it; expected PEM, DER or PKCS#12")
+               : result;
+}
+
 int certificate_file_read(const char *path, const char *password, certificate_take_fn *take,
                           void *context, struct error *error)
 {
-    struct reading reading = {.take = take, .context = context};
     __attribute__((cleanup(buffer_auto))) struct buffer content;
 
-    buffer_init(&content, FILE_SIZE_MAX + 1);
+    buffer_init(&content, CERTIFICATE_FILE_SIZE_MAX + 1);
     int result = read_file(&content, path, error);
     if (result == 0)
-        result = read_content(&reading, &content, password, error);
-    if (result == 0 && reading.count == 0)
-        result = error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
-                           "there is no certificate in it; expected PEM, DER or PKCS#12");
+        result = certificate_data_read(content.data, content.size, password, take, context, error);
     if (content.data != NULL)
         OPENSSL_cleanse(content.data, content.size); /* there may be a private key in it */
     return result == 0 ? 0 : error_prepend(error, "%s", path);

@@ -15,9 +15,13 @@
 #define CHAIN_DEPTH_MAX 12
 
 struct chain_store; /* trust anchors with a name; immutable, reference-counted */
-/* `path`: PEM file, or NULL for the system's. `name` is what people see ("system", "mozilla"). */
+/* `path`: PEM file, or NULL for the system's, as it is now. `name` is what people see ("system",
+ * "mozilla"). */
 MUST_CHECK int chain_store_new(struct chain_store **ret_store, const char *name, const char *path,
                                struct error *error);
+/* Of the content of a file. */
+MUST_CHECK int chain_store_parse(struct chain_store **ret_store, const char *name, const void *data,
+                                 size_t size, struct error *error);
 struct chain_store *chain_store_ref(struct chain_store *store);
 void chain_store_unref(struct chain_store *store); /* accepts NULL */
 const char *chain_store_name(const struct chain_store *store);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -120,14 +121,18 @@ static void anchors_sort(struct anchors *anchors)
         qsort(anchors->list, anchors->count, sizeof *anchors->list, compare_anchors);
 }
 
-static int anchors_read(struct anchors **ret_anchors, const char *path, struct error *error)
+/* From a file, or, with `path` NULL, from what somebody has read. */
+static int anchors_read(struct anchors **ret_anchors, const char *path, const uint8_t *data,
+                        size_t size, struct error *error)
 {
     struct anchors *anchors = calloc(1, sizeof *anchors);
 
     if (anchors == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     anchors->references = 1;
-    int result = certificate_file_read(path, NULL, take_anchor, anchors, error);
+    int result = path != NULL
+                     ? certificate_file_read(path, NULL, take_anchor, anchors, error)
+                     : certificate_data_read(data, size, NULL, take_anchor, anchors, error);
     if (result != 0) {
         anchors_unref(anchors);
         return error_prepend(error, "cannot read trust anchors");
@@ -191,15 +196,34 @@ static const char *system_bundle(void)
     return X509_get_default_cert_file();
 }
 
-/* Borrowed. */
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* Borrowed. Read again when the file is another one; what was read last holds while that fails. */
 static int system_anchors(struct anchors **ret_anchors, struct error *error)
 {
     static struct anchors *kept;
-    int result = kept == NULL ? anchors_read(&kept, system_bundle(), error) : 0;
+    static struct stat facts;
+    struct anchors *newer = NULL;
+    struct stat now = {0};
+    const char *path = system_bundle();
+    bool known = stat(path, &now) == 0;
+    int result = 0;
 
-    if (result == 0)
-        *ret_anchors = kept;
-    return result;
+    if (kept == NULL || (known && !same_file(&now, &facts)))
+        result = anchors_read(&newer, path, NULL, 0, kept == NULL ? error : NULL);
+    if (kept == NULL && result != 0)
+        return result;
+    if (newer != NULL) {
+        anchors_unref(kept);
+        kept = newer;
+    }
+    facts = now;
+    *ret_anchors = kept;
+    return 0;
 }
 
 /* What an administrator has added to the system's store belongs to no public programme. NULL: there
@@ -233,18 +257,12 @@ static const struct anchors *local_anchors(void)
 
 /* ---- what others ask ---- */
 
-int chain_store_new(struct chain_store **ret_store, const char *name, const char *path,
+/* Takes the reference to the anchors. */
+static int store_of(struct chain_store **ret_store, const char *name, struct anchors *anchors,
                     struct error *error)
 {
-    struct anchors *anchors = NULL;
-    int result =
-        path != NULL ? anchors_read(&anchors, path, error) : system_anchors(&anchors, error);
-
-    if (result != 0)
-        return result;
-    if (path == NULL)
-        anchors->references++;
     struct chain_store *store = calloc(1, sizeof *store);
+
     if (store == NULL || (store->name = strdup(name)) == NULL) {
         free(store);
         anchors_unref(anchors);
@@ -254,6 +272,29 @@ int chain_store_new(struct chain_store **ret_store, const char *name, const char
     store->anchors = anchors;
     *ret_store = store;
     return 0;
+}
+
+int chain_store_new(struct chain_store **ret_store, const char *name, const char *path,
+                    struct error *error)
+{
+    struct anchors *anchors = NULL;
+    int result = path != NULL ? anchors_read(&anchors, path, NULL, 0, error)
+                              : system_anchors(&anchors, error);
+
+    if (result != 0)
+        return result;
+    if (path == NULL)
+        anchors->references++;
+    return store_of(ret_store, name, anchors, error);
+}
+
+int chain_store_parse(struct chain_store **ret_store, const char *name, const void *data,
+                      size_t size, struct error *error)
+{
+    struct anchors *anchors = NULL;
+    int result = anchors_read(&anchors, NULL, data, size, error);
+
+    return result != 0 ? result : store_of(ret_store, name, anchors, error);
 }
 
 struct chain_store *chain_store_ref(struct chain_store *store)

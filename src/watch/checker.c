@@ -26,6 +26,7 @@
 #define ENDPOINTS_MAX       512 /* of one target */
 /* Bytes of certificates that are kept of one target: what becomes of them takes ten times that. */
 #define CHAINS_SIZE_MAX (8u << 20)
+#define RESOLVERS_MAX   64
 
 /* An IP address that visits are about. */
 struct host {
@@ -60,7 +61,7 @@ struct run {
 struct checker {
     struct loop *loop;
     struct checker_options options;
-    struct names *names;
+    struct map resolvers; /* name servers, "" for the system's → struct names */
     struct prober *prober;
     struct http_client *http;
     struct revocation *revocation;
@@ -255,7 +256,12 @@ static void judge(struct visit *visit)
     const struct revocation_order order = {.crls = options->fetch_crls,
                                            .intermediates = options->browser,
                                            .renewal = options->fetch_renewal_information,
-                                           .at = options->policy.at};
+                                           .at = options->policy.at,
+                                           .crl_files =
+                                               (const struct crl_file *const *)options->crl_files,
+                                           .crl_file_count = options->crl_file_count,
+                                           .renewal_directory = options->renewal_directory,
+                                           .logs = options->policy.logs};
 
     judge_trust(visit->endpoint, options);
     visit->preparing = revocation_prepare(visit->run->checker->revocation, visit->endpoint, &order,
@@ -437,6 +443,18 @@ static void visit_literal(struct run *run)
         visit_nowhere(run, ENDPOINT_NOT_RESOLVED, "resolve", error.message);
 }
 
+static void visit_resolved(struct run *run)
+{
+    struct error error = {.message = "out of memory"};
+    struct names *names = checker_names(run->checker, run->options->name_servers, &error);
+
+    if (names != NULL)
+        run->question =
+            names_addresses(names, run->target.host, run->options->family, resolved, run);
+    if (run->question == NULL)
+        visit_nowhere(run, ENDPOINT_LOCAL_FAILURE, "resolve", error.message);
+}
+
 static void begin_run(struct run *run)
 {
     run->began_ns = run->resolved_ns = clock_monotonic_ns();
@@ -447,10 +465,7 @@ static void begin_run(struct run *run)
     } else if (run->target.is_address) {
         visit_literal(run);
     } else {
-        run->question = names_addresses(run->checker->names, run->target.host, run->options->family,
-                                        resolved, run);
-        if (run->question == NULL)
-            visit_nowhere(run, ENDPOINT_LOCAL_FAILURE, "resolve", "out of memory");
+        visit_resolved(run);
     }
 }
 
@@ -492,6 +507,42 @@ static void take_turn(void *context)
         wake(checker);
 }
 
+/* ---- resolvers ---- */
+
+struct names *checker_names(struct checker *checker, const char *servers, struct error *error)
+{
+    const struct names_options options = {.servers = servers,
+                                          .timeout_ms = RESOLVE_TIMEOUT_MS,
+                                          .questions_max = checker->options.connections_max};
+    const char *key = servers != NULL ? servers : "";
+    struct names *names = map_get(&checker->resolvers, key);
+
+    if (names != NULL)
+        return names;
+    if (checker->resolvers.count == RESOLVERS_MAX) {
+        ignore(error_set(error, ERROR_LIMIT, "more than %d different lists of name servers",
+                         RESOLVERS_MAX));
+        return NULL;
+    }
+    if (names_new(&names, checker->loop, &options, error) != 0)
+        return NULL;
+    if (!map_put(&checker->resolvers, key, names)) {
+        names_free(names);
+        ignore(error_set(error, ERROR_MEMORY, "out of memory"));
+        return NULL;
+    }
+    return names;
+}
+
+static void free_resolvers(struct checker *checker)
+{
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&checker->resolvers, &at)) != NULL;)
+        names_free(entry->value);
+    map_fini(&checker->resolvers);
+}
+
 /* ---- all of it ---- */
 
 unsigned checker_connections_possible(void)
@@ -515,13 +566,11 @@ int checker_new(struct checker **ret_checker, struct loop *loop,
         checker->options.connections_max = CONNECTIONS_DEFAULT;
     if (options->per_host_max == 0)
         checker->options.per_host_max = PER_HOST_DEFAULT;
-    checker->options.revocation.logs = options->policy.logs;
     map_init(&checker->hosts);
+    map_init(&checker->resolvers);
     timer_init(&checker->turn, take_turn, checker);
-    const struct names_options names = {.servers = options->name_servers,
-                                        .timeout_ms = RESOLVE_TIMEOUT_MS,
-                                        .questions_max = checker->options.connections_max};
-    int result = names_new(&checker->names, loop, &names, error);
+    int result =
+        checker_names(checker, options->name_servers, error) == NULL ? -(int)error->code : 0;
     if (result == 0 && (checker->prober = prober_new(loop)) == NULL)
         result = error_set(error, ERROR_MEMORY, "out of memory");
     if (result == 0)
@@ -533,8 +582,7 @@ int checker_new(struct checker **ret_checker, struct loop *loop,
         checker_free(checker);
         return result;
     }
-    checker->mail =
-        (struct mail_runs){.checker = checker, .names = checker->names, .http = checker->http};
+    checker->mail = (struct mail_runs){.checker = checker, .http = checker->http};
     *ret_checker = checker;
     return 0;
 }
@@ -571,7 +619,7 @@ void checker_free(struct checker *checker)
     prober_free(checker->prober);
     revocation_free(checker->revocation);
     http_client_free(checker->http);
-    names_free(checker->names);
+    free_resolvers(checker);
     free(checker);
 }
 
@@ -599,6 +647,11 @@ bool checker_add(struct checker *checker, const struct target *target,
     checker->pending++;
     wake(checker);
     return true;
+}
+
+void checker_recalled(struct checker *checker, const char *key, const struct document_copy *copy)
+{
+    revocation_recalled(checker->revocation, key, copy);
 }
 
 size_t checker_pending(const struct checker *checker)

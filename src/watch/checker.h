@@ -8,6 +8,8 @@
 #include "watch/checks/check.h"
 #include "watch/revocation.h"
 
+#define CHECKER_CRL_FILES_MAX 16
+
 struct checker_options {
     struct chain_store *stores[ENDPOINT_STORES_MAX]; /* all must trust; the first is "the" store */
     size_t store_count;
@@ -20,10 +22,13 @@ struct checker_options {
     bool deep, ciphers, resumption, renegotiation, trace;
     bool browser; /* also as a browser would: with intermediates fetched by AIA */
     bool fetch_crls, fetch_renewal_information;
+    struct crl_file *crl_files[CHECKER_CRL_FILES_MAX]; /* of the operator */
+    size_t crl_file_count;
+    const char *renewal_directory; /* of ACME, for every certificate; NULL: those of known CAs */
     /* Of the checker's own options alone, as all checks share what is fetched: */
-    struct revocation_options revocation; /* its `logs` are those of the policy */
-    const char *file_password;            /* of PKCS#12 */
-    uint32_t timeout_ms; /* of one connection, each of connect, starttls, handshake */
+    struct revocation_options revocation;
+    const char *file_password; /* of PKCS#12 */
+    uint32_t timeout_ms;       /* of one connection, each of connect, starttls, handshake */
     unsigned connections_max, per_host_max;
     const char *vantage;        /* static; NULL: "public" */
     struct check_policy policy; /* `at` 0: now, at each check */
@@ -43,10 +48,15 @@ typedef void checker_done_fn(void *context, const struct target *target,
 MUST_CHECK int checker_new(struct checker **ret_checker, struct loop *loop,
                            const struct checker_options *options, struct error *error);
 void checker_free(struct checker *checker); /* accepts NULL; nobody is called back */
+/* The resolver that asks these name servers, NULL the system's; made when it is first asked for,
+ * and kept. NULL, and why: it cannot be made. */
+struct names *checker_names(struct checker *checker, const char *servers, struct error *error);
 /* `options` NULL: those of the checker; else they and what they point to stay until the call-back.
  * False when out of memory. */
 MUST_CHECK bool checker_add(struct checker *checker, const struct target *target,
                             const struct checker_options *options, checker_done_fn *done,
                             void *context);
+/* As documents_recalled(). */
+void checker_recalled(struct checker *checker, const char *key, const struct document_copy *copy);
 /* Targets under way or waiting, and hosts of mx:// targets. */
 size_t checker_pending(const struct checker *checker);

@@ -12,14 +12,12 @@
 #include "base/map.h"
 #include "base/string.h"
 #include "tls/issuer_bundle.h"
-#include "watch/documents_folder.h"
 
 #define TIMEOUT_MS      15000
 #define MEMORY_MAX      (256u << 20)
 #define ENTRIES_MAX     4096
 #define ENTRY_SIZE      1024 /* of an entry without its list; a guess */
-#define URL_MAX         1024
-#define KEY_MAX         (URL_MAX + 16)
+#define KEY_MAX         (DOCUMENT_KEY_MAX + 1)
 #define RETRY_FIRST_S   60
 #define RETRY_LAST_S    3600
 #define DAY_S           86400
@@ -34,6 +32,7 @@ struct entry {
     uint64_t used; /* order of use */
     size_t size;
     bool public_only;
+    bool recalled, recalling; /* the keeper was asked; has not answered yet */
     struct http_request *fetch;
     struct document_request *waiting;
 };
@@ -96,8 +95,6 @@ static int read_list(struct entry *entry, const uint8_t *body, size_t size, int6
     if (result != 0)
         return result;
     take_list(entry, crl, now);
-    if (entry->documents->options.folder != NULL)
-        documents_folder_write(entry->documents->options.folder, entry->key, body, size);
     return 0;
 }
 
@@ -159,26 +156,27 @@ static int read_renewal(struct entry *entry, const json_t *object, int64_t retry
     return 0;
 }
 
-static int read_document(struct entry *entry, const struct http_answer *answer, int64_t now,
-                         struct error *error)
+static int read_document(struct entry *entry, const struct document_copy *copy, struct error *error)
 {
+    int64_t now = copy->fetched_at;
+
     switch (entry->document.kind) {
     case DOCUMENT_CRL:
-        return read_list(entry, answer->body, answer->body_size, now, error);
+        return read_list(entry, copy->body, copy->size, now, error);
     case DOCUMENT_ISSUERS:
-        return read_issuers(entry, answer->body, answer->body_size, now, error);
+        return read_issuers(entry, copy->body, copy->size, now, error);
     case DOCUMENT_DIRECTORY:
     case DOCUMENT_RENEWAL:
         break;
     }
     json_error_t reason;
     AUTO(json_t_pointer)
-    object = json_loadb((const char *)answer->body, answer->body_size, 0, &reason);
+    object = json_loadb((const char *)copy->body, copy->size, 0, &reason);
     if (object == NULL)
         return error_set(error, ERROR_PROTOCOL, "the answer is no JSON");
     return entry->document.kind == DOCUMENT_DIRECTORY
                ? read_directory(entry, object, now, error)
-               : read_renewal(entry, object, answer->retry_after_s, now, error);
+               : read_renewal(entry, object, copy->retry_after_s, now, error);
 }
 
 static void note_failure(struct entry *entry, const struct error *error, bool malformed)
@@ -207,6 +205,11 @@ static void wake_waiting(struct entry *entry)
 static void fetched(void *context, const struct http_answer *answer)
 {
     struct entry *entry = context;
+    const struct documents_keeper *keeper = entry->documents->options.keeper;
+    const struct document_copy copy = {.body = answer->body,
+                                       .size = answer->body_size,
+                                       .fetched_at = time(NULL),
+                                       .retry_after_s = answer->retry_after_s};
     struct error error = answer->error;
     int result = 0;
 
@@ -214,11 +217,13 @@ static void fetched(void *context, const struct http_answer *answer)
     if (!answer->failed && answer->status != 200)
         error_set(&error, ERROR_PEER, "the server answers with HTTP status %u", answer->status);
     else if (!answer->failed)
-        result = read_document(entry, answer, time(NULL), &error);
+        result = read_document(entry, &copy, &error);
     if (answer->failed || answer->status != 200 || result != 0)
         note_failure(entry, &error, result != 0);
     else
         entry->failures = 0;
+    if (entry->failures == 0 && keeper != NULL && copy.size <= DOCUMENT_KEPT_MAX)
+        keeper->keep(keeper->context, entry->key, &copy, entry->usable_until);
     wake_waiting(entry);
 }
 
@@ -240,6 +245,43 @@ static void fetch(struct entry *entry)
         note_failure(entry, &error, false);
         wake_waiting(entry);
     }
+}
+
+/* ---- what was kept ---- */
+
+static bool is_fresh(const struct entry *entry, int64_t now)
+{
+    return entry->document.known && now < entry->fresh_until;
+}
+
+/* Once for each entry. */
+static bool recall(struct entry *entry)
+{
+    const struct documents_keeper *keeper = entry->documents->options.keeper;
+
+    if (keeper == NULL || entry->recalled)
+        return false;
+    entry->recalled = true;
+    entry->recalling = keeper->recall(keeper->context, entry->key);
+    return entry->recalling;
+}
+
+void documents_recalled(struct documents *documents, const char *key,
+                        const struct document_copy *copy)
+{
+    struct entry *entry = map_get(&documents->entries, key);
+    int64_t now = time(NULL);
+
+    if (entry == NULL || !entry->recalling)
+        return;
+    entry->recalling = false;
+    if (copy != NULL && copy->fetched_at <= now && read_document(entry, copy, NULL) == 0 &&
+        now >= entry->usable_until)
+        document_clear(&entry->document);
+    if (is_fresh(entry, now))
+        wake_waiting(entry);
+    else if (entry->waiting != NULL)
+        fetch(entry);
 }
 
 /* ---- entries ---- */
@@ -286,25 +328,6 @@ static bool make_key(char key[KEY_MAX], enum document_kind kind, const char *url
     return size > 0 && size < KEY_MAX;
 }
 
-static void read_folder(struct entry *entry)
-{
-    int64_t now = time(NULL);
-    uint8_t *data;
-    size_t size;
-    struct crl *crl;
-
-    if (entry->document.kind != DOCUMENT_CRL || entry->documents->options.folder == NULL ||
-        !documents_folder_read(entry->documents->options.folder, entry->key, &data, &size))
-        return;
-    if (crl_new(&crl, data, size, NULL) == 0) {
-        if (crl_next_update(crl) > now)
-            take_list(entry, crl, now);
-        else
-            crl_unref(crl);
-    }
-    free(data);
-}
-
 static struct entry *entry_get(struct documents *documents, enum document_kind kind,
                                const char *url, bool public_only)
 {
@@ -327,7 +350,6 @@ static struct entry *entry_get(struct documents *documents, enum document_kind k
     entry->size = ENTRY_SIZE;
     documents->size += ENTRY_SIZE;
     string_copy(entry->key, sizeof entry->key, key);
-    read_folder(entry);
     return entry;
 }
 
@@ -375,10 +397,11 @@ struct document_request *documents_get(struct documents *documents, enum documen
     if (entry->waiting != NULL)
         entry->waiting->previous = request;
     entry->waiting = request;
-    bool is_fresh = entry->document.known && now < entry->fresh_until;
-    if (entry->fetch == NULL && (is_fresh || now < entry->retry_at))
+    if (entry->fetch != NULL || entry->recalling)
+        return request;
+    if (is_fresh(entry, now) || now < entry->retry_at)
         timer_set(documents->loop, &request->ready, loop_now(documents->loop));
-    else if (entry->fetch == NULL)
+    else if (!recall(entry))
         fetch(entry);
     return request;
 }
@@ -404,8 +427,8 @@ void documents_reject(struct documents *documents, enum document_kind kind, cons
     error_set(&error, ERROR_PEER, "what came from there is not signed by the issuer");
     entry->usable_until = 0;
     note_failure(entry, &error, true);
-    if (documents->options.folder != NULL)
-        documents_folder_remove(documents->options.folder, entry->key);
+    if (documents->options.keeper != NULL)
+        documents->options.keeper->drop(documents->options.keeper->context, entry->key);
 }
 
 struct documents *documents_new(struct loop *loop, struct http_client *client,
@@ -421,8 +444,6 @@ struct documents *documents_new(struct loop *loop, struct http_client *client,
     if (options->memory_max == 0)
         documents->options.memory_max = MEMORY_MAX;
     map_init(&documents->entries);
-    if (options->folder != NULL)
-        documents_folder_tidy(options->folder);
     return documents;
 }
 

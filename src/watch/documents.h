@@ -36,8 +36,28 @@ struct document_request;
 /* `document` holds during the call. */
 typedef void document_done_fn(void *context, const struct document *document);
 
+#define DOCUMENT_KEY_MAX  1040       /* bytes of a key, without the zero */
+#define DOCUMENT_KEPT_MAX (8u << 20) /* a larger one is not given to the keeper */
+
+/* A document as it came. */
+struct document_copy {
+    const uint8_t *body;
+    size_t size;
+    int64_t fetched_at, retry_after_s; /* Unix seconds; of Retry-After, -1: none */
+};
+
+/* Whoever keeps documents beyond the process. A key tells kind, who may be asked and address. */
+struct documents_keeper {
+    void *context;
+    /* documents_recalled() follows, not before this has returned. False: nobody can be asked. */
+    bool (*recall)(void *context, const char *key);
+    /* `until`: when it will be of no use any more, Unix seconds. */
+    void (*keep)(void *context, const char *key, const struct document_copy *copy, int64_t until);
+    void (*drop)(void *context, const char *key);
+};
+
 struct documents_options {
-    const char *folder; /* lists are kept there, too; NULL: in memory alone */
+    const struct documents_keeper *keeper; /* NULL: in memory alone */
     uint32_t timeout_ms;
     size_t memory_max;
 };
@@ -53,6 +73,9 @@ struct document_request *documents_get(struct documents *documents, enum documen
                                        const char *url, bool public_only, document_done_fn *done,
                                        void *context);
 void documents_cancel(struct document_request *request); /* accepts NULL */
+/* The keeper's answer; NULL: it has none. Read as if it came now, by the time of its fetch. */
+void documents_recalled(struct documents *documents, const char *key,
+                        const struct document_copy *copy);
 /* What came from there has proved to be somebody else's: forgotten, and not asked again too soon.
  */
 void documents_reject(struct documents *documents, enum document_kind kind, const char *url,

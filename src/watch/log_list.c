@@ -55,14 +55,13 @@ static void read_operator(struct certificate_logs *logs, const json_t *object)
     }
 }
 
-int log_list_read(struct certificate_logs **ret_logs, const char *path, struct error *error)
+/* `list` may be NULL, with the reason. */
+static int take_list(struct certificate_logs **ret_logs, const char *path, const json_t *list,
+                     const json_error_t *reason, struct error *error)
 {
-    json_error_t reason;
-    AUTO(json_t_pointer) list = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
-
     if (list == NULL)
         return error_set(error, ERROR_USAGE, "%s: %s (line %d); expected a list of logs in JSON",
-                         path, reason.text, reason.line);
+                         path, reason->text, reason->line);
     struct certificate_logs *logs = certificate_logs_new();
     if (logs == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
@@ -78,4 +77,21 @@ int log_list_read(struct certificate_logs **ret_logs, const char *path, struct e
     }
     *ret_logs = logs;
     return 0;
+}
+
+int log_list_read(struct certificate_logs **ret_logs, const char *path, struct error *error)
+{
+    json_error_t reason;
+    AUTO(json_t_pointer) list = json_load_file(path, JSON_REJECT_DUPLICATES, &reason);
+
+    return take_list(ret_logs, path, list, &reason, error);
+}
+
+int log_list_parse(struct certificate_logs **ret_logs, const char *path, const void *data,
+                   size_t size, struct error *error)
+{
+    json_error_t reason;
+    AUTO(json_t_pointer) list = json_loadb(data, size, JSON_REJECT_DUPLICATES, &reason);
+
+    return take_list(ret_logs, path, list, &reason, error);
 }

@@ -8,3 +8,6 @@
  * error. */
 MUST_CHECK int log_list_read(struct certificate_logs **ret_logs, const char *path,
                              struct error *error);
+/* Of the content of the file `path`. */
+MUST_CHECK int log_list_parse(struct certificate_logs **ret_logs, const char *path,
+                              const void *data, size_t size, struct error *error);

@@ -113,7 +113,9 @@ bool mail_runs_add(struct mail_runs *runs, const struct target *target,
                              .options = options,
                              .done = done,
                              .context = context};
-    run->lookup = mail_exchange_expand(runs->names, runs->http, target->host, looked_up, run);
+    struct names *names = checker_names(runs->checker, options->name_servers, NULL);
+    if (names != NULL)
+        run->lookup = mail_exchange_expand(names, runs->http, target->host, looked_up, run);
     if (run->lookup == NULL) {
         free(run);
         return false;

@@ -8,7 +8,6 @@ struct mail_run;
 
 struct mail_runs {
     struct checker *checker; /* checks the hosts */
-    struct names *names;
     struct http_client *http;
     struct mail_run *first;
     size_t count;

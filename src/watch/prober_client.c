@@ -1,4 +1,4 @@
-#include "watch/prober_client.h"
+#include "watch/prober_client_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,13 +12,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/string.h"
+#include "watch/prober_talk.h"
 #include "watch/report_words.h"
+#include "watch/supply.h"
 
 #define LINE_MAX_BYTES (4u << 20)
-#define OUTPUT_MAX     (1u << 20)
 #define ENDPOINTS_MAX  1024             /* of one answer */
 #define DEATHS_MAX     3                /* that a request may be under way at */
 #define SILENCE_NS     (150 * NS_PER_S) /* with something under way: it hangs */
@@ -27,39 +28,6 @@
 #define HEALTHY_NS     (10 * NS_PER_S)
 #define READ_SIZE      65536
 #define PROBER_FD      3
-
-struct request {
-    struct request *next;
-    uint64_t id;
-    json_t *body;
-    json_t *endpoints;
-    prober_answer_fn *answer; /* NULL: nobody waits */
-    void *context;
-    unsigned deaths;
-    bool patient;
-};
-
-struct queue {
-    struct request *first, *last;
-    size_t count;
-};
-
-struct prober_client {
-    struct loop *loop;
-    struct prober_client_host host;
-    struct prober_limits limits;
-    uint8_t socket_handler, death_handler;
-    struct timer turn, silence;
-    pid_t pid;
-    int pidfd, fd;
-    unsigned starts, failures;
-    uint64_t started_ns, next_id;
-    bool wants_room;
-    bool replaced; /* ended by us for its limits: nobody's fault */
-    struct buffer input, output;
-    struct queue waiting, patient, under_way;
-    size_t patient_under_way;
-};
 
 /* ---- queues ---- */
 
@@ -127,7 +95,7 @@ static void answer(struct request *request, const char *error)
 
 /* ---- its end ---- */
 
-static void tell(struct prober_client *client, const char *text)
+void client_tell(struct prober_client *client, const char *text)
 {
     if (client->host.event != NULL)
         client->host.event(client->host.context, text);
@@ -193,7 +161,7 @@ static void buried(struct prober_client *client, int status)
     client->failures += !client->replaced;
     timer_set(client->loop, &client->turn, now + (pause < PAUSE_MAX_NS ? pause : PAUSE_MAX_NS));
     if (!client->replaced)
-        tell(client, text);
+        client_tell(client, text);
     requeue(client);
     client->replaced = false;
 }
@@ -213,7 +181,7 @@ static void on_death(void *context, uint64_t tag, unsigned events)
 /* It says what no prober of ours would: whatever it is now, it is not to go on. */
 static void distrust(struct prober_client *client, const char *why)
 {
-    tell(client, why);
+    client_tell(client, why);
     ignore(kill(client->pid, SIGKILL));
     loop_unwatch(client->loop, client->fd);
     client->input.size = 0;
@@ -236,7 +204,7 @@ static void expect(struct prober_client *client)
 
 /* ---- asking ---- */
 
-static void flush(struct prober_client *client)
+void client_flush(struct prober_client *client)
 {
     while (client->output.size != 0) {
         ssize_t sent = send(client->fd, client->output.data, client->output.size, MSG_NOSIGNAL);
@@ -244,6 +212,7 @@ static void flush(struct prober_client *client)
             break; /* no room; or its death is about to be noticed */
         buffer_consume(&client->output, (size_t)sent);
     }
+    prober_talk_trim(&client->output);
     bool wants = client->output.size != 0;
     if (wants != client->wants_room &&
         loop_change(client->loop, client->fd, LOOP_READ | (wants ? LOOP_WRITE : 0),
@@ -270,7 +239,8 @@ static bool may_go(const struct prober_client *client)
 {
     const struct request *next = next_request(client);
 
-    if (next == NULL || client->pid == 0 || client->output.size > OUTPUT_MAX / 2)
+    if (next == NULL || client->pid == 0 || client->untold != 0 ||
+        client->output.size > OUTPUT_MAX / 2)
         return false;
     if (next->deaths != 0 ||
         (client->under_way.first != NULL && client->under_way.first->deaths != 0))
@@ -280,6 +250,8 @@ static bool may_go(const struct prober_client *client)
 
 static void dispatch(struct prober_client *client)
 {
+    if (client->pid != 0)
+        client_tell_contents(client);
     while (may_go(client)) {
         struct request *request =
             take(client->waiting.first != NULL ? &client->waiting : &client->patient, 0);
@@ -295,13 +267,13 @@ static void dispatch(struct prober_client *client)
     }
     if (client->pid != 0) {
         expect(client);
-        flush(client);
+        client_flush(client);
     }
 }
 
 /* ---- what it says ---- */
 
-static bool text_printable(const char *text, size_t size)
+bool client_text_printable(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++) {
         unsigned char c = (unsigned char)text[i];
@@ -315,7 +287,7 @@ static bool text_printable(const char *text, size_t size)
 bool prober_client_printable(const json_t *value)
 {
     if (json_is_string(value))
-        return text_printable(json_string_value(value), json_string_length(value));
+        return client_text_printable(json_string_value(value), json_string_length(value));
     for (size_t i = 0; i < json_array_size(value); i++) {
         if (!prober_client_printable(json_array_get(value, i)))
             return false;
@@ -325,7 +297,7 @@ bool prober_client_printable(const json_t *value)
     for (void *it = json_object_iter((json_t *)(uintptr_t)value); it != NULL;
          it = json_object_iter_next((json_t *)(uintptr_t)value, it)) {
         const char *key = json_object_iter_key(it);
-        if (!text_printable(key, strlen(key)) ||
+        if (!client_text_printable(key, strlen(key)) ||
             !prober_client_printable(json_object_iter_value(it)))
             return false;
     }
@@ -342,54 +314,31 @@ static bool is_endpoint(const json_t *endpoint)
 }
 
 /* False: it breaks the rules. */
-static bool take_line(struct prober_client *client, const json_t *line)
+static bool take_line(void *context, const json_t *line, const uint8_t *bytes, size_t size)
 {
+    struct prober_client *client = context;
     bool wrong = false;
     uint64_t id = json_get_number(line, "id", 0, &wrong);
     json_t *endpoint = json_object_get(line, "endpoint");
     struct request *request = id == 0 || wrong ? NULL : find(&client->under_way, id);
+    int about_document = client_take_document(client, line, bytes, size);
 
+    if (about_document != 0)
+        return about_document > 0;
     if (json_is_true(json_object_get(line, "alive")))
         return true; /* having been heard is all */
-    if (request == NULL)
+    if (request == NULL || bytes != NULL)
         return false;
     if (endpoint != NULL)
         return is_endpoint(endpoint) && json_array_size(request->endpoints) < ENDPOINTS_MAX &&
                json_array_append(request->endpoints, endpoint) == 0;
     const char *error = json_get_text(line, "error", &wrong);
     if (wrong || !json_is_true(json_object_get(line, "done")) ||
-        (error != NULL && !text_printable(error, strlen(error))))
+        (error != NULL && !client_text_printable(error, strlen(error))))
         return false;
     client->patient_under_way -= request->patient;
     answer(take(&client->under_way, id), error);
     return true;
-}
-
-static bool take_text(struct prober_client *client, const char *text, size_t size)
-{
-    json_t *line = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
-    bool good = json_is_object(line) && take_line(client, line);
-
-    json_decref(line);
-    return good;
-}
-
-/* False when it broke the rules. */
-static bool take_lines(struct prober_client *client)
-{
-    size_t taken = 0;
-
-    for (;;) {
-        const uint8_t *begin = client->input.data + taken;
-        const uint8_t *end = memchr(begin, '\n', client->input.size - taken);
-        if (end == NULL)
-            break;
-        if (!take_text(client, (const char *)begin, (size_t)(end - begin)))
-            return false;
-        taken += (size_t)(end - begin) + 1;
-    }
-    buffer_consume(&client->input, taken);
-    return client->input.size < LINE_MAX_BYTES;
 }
 
 static void on_readable(struct prober_client *client)
@@ -409,7 +358,7 @@ static void on_readable(struct prober_client *client)
         return;
     }
     client->input.size += (size_t)got;
-    if (!take_lines(client)) {
+    if (!prober_talk_hear(&client->input, LINE_MAX_BYTES, DOCUMENT_KEPT_MAX, take_line, client)) {
         distrust(client, "the process that probes breaks the rules of talking: it is replaced");
         return;
     }
@@ -423,7 +372,7 @@ static void on_socket(void *context, uint64_t tag, unsigned events)
     if (tag != client->starts || client->fd < 0)
         return;
     if ((events & LOOP_WRITE) != 0)
-        flush(client);
+        dispatch(client);
     if ((events & (LOOP_READ | LOOP_HANGUP | LOOP_ERROR)) != 0)
         on_readable(client);
 }
@@ -488,7 +437,7 @@ static void start_failed(struct prober_client *client)
     }
     client->pid = 0;
     close_all(client);
-    tell(client, text);
+    client_tell(client, text);
     timer_set(client->loop, &client->turn, loop_now(client->loop) + PAUSE_MAX_NS);
 }
 
@@ -516,7 +465,9 @@ static void start(struct prober_client *client)
     json_t *limits = json_object();
     json_set_number(limits, "connections", client->limits.connections);
     json_set_number(limits, "per_host", client->limits.per_host);
+    json_set_flag(limits, "keeps", client->host.keep != NULL);
     ignore(json_line(limits, &client->output));
+    client_tell_contents_again(client);
     dispatch(client);
 }
 
@@ -548,8 +499,9 @@ int prober_client_new(struct prober_client **ret_client, struct loop *loop,
     client->death_handler = loop_handler(loop, on_death, client);
     timer_init(&client->turn, on_turn, client);
     timer_init(&client->silence, on_silence, client);
-    buffer_init(&client->input, LINE_MAX_BYTES + READ_SIZE);
-    buffer_init(&client->output, OUTPUT_MAX);
+    buffer_init(&client->input, LINE_MAX_BYTES + DOCUMENT_KEPT_MAX + READ_SIZE);
+    buffer_init(&client->output, OUTPUT_MAX + SUPPLY_BYTES_MAX);
+    map_init(&client->contents);
     timer_set(loop, &client->turn, loop_now(loop));
     *ret_client = client;
     return 0;
@@ -571,6 +523,7 @@ void prober_client_free(struct prober_client *client)
            (request = take(&client->waiting, 0)) != NULL ||
            (request = take(&client->patient, 0)) != NULL)
         request_free(request);
+    client_free_contents(client);
     buffer_fini(&client->input);
     buffer_fini(&client->output);
     free(client);

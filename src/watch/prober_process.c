@@ -15,9 +15,12 @@
 #include "base/json.h"
 #include "base/map.h"
 #include "base/secret.h"
+#include "base/string.h"
 #include "edge/sandbox.h"
 #include "tls/handshake.h"
+#include "watch/prober_talk.h"
 #include "watch/report.h"
+#include "watch/supply.h"
 
 #define INPUT_MAX   (1u << 20)
 #define OUTPUT_MAX  (64u << 20)
@@ -28,8 +31,10 @@
 
 struct prober_process {
     struct loop *loop;
-    struct checker *checker; /* NULL: the first line has not come */
-    struct map stores;       /* path, "" for the system's → struct chain_store */
+    struct checker *checker;        /* NULL: the first line has not come */
+    struct chain_store *system;     /* of the checker's own options */
+    struct documents_keeper keeper; /* control */
+    struct map supplies;            /* by key → struct supplied */
     int fd;
     uint8_t handler;
     bool wants_room;
@@ -39,10 +44,21 @@ struct prober_process {
     unsigned connections_possible;
 };
 
+/* What control has told of a file. */
+struct supplied {
+    struct supply *supply; /* NULL: `trouble` */
+    char trouble[400];
+};
+
+#define HELD_MAX (ENDPOINT_STORES_MAX + CHECKER_CRL_FILES_MAX + 1)
+
 struct work {
     struct prober_process *process;
     uint64_t id;
     struct prober_options options;
+    struct supply *held[HELD_MAX]; /* as it was when this began */
+    size_t held_count;
+    struct chain_store *system; /* NULL: not asked */
 };
 
 /* ---- saying ---- */
@@ -99,51 +115,156 @@ static void on_alive(void *context)
     timer_set(process->loop, &process->alive, loop_now(process->loop) + ALIVE_NS);
 }
 
-/* ---- stores ---- */
+/* ---- files ---- */
 
-/* Read once, and kept. */
-static struct chain_store *find_store(struct prober_process *process, const char *path,
-                                      struct error *error)
+static void forget_supply(struct prober_process *process, const char *key)
 {
-    struct chain_store *store = map_get(&process->stores, path);
+    struct supplied *supplied = map_remove(&process->supplies, key);
 
-    if (store != NULL)
-        return store;
-    const char *slash = strrchr(path, '/');
-    if (chain_store_new(&store,
-                        path[0] == '\0' ? "system"
-                        : slash == NULL ? path
-                                        : slash + 1,
-                        path[0] == '\0' ? NULL : path, error) < 0)
-        return NULL;
-    if (!map_put(&process->stores, path, store)) {
-        chain_store_unref(store);
-        ignore(error_set(error, ERROR_MEMORY, "out of memory"));
-        return NULL;
-    }
-    return store;
+    if (supplied != NULL)
+        supply_unref(supplied->supply);
+    free(supplied);
 }
 
-static int fill_stores(struct prober_process *process, struct prober_options *options,
-                       struct error *error)
+static void take_supply(struct prober_process *process, const char *key, const json_t *line,
+                        const uint8_t *bytes, size_t size)
 {
-    const json_t *paths = json_object_get(options->source, "stores");
-    size_t count = json_array_size(paths);
+    struct supplied *supplied = calloc(1, sizeof *supplied);
+    struct error error = {0};
 
-    if (count > ENDPOINT_STORES_MAX)
-        return error_set(error, ERROR_USAGE, "found %zu stores; expected at most %d", count,
-                         ENDPOINT_STORES_MAX);
-    for (size_t i = 0; i < (count == 0 ? 1 : count); i++) {
-        const char *path = count == 0 ? "" : json_string_value(json_array_get(paths, i));
-        struct chain_store *store = find_store(process, path == NULL ? "" : path, error);
-        if (store == NULL)
-            return -(int)error->code;
-        options->checker.stores[options->checker.store_count++] = store;
+    forget_supply(process, key);
+    if (supplied == NULL || !map_put(&process->supplies, key, supplied)) {
+        free(supplied);
+        loop_stop(process->loop, 3); /* control tells it again */
+        return;
     }
+    if (bytes == NULL)
+        ignore(snprintf(supplied->trouble, sizeof supplied->trouble, "cannot read %s: %s",
+                        strchr(key, ' ') + 1, json_text(line, "error")));
+    else if (supply_new_by_key(&supplied->supply, key, bytes, size, &error) < 0)
+        ignore(string_copy(supplied->trouble, sizeof supplied->trouble, error.message));
+}
+
+static int hold(struct work *work, enum supply_kind kind, const json_t *path,
+                struct supply **ret_supply, struct error *error)
+{
+    char key[SUPPLY_KEY_MAX];
+    const char *text = json_string_value(path);
+    const struct supplied *supplied =
+        text == NULL ? NULL : map_get(&work->process->supplies, supply_key(key, kind, text));
+
+    if (supplied == NULL)
+        return error_set(error, ERROR_USAGE, "%s: it was not read yet", supply_option(kind));
+    if (supplied->supply == NULL)
+        return error_set(error, ERROR_IO, "%s: %s", supply_option(kind), supplied->trouble);
+    *ret_supply = work->held[work->held_count++] = supply_ref(supplied->supply);
     return 0;
 }
 
+static int hold_stores(struct work *work, struct error *error)
+{
+    struct checker_options *checker = &work->options.checker;
+    const json_t *paths = json_object_get(work->options.source, "stores");
+    struct supply *supply;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < json_array_size(paths); i++) {
+        result = hold(work, SUPPLY_STORE, json_array_get(paths, i), &supply, error);
+        if (result == 0)
+            checker->stores[checker->store_count++] = supply->store;
+    }
+    if (result != 0 || checker->store_count != 0)
+        return result;
+    /* Made anew, because the distribution's may have changed. */
+    result = chain_store_new(&work->system, "system", NULL, error);
+    if (result == 0)
+        checker->stores[checker->store_count++] = work->system;
+    return result;
+}
+
+static int hold_files(struct work *work, struct error *error)
+{
+    struct checker_options *checker = &work->options.checker;
+    const json_t *source = work->options.source, *lists = json_object_get(source, "crl"),
+                 *logs = json_object_get(source, "log_list");
+    struct supply *supply;
+
+    if (json_array_size(json_object_get(source, "stores")) > ENDPOINT_STORES_MAX ||
+        json_array_size(lists) > CHECKER_CRL_FILES_MAX)
+        return error_set(error, ERROR_USAGE, "found more files than may be");
+    int result = hold_stores(work, error);
+    for (size_t i = 0; result == 0 && i < json_array_size(lists); i++) {
+        result = hold(work, SUPPLY_CRL, json_array_get(lists, i), &supply, error);
+        if (result == 0)
+            checker->crl_files[checker->crl_file_count++] = supply->lists;
+    }
+    if (result == 0 && logs != NULL) {
+        result = hold(work, SUPPLY_LOG_LIST, logs, &supply, error);
+        if (result == 0)
+            checker->policy.logs = supply->logs;
+    }
+    return result;
+}
+
+/* ---- what was fetched: control keeps it ---- */
+
+/* What does not fit now is fetched again by the next process. */
+static void tell_keeper(struct prober_process *process, json_t *line, const void *bytes,
+                        size_t size)
+{
+    ignore(prober_talk_say(&process->output, line, bytes, size));
+    flush(process);
+}
+
+static void keep(void *context, const char *key, const struct document_copy *copy, int64_t until)
+{
+    json_t *line = json_pack("{s:s}", "keep", key);
+
+    json_set_number(line, "until", (uint64_t)until);
+    if (copy->retry_after_s >= 0)
+        json_set_number(line, "retry_after", (uint64_t)copy->retry_after_s);
+    tell_keeper(context, line, copy->body, copy->size);
+}
+
+static void drop(void *context, const char *key)
+{
+    tell_keeper(context, json_pack("{s:s}", "drop", key), NULL, 0);
+}
+
+static bool recall(void *context, const char *key)
+{
+    struct prober_process *process = context;
+    json_t *line = json_pack("{s:s}", "recall", key); /* NULL: no UTF-8, and never kept */
+    bool asked = line != NULL && prober_talk_say(&process->output, line, NULL, 0);
+
+    flush(process);
+    return asked;
+}
+
+static void take_recalled(struct prober_process *process, const char *key, const json_t *line,
+                          const uint8_t *bytes, size_t size)
+{
+    bool wrong = false;
+    uint64_t retry_after = json_get_number(line, "retry_after", INT64_MAX, &wrong);
+    const struct document_copy copy = {
+        .body = bytes,
+        .size = size,
+        .fetched_at = (int64_t)json_get_number(line, "fetched_at", 0, &wrong),
+        .retry_after_s = retry_after == INT64_MAX ? -1 : (int64_t)retry_after};
+
+    checker_recalled(process->checker, key, bytes == NULL || wrong ? NULL : &copy);
+}
+
 /* ---- one request ---- */
+
+static void work_free(struct work *work)
+{
+    for (size_t i = 0; i < work->held_count; i++)
+        supply_unref(work->held[i]);
+    chain_store_unref(work->system);
+    prober_options_free(&work->options);
+    free(work);
+}
 
 static void on_checked(void *context, const struct target *target, struct endpoint **endpoints,
                        size_t count)
@@ -165,8 +286,7 @@ static void on_checked(void *context, const struct target *target, struct endpoi
     }
     say_done(process, work->id, NULL);
     process->under_way--;
-    prober_options_free(&work->options);
-    free(work);
+    work_free(work);
     flush(process);
 }
 
@@ -183,7 +303,7 @@ static int begin(struct prober_process *process, struct work *work, const json_t
     if (result == 0)
         result = prober_options_read(&work->options, json_object_get(line, "options"), error);
     if (result == 0)
-        result = fill_stores(process, &work->options, error);
+        result = hold_files(work, error);
     if (result == 0 &&
         !checker_add(process->checker, &target, &work->options.checker, on_checked, work))
         result = error_set(error, ERROR_MEMORY, "out of memory");
@@ -195,10 +315,11 @@ static void begin_checking(struct prober_process *process, const json_t *line)
 {
     bool wrong = false;
     struct checker_options options = {
-        .stores = {map_get(&process->stores, "")},
+        .stores = {process->system},
         .store_count = 1,
         .connections_max = (unsigned)json_get_number(line, "connections", 0, &wrong),
-        .per_host_max = (unsigned)json_get_number(line, "per_host", 0, &wrong)};
+        .per_host_max = (unsigned)json_get_number(line, "per_host", 0, &wrong),
+        .revocation.keeper = json_get_flag(line, "keeps", &wrong) ? &process->keeper : NULL};
     struct error error = {0};
 
     if (options.connections_max == 0 || options.connections_max > process->connections_possible)
@@ -224,8 +345,7 @@ static void take_request(struct prober_process *process, const json_t *line)
     work->id = id;
     if (begin(process, work, line, &error) < 0) {
         say_done(process, id, error.message);
-        prober_options_free(&work->options);
-        free(work);
+        work_free(work);
         return;
     }
     if (process->under_way++ == 0)
@@ -234,24 +354,29 @@ static void take_request(struct prober_process *process, const json_t *line)
 
 /* ---- hearing ---- */
 
+static bool take_line(void *context, const json_t *line, const uint8_t *bytes, size_t size)
+{
+    struct prober_process *process = context;
+    const char *supply = json_text(line, "supply"), *forget = json_text(line, "forget"),
+               *recalled = json_text(line, "recalled");
+
+    if (strchr(supply, ' ') != NULL)
+        take_supply(process, supply, line, bytes, size);
+    else if (forget[0] != '\0')
+        forget_supply(process, forget);
+    else if (process->checker == NULL)
+        begin_checking(process, line);
+    else if (recalled[0] != '\0')
+        take_recalled(process, recalled, line, bytes, size);
+    else
+        take_request(process, line);
+    return true;
+}
+
 static void take_lines(struct prober_process *process)
 {
-    size_t taken = 0;
-
-    for (;;) {
-        const uint8_t *from = process->input.data + taken;
-        const uint8_t *end = memchr(from, '\n', process->input.size - taken);
-        if (end == NULL)
-            break;
-        json_t *line = json_loadb((const char *)from, (size_t)(end - from), 0, NULL);
-        if (line != NULL && process->checker == NULL)
-            begin_checking(process, line);
-        else if (line != NULL)
-            take_request(process, line);
-        json_decref(line);
-        taken += (size_t)(end - from) + 1;
-    }
-    buffer_consume(&process->input, taken);
+    if (!prober_talk_hear(&process->input, INPUT_MAX, SUPPLY_BYTES_MAX, take_line, process))
+        loop_stop(process->loop, 3);
     flush(process);
 }
 
@@ -284,9 +409,11 @@ static int prober_init(struct prober_process *process, int fd, struct error *err
 
     process->fd = fd;
     process->connections_possible = checker_connections_possible();
-    buffer_init(&process->input, INPUT_MAX);
+    process->keeper =
+        (struct documents_keeper){.context = process, .recall = recall, .keep = keep, .drop = drop};
+    buffer_init(&process->input, INPUT_MAX + SUPPLY_BYTES_MAX + READ_SIZE);
     buffer_init(&process->output, OUTPUT_MAX);
-    map_init(&process->stores);
+    map_init(&process->supplies);
     timer_init(&process->alive, on_alive, process);
 #if !defined(__SANITIZE_ADDRESS__)
     ignore(setrlimit(RLIMIT_AS, &memory));
@@ -297,7 +424,8 @@ static int prober_init(struct prober_process *process, int fd, struct error *err
     if (process->loop == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     /* Read now, though nobody asked yet: the first answers come sooner. */
-    if (find_store(process, "", error) == NULL || sandbox_enter(SANDBOX_PROBER, error) < 0)
+    if (chain_store_new(&process->system, "system", NULL, error) < 0 ||
+        sandbox_enter(SANDBOX_PROBER, error) < 0)
         return -(int)error->code;
     process->handler = loop_handler(process->loop, on_socket, process);
     return loop_watch(process->loop, fd, LOOP_READ, process->handler, 0)

@@ -2,8 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/json.h"
+#include "base/pin.h"
 #include "watch/prober_process.h"
+
+#define DNS_PORT 53
 
 static void set_list(json_t *object, const char *key, const struct conf_text_list *list)
 {
@@ -15,6 +19,39 @@ static void set_list(json_t *object, const char *key, const struct conf_text_lis
     for (size_t i = 0; i < list->count; i++)
         ignore(json_array_append_new(array, json_string(list->items[i])));
     ignore(json_object_set_new(object, key, array));
+}
+
+/* "192.0.2.1" (the target's port), "192.0.2.1:8443". */
+static bool read_address(struct address *ret_address, const char *text)
+{
+    struct network alone;
+
+    if (text == NULL)
+        return false;
+    if (strchr(text, '/') == NULL && network_parse(&alone, text, NULL) == 0) {
+        address_from_bytes(ret_address, alone.bytes, 0);
+        return true;
+    }
+    return address_parse(ret_address, text, NULL) == 0;
+}
+
+/* As c-ares reads them: "192.0.2.1:53,[2001:db8::1]:53". */
+static void set_name_servers(json_t *options, const struct conf_text_list *list)
+{
+    __attribute__((cleanup(buffer_auto))) struct buffer text;
+    char one[ADDRESS_TEXT_MAX];
+    struct address address;
+
+    buffer_init(&text, CONF_NAME_SERVERS_MAX * sizeof one);
+    for (size_t i = 0; i < list->count; i++) {
+        if (!read_address(&address, list->items[i]))
+            continue; /* the configuration has been checked */
+        if (address_port(&address) == 0)
+            address_set_port(&address, DNS_PORT);
+        ignore(buffer_printf(&text, "%s%s", text.size == 0 ? "" : ",",
+                             address_format(one, sizeof one, &address)));
+    }
+    json_set_text(options, "name_servers", buffer_text(&text));
 }
 
 static void set_threshold(json_t *object, const char *key, const struct conf_threshold *threshold)
@@ -34,6 +71,11 @@ json_t *prober_request(const struct conf_watch *watch, const char *target, bool 
     json_set_text(options, "name", watch->expected_name);
     set_list(options, "connect", origin ? &watch->origin : &watch->connect);
     set_list(options, "stores", &watch->stores);
+    set_list(options, "crl", &watch->crl);
+    set_list(options, "pins", &watch->pins);
+    json_set_text(options, "log_list", watch->log_list);
+    set_name_servers(options, &watch->name_servers);
+    json_set_text(options, "acme_directory", watch->acme_directory);
     json_set_text(options, "vantage",
                   origin                     ? "origin"
                   : watch->origin.count != 0 ? "edge"
@@ -68,18 +110,16 @@ static const char *vantage_of(const char *text)
     return NULL;
 }
 
-/* "192.0.2.1" (the target's port), "192.0.2.1:8443". */
-static bool read_address(struct address *ret_address, const char *text)
+static void read_pins(struct check_policy *policy, const json_t *list, bool *wrong)
 {
-    struct network alone;
+    size_t count = json_array_size(list);
 
-    if (text == NULL)
-        return false;
-    if (strchr(text, '/') == NULL && network_parse(&alone, text, NULL) == 0) {
-        address_from_bytes(ret_address, alone.bytes, 0);
-        return true;
+    *wrong |= count > ARRAY_SIZE(policy->pins);
+    for (size_t i = 0; i < count && !*wrong; i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        *wrong |= text == NULL || pin_parse(policy->pins[i], text, NULL) != 0;
     }
-    return address_parse(ret_address, text, NULL) == 0;
+    policy->pin_count = *wrong ? 0 : count;
 }
 
 static void read_connect(struct checker_options *checker, const json_t *list, bool *wrong)
@@ -108,6 +148,9 @@ int prober_options_read(struct prober_options *ret_options, json_t *options, str
     read_threshold(&checker.policy.warning, json_object_get(options, "warning"), &wrong);
     read_threshold(&checker.policy.critical, json_object_get(options, "critical"), &wrong);
     read_connect(&checker, json_object_get(options, "connect"), &wrong);
+    read_pins(&checker.policy, json_object_get(options, "pins"), &wrong);
+    checker.name_servers = json_get_text(options, "name_servers", &wrong);
+    checker.renewal_directory = json_get_text(options, "acme_directory", &wrong);
     if (wrong)
         return error_set(error, ERROR_USAGE, "found an option of another type than expected");
     ret_options->checker = checker;

@@ -9,19 +9,14 @@
 
 #include "base/buffer.h"
 #include "base/string.h"
-#include "watch/documents.h"
 
-#define OPERATOR_LISTS_MAX 64
+#define OPERATOR_LISTS_MAX (16 * CRL_FILE_LISTS_MAX)
 #define LIST_URLS_MAX      3 /* asked of one certificate, until one answers */
 #define POOL_MAX           256
 
 struct revocation {
     struct loop *loop;
     struct documents *documents;
-    struct revocation_options options;
-    struct crl *lists[OPERATOR_LISTS_MAX];
-    const char *list_files[OPERATOR_LISTS_MAX];
-    size_t list_count;
 };
 
 struct list_request {
@@ -106,7 +101,7 @@ static void judge_staple(struct revocation_job *job)
     struct endpoint *endpoint = job->endpoint;
     struct endpoint_revocation *found = &endpoint->revocation;
     const struct certificate_facts *leaf = endpoint->seen.chain[0];
-    const struct certificate_logs *logs = job->revocation->options.logs;
+    const struct certificate_logs *logs = job->order.logs;
     uint8_t *list;
     size_t size;
 
@@ -165,7 +160,7 @@ struct list_set {
 
 static void set_add(struct list_set *set, struct crl *crl, const char *source)
 {
-    if (crl == NULL)
+    if (crl == NULL || set->count == ARRAY_SIZE(set->lists))
         return;
     set->lists[set->count] = crl;
     set->sources[set->count++] = source;
@@ -192,7 +187,7 @@ static void take_answer(struct endpoint_crl *result, const struct crl_answer *an
 /* By all lists at hand. Those of the operator that are of other CAs say nothing. */
 static void judge_lists(struct list_request *list)
 {
-    const struct revocation *revocation = list->job->revocation;
+    const struct revocation_order *order = &list->job->order;
     struct endpoint_crl *result = list->result;
     struct list_set set = {.count = 0};
     struct crl_answer answer;
@@ -201,8 +196,10 @@ static void judge_lists(struct list_request *list)
     set_add(&set, list->complete, list->complete_source);
     set_add(&set, list->changes, list->changes_source);
     size_t fetched = set.count;
-    for (size_t i = 0; i < revocation->list_count; i++)
-        set_add(&set, revocation->lists[i], revocation->list_files[i]);
+    for (size_t i = 0; i < order->crl_file_count; i++) {
+        for (size_t j = 0; j < order->crl_files[i]->count; j++)
+            set_add(&set, order->crl_files[i]->lists[j], order->crl_files[i]->path);
+    }
     crl_judge_all(&answer, set.lists, set.count, result->certificate,
                   issuer_of(list->job->endpoint, result->certificate), judged_at(list->job));
     bool is_other =
@@ -461,11 +458,11 @@ static void directory_fetched(void *context, const struct document *document)
         one_less(job);
 }
 
-static const char *directory_of(const struct revocation *revocation,
+static const char *directory_of(const struct revocation_order *order,
                                 const struct certificate_facts *leaf)
 {
-    if (revocation->options.renewal_directory != NULL)
-        return revocation->options.renewal_directory;
+    if (order->renewal_directory != NULL)
+        return order->renewal_directory;
     return strstr(leaf->issuer, "O=Let's Encrypt") != NULL
                ? "https://acme-v02.api.letsencrypt.org/directory"
                : NULL;
@@ -474,7 +471,7 @@ static const char *directory_of(const struct revocation *revocation,
 static void ask_renewal(struct revocation_job *job)
 {
     const struct certificate_facts *leaf = job->endpoint->seen.chain[0];
-    const char *directory = directory_of(job->revocation, leaf);
+    const char *directory = directory_of(&job->order, leaf);
 
     if (!job->order.renewal || directory == NULL || leaf->authority_key_id == NULL)
         return;
@@ -596,56 +593,31 @@ void revocation_cancel(struct revocation_job *job)
 
 /* ---- all of it ---- */
 
-static int read_operator_lists(struct revocation *revocation, const char *path, struct error *error)
-{
-    FILE *file = fopen(path, "re");
-    __attribute__((cleanup(buffer_auto))) struct buffer content;
-    size_t count = 0, size;
-
-    buffer_init(&content, CRL_SIZE_MAX);
-    if (file == NULL)
-        return error_set(error, ERROR_IO, "cannot open %s: %m", path);
-    do {
-        uint8_t *room = buffer_reserve(&content, 65536);
-        size = room != NULL ? fread(room, 1, 65536, file) : 0;
-        content.size += size;
-    } while (size > 0);
-    fclose(file);
-    int result = crl_new_all(&revocation->lists[revocation->list_count],
-                             OPERATOR_LISTS_MAX - revocation->list_count, &count, content.data,
-                             content.failed ? CRL_SIZE_MAX + 1 : content.size, error);
-    if (result != 0)
-        return error_prepend(error, "%s", path);
-    for (size_t i = 0; i < count; i++)
-        revocation->list_files[revocation->list_count++] = path;
-    return 0;
-}
-
 int revocation_new(struct revocation **ret_revocation, struct loop *loop,
                    struct http_client *client, const struct revocation_options *options,
                    struct error *error)
 {
-    const struct documents_options limits = {.folder = options->folder,
+    const struct documents_options limits = {.keeper = options->keeper,
                                              .timeout_ms = options->timeout_ms,
                                              .memory_max = options->memory_max};
     struct revocation *revocation = calloc(1, sizeof *revocation);
-    int result = 0;
 
     if (revocation == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     revocation->loop = loop;
-    revocation->options = *options;
     revocation->documents = documents_new(loop, client, &limits);
-    if (revocation->documents == NULL)
-        result = error_set(error, ERROR_MEMORY, "out of memory");
-    for (size_t i = 0; result == 0 && i < options->crl_file_count; i++)
-        result = read_operator_lists(revocation, options->crl_files[i], error);
-    if (result != 0) {
+    if (revocation->documents == NULL) {
         revocation_free(revocation);
-        return result;
+        return error_set(error, ERROR_MEMORY, "out of memory");
     }
     *ret_revocation = revocation;
     return 0;
+}
+
+void revocation_recalled(struct revocation *revocation, const char *key,
+                         const struct document_copy *copy)
+{
+    documents_recalled(revocation->documents, key, copy);
 }
 
 void revocation_free(struct revocation *revocation)
@@ -653,7 +625,5 @@ void revocation_free(struct revocation *revocation)
     if (revocation == NULL)
         return;
     documents_free(revocation->documents);
-    for (size_t i = 0; i < revocation->list_count; i++)
-        crl_unref(revocation->lists[i]);
     free(revocation);
 }

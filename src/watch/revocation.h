@@ -7,17 +7,14 @@
 #pragma once
 
 #include "net/http_client.h"
+#include "watch/crl_file.h"
+#include "watch/documents.h"
 #include "watch/endpoint.h"
 
 struct revocation_options {
-    const char *folder;           /* where lists are kept between starts; NULL: nowhere */
-    const char *const *crl_files; /* of the operator, asked before any other; read at once */
-    size_t crl_file_count;
-    const char *renewal_directory; /* ACME directory for every certificate; NULL: those of known
-                                      CAs */
-    uint32_t timeout_ms;           /* of one fetch; 0: 15 s */
-    size_t memory_max;             /* bytes of lists kept; 0: 256 MiB */
-    const struct certificate_logs *logs; /* NULL: timestamps are not verified; stays the caller's */
+    const struct documents_keeper *keeper; /* of what was fetched; NULL: nobody */
+    uint32_t timeout_ms;                   /* of one fetch; 0: 15 s */
+    size_t memory_max;                     /* bytes of lists kept; 0: 256 MiB */
 };
 
 struct revocation; /* of a process */
@@ -28,10 +25,20 @@ MUST_CHECK int revocation_new(struct revocation **ret_revocation, struct loop *l
                               struct error *error);
 void revocation_free(struct revocation *revocation); /* accepts NULL; nobody is called back */
 
-/* What to find out. Staple, timestamps and the operator's lists are always looked at. */
+/* As documents_recalled(). */
+void revocation_recalled(struct revocation *revocation, const char *key,
+                         const struct document_copy *copy);
+
+/* What to find out, and by what the operator has given. Staple, timestamps and the operator's lists
+ * are always looked at. All of it stays the caller's until the call-back. */
 struct revocation_order {
     bool crls, intermediates, renewal;
     int64_t at; /* the moment that is judged, Unix seconds; what is to come is judged by now */
+    const struct crl_file *const *crl_files; /* asked before any other */
+    size_t crl_file_count;
+    const char *renewal_directory; /* ACME directory for every certificate; NULL: those of known
+                                      CAs */
+    const struct certificate_logs *logs; /* NULL: timestamps are not verified */
 };
 typedef void revocation_done_fn(void *context, struct endpoint *endpoint);
 

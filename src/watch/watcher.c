@@ -1,30 +1,22 @@
 #include "watch/watcher_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
-#include "base/secret.h"
 #include "base/string.h"
 #include "watch/prober_process.h"
 #include "watch/schedule.h"
 #include "watch/target.h"
 
-#define PUT_OFF_MS   100
-#define PUT_OFF_MAX  20
 #define RETENTION_NS (3600 * NS_PER_S)
-/* Of `discover`: a zone of this size keeps control busy for a second, and its hosts are many. */
-#define DISCOVER_FILE_MAX (8u << 20)
 
 /* ---- small things ---- */
 
@@ -44,21 +36,9 @@ void watcher_event(struct watcher *watcher, enum event_type type, const char *fo
     watcher->host.event(watcher->host.context, type, text);
 }
 
-static uint32_t new_request(struct watcher *watcher)
-{
-    watcher->last_request = (watcher->last_request + 1) % WATCHER_REQUEST_BIT;
-    return watcher->last_request | WATCHER_REQUEST_BIT;
-}
-
-bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path)
-{
-    *ret_request = new_request(watcher);
-    return watcher->host.open(watcher->host.context, *ret_request, path);
-}
-
 /* ---- a check ---- */
 
-static void set_next(struct watched *watched, uint64_t delay_ms)
+void watched_set_next(struct watched *watched, uint64_t delay_ms)
 {
     watched->next_check = time(NULL) + (int64_t)(delay_ms / 1000);
     timer_set(watched->watcher->loop, &watched->timer,
@@ -93,7 +73,8 @@ void watched_done(struct watched *watched)
     tell_waiters(watched);
     json_decref(watched->answers);
     watched->answers = NULL;
-    set_next(watched, schedule_next(watched->conf->interval, &result, watcher_chance(watcher)));
+    watched_set_next(watched,
+                     schedule_next(watched->conf->interval, &result, watcher_chance(watcher)));
 }
 
 static void on_answer(void *context, const json_t *endpoints, const char *error)
@@ -107,7 +88,7 @@ static void on_answer(void *context, const json_t *endpoints, const char *error)
         watched_done(watched);
 }
 
-static void ask(struct watched *watched)
+void watched_ask(struct watched *watched)
 {
     struct watcher *watcher = watched->watcher;
     const struct conf_watch *conf = watched->conf;
@@ -123,55 +104,16 @@ static void ask(struct watched *watched)
     }
 }
 
-/* The supervisor has too many questions before it just now; that says nothing about the file. */
-static void put_off(struct watched *watched)
-{
-    watched->put_off++;
-    watched->file_request = 0;
-    json_decref(watched->answers);
-    watched->answers = NULL;
-    set_next(watched, PUT_OFF_MS + watcher_chance(watched->watcher) % PUT_OFF_MS);
-}
-
-static void ask_without_file(struct watched *watched)
-{
-    watched->put_off = 0;
-    watched->file_request = 0;
-    ignore(string_copy(watched->disk_trouble, sizeof watched->disk_trouble,
-                       "the supervisor could not be asked to open it"));
-    ask(watched);
-}
-
-/* The answer may come before this has returned. */
-static bool open_file(struct watched *watched)
-{
-    struct watcher *watcher = watched->watcher;
-    uint32_t request = new_request(watcher);
-
-    watched->file_request = request;
-    if (!index_add_request(watched))
-        return false;
-    if (watcher->host.open(watcher->host.context, request, watched->conf->file))
-        return true;
-    ignore(index_take_request(watcher, request) != NULL);
-    return false;
-}
-
 static void begin(struct watched *watched)
 {
     timer_cancel(watched->watcher->loop, &watched->timer);
     watched->answers = json_array();
     watched->trouble[0] = '\0';
-    watched->disk_known = false;
     if (watched->refused != NULL) {
         ignore(string_copy(watched->trouble, sizeof watched->trouble, watched->refused));
         watched_done(watched);
-    } else if (watched->conf->file == NULL || watched->put_off == PUT_OFF_MAX) {
-        ask_without_file(watched);
-    } else if (open_file(watched)) {
-        watched->put_off = 0;
     } else {
-        put_off(watched);
+        watched_open_files(watched);
     }
 }
 
@@ -186,56 +128,6 @@ static void on_due(void *context)
 
     if (!under_way(watched))
         begin(watched);
-}
-
-/* ---- files ---- */
-
-static void file_opened(struct watched *watched, const char *text, size_t size, const char *error)
-{
-    struct error reason = {0};
-
-    watched->file_request = 0;
-    watched->disk_known =
-        text != NULL && certificate_on_disk(&watched->disk, text, size, &reason) == 0;
-    if (!watched->disk_known)
-        ignore(string_copy(watched->disk_trouble, sizeof watched->disk_trouble,
-                           text != NULL ? "it holds no certificate in PEM" : error));
-    ask(watched);
-}
-
-/* All of it, or nothing. What may hold a key is read into one piece, which can be wiped. */
-static int read_file(struct buffer *text, int fd, bool secret)
-{
-    if (secret && buffer_reserve(text, text->maximum) == NULL)
-        return -ENOMEM;
-    return buffer_read(text, fd);
-}
-
-void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int result)
-{
-    struct watched *watched = index_take_request(watcher, request);
-    struct buffer text;
-    char reason[80];
-
-    buffer_init(&text, watched != NULL ? KEYPAIR_PEM_MAX : DISCOVER_FILE_MAX);
-    if (fd >= 0)
-        result = read_file(&text, fd, watched != NULL);
-    else if (result >= 0)
-        result = -EIO;
-    if (fd >= 0)
-        ignore(close(fd));
-    if (result == -EFBIG)
-        ignore(snprintf(reason, sizeof reason, "it is larger than %zu MiB", text.maximum >> 20));
-    else
-        ignore(string_copy(reason, sizeof reason, strerror(-result)));
-    const char *content = result == 0 ? buffer_text(&text) : NULL;
-    if (watched != NULL)
-        file_opened(watched, content, text.size, reason);
-    else
-        discover_opened(watcher, request, content, text.size, reason);
-    if (watched != NULL && text.data != NULL)
-        secret_wipe(text.data, text.size);
-    buffer_fini(&text);
 }
 
 /* ---- the store's turn ---- */
@@ -432,8 +324,8 @@ static void schedule_all(struct watcher *watcher)
             continue;
         /* Also where a reload made the interval shorter. */
         if (watched->next_check == 0 || left > watched->conf->interval)
-            set_next(watched,
-                     schedule_first(watched->conf->interval, since, i, watcher->watched_count));
+            watched_set_next(
+                watched, schedule_first(watched->conf->interval, since, i, watcher->watched_count));
     }
 }
 
@@ -447,6 +339,7 @@ bool watcher_reload(struct watcher *watcher, const struct conf *conf)
     bool whole = conf_each_target(conf, add_target, watcher) == 0;
     drop_gone(watcher);
     prober_client_limit(watcher->prober, &limits);
+    watcher_files_reload(watcher);
     schedule_all(watcher);
     return discover_reload(watcher) && whole;
 }
@@ -486,12 +379,17 @@ static pid_t start_prober(void *context, int fd)
 
 static int watcher_init(struct watcher *watcher, const struct conf *conf, struct error *error)
 {
-    const struct prober_client_host prober = {
-        .context = watcher, .start = start_prober, .event = on_prober_event};
+    const struct prober_client_host prober = {.context = watcher,
+                                              .start = start_prober,
+                                              .event = on_prober_event,
+                                              .keep = fetched_keep,
+                                              .drop = fetched_drop,
+                                              .recall = fetched_recall};
     struct prober_limits limits = limits_of(conf);
     struct error ignored = {0};
 
     index_init(watcher);
+    map_init(&watcher->supplied);
     timer_init(&watcher->store_turn, on_store_turn, watcher);
     timer_init(&watcher->retention, on_retention, watcher);
     ignore(getrandom(&watcher->random, sizeof watcher->random, 0));
@@ -540,6 +438,7 @@ void watcher_free(struct watcher *watcher)
     timer_cancel(watcher->loop, &watcher->retention);
     prober_client_free(watcher->prober);
     index_fini(watcher);
+    watcher_files_fini(watcher);
     free(watcher->watched);
     free(watcher);
 }

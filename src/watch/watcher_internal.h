@@ -2,6 +2,8 @@
  *
  *   watcher.c           targets and their timers, asking, reload, what is listed
  *   watcher_index.c     what is found by its name: targets, addresses, what is to be opened
+ *   watcher_files.c     files that a check needs, opened and passed on before it begins
+ *   watcher_fetched.c   documents that the prober fetched, in the store
  *   watcher_results.c   an answer: what is new, what flaps, what differs; store and events
  *   watcher_compare.c   findings that take more than one look: file on disk, origin, in turn
  *   watcher_discover.c  endpoints that nobody watches */
@@ -54,7 +56,8 @@ struct watched {
     size_t place_count;
     json_t *answers;       /* of the check under way */
     unsigned open;         /* requests under way */
-    uint32_t file_request; /* waiting for the file to be opened; 0: not */
+    uint32_t file_request; /* waiting for a file to be opened; 0: not */
+    size_t file_step;      /* which one: 0 `file`, then those of watch/supply.h */
     unsigned put_off;      /* so often in a row, because nobody could be asked to open it */
     bool disk_known;
     struct certificate_on_disk disk;
@@ -98,6 +101,7 @@ struct watcher {
     struct map by_address;   /* → how many places are there */
     struct map by_request;   /* number → struct watched that waits for its file */
     struct map by_discovery; /* TARGET → its index in `discovered`, plus one */
+    struct map supplied;     /* key of watch/supply.h → struct supplied_file */
     struct discovered *discovered;
     size_t discovered_count;
     struct discovery **discoveries;
@@ -110,11 +114,19 @@ struct watcher {
 };
 
 /* ---- watcher.c ---- */
+void watched_ask(struct watched *watched); /* all that it needs is at hand */
+void watched_set_next(struct watched *watched, uint64_t delay_ms);
 void watched_done(struct watched *watched); /* all is answered: results, then the next time */
 uint64_t watcher_chance(struct watcher *watcher);
 void watcher_event(struct watcher *watcher, enum event_type type, const char *format, ...)
     PRINTF_LIKE(3, 4);
+
+/* ---- watcher_files.c ---- */
 bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path);
+/* Opens all files of a check, then asks. */
+void watched_open_files(struct watched *watched);
+void watcher_files_reload(struct watcher *watcher); /* the configuration is another */
+void watcher_files_fini(struct watcher *watcher);
 
 /* ---- watcher_index.c ---- */
 void index_init(struct watcher *watcher);
@@ -132,6 +144,11 @@ void index_remove_address(struct watcher *watcher, const char *address);
 MUST_CHECK bool index_add_request(struct watched *watched);
 /* NULL: nobody any more. */
 struct watched *index_take_request(struct watcher *watcher, uint32_t request);
+
+/* ---- watcher_fetched.c: as in struct prober_client_host ---- */
+void fetched_keep(void *context, const char *key, const struct document_copy *copy, int64_t until);
+void fetched_drop(void *context, const char *key);
+void fetched_recall(void *context, const char *key);
 
 /* ---- watcher_results.c ---- */
 /* Takes the answers in; true: another verdict or certificate than before somewhere. */

@@ -1,5 +1,6 @@
 """Helpers of the tests of `holdfast check`: servers that show certificates, and what is said of them."""
 
+import base64
 import http.server
 import json
 import ssl
@@ -68,6 +69,14 @@ class Documents:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+def renewal_name(pair):
+    """Of its renewal information (RFC 9773 §4.1)."""
+    key_id = pair.certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    number = pair.certificate.serial_number
+    serial = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (key_id, serial))
 
 
 def check(*arguments, code=None, **options):

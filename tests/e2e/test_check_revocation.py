@@ -1,7 +1,6 @@
 """Revocation: OCSP staples of openssl and nginx, revocation lists over HTTP and from files, renewal information; each
 good and bad."""
 
-import base64
 import datetime
 import functools
 import json
@@ -338,13 +337,9 @@ def test_a_browser_fetches_what_is_missing(authority, documents, serve):
 
 def test_the_renewal_window(authority, documents, serve):
     pair = authority.issue(NAME)
-    key_id = pair.certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    number = pair.certificate.serial_number
-    serial = number.to_bytes(number.bit_length() // 8 + 1, "big")
-    name = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (key_id, serial))
     begin, end = pki._now() + 20 * pki.DAY, pki._now() + 22 * pki.DAY
     documents.documents["/directory"] = json.dumps({"renewalInfo": documents.url("/renewal")}).encode()
-    documents.documents[f"/renewal/{name}"] = json.dumps({"suggestedWindow": {
+    documents.documents[f"/renewal/{checks.renewal_name(pair)}"] = json.dumps({"suggestedWindow": {
         "start": f"{begin:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"}}).encode()
     endpoint = look(authority, serve(pair), "--ari", documents.url("/directory"), code=0)
     assert endpoint["renewal"]["window_end"].startswith(f"{end:%Y-%m-%dT%H:%M:%S}")

@@ -516,6 +516,10 @@ static void certificates(void **state)
 /* Targets are opaque here; what one looks like is refused by who knows. */
 static void watches(void **state)
 {
+#define FILES_4    "\"/a\",\"/b\",\"/c\",\"/d\""
+#define FILES_8    FILES_4 "," FILES_4
+#define PIN        "\"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\""
+#define PINS_4     PIN "," PIN "," PIN "," PIN
 #define W(options) "watch w {\ntargets = \"a.example\"\n" options "\n}\n"
     static const struct refused cases[] = {
         {"watch w {\n}\n", 1, "watch 'w' looks at nothing; expected targets"},
@@ -530,6 +534,17 @@ static void watches(void **state)
         {W("origin = \"*:443\""), 3, "expected an IP address"},
         {W("file = \"shop.pem\""), 3, "an absolute path"},
         {W("stores = {\"/a\",\n\"\"}"), 4, "stores in watch 'w': found ''"},
+        {W("crl = {\"/a\",\n\"\"}"), 4, "crl in watch 'w': found ''"},
+        {W("crl = \"a.crl\""), 3, "an absolute path"},
+        {W("crl = {" FILES_8 "," FILES_8 ",\n\"/17\"}"), 4, "expected at most 16 files"},
+        {W("log-list = \"logs.json\""), 3, "an absolute path"},
+        {W("pins = {\"abcd\"}"), 3,
+         "pins in watch 'w': found 'abcd'; expected the SHA-256 of a public key"},
+        {W("pins = {" PINS_4 "," PINS_4 ",\n" PIN "}"), 4, "expected at most 8 pins"},
+        {W("name-servers = \"dns.example\""), 3, "expected an IP address"},
+        {W("name-servers = \"192.0.2.1:0\""), 3, "expected an IP address"},
+        {W("acme-directory = \"ca.example\""), 3, "expected a URL"},
+        {W("acme-directory = \"smtp://ca.example\""), 3, "address of a CA's directory"},
         {W("discover-interval = 1h"), 3, "found it without discover"},
         {W("target = x"), 3, "did you mean 'targets'?"},
         {"watch w { discover = \"192.0.2.0/28:443\"\nfile = \"/a\" }\n", 2,

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -511,6 +512,116 @@ static void test_documents(void **state)
     store_free(store);
 }
 
+/* ---- what was fetched ---- */
+
+static void fetch(struct store *store, const char *key, size_t size, int64_t until)
+{
+    uint8_t *body = calloc(1, size);
+    const struct store_fetched fetched = {
+        .body = body, .size = size, .fetched_at = 1, .retry_after_s = -1, .until = until};
+
+    assert_non_null(body);
+    body[size - 1] = 7;
+    store_fetched_keep(store, key, &fetched);
+    free(body);
+}
+
+static void note_fetched(void *context, const struct store_fetched *fetched)
+{
+    assert_int_equal(fetched->fetched_at, 1);
+    assert_int_equal(fetched->retry_after_s, -1);
+    assert_int_equal(fetched->body[fetched->size - 1], 7);
+    *(size_t *)context = fetched->size;
+}
+
+/* 0: it is not there. */
+static size_t recalled(struct store *store, const char *key)
+{
+    size_t size = 0;
+
+    bool found = store_fetched_recall(store, key, note_fetched, &size);
+    assert_int_equal(found, size != 0);
+    return size;
+}
+
+static void test_fetched(void **state)
+{
+    struct store *store = open_store();
+    int64_t now = time(NULL);
+    (void)state;
+
+    fetch(store, "0aone", 100, now + 10000);
+    fetch(store, "0aended", 100, now - 1);
+    assert_int_equal(recalled(store, "0aone"), 100);
+    assert_int_equal(recalled(store, "0aended"), 0);
+    assert_int_equal(recalled(store, "0atwo"), 0);
+    fetch(store, "0aone", 200, now + 10000); /* in its place */
+    store_free(store);
+    store = open_store();
+    assert_int_equal(recalled(store, "0aone"), 200);
+    store_fetched_drop(store, "0aone");
+    store_fetched_drop(store, "0aone");
+    assert_int_equal(recalled(store, "0aone"), 0);
+    fetch(store, "0aone", 200, now + 10000);
+    fetch(store, "0aone", STORE_FETCHED_ONE_MAX + 1, now + 10000);
+    assert_int_equal(recalled(store, "0aone"), 0); /* nor is the older one right */
+    store_free(store);
+}
+
+/* What has ended goes first, then what ends first, and never what has just come. */
+static void test_fetched_is_bounded(void **state)
+{
+    static const char many[] = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+                               " WHERE i < 4096) INSERT INTO fetched(key, size, fetched_at,"
+                               " retry_after, until, body) SELECT i, 1, 1, -1, 100, x'07' FROM n";
+    struct store *store = open_store();
+    int64_t now = time(NULL), count = 0;
+    char key[8];
+    (void)state;
+
+    fetch(store, "ended", STORE_FETCHED_ONE_MAX, now - 100);
+    for (int i = 0; i < 7; i++) {
+        snprintf(key, sizeof key, "%d", i);
+        fetch(store, key, STORE_FETCHED_ONE_MAX, now + 100000 - i);
+    }
+    fetch(store, "soon", STORE_FETCHED_ONE_MAX, now + 50000); /* "ended" goes */
+    assert_int_equal(recalled(store, "6"), STORE_FETCHED_ONE_MAX);
+    fetch(store, "sooner", STORE_FETCHED_ONE_MAX, now + 40000);
+    assert_int_equal(recalled(store, "soon"), 0);
+    assert_int_equal(recalled(store, "sooner"), STORE_FETCHED_ONE_MAX);
+    assert_int_equal(recalled(store, "0"), STORE_FETCHED_ONE_MAX);
+    assert_int_equal(sqlite3_exec(store->db, "DELETE FROM fetched", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(store->db, many, NULL, NULL, NULL), SQLITE_OK);
+    fetch(store, "new", 1, now + 40000);
+    assert_true(
+        store_number(store, store_statement(store, "SELECT count(*) FROM fetched"), &count));
+    assert_int_equal(count, STORE_FETCHED_COUNT_MAX);
+    assert_int_equal(recalled(store, "new"), 1);
+    store_free(store);
+}
+
+/* While the database is held by another, nothing is kept, nothing found, and nobody waits. */
+static void test_fetched_in_trouble(void **state)
+{
+    struct store *store = open_store();
+    sqlite3 *other = NULL;
+    int64_t now = time(NULL);
+    (void)state;
+
+    fetch(store, "before", 10, now + 10000);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
+    fetch(store, "held", 10, now + 10000);
+    assert_int_equal(recalled(store, "held"), 0);
+    assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    ignore(store_flush(store, clock_monotonic_ns()));
+    assert_int_equal(recalled(store, "before"), 10);
+    fetch(store, "after", 10, now + 10000);
+    assert_int_equal(recalled(store, "after"), 10);
+    store_free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -528,6 +639,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_retention_of_endpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_retention, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_documents, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_fetched, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_fetched_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_fetched_in_trouble, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

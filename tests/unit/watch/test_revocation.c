@@ -123,7 +123,6 @@ static int set_up_all(void **state)
     (void)state;
     issued_init();
     assert_non_null(mkdtemp(folder));
-    assert_int_equal(mkdir(path("kept"), 0700), 0);
     start_server();
     make_certificates();
     return 0;
@@ -223,8 +222,7 @@ static void over(void *context, struct endpoint *endpoint)
     loop_stop(loop, 0);
 }
 
-static const struct revocation_order everything = {
-    .crls = true, .intermediates = true, .renewal = true};
+static struct revocation_order everything = {.crls = true, .intermediates = true, .renewal = true};
 
 static void prepare(struct revocation *revocation, struct endpoint *endpoint)
 {
@@ -357,18 +355,112 @@ static void a_list_is_fetched_once(void **state)
     revocation_free(revocation);
 }
 
+/* A keeper with one place, which answers when the loop comes round. */
+static struct {
+    struct revocation *revocation;
+    struct timer answer;
+    char key[128], asked[128];
+    uint8_t body[8192];
+    struct document_copy copy;
+    int64_t until;
+    unsigned kept, dropped;
+} kept;
+
+static void answer_recall(void *context)
+{
+    (void)context;
+    revocation_recalled(kept.revocation, kept.asked,
+                        strcmp(kept.key, kept.asked) == 0 ? &kept.copy : NULL);
+}
+
+static bool recall(void *context, const char *key)
+{
+    (void)context;
+    snprintf(kept.asked, sizeof kept.asked, "%s", key);
+    timer_init(&kept.answer, answer_recall, NULL);
+    timer_set(loop, &kept.answer, loop_now(loop));
+    return true;
+}
+
+static void keep(void *context, const char *key, const struct document_copy *copy, int64_t until)
+{
+    (void)context;
+    assert_true(copy->size <= sizeof kept.body);
+    snprintf(kept.key, sizeof kept.key, "%s", key);
+    memcpy(kept.body, copy->body, copy->size);
+    kept.copy = *copy;
+    kept.copy.body = kept.body;
+    kept.until = until;
+    kept.kept++;
+}
+
+static void drop(void *context, const char *key)
+{
+    (void)context;
+    assert_string_equal(key, kept.key);
+    kept.dropped++;
+}
+
+static const struct documents_keeper keeper = {.recall = recall, .keep = keep, .drop = drop};
+
+static struct revocation *another_process(struct revocation *before)
+{
+    revocation_free(before);
+    if (before == NULL)
+        memset(&kept, 0, sizeof kept);
+    return kept.revocation = revocation_of(&(struct revocation_options){.keeper = &keeper});
+}
+
 static void a_list_outlives_the_process(void **state)
 {
-    const struct revocation_options options = {.folder = path("kept")};
-    struct revocation *revocation = revocation_of(&options);
+    struct revocation *revocation = another_process(NULL);
+    int64_t now = time(NULL);
 
     (void)state;
     publish_list("1.crl", false, ca_key);
     assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_GOOD);
-    revocation_free(revocation);
+    assert_int_equal(kept.kept, 1);
+    assert_true(kept.until > now && kept.copy.fetched_at >= now);
     unlink(path("1.crl"));
-    revocation = revocation_of(&options);
+    revocation = another_process(revocation);
     assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_GOOD);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_GOOD);
+    assert_int_equal(kept.kept, 1);
+
+    /* One that has been renewed since is asked for, and the one that was kept helps meanwhile. */
+    kept.copy.fetched_at -= 2 * 86400;
+    revocation = another_process(revocation);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_GOOD);
+    revocation = another_process(revocation);
+    publish_list("1.crl", true, ca_key);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_REVOKED);
+    assert_int_equal(kept.kept, 2);
+    revocation_free(revocation);
+}
+
+/* A keeper is believed no more than a server. */
+static void what_was_kept_is_verified(void **state)
+{
+    struct revocation *revocation = another_process(NULL);
+
+    (void)state;
+    publish_list("1.crl", false, ca_key);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_GOOD);
+    unlink(path("1.crl"));
+
+    kept.copy.fetched_at += 3600; /* of the future */
+    revocation = another_process(revocation);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_UNREACHABLE);
+    kept.copy.fetched_at -= 3600;
+
+    kept.body[kept.copy.size - 1] ^= 1; /* the signature */
+    revocation = another_process(revocation);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_UNTRUSTED);
+    assert_int_equal(kept.dropped, 1);
+
+    kept.copy.size /= 2;
+    revocation = another_process(revocation);
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_UNREACHABLE);
     revocation_free(revocation);
 }
 
@@ -392,24 +484,26 @@ static void revoked_is_hard(void **state)
 
 static void the_operators_list_comes_first(void **state)
 {
-    const char *file = path("operator.crl");
     struct error error;
-    struct revocation *revocation;
+    struct revocation *revocation = revocation_of(&(struct revocation_options){0});
+    struct crl_file *file = NULL;
 
     (void)state;
+    assert_int_not_equal(crl_file_read(&file, path("absent.crl"), &error), 0);
+    assert_int_equal(error.code, ERROR_IO);
+    assert_int_not_equal(crl_file_parse(&file, "/x.crl", "no list", 7, &error), 0);
+    assert_non_null(strstr(error.message, "/x.crl: "));
     publish_list("1.crl", false, ca_key);
     publish_list("operator.crl", true, ca_key);
-    revocation =
-        revocation_of(&(struct revocation_options){.crl_files = &file, .crl_file_count = 1});
+    assert_int_equal(crl_file_read(&file, path("operator.crl"), &error), 0);
+    const struct crl_file *files[] = {file};
+    everything.crl_files = files;
+    everything.crl_file_count = 1;
     assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_REVOKED);
+    everything.crl_file_count = 0; /* an order's own: the next one has none */
+    assert_int_equal(outcome_of(revocation, "127.0.0.1:1"), CRL_GOOD);
+    crl_file_free(file);
     revocation_free(revocation);
-    file = path("absent.crl");
-    assert_int_not_equal(
-        revocation_new(&revocation, loop, client,
-                       &(struct revocation_options){.crl_files = &file, .crl_file_count = 1},
-                       &error),
-        0);
-    assert_int_equal(error.code, ERROR_IO);
 }
 
 /* ---- the rest ---- */
@@ -452,8 +546,8 @@ static void renewal_windows(void **state)
              port);
     write_file("directory", directory, strlen(directory));
     mkdir(path("renewal"), 0700);
-    const struct revocation_options options = {.renewal_directory = directory_url};
-    struct revocation *revocation = revocation_of(&options);
+    everything.renewal_directory = directory_url;
+    struct revocation *revocation = revocation_of(&(struct revocation_options){0});
     struct endpoint *endpoint = endpoint_of("127.0.0.1:1", 2);
     prepare(revocation, endpoint);
     assert_false(endpoint->revocation.renewal.known);
@@ -461,9 +555,10 @@ static void renewal_windows(void **state)
     endpoint_free(endpoint);
     revocation_free(revocation);
     write_file(id, window, sizeof window - 1);
-    revocation = revocation_of(&options);
+    revocation = revocation_of(&(struct revocation_options){0});
     endpoint = endpoint_of("127.0.0.1:1", 2);
     prepare(revocation, endpoint);
+    everything.renewal_directory = NULL;
     assert_true(endpoint->revocation.renewal.known);
     assert_int_equal(endpoint->revocation.renewal.start, 1767326400);
     assert_int_equal(endpoint->revocation.renewal.end, 1767412800);
@@ -499,6 +594,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_list_is_fetched_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_list_outlives_the_process, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_kept_is_verified, set_up, tear_down),
         cmocka_unit_test_setup_teardown(revoked_is_hard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_operators_list_comes_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(missing_issuers_are_fetched, set_up, tear_down),

@@ -65,8 +65,75 @@ static void answer_endpoint(FILE *out, uint64_t id, const char *target, const ch
             (unsigned long long)id, target, vantage, verdict, at, sha256, not_before);
 }
 
-static void answer(FILE *out, uint64_t id, const char *target, const char *vantage)
+/* What it was told of files, over all its lives: "content;", "!trouble;", "-key;". */
+static void note_told(const json_t *line, const char *bytes)
 {
+    const char *key = json_string_value(json_object_get(line, "forget"));
+    char path[96];
+
+    if (key == NULL && json_object_get(line, "supply") == NULL)
+        return;
+    snprintf(path, sizeof path, "%s/told", folder);
+    FILE *file = fopen(path, "a");
+    if (key != NULL)
+        fprintf(file, "-%s;", key);
+    else if (bytes == NULL)
+        fprintf(file, "!%s;", json_string_value(json_object_get(line, "error")));
+    else
+        fprintf(file, "%s;", bytes);
+    fclose(file);
+}
+
+/* The bytes behind a line; NULL: none. */
+static char *read_bytes(FILE *in, const json_t *line)
+{
+    json_t *size = json_object_get(line, "size");
+    char *bytes = size == NULL ? NULL : calloc(1, (size_t)json_integer_value(size) + 1);
+
+    if (bytes != NULL &&
+        fread(bytes, 1, (size_t)json_integer_value(size), in) != (size_t)json_integer_value(size))
+        _exit(1);
+    return bytes;
+}
+
+static void take_line(FILE *in, FILE *out, const char *line);
+
+/* Gives something to keep, or asks for it; how much comes back is in the leaf's name. */
+static const char *talk_of_documents(FILE *in, FILE *out, const char *target)
+{
+    static char found[8];
+    char line[8192];
+
+    if (string_starts_with(target, "keeps-nothing"))
+        fprintf(out, "{\"keep\":\"0ax\",\"until\":4000000000}\n");
+    else if (string_starts_with(target, "keeps-control"))
+        fprintf(out, "{\"keep\":\"0a\\u001b\",\"until\":4000000000,\"size\":1}\nx");
+    else if (string_starts_with(target, "drops-bytes"))
+        fprintf(out, "{\"drop\":\"0ax\",\"size\":1}\nx");
+    else if (string_starts_with(target, "keeps"))
+        fprintf(out, "{\"keep\":\"0ax\",\"until\":4000000000,\"size\":3}\n\n{}");
+    else if (string_starts_with(target, "drops"))
+        fprintf(out, "{\"drop\":\"0ax\"}\n");
+    if (!string_starts_with(target, "recalls"))
+        return "aa";
+    fprintf(out, "{\"recall\":\"0ax\"}\n");
+    fflush(out);
+    while (fgets(line, sizeof line, in) != NULL && strstr(line, "\"recalled\"") == NULL)
+        take_line(in, out, line); /* a question that was asked meanwhile */
+    json_t *answered = json_loads(line, 0, NULL);
+    char *bytes = read_bytes(in, answered);
+    snprintf(found, sizeof found, "%s",
+             bytes == NULL                ? "none"
+             : strcmp(bytes, "\n{}") == 0 ? "kept"
+                                          : "wrong");
+    free(bytes);
+    json_decref(answered);
+    return found;
+}
+
+static void answer(FILE *in, FILE *out, uint64_t id, const char *target, const char *vantage)
+{
+    const char *leaf = talk_of_documents(in, out, target);
     const char *old = "2026-01-01T00:00:00Z", *new = "2026-09-01T00:00:00Z";
     unsigned asked = count_asked(target);
 
@@ -93,8 +160,25 @@ static void answer(FILE *out, uint64_t id, const char *target, const char *vanta
     else if (strcmp(vantage, "origin") == 0)
         answer_endpoint(out, id, target, "bb", "ok", new, vantage);
     else
-        answer_endpoint(out, id, target, "aa", "ok", old, vantage);
+        answer_endpoint(out, id, target, leaf, "ok", old, vantage);
     fprintf(out, "{\"id\":%llu,\"done\":true}\n", (unsigned long long)id);
+}
+
+static void take_line(FILE *in, FILE *out, const char *line)
+{
+    json_t *request = json_loads(line, 0, NULL);
+    char *bytes = read_bytes(in, request);
+    const char *target = json_string_value(json_object_get(request, "target"));
+    const char *vantage =
+        json_string_value(json_object_get(json_object_get(request, "options"), "vantage"));
+
+    note_told(request, bytes);
+    free(bytes);
+    if (target != NULL)
+        answer(in, out, (uint64_t)json_integer_value(json_object_get(request, "id")), target,
+               vantage == NULL ? "public" : vantage);
+    fflush(out);
+    json_decref(request);
 }
 
 static pid_t start(void *context, int fd)
@@ -108,19 +192,8 @@ static pid_t start(void *context, int fd)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     fcntl(fd, F_SETFL, 0);
     FILE *in = fdopen(fd, "r"), *out = fdopen(dup(fd), "w");
-    while (fgets(line, sizeof line, in) != NULL) {
-        json_t *request = json_loads(line, 0, NULL);
-        const char *target = json_string_value(json_object_get(request, "target"));
-        if (target != NULL)
-            answer(out, (uint64_t)json_integer_value(json_object_get(request, "id")), target,
-                   json_string_value(
-                       json_object_get(json_object_get(request, "options"), "vantage")) == NULL
-                       ? "public"
-                       : json_string_value(
-                             json_object_get(json_object_get(request, "options"), "vantage")));
-        fflush(out);
-        json_decref(request);
-    }
+    while (fgets(line, sizeof line, in) != NULL)
+        take_line(in, out, line);
     _exit(0);
 }
 
@@ -660,6 +733,102 @@ static void test_schedule(void **state)
     }
 }
 
+static void write_text(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    fputs(text, file);
+    fclose(file);
+}
+
+static void assert_told(const char *expected)
+{
+    char path[96], text[1024];
+
+    snprintf(path, sizeof path, "%s/told", folder);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    assert_string_equal(text, expected);
+}
+
+/* A file is told of before the first question, when it is another one, and to another process. */
+static void test_supplies(void **state)
+{
+    char path[96];
+    (void)state;
+
+    snprintf(path, sizeof path, "%s/store.pem", folder);
+    write_text(path, "one");
+    begin(W("stores = /etc/x.pem", "a.example"));
+    world.file = path;
+    check("");
+    check("");
+    assert_told("one;");
+    world.busy = 3; /* nobody to be asked says nothing about the file */
+    check("");
+    assert_told("one;");
+    write_text(path, "other");
+    check("");
+    assert_told("one;other;");
+    world.file = NULL;
+    check("");
+    check("");
+    assert_told("one;other;!No such file or directory;");
+    world.file = path;
+    check("");
+    assert_told("one;other;!No such file or directory;other;");
+    end();
+    begin(W("stores = /etc/x.pem", "dies-once"));
+    world.file = path;
+    check("");
+    assert_told("one;other;!No such file or directory;other;other;other;");
+    struct conf *without = parse(W("", "dies-once"));
+    assert_true(watcher_reload(world.watcher, without));
+    check("");
+    assert_told("one;other;!No such file or directory;other;other;other;-stores /etc/x.pem;");
+    conf_free(world.conf);
+    world.conf = without;
+    end();
+}
+
+static const char *leaf_after_checking(const char *targets, const char *target)
+{
+    static char leaf[65];
+
+    begin(targets);
+    check("");
+    snprintf(leaf, sizeof leaf, "%s", place_of(target).sha256);
+    end();
+    return leaf;
+}
+
+/* What it fetched outlives it and the watch. */
+static void test_documents(void **state)
+{
+    (void)state;
+
+    assert_string_equal(leaf_after_checking(W("", "recalls-1"), "recalls-1:443"), "none");
+    assert_string_equal(leaf_after_checking(W("", "keeps"), "keeps:443"), "aa");
+    assert_string_equal(leaf_after_checking(W("", "recalls-2"), "recalls-2:443"), "kept");
+    assert_string_equal(leaf_after_checking(W("", "drops"), "drops:443"), "aa");
+    assert_string_equal(leaf_after_checking(W("", "recalls-3"), "recalls-3:443"), "none");
+}
+
+static void test_false_documents(void **state)
+{
+    (void)state;
+
+    begin(W("", "\"keeps-nothing\", \"keeps-control\", \"drops-bytes\", \"a.example\""));
+    check("");
+    assert_string_equal(place_of("a.example:443").verdict, "ok");
+    assert_string_equal(place_of("keeps-nothing:443").verdict, "unknown");
+    assert_string_equal(place_of("keeps-control:443").verdict, "unknown");
+    assert_string_equal(place_of("drops-bytes:443").verdict, "unknown");
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -670,6 +839,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_in_turn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_supplies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_documents, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_false_documents, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_origin, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reload, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_twins, set_up, tear_down),

@@ -1,0 +1,331 @@
+/* Files that a check needs are opened by the supervisor, one after the other, each time: so what is
+ * judged by is what lies there when the check begins. What the process that probes has been told is
+ * told again only when the file is another one. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/secret.h"
+#include "base/string.h"
+#include "watch/supply.h"
+#include "watch/watcher_internal.h"
+
+#define PUT_OFF_MS  100
+#define PUT_OFF_MAX 20
+/* Of `discover`: a zone of this size keeps control busy for a second, and its hosts are many. */
+#define DISCOVER_FILE_MAX (8u << 20)
+
+/* What the process that probes was told of a file. */
+struct supplied_file {
+    struct stat facts;
+    bool readable;
+    bool wanted; /* while a reload is under way: by the new configuration */
+    char trouble[160];
+};
+
+static uint32_t new_request(struct watcher *watcher)
+{
+    watcher->last_request = (watcher->last_request + 1) % WATCHER_REQUEST_BIT;
+    return watcher->last_request | WATCHER_REQUEST_BIT;
+}
+
+bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path)
+{
+    *ret_request = new_request(watcher);
+    return watcher->host.open(watcher->host.context, *ret_request, path);
+}
+
+/* The answer may come before this has returned. */
+static bool open_file(struct watched *watched, const char *path)
+{
+    struct watcher *watcher = watched->watcher;
+    uint32_t request = new_request(watcher);
+
+    watched->file_request = request;
+    if (!index_add_request(watched))
+        return false;
+    if (watcher->host.open(watcher->host.context, request, path))
+        return true;
+    ignore(index_take_request(watcher, request) != NULL);
+    return false;
+}
+
+/* At most `maximum` bytes, and a zero behind them. NULL and errno. */
+static char *read_file(int fd, size_t maximum, size_t *ret_size)
+{
+    struct stat facts;
+    size_t size = 0;
+    ssize_t got = 1;
+
+    if (fstat(fd, &facts) != 0)
+        return NULL;
+    size_t room = (size_t)facts.st_size < maximum ? (size_t)facts.st_size : maximum;
+    char *text = malloc(room + 1);
+    while (text != NULL && got > 0 && size < room) {
+        got = read(fd, text + size, room - size);
+        size += got > 0 ? (size_t)got : 0;
+    }
+    if (text == NULL || got < 0) {
+        free(text);
+        return NULL;
+    }
+    text[size] = '\0';
+    *ret_size = size;
+    return text;
+}
+
+/* ---- one after the other ---- */
+
+static const char *path_of(const struct watched *watched, size_t step)
+{
+    enum supply_kind kind;
+    const char *path = NULL;
+
+    if (step == 0)
+        return watched->conf->file;
+    return supply_at(watched->conf, step - 1, &kind, &path) ? path : NULL;
+}
+
+/* The supervisor has too many questions before it just now; that says nothing about the file. */
+static void put_off(struct watched *watched)
+{
+    watched->put_off++;
+    watched->file_request = 0;
+    json_decref(watched->answers);
+    watched->answers = NULL;
+    watched_set_next(watched, PUT_OFF_MS + watcher_chance(watched->watcher) % PUT_OFF_MS);
+}
+
+/* Nobody can be asked: what was told last has to do. */
+static void ask_without(struct watched *watched)
+{
+    if (watched->file_step == 0)
+        ignore(string_copy(watched->disk_trouble, sizeof watched->disk_trouble,
+                           "the supervisor could not be asked to open it"));
+    watched->put_off = 0;
+    watched_ask(watched);
+}
+
+static void go_on(struct watched *watched)
+{
+    const char *path = path_of(watched, watched->file_step);
+
+    if (watched->file_step == 0 && path == NULL)
+        path = path_of(watched, ++watched->file_step);
+    if (path == NULL) {
+        watched->put_off = 0;
+        watched_ask(watched);
+    } else if (watched->put_off == PUT_OFF_MAX) {
+        ask_without(watched);
+    } else if (!open_file(watched, path)) {
+        put_off(watched);
+    }
+}
+
+void watched_open_files(struct watched *watched)
+{
+    watched->disk_known = false;
+    watched->file_step = 0;
+    go_on(watched);
+}
+
+/* ---- `file` ---- */
+
+static void take_disk(struct watched *watched, const char *text, size_t size, const char *error)
+{
+    struct error reason = {0};
+
+    watched->disk_known =
+        text != NULL && certificate_on_disk(&watched->disk, text, size, &reason) == 0;
+    if (!watched->disk_known)
+        ignore(string_copy(watched->disk_trouble, sizeof watched->disk_trouble,
+                           text != NULL ? "it holds no certificate in PEM" : error));
+}
+
+/* ---- what the process that probes is told ---- */
+
+static struct supplied_file *supplied_of(struct watcher *watcher, const char *key)
+{
+    struct supplied_file *file = map_get(&watcher->supplied, key);
+
+    if (file != NULL)
+        return file;
+    file = calloc(1, sizeof *file);
+    if (file != NULL && !map_put(&watcher->supplied, key, file)) {
+        free(file);
+        file = NULL;
+    }
+    return file;
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           same_time(&a->st_mtim, &b->st_mtim) && same_time(&a->st_ctim, &b->st_ctim);
+}
+
+static void supply_trouble(struct watcher *watcher, struct supplied_file *file, const char *key,
+                           const char *trouble)
+{
+    if (!file->readable && strcmp(file->trouble, trouble) == 0)
+        return;
+    file->readable = false;
+    ignore(string_copy(file->trouble, sizeof file->trouble, trouble));
+    if (!prober_client_supply(watcher->prober, key, NULL, 0, trouble))
+        file->trouble[0] = '\0'; /* tried again at the next check */
+}
+
+static void take_supply(struct watched *watched, int fd, const char *error)
+{
+    struct watcher *watcher = watched->watcher;
+    char key[SUPPLY_KEY_MAX];
+    enum supply_kind kind;
+    const char *path;
+    struct stat facts;
+    size_t size = 0;
+
+    if (!supply_at(watched->conf, watched->file_step - 1, &kind, &path))
+        return;
+    struct supplied_file *file = supplied_of(watcher, supply_key(key, kind, path));
+    if (file == NULL)
+        return;
+    if (fd < 0 || fstat(fd, &facts) != 0) {
+        supply_trouble(watcher, file, key, error);
+    } else if (!S_ISREG(facts.st_mode)) {
+        supply_trouble(watcher, file, key, "it is no ordinary file");
+    } else if ((size_t)facts.st_size > supply_size_max(kind)) {
+        supply_trouble(watcher, file, key, "it is too large");
+    } else if (!file->readable || !same(&facts, &file->facts)) {
+        char *text = read_file(fd, supply_size_max(kind), &size);
+        if (text == NULL)
+            supply_trouble(watcher, file, key, strerror(errno));
+        else
+            file->readable =
+                prober_client_supply(watcher->prober, key, (uint8_t *)text, size, NULL);
+        file->facts = facts;
+    }
+}
+
+/* ---- opened ---- */
+
+/* All of it, or nothing. What may hold a key is read into one piece, which can be wiped. */
+static int read_whole(struct buffer *text, int fd, bool secret)
+{
+    if (secret && buffer_reserve(text, text->maximum) == NULL)
+        return -ENOMEM;
+    return buffer_read(text, fd);
+}
+
+static void take_text(struct watcher *watcher, struct watched *watched, uint32_t request, int fd,
+                      int result)
+{
+    struct buffer text;
+    char reason[80];
+
+    buffer_init(&text, watched != NULL ? KEYPAIR_PEM_MAX : DISCOVER_FILE_MAX);
+    if (fd >= 0)
+        result = read_whole(&text, fd, watched != NULL);
+    else if (result >= 0)
+        result = -EIO;
+    if (result == -EFBIG)
+        ignore(snprintf(reason, sizeof reason, "it is larger than %zu MiB", text.maximum >> 20));
+    else
+        ignore(string_copy(reason, sizeof reason, strerror(-result)));
+    const char *content = result == 0 ? buffer_text(&text) : NULL;
+    if (watched != NULL)
+        take_disk(watched, content, text.size, reason);
+    else
+        discover_opened(watcher, request, content, text.size, reason);
+    if (text.data != NULL)
+        secret_wipe(text.data, text.size); /* it may hold the key, too */
+    buffer_fini(&text);
+}
+
+void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int result)
+{
+    struct watched *watched = index_take_request(watcher, request);
+    const char *error = strerror(result < 0 ? -result : EIO);
+
+    if (watched != NULL)
+        watched->file_request = 0;
+    if (watched != NULL && watched->file_step > 0)
+        take_supply(watched, fd, error);
+    else
+        take_text(watcher, watched, request, fd, result);
+    if (fd >= 0)
+        ignore(close(fd));
+    if (watched == NULL)
+        return;
+    watched->file_step++;
+    go_on(watched);
+}
+
+/* ---- reload, end ---- */
+
+static void mark_wanted(const struct watcher *watcher)
+{
+    char key[SUPPLY_KEY_MAX];
+    enum supply_kind kind;
+    const char *path;
+
+    for (size_t i = 0; i < watcher->conf->watch_count; i++) {
+        for (size_t j = 0; supply_at(&watcher->conf->watches[i], j, &kind, &path); j++) {
+            struct supplied_file *file = map_get(&watcher->supplied, supply_key(key, kind, path));
+            if (file != NULL)
+                file->wanted = true;
+        }
+    }
+}
+
+static bool forget_unwanted(struct watcher *watcher)
+{
+    const struct map_entry *entry;
+    char key[SUPPLY_KEY_MAX];
+
+    for (size_t at = 0; (entry = map_next(&watcher->supplied, &at)) != NULL;) {
+        if (((struct supplied_file *)entry->value)->wanted)
+            continue;
+        ignore(string_copy(key, sizeof key, entry->key));
+        prober_client_withdraw(watcher->prober, key);
+        free(map_remove(&watcher->supplied, key));
+        return true;
+    }
+    return false;
+}
+
+void watcher_files_reload(struct watcher *watcher)
+{
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&watcher->supplied, &at)) != NULL;)
+        ((struct supplied_file *)entry->value)->wanted = false;
+    mark_wanted(watcher);
+    while (forget_unwanted(watcher))
+        ;
+    /* An answer under way would be taken for that of another file. */
+    for (size_t i = 0; i < watcher->watched_count; i++) {
+        struct watched *watched = watcher->watched[i];
+        if (watched->file_request == 0)
+            continue;
+        ignore(index_take_request(watcher, watched->file_request) != NULL);
+        watched_open_files(watched);
+    }
+}
+
+void watcher_files_fini(struct watcher *watcher)
+{
+    const struct map_entry *entry;
+
+    for (size_t at = 0; (entry = map_next(&watcher->supplied, &at)) != NULL;)
+        free(entry->value);
+    map_fini(&watcher->supplied);
+}
