@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/string.h"
+#include "watch/prober_process.h"
 #include "watch/report_words.h"
 #include "watch/target.h"
 
@@ -79,18 +80,26 @@ static bool pattern_matches(const char *pattern, const struct target *target)
     return strcmp(pattern, host) == 0 || strcmp(pattern, with_port) == 0;
 }
 
-static bool allowed(const struct conf *conf, const struct watcher *watcher,
-                    const struct target *target)
+static bool allowed(const struct conf *conf, const struct target *target)
 {
     const struct conf_text_list *list = &conf->exporter.targets;
 
-    if (watcher != NULL && watcher_find(watcher, target->text) != NULL)
-        return true;
     for (size_t i = 0; target->kind == TARGET_ENDPOINT && i < list->count; i++) {
         if (pattern_matches(list->items[i], target))
             return true;
     }
     return false;
+}
+
+/* What is watched is judged here as it is there. */
+static json_t *request_of(const struct conf *conf, const struct conf_watch *watch,
+                          const struct target *target)
+{
+    json_t *request = watch != NULL ? prober_request(watch, target->text, false)
+                                    : json_pack("{s:s, s:{}}", "target", target->text, "options");
+
+    json_set_number(json_object_get(request, "options"), "timeout_ms", conf->exporter.timeout);
+    return request;
 }
 
 int export_request(json_t **ret_request, const struct conf *conf, const struct watcher *watcher,
@@ -110,12 +119,12 @@ int export_request(json_t **ret_request, const struct conf *conf, const struct w
                          TARGET_TEXT_MAX);
     if (target_parse(&target, whole, error) < 0)
         return -(int)error->code;
-    if (!allowed(conf, watcher, &target))
+    const struct conf_watch *watch = watcher != NULL ? watcher_find(watcher, target.text) : NULL;
+    if (watch == NULL && !allowed(conf, &target))
         return error_set(error, ERROR_NOT_FOUND,
                          "this target may not be probed from here; add it to targets in the "
                          "section exporter, or watch it");
-    *ret_request = json_pack("{s:s, s:{s:i}}", "target", target.text, "options", "timeout_ms",
-                             (int)conf->exporter.timeout);
+    *ret_request = request_of(conf, watch, &target);
     return *ret_request != NULL ? 0 : error_set(error, ERROR_MEMORY, "out of memory");
 }
 

@@ -10,7 +10,8 @@
 #include "watch/watcher.h"
 
 /* The request to the process that probes (watch/prober_client.h). `module` NULL: what the target
- * says. ERROR_USAGE: malformed; ERROR_NOT_FOUND: not allowed here. */
+ * says. A target of a section `watch` is judged as it is there (its time-out apart). ERROR_USAGE:
+ * malformed; ERROR_NOT_FOUND: not allowed here. */
 MUST_CHECK int export_request(json_t **ret_request, const struct conf *conf,
                               const struct watcher *watcher, const char *target, const char *module,
                               struct error *error);

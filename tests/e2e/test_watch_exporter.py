@@ -56,9 +56,17 @@ def configuration(exporter, admin, targets, store, allowed='"127.0.0.1"'):
 
 
 def test_probe(start, tls_server, store):
+    """What is watched is judged by the name and the stores of its section, any other target by the system's."""
     exporter, admin = free_port(), free_port()
-    good = tls_server("shop.example")
+    good, other = tls_server("shop.example"), tls_server("shop.example")
     start(configuration(exporter, admin, [good.address], store))
+
+    def content(one):
+        status, _, text = get(exporter, f"/probe?target={one.address}&module=tcp")
+        return status == 200 and series(text)["probe_success"] == 1
+
+    wait_until(lambda: content(good), 30, "never content with what is watched")
+    assert not content(other)
     status, kind, text = get(exporter, f"/probe?target={good.address}&module=tcp")
     values = series(text)
     assert status == 200 and kind.startswith("text/plain; version=0.0.4")
