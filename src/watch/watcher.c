@@ -128,6 +128,8 @@ static void on_due(void *context)
 
     if (!under_way(watched))
         begin(watched);
+    else if (watched->file_request != 0)
+        watched_unanswered(watched);
 }
 
 /* ---- the store's turn ---- */

@@ -21,6 +21,7 @@ struct watcher_host {
     void (*event)(void *context, enum event_type type, const char *text);
     /* Has the supervisor open a configured path; the answer goes to watcher_opened(). */
     bool (*open)(void *context, uint32_t request, const char *path);
+    uint64_t patience_ns; /* after which that answer is taken for lost; 0: ten seconds */
     /* One target was checked: its endpoints as report_json() gives them, with what the watch adds.
      * NULL: nobody wants to know. */
     void (*checked)(void *context, const struct conf_watch *watch, const char *target,

@@ -244,6 +244,16 @@ void discover_opened(struct watcher *watcher, uint32_t request, const char *text
     }
 }
 
+static void not_opened(const struct discovery *discovery)
+{
+    const char *spec = discovery->conf->discover.items[discovery->file_spec].text;
+
+    watcher_event(
+        discovery->watcher, EVENT_WARNING,
+        "watch %s: discover: %s is left out: the supervisor could not be asked to open it",
+        discovery->conf->name, conf_discover_path(spec));
+}
+
 /* From the specification in hand on; files one after the other. */
 static size_t go_on(struct discovery *discovery)
 {
@@ -256,6 +266,8 @@ static size_t go_on(struct discovery *discovery)
         struct discovery_range range;
         if (path != NULL && watcher_open(discovery->watcher, &discovery->file_request, path))
             return asked + 1;
+        if (path != NULL)
+            not_opened(discovery);
         if (path == NULL && discovery_range_parse(&range, spec, NULL) == 0)
             asked += ask_range(discovery, &range);
     }
@@ -274,7 +286,12 @@ static size_t begin(struct discovery *discovery)
 
 static void on_due(void *context)
 {
-    ignore((long)begin(context));
+    struct discovery *discovery = context;
+
+    if (discovery->file_request != 0)
+        not_opened(discovery);
+    discovery->file_request = 0; /* the answer is lost: the time before this was long */
+    ignore((long)begin(discovery));
 }
 
 size_t watcher_discover(struct watcher *watcher, const char *watch)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/secret.h"
 #include "base/string.h"
 #include "watch/supply.h"
@@ -16,6 +17,7 @@
 
 #define PUT_OFF_MS  100
 #define PUT_OFF_MAX 20
+#define PATIENCE_NS (10 * NS_PER_S) /* for the answer of the supervisor, which may be lost */
 /* Of `discover`: a zone of this size keeps control busy for a second, and its hosts are many. */
 #define DISCOVER_FILE_MAX (8u << 20)
 
@@ -39,18 +41,27 @@ bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *pa
     return watcher->host.open(watcher->host.context, *ret_request, path);
 }
 
+static void forget_request(struct watched *watched)
+{
+    timer_cancel(watched->watcher->loop, &watched->timer);
+    ignore(index_take_request(watched->watcher, watched->file_request) != NULL);
+    watched->file_request = 0;
+}
+
 /* The answer may come before this has returned. */
 static bool open_file(struct watched *watched, const char *path)
 {
     struct watcher *watcher = watched->watcher;
+    uint64_t patience = watcher->host.patience_ns != 0 ? watcher->host.patience_ns : PATIENCE_NS;
     uint32_t request = new_request(watcher);
 
     watched->file_request = request;
     if (!index_add_request(watched))
         return false;
+    timer_set(watcher->loop, &watched->timer, loop_now(watcher->loop) + patience);
     if (watcher->host.open(watcher->host.context, request, path))
         return true;
-    ignore(index_take_request(watcher, request) != NULL);
+    forget_request(watched);
     return false;
 }
 
@@ -131,6 +142,12 @@ void watched_open_files(struct watched *watched)
     watched->disk_known = false;
     watched->file_step = 0;
     go_on(watched);
+}
+
+void watched_unanswered(struct watched *watched)
+{
+    forget_request(watched);
+    put_off(watched);
 }
 
 /* ---- `file` ---- */
@@ -256,7 +273,7 @@ void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int resul
     const char *error = strerror(result < 0 ? -result : EIO);
 
     if (watched != NULL)
-        watched->file_request = 0;
+        forget_request(watched);
     if (watched != NULL && watched->file_step > 0)
         take_supply(watched, fd, error);
     else
@@ -316,7 +333,7 @@ void watcher_files_reload(struct watcher *watcher)
         struct watched *watched = watcher->watched[i];
         if (watched->file_request == 0)
             continue;
-        ignore(index_take_request(watcher, watched->file_request) != NULL);
+        forget_request(watched);
         watched_open_files(watched);
     }
 }

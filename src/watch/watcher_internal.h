@@ -125,6 +125,8 @@ void watcher_event(struct watcher *watcher, enum event_type type, const char *fo
 bool watcher_open(struct watcher *watcher, uint32_t *ret_request, const char *path);
 /* Opens all files of a check, then asks. */
 void watched_open_files(struct watched *watched);
+/* The supervisor has not answered in time: its answer is lost, control's queue was full. */
+void watched_unanswered(struct watched *watched);
 void watcher_files_reload(struct watcher *watcher); /* the configuration is another */
 void watcher_files_fini(struct watcher *watcher);
 

@@ -209,6 +209,7 @@ static struct {
     char forgotten[400]; /* targets, a blank behind each */
     const char *file;    /* what the supervisor finds there */
     unsigned busy;       /* so often it cannot be asked */
+    unsigned lost;       /* … and so often its answer is lost */
     unsigned wanted, done;
     char last_error[200];
     json_t *last;
@@ -248,6 +249,10 @@ static bool on_open(void *context, uint32_t request, const char *path)
         world.busy--;
         return false;
     }
+    if (world.lost > 0) {
+        world.lost--;
+        return true;
+    }
     /* The real answer comes through the loop; the watch must bear it at once, too. */
     int fd = world.file == NULL ? -1 : open(world.file, O_RDONLY);
     assert_string_equal(path, "/etc/x.pem");
@@ -281,8 +286,11 @@ static struct conf *parse(const char *text)
 
 static void begin(const char *text)
 {
-    const struct watcher_host host = {
-        .event = on_event, .open = on_open, .forgotten = on_forgotten, .start = start};
+    const struct watcher_host host = {.event = on_event,
+                                      .open = on_open,
+                                      .patience_ns = NS_PER_S / 1000,
+                                      .forgotten = on_forgotten,
+                                      .start = start};
     struct error error = {0};
     char path[96];
 
@@ -769,6 +777,10 @@ static void test_supplies(void **state)
     world.busy = 3; /* nobody to be asked says nothing about the file */
     check("");
     assert_told("one;");
+    world.lost = 3; /* nor does an answer that never comes */
+    check("");
+    assert_told("one;");
+    assert_int_equal(world.lost, 0);
     write_text(path, "other");
     check("");
     assert_told("one;other;");
