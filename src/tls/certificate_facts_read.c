@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/pkcs12.h>
+#include <openssl/provider.h>
 
 #include "base/buffer.h"
 #include "tls/certificate_internal.h"
@@ -78,18 +79,34 @@ static int read_pem(struct reading *reading, BIO *input, struct error *error)
     return result;
 }
 
+/* NULL: it is none. `library` NULL: OpenSSL's default. */
+static PKCS12 *decode_pkcs12(const uint8_t *data, size_t size, OSSL_LIB_CTX *library)
+{
+    const unsigned char *place = data;
+    PKCS12 *store = PKCS12_init_ex(NID_pkcs7_data, library, NULL);
+
+    if (store != NULL)
+        store = d2i_PKCS12(&store, &place, (long)size); /* frees it when it fails */
+    ERR_clear_error();
+    return store;
+}
+
+/* `ret_unsupported`: there is a cipher in it that the library does not have. */
 static int read_pkcs12(struct reading *reading, PKCS12 *store, const char *password,
-                       struct error *error)
+                       bool *ret_unsupported, struct error *error)
 {
     EVP_PKEY *key = NULL;
     X509 *leaf = NULL;
     STACK_OF(X509) *others = NULL;
     int result = 0;
 
-    if (PKCS12_parse(store, password != NULL ? password : "", &key, &leaf, &others) != 1)
+    if (PKCS12_parse(store, password != NULL ? password : "", &key, &leaf, &others) != 1) {
+        *ret_unsupported = ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_UNSUPPORTED;
         return error_set(error, ERROR_CERTIFICATE_UNPARSABLE,
-                         "the PKCS#12 file cannot be opened (%s); give its password",
-                         openssl_reason());
+                         "the PKCS#12 file cannot be opened (%s); %s", openssl_reason(),
+                         *ret_unsupported ? "write it anew with a cipher of today"
+                                          : "give its password");
+    }
     if (leaf != NULL)
         result = reading_add_object(reading, leaf, error);
     for (int i = 0; result == 0 && i < sk_X509_num(others); i++)
@@ -100,11 +117,36 @@ static int read_pkcs12(struct reading *reading, PKCS12 *store, const char *passw
     return result;
 }
 
+/* By RC2 and the like, with which Windows and others encrypted for long: OpenSSL keeps them in a
+ * module of its own. */
+static int read_old_pkcs12(struct reading *reading, const uint8_t *data, size_t size,
+                           const char *password, struct error *error)
+{
+    OSSL_LIB_CTX *library = OSSL_LIB_CTX_new();
+    int result = -(int)error->code;
+    bool unsupported = false;
+
+    if (library == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    OSSL_PROVIDER *usual = OSSL_PROVIDER_load(library, "default");
+    OSSL_PROVIDER *legacy = OSSL_PROVIDER_load(library, "legacy");
+    PKCS12 *store = usual != NULL && legacy != NULL ? decode_pkcs12(data, size, library) : NULL;
+    if (store != NULL)
+        result = read_pkcs12(reading, store, password, &unsupported, error);
+    PKCS12_free(store);
+    if (legacy != NULL)
+        ignore(OSSL_PROVIDER_unload(legacy));
+    if (usual != NULL)
+        ignore(OSSL_PROVIDER_unload(usual));
+    OSSL_LIB_CTX_free(library);
+    ERR_clear_error();
+    return result;
+}
+
 static int read_content(struct reading *reading, const uint8_t *data, size_t size,
                         const char *password, struct error *error)
 {
     static const char mark[] = "-----BEGIN ";
-    const unsigned char *place = data;
 
     if (memmem(data, size, mark, sizeof mark - 1) != NULL) {
         AUTO(BIO) *input = BIO_new_mem_buf(data, (int)size);
@@ -113,13 +155,13 @@ static int read_content(struct reading *reading, const uint8_t *data, size_t siz
         ERR_clear_error();
         return read_pem(reading, input, error);
     }
-    PKCS12 *store = d2i_PKCS12(NULL, &place, (long)size);
-    ERR_clear_error();
+    PKCS12 *store = decode_pkcs12(data, size, NULL);
     if (store == NULL)
         return reading_add(reading, data, size, error);
-    int result = read_pkcs12(reading, store, password, error);
+    bool unsupported = false;
+    int result = read_pkcs12(reading, store, password, &unsupported, error);
     PKCS12_free(store);
-    return result;
+    return unsupported ? read_old_pkcs12(reading, data, size, password, error) : result;
 }
 
 /* ---- the file ---- */

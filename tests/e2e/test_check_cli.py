@@ -133,6 +133,25 @@ def test_worst_of_several(authority, serve):
     assert sorted(endpoint["verdict"] for endpoint in seen) == ["critical", "ok"]
 
 
+@pytest.mark.parametrize("how", [[], ["-legacy"]], ids=["of today", "of old"])
+def test_pkcs12(authority, folder, how):
+    """What openssl writes today, and by RC2 as Windows did for long; the password decides."""
+    pair = authority.issue(NAME)
+    (folder / "all.pem").write_bytes(pair.chain_pem + pair.key_pem)
+    subprocess.run(["openssl", "pkcs12", "-export", *how, "-in", folder / "all.pem", "-out", folder / "all.p12", "-passout", "pass:right"],
+                   check=True, capture_output=True)
+
+    def look(password, code):
+        (folder / "password").write_text(password)
+        seen, = endpoints(f"file:{folder}/all.p12", "--name", NAME, "--store", authority.root_path, "--password-file", folder / "password",
+                          code=code)
+        return seen
+
+    assert look("right", 0)["verdict"] == "ok"
+    wrong = look("wrong", 2)
+    assert wrong["outcome"] == "unreadable" and "give its password" in json.dumps(wrong)
+
+
 def test_a_chain_on_disk_is_judged_as_a_served_one(authority, serve, folder):
     pair = authority.issue(NAME)
     (folder / "chain.pem").write_bytes(pair.leaf_pem)
