@@ -13,10 +13,9 @@
 #include "base/table.h"
 #include "conf/conf.h"
 
-#define DEFAULT_CONFIG "/etc/holdfast/holdfast.conf"
-#define SOCKET_NAME    "control.sock"
-#define ANSWER_MAX     (16u << 20) /* one line */
-#define PATH_TEXT_MAX  4096
+#define SOCKET_NAME   "control.sock"
+#define ANSWER_MAX    (16u << 20) /* one line */
+#define PATH_TEXT_MAX 4096
 
 int client_option(struct client_options *options, int option, const char *usage)
 {
@@ -82,7 +81,7 @@ static void guess_state_folder(const char *text, char *folder, size_t size)
 static int socket_path(char *path, size_t size, const struct client_options *options,
                        struct error *error)
 {
-    const char *file = options->config_path != NULL ? options->config_path : DEFAULT_CONFIG;
+    const char *file = options->config_path != NULL ? options->config_path : CONF_PATH_DEFAULT;
     struct conf *conf = NULL;
     char *text = NULL, folder[PATH_TEXT_MAX];
     int length;

@@ -25,8 +25,8 @@
 #include "watch/configured.h"
 
 static const char usage[] =
-    "Usage: holdfast config test -c FILE\n"
-    "       holdfast config show -c FILE\n"
+    "Usage: holdfast config test [-c FILE]\n"
+    "       holdfast config show [-c FILE]\n"
     "       holdfast config history [-c FILE | --socket PATH] [--json]\n"
     "       holdfast config rollback [N] [-c FILE | --socket PATH] [--json]\n"
     "       holdfast config confirm [-c FILE | --socket PATH] [--json]\n"
@@ -42,7 +42,7 @@ static const char usage[] =
     "            --confirm`.\n"
     "\n"
     "Options:\n"
-    "  -c, --config FILE  the configuration\n"
+    "  -c, --config FILE  the configuration (default " CONF_PATH_DEFAULT ")\n"
     "      --socket PATH  control socket of the daemon (history, rollback, confirm)\n"
     "      --json         machine-readable output (the same)\n"
     "  -h, --help         this text\n"
@@ -316,7 +316,5 @@ int cmd_config(int argc, char **argv)
     bool test = strcmp(argv[optind], "test") == 0;
     if (!test && strcmp(argv[optind], "show") != 0)
         return fail_usage("expected test, show, history, rollback or confirm, found another word");
-    if (path == NULL)
-        return fail_usage("expected -c FILE");
-    return run(path, test);
+    return run(path != NULL ? path : CONF_PATH_DEFAULT, test);
 }

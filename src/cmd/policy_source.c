@@ -8,8 +8,6 @@
 #include "base/attributes.h"
 #include "edge/supervisor_history.h"
 
-#define DEFAULT_CONFIG "/etc/holdfast/holdfast.conf"
-
 void policy_source_fini(struct policy_source *source)
 {
     conf_free(source->conf);
@@ -72,7 +70,7 @@ int policy_source_file(struct policy_source *ret_source, const char *path, struc
     struct policy_source source = {0};
     char *text = NULL;
 
-    path = path != NULL ? path : DEFAULT_CONFIG;
+    path = path != NULL ? path : CONF_PATH_DEFAULT;
     int code = conf_read(&text, path, error);
     if (code == 0)
         code = conf_parse(&source.conf, path, text, NULL, NULL, error);

@@ -11,11 +11,11 @@
 
 static void usage(FILE *to)
 {
-    fputs("Usage: holdfast run -c FILE\n\n"
+    fputs("Usage: holdfast run [-c FILE]\n\n"
           "Runs the edge in the foreground until SIGTERM or SIGINT. Events go to standard\n"
           "output as JSON lines.\n\n"
           "Options:\n"
-          "  -c, --config FILE   the configuration\n"
+          "  -c, --config FILE   the configuration (default " CONF_PATH_DEFAULT ")\n"
           "  -h, --help          this text\n\n"
           "Exit codes: 0 stopped as asked, 2 wrong usage or configuration, 3 the system\n"
           "refused, 70 internal error.\n",
@@ -39,7 +39,7 @@ int cmd_run(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct error error = {0};
     struct conf *conf = NULL;
-    char *path = NULL, *text = NULL;
+    char path_default[] = CONF_PATH_DEFAULT, *path = path_default, *text = NULL;
     int option;
 
     /* As an upgrade executes it: run -c FILE --house DESCRIPTOR [WHY IT RETURNED] */
@@ -57,12 +57,9 @@ int cmd_run(int argc, char **argv)
             return option == 'h' ? 0 : 2;
         }
     }
-    if (path == NULL || optind < argc) {
-        if (path == NULL)
-            fputs("holdfast run: -c FILE is missing; see --help\n", stderr);
-        else
-            fprintf(stderr, "holdfast run: takes only options, found \"%s\"; see --help\n",
-                    argv[optind]);
+    if (optind < argc) {
+        fprintf(stderr, "holdfast run: takes only options, found \"%s\"; see --help\n",
+                argv[optind]);
         return 2;
     }
     if (conf_read(&text, path, &error) < 0 ||

@@ -18,9 +18,10 @@
 #include "base/error.h"
 #include "loop/socket.h"
 
-#define CONF_TEXT_MAX (4u << 20)
-#define CONF_NAME_MAX 64 /* name of a listener, upstream or certificate, with its zero */
-#define CONF_NONE     UINT32_MAX
+#define CONF_PATH_DEFAULT "/etc/holdfast/holdfast.conf" /* where it is when nobody says */
+#define CONF_TEXT_MAX     (4u << 20)
+#define CONF_NAME_MAX     64 /* name of a listener, upstream or certificate, with its zero */
+#define CONF_NONE         UINT32_MAX
 
 /* What the shared memory of the processes has room for; conf_parse refuses more. */
 #define CONF_WORKERS_MAX   64

@@ -188,7 +188,6 @@ def test_unknown_user(site):
 @pytest.mark.parametrize("arguments, message", [
     ([], "expected test, show"),
     (["tset", "-c", "x"], "expected test, show"),
-    (["test"], "expected -c FILE"),
     (["test", "show", "-c", "x"], "expected one of test and show"),
     (["test", "--unknown"], "unrecognized option"),
 ])
@@ -198,9 +197,16 @@ def test_usage(arguments, message):
     assert message in result.stderr
 
 
+@pytest.mark.skipif(os.path.exists("/etc/holdfast/holdfast.conf"), reason="there is a configuration at the usual place")
+@pytest.mark.parametrize("verb", [["config", "test"], ["config", "show"], ["run"]])
+def test_usual_place(verb):
+    result = holdfast(*verb, check=False)
+    assert result.returncode != 0 and "/etc/holdfast/holdfast.conf: No such file" in result.stderr
+
+
 def test_help():
     result = holdfast("config", "--help")
-    assert "Usage: holdfast config test -c FILE" in result.stdout
+    assert "Usage: holdfast config test [-c FILE]" in result.stdout
     assert "Exit codes:" in result.stdout
 
 
