@@ -35,5 +35,7 @@ struct path_result {
  * may be NULL. */
 struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count,
                                      const struct chain_policies *policies);
+/* The same where the first one is no server's, but signs revocation lists. */
+bool chain_path_signs_lists(const struct certificate_facts *const *path, size_t count);
 
 enum chain_outcome chain_outcome_of(int code); /* X509_V_ERR_* */

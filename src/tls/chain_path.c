@@ -171,6 +171,7 @@ struct walk {
     size_t count;
     STACK_OF(ASN1_OBJECT) * accepted;
     unsigned policy_flags;
+    int purpose; /* X509_PURPOSE_* */
 };
 
 /* Lets OpenSSL see the path and no other way: everybody is issued by the next one. */
@@ -228,7 +229,7 @@ static int verify(struct walk *walk, unsigned long flags, int *ret_at)
     X509_STORE_CTX_set0_trusted_stack(context, anchor);
     X509_VERIFY_PARAM *parameters = X509_STORE_CTX_get0_param(context);
     X509_VERIFY_PARAM_set_auth_level(parameters, SECURITY_BITS);
-    ignore(X509_VERIFY_PARAM_set_purpose(parameters, X509_PURPOSE_SSL_SERVER));
+    ignore(X509_VERIFY_PARAM_set_purpose(parameters, walk->purpose));
     ignore(X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN |
                                                        X509_V_FLAG_NO_CHECK_TIME |
                                                        walk->policy_flags | flags));
@@ -287,11 +288,11 @@ static int judge_anchor_policies(const struct walk *walk)
 }
 
 static struct path_result judge(const struct certificate_facts *const *path, size_t count,
-                                const struct chain_policies *policies)
+                                const struct chain_policies *policies, int purpose)
 {
     __attribute__((cleanup(sk_ASN1_OBJECT_auto))) STACK_OF(ASN1_OBJECT) *accepted =
         accepted_policies(policies);
-    struct walk walk = {path, count, accepted, policy_flags(policies)};
+    struct walk walk = {path, count, accepted, policy_flags(policies), purpose};
     struct path_result result = judge_rules(path, count);
 
     if (accepted == NULL)
@@ -317,7 +318,7 @@ static struct {
 
 /* By the certificates and by what is asked of them. */
 static bool digest_path(uint8_t digest[32], const struct certificate_facts *const *path,
-                        size_t count, const struct chain_policies *policies)
+                        size_t count, const struct chain_policies *policies, int purpose)
 {
     uint8_t all[CHAIN_DEPTH_MAX * 32 + CHAIN_POLICIES_MAX * CHAIN_POLICY_SIZE_MAX + 4] = {0};
     size_t used = 32 * count;
@@ -331,19 +332,20 @@ static bool digest_path(uint8_t digest[32], const struct certificate_facts *cons
         for (size_t i = 0; i < policies->count; i++, used += CHAIN_POLICY_SIZE_MAX)
             string_copy((char *)all + used, CHAIN_POLICY_SIZE_MAX, policies->accepted[i]);
     }
+    all[used++] = (uint8_t)purpose;
     return EVP_Digest(all, used, digest, NULL, EVP_sha256(), NULL) == 1;
 }
 
-struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count,
-                                     const struct chain_policies *policies)
+static struct path_result verify_once(const struct certificate_facts *const *path, size_t count,
+                                      const struct chain_policies *policies, int purpose)
 {
     uint8_t digest[32];
 
-    if (!digest_path(digest, path, count, policies))
+    if (!digest_path(digest, path, count, policies, purpose))
         return (struct path_result){.code = X509_V_ERR_OUT_OF_MEM};
     size_t place = place_of(digest);
     if (!verified[place].used || memcmp(verified[place].path, digest, 32) != 0) {
-        struct path_result result = judge(path, count, policies);
+        struct path_result result = judge(path, count, policies, purpose);
         if (result.code == X509_V_ERR_OUT_OF_MEM)
             return result;
         memcpy(verified[place].path, digest, 32);
@@ -351,6 +353,17 @@ struct path_result chain_path_verify(const struct certificate_facts *const *path
         verified[place].result = result;
     }
     return verified[place].result;
+}
+
+struct path_result chain_path_verify(const struct certificate_facts *const *path, size_t count,
+                                     const struct chain_policies *policies)
+{
+    return verify_once(path, count, policies, X509_PURPOSE_SSL_SERVER);
+}
+
+bool chain_path_signs_lists(const struct certificate_facts *const *path, size_t count)
+{
+    return verify_once(path, count, NULL, X509_PURPOSE_CRL_SIGN).code == X509_V_OK;
 }
 
 /* ---- codes ---- */

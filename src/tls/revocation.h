@@ -76,7 +76,7 @@ enum crl_outcome {
     CRL_REVOKED,      /* also by a list that is stale: revocation is for ever */
     CRL_OTHER_ISSUER, /* of another CA */
     CRL_OTHER_SCOPE,  /* of this CA, for other certificates (IssuingDistributionPoint) */
-    CRL_UNTRUSTED,    /* not signed by the issuer, or the issuer may not sign lists */
+    CRL_UNTRUSTED,    /* not signed by the issuer, or by nobody who may sign its lists */
     CRL_UNSUPPORTED,  /* changes without the list that they change, indirect, some reasons only,
                          unknown critical extensions */
     CRL_NOT_YET_VALID,
@@ -95,10 +95,25 @@ struct crl_verdict {
     char reason[160];                             /* why it says nothing, printable; "" */
 };
 
-/* Judges one list by the clock `at`. The signature is verified once per issuer and remembered. */
+/* Whom a list is asked about, and who may have signed it: the issuer, or another certificate of its
+ * name with cRLSign in its key usage - a new key, one for lists alone (RFC 5280 §6.3.3 (f)). The
+ * other one stands among `issuers`, too, or one of those has issued it, nothing forbids it, it is
+ * valid at that time and revoked by none of the lists. So whoever signs is vouched for by a CA that
+ * the certificate's own path stands on; the RFC would take anybody below the same anchor. */
+struct crl_question {
+    const struct certificate_facts *certificate;
+    /* Its issuer, and whoever has issued that, up to the trusted anchor. 0: not known; 1 where no
+     * path is trusted. */
+    const struct certificate_facts *const *issuers;
+    size_t issuer_count;
+    const struct certificate_facts *const *others; /* of anybody's word: they are verified */
+    size_t other_count;
+    int64_t at; /* Unix seconds */
+};
+
+/* Judges one list. Signatures are verified once and remembered. */
 void crl_judge(struct crl_verdict *ret_verdict, struct crl *crl,
-               const struct certificate_facts *certificate, const struct certificate_facts *issuer,
-               int64_t at);
+               const struct crl_question *question);
 
 /* What several lists say together. Of complete ones "revoked" wins; each counts with the newest
  * changes (delta lists) that fit it by issuer, scope, key and numbers (RFC 5280 §5.2.4): they
@@ -112,5 +127,4 @@ struct crl_answer {
     char left_out_reason[160]; /* printable */
 };
 void crl_judge_all(struct crl_answer *ret_answer, struct crl *const *lists, size_t count,
-                   const struct certificate_facts *certificate,
-                   const struct certificate_facts *issuer, int64_t at);
+                   const struct crl_question *question);

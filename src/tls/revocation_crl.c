@@ -248,6 +248,8 @@ static const char *read_extensions(struct crl *crl)
     const char *const problems[] = {check_critical(crl->whole->body), read_scope(crl),
                                     read_numbers(crl)};
 
+    crl->authority =
+        X509V3_get_d2i(crl->whole->body->extensions, NID_authority_key_identifier, NULL, NULL);
     facts_each_url(points, take_delta_url, crl);
     CRL_DIST_POINTS_free(points);
     for (size_t i = 0; i < ARRAY_SIZE(problems); i++) {
@@ -357,6 +359,7 @@ void crl_unref(struct crl *crl)
     ISSUING_DIST_POINT_free(crl->scope);
     ASN1_INTEGER_free(crl->number);
     ASN1_INTEGER_free(crl->base_number);
+    AUTHORITY_KEYID_free(crl->authority);
     for (size_t i = 0; i < crl->delta_url_count; i++)
         free(crl->delta_urls[i]);
     free(crl->entries);
@@ -406,24 +409,28 @@ const char *crl_delta_url(const struct crl *crl, size_t at)
 
 /* ---- its signature ---- */
 
-static bool verify(const struct crl *crl, X509 *issuer)
+static bool verify(const struct crl *crl, X509 *signer)
 {
     const CRL_WHOLE *whole = crl->whole;
-    EVP_PKEY *key = X509_get0_pubkey(issuer);
+    EVP_PKEY *key = X509_get0_pubkey(signer);
 
     return key != NULL && X509_ALGOR_cmp(whole->algorithm, whole->body->algorithm) == 0 &&
-           (X509_get_key_usage(issuer) & KU_CRL_SIGN) != 0 &&
+           (X509_get_key_usage(signer) & KU_CRL_SIGN) != 0 &&
            ASN1_item_verify(ASN1_ITEM_rptr(CRL_BODY), whole->algorithm, whole->signature,
                             whole->body, key) == 1;
 }
 
-bool crl_is_signed_by(struct crl *crl, const struct certificate_facts *issuer)
+bool crl_is_signed_by(struct crl *crl, const struct certificate_facts *signer)
 {
-    if (!crl->judged || memcmp(crl->signer, issuer->sha256, sizeof crl->signer) != 0) {
-        crl->is_signed = verify(crl, facts_x509(issuer));
-        memcpy(crl->signer, issuer->sha256, sizeof crl->signer);
-        crl->judged = true;
-        ERR_clear_error();
+    for (size_t i = 0; i < CRL_SIGNERS_MAX; i++) {
+        const struct crl_judged *judged = &crl->judged[i];
+        if (judged->used && memcmp(judged->signer, signer->sha256, sizeof judged->signer) == 0)
+            return judged->is_signed;
     }
-    return crl->is_signed;
+    struct crl_judged *judged = &crl->judged[crl->judged_next++ % CRL_SIGNERS_MAX];
+    judged->is_signed = verify(crl, facts_x509(signer));
+    memcpy(judged->signer, signer->sha256, sizeof judged->signer);
+    judged->used = true;
+    ERR_clear_error();
+    return judged->is_signed;
 }

@@ -14,9 +14,20 @@
 struct lookup {
     struct crl *const *lists;
     size_t count;
-    const struct certificate_facts *certificate, *issuer;
+    const struct certificate_facts *certificate;
+    struct crl_signers signers; /* none: the issuer is not known */
     int64_t at;
 };
+
+static struct lookup lookup_of(struct crl *const *lists, size_t count,
+                               const struct crl_question *question)
+{
+    struct lookup lookup = {
+        .lists = lists, .count = count, .certificate = question->certificate, .at = question->at};
+
+    crl_signers_find(&lookup.signers, question, lists, count);
+    return lookup;
+}
 
 static void say(struct crl_verdict *verdict, enum crl_outcome outcome, const char *reason)
 {
@@ -97,17 +108,18 @@ static bool is_about(const struct lookup *lookup, struct crl *crl, struct crl_ve
 {
     *ret_verdict = (struct crl_verdict){.this_update = crl_this_update(crl),
                                         .next_update = crl_next_update(crl)};
-    if (lookup->issuer == NULL) {
+    if (lookup->signers.count == 0) {
         say(ret_verdict, CRL_ISSUER_UNKNOWN, "the certificate's issuer is not known");
     } else if (X509_NAME_cmp(crl->whole->body->issuer,
-                             X509_get_subject_name(facts_x509(lookup->issuer))) != 0) {
+                             X509_get_subject_name(facts_x509(lookup->signers.list[0]))) != 0) {
         say(ret_verdict, CRL_OTHER_ISSUER, "it is of another CA: ");
         size_t used = strlen(ret_verdict->reason);
         string_copy(ret_verdict->reason + used, sizeof ret_verdict->reason - used, crl->issuer);
     } else if (crl->unsupported != NULL) {
         say(ret_verdict, CRL_UNSUPPORTED, crl->unsupported);
-    } else if (!crl_is_signed_by(crl, lookup->issuer)) {
-        say(ret_verdict, CRL_UNTRUSTED, "the issuer has not signed it, or may not sign lists");
+    } else if (crl_signer(crl, &lookup->signers) == NULL) {
+        say(ret_verdict, CRL_UNTRUSTED,
+            "it is not signed by the issuer, nor by anybody else who may sign its lists");
     } else if (!is_in_scope(crl, lookup->certificate)) {
         say(ret_verdict, CRL_OTHER_SCOPE, "it is for other certificates of this CA");
     } else {
@@ -174,10 +186,9 @@ static bool judge_alone(const struct lookup *lookup, struct crl *crl,
 }
 
 void crl_judge(struct crl_verdict *ret_verdict, struct crl *crl,
-               const struct certificate_facts *certificate, const struct certificate_facts *issuer,
-               int64_t at)
+               const struct crl_question *question)
 {
-    const struct lookup lookup = {.certificate = certificate, .issuer = issuer, .at = at};
+    const struct lookup lookup = lookup_of(NULL, 0, question);
 
     ignore(judge_alone(&lookup, crl, ret_verdict));
     ERR_clear_error();
@@ -205,7 +216,7 @@ static const char *fit_text(enum fit fit)
         [FIT_SAME] = NULL,
         [FIT_NO_NUMBER] = "it, or the complete list at hand, has no number",
         [FIT_OTHER_SCOPE] = "its scope is not that of the complete list at hand",
-        [FIT_OTHER_KEY] = "it names another key of the CA than the complete list at hand",
+        [FIT_OTHER_KEY] = "it is signed by another key of the CA than the complete list at hand",
         [FIT_TOO_NEW] = "it changes a later complete list than the one at hand",
         [FIT_TOO_OLD] = "the complete list at hand is newer",
         [FIT_NO_LIST] = "the complete list that it changes is not at hand",
@@ -216,14 +227,15 @@ static const char *fit_text(enum fit fit)
     return texts[fit];
 }
 
-/* RFC 5280 §5.2.4 (a) to (d), §6.3.3 (c); the issuer is known to be the same. */
-static enum fit fit_of(const struct crl *changes, const struct crl *complete)
+/* RFC 5280 §5.2.4 (a) to (d), §6.3.3 (c) and (g); both are usable, so of the same issuer. */
+static enum fit fit_of(const struct lookup *lookup, struct crl *changes, struct crl *complete)
 {
     if (changes->number == NULL || complete->number == NULL)
         return FIT_NO_NUMBER;
     if (!crl_extension_same(changes, complete, NID_issuing_distribution_point))
         return FIT_OTHER_SCOPE;
-    if (!crl_extension_same(changes, complete, NID_authority_key_identifier))
+    if (!crl_extension_same(changes, complete, NID_authority_key_identifier) ||
+        crl_signer(changes, &lookup->signers) != crl_signer(complete, &lookup->signers))
         return FIT_OTHER_KEY;
     if (ASN1_INTEGER_cmp(changes->base_number, complete->number) > 0)
         return FIT_TOO_NEW;
@@ -232,13 +244,14 @@ static enum fit fit_of(const struct crl *changes, const struct crl *complete)
 }
 
 /* The newest changes that fit; lookup->count: there are none. */
-static size_t find_changes(const struct lookup *lookup, const struct crl *complete)
+static size_t find_changes(const struct lookup *lookup, struct crl *complete)
 {
     size_t newest = lookup->count;
 
     for (size_t i = 0; i < lookup->count; i++) {
         struct crl *crl = lookup->lists[i];
-        if (crl_is_delta(crl) && is_usable(lookup, crl) && fit_of(crl, complete) == FIT_YES &&
+        if (crl_is_delta(crl) && is_usable(lookup, crl) &&
+            fit_of(lookup, crl, complete) == FIT_YES &&
             (newest == lookup->count ||
              ASN1_INTEGER_cmp(crl->number, lookup->lists[newest]->number) > 0))
             newest = i;
@@ -332,7 +345,7 @@ static void consider_complete(const struct lookup *lookup, size_t place, struct 
 }
 
 /* Among the complete lists, the one that the changes come nearest to. */
-static enum fit fit_of_all(const struct lookup *lookup, const struct crl *changes)
+static enum fit fit_of_all(const struct lookup *lookup, struct crl *changes)
 {
     enum fit fit = FIT_NO_LIST;
 
@@ -340,7 +353,7 @@ static enum fit fit_of_all(const struct lookup *lookup, const struct crl *change
         struct crl *crl = lookup->lists[i];
         if (crl_is_delta(crl) || !is_usable(lookup, crl))
             continue;
-        enum fit one = fit_of(changes, crl);
+        enum fit one = fit_of(lookup, changes, crl);
         if (one < fit)
             fit = one;
     }
@@ -355,7 +368,7 @@ static enum fit fit_of_all(const struct lookup *lookup, const struct crl *change
 }
 
 /* NULL: it counts, or what it says is known. */
-static const char *why_left_out(const struct lookup *lookup, const struct crl *changes,
+static const char *why_left_out(const struct lookup *lookup, struct crl *changes,
                                 const struct crl_verdict *alone, const struct crl_answer *answer)
 {
     switch (alone->outcome) {
@@ -398,10 +411,9 @@ static void consider_changes(const struct lookup *lookup, size_t place, struct c
 }
 
 void crl_judge_all(struct crl_answer *ret_answer, struct crl *const *lists, size_t count,
-                   const struct certificate_facts *certificate,
-                   const struct certificate_facts *issuer, int64_t at)
+                   const struct crl_question *question)
 {
-    const struct lookup lookup = {lists, count, certificate, issuer, at};
+    const struct lookup lookup = lookup_of(lists, count, question);
     struct crl_answer answer = {
         .verdict = {.outcome = CRL_NOT_ASKED}, .by = count, .changes = count, .left_out = count};
 

@@ -166,6 +166,35 @@ static void set_add(struct list_set *set, struct crl *crl, const char *source)
     set->sources[set->count++] = source;
 }
 
+/* Who stands above the certificate and who else was seen; borrowed from the endpoint. */
+struct issuers {
+    const struct certificate_facts *pool[POOL_MAX], *issuer;
+    struct crl_question question;
+};
+
+static const struct crl_question *ask_about(struct issuers *issuers,
+                                            const struct list_request *list)
+{
+    const struct endpoint *endpoint = list->job->endpoint;
+    const struct certificate_facts *certificate = list->result->certificate;
+    struct crl_question *question = &issuers->question;
+    size_t at = 0;
+
+    *question = (struct crl_question){.certificate = certificate, .at = judged_at(list->job)};
+    while (at + 1 < endpoint->needed_count && endpoint->needed[at] != certificate)
+        at++;
+    if (at + 1 < endpoint->needed_count) {
+        question->issuers = endpoint->needed + at + 1;
+        question->issuer_count = endpoint->needed_count - at - 1;
+        question->others = issuers->pool;
+        question->other_count = gather(endpoint, issuers->pool);
+    } else if ((issuers->issuer = issuer_of(endpoint, certificate)) != NULL) {
+        question->issuers = &issuers->issuer;
+        question->issuer_count = 1;
+    }
+    return question;
+}
+
 static bool says_something(const struct crl_verdict *verdict)
 {
     return verdict->outcome == CRL_GOOD || verdict->outcome == CRL_REVOKED;
@@ -190,6 +219,7 @@ static void judge_lists(struct list_request *list)
     const struct revocation_order *order = &list->job->order;
     struct endpoint_crl *result = list->result;
     struct list_set set = {.count = 0};
+    struct issuers issuers;
     struct crl_answer answer;
 
     list->by = NULL;
@@ -200,8 +230,7 @@ static void judge_lists(struct list_request *list)
         for (size_t j = 0; j < order->crl_files[i]->count; j++)
             set_add(&set, order->crl_files[i]->lists[j], order->crl_files[i]->path);
     }
-    crl_judge_all(&answer, set.lists, set.count, result->certificate,
-                  issuer_of(list->job->endpoint, result->certificate), judged_at(list->job));
+    crl_judge_all(&answer, set.lists, set.count, ask_about(&issuers, list));
     bool is_other =
         answer.verdict.outcome == CRL_OTHER_ISSUER || answer.verdict.outcome == CRL_ISSUER_UNKNOWN;
     if (answer.by == set.count || (is_other && answer.by >= fetched))
@@ -215,10 +244,10 @@ static void judge_lists(struct list_request *list)
 static void reject_strangers(struct list_request *list, struct crl *crl, const char *url)
 {
     const struct revocation_job *job = list->job;
-    const struct certificate_facts *certificate = list->result->certificate;
+    struct issuers issuers;
     struct crl_verdict verdict;
 
-    crl_judge(&verdict, crl, certificate, issuer_of(job->endpoint, certificate), judged_at(job));
+    crl_judge(&verdict, crl, ask_about(&issuers, list));
     if (verdict.outcome == CRL_UNTRUSTED && job->endpoint->needed_count > 0)
         documents_reject(job->revocation->documents, DOCUMENT_CRL, url, job->public_only);
 }

@@ -80,8 +80,13 @@ static const char *judge_lists(const struct line *line, const struct endpoint *e
 
     for (size_t i = 0; i + 1 < endpoint->needed_count && against == NULL; i++) {
         struct crl_answer answer;
-        crl_judge_all(&answer, lists, count, endpoint->needed[i], endpoint->needed[i + 1],
-                      line->at);
+        const struct crl_question question = {.certificate = endpoint->needed[i],
+                                              .issuers = endpoint->needed + i + 1,
+                                              .issuer_count = endpoint->needed_count - i - 1,
+                                              .others = endpoint->seen.chain,
+                                              .other_count = endpoint->seen.chain_count,
+                                              .at = line->at};
+        crl_judge_all(&answer, lists, count, &question);
         if (answer.verdict.outcome == CRL_REVOKED)
             against = "revoked";
         else if (answer.verdict.outcome != CRL_GOOD)

@@ -24,6 +24,7 @@
 static EVP_PKEY *ca_key, *other_key, *leaf_key, *responder_key;
 static X509 *ca, *other_ca, *leaf, *other_leaf, *responder, *impostor;
 static const struct certificate_facts *ca_facts, *other_ca_facts, *leaf_facts;
+static struct crl_question of_ca; /* about the leaf */
 static int64_t now;
 
 static const struct certificate_facts *facts_of(X509 *certificate)
@@ -83,6 +84,8 @@ static int set_up(void **state)
     ca_facts = facts_of(ca);
     other_ca_facts = facts_of(other_ca);
     leaf_facts = facts_of(leaf);
+    of_ca = (struct crl_question){
+        .certificate = leaf_facts, .issuers = &ca_facts, .issuer_count = 1, .at = now};
     return 0;
 }
 
@@ -423,12 +426,23 @@ static struct crl *crl_of(const struct list *list)
     return crl;
 }
 
+static void ask(struct crl_verdict *ret_verdict, struct crl *crl,
+                const struct certificate_facts *certificate, const struct certificate_facts *issuer)
+{
+    const struct crl_question question = {.certificate = certificate,
+                                          .issuers = &issuer,
+                                          .issuer_count = issuer != NULL ? 1 : 0,
+                                          .at = now};
+
+    crl_judge(ret_verdict, crl, &question);
+}
+
 static struct crl_verdict looked_up(const struct list *list)
 {
     struct crl *crl = crl_of(list);
     struct crl_verdict verdict;
 
-    crl_judge(&verdict, crl, leaf_facts, ca_facts, now);
+    ask(&verdict, crl, leaf_facts, ca_facts);
     crl_unref(crl);
     return verdict;
 }
@@ -454,7 +468,7 @@ static void unreadable_lists(void **state)
         bytes.data[i] ^= 1;
         if (crl_new(&crl, bytes.data, bytes.size, &error) == 0) {
             struct crl_verdict verdict;
-            crl_judge(&verdict, crl, leaf_facts, ca_facts, now);
+            ask(&verdict, crl, leaf_facts, ca_facts);
             assert_true(verdict.outcome != CRL_GOOD && verdict.outcome != CRL_REVOKED);
             crl_unref(crl);
         }
@@ -477,11 +491,11 @@ static void lists_of_strangers(void **state)
     X509 *silent = authority(ca_key, "CA", "critical,keyCertSign");
     const struct certificate_facts *silent_facts = facts_of(silent);
     struct crl *crl = crl_of(&(struct list){.revoked = leaf});
-    crl_judge(&verdict, crl, leaf_facts, ca_facts, now);
+    ask(&verdict, crl, leaf_facts, ca_facts);
     assert_int_equal(verdict.outcome, CRL_REVOKED);
-    crl_judge(&verdict, crl, leaf_facts, silent_facts, now);
+    ask(&verdict, crl, leaf_facts, silent_facts);
     assert_int_equal(verdict.outcome, CRL_UNTRUSTED);
-    crl_judge(&verdict, crl, leaf_facts, NULL, now);
+    ask(&verdict, crl, leaf_facts, NULL);
     assert_int_equal(verdict.outcome, CRL_ISSUER_UNKNOWN);
     crl_unref(crl);
     certificate_facts_unref(silent_facts);
@@ -538,7 +552,7 @@ static void scopes_of_long_addresses(void **state)
     struct crl *crl = crl_of(&(struct list){.revoked = certificate,
                                             .extension = NID_issuing_distribution_point,
                                             .extension_text = scope});
-    crl_judge(&verdict, crl, facts, ca_facts, now);
+    ask(&verdict, crl, facts, ca_facts);
     assert_int_equal(verdict.outcome, CRL_REVOKED);
     crl_unref(crl);
     certificate_facts_unref(facts);
@@ -581,7 +595,7 @@ static enum crl_outcome point_of(const char *certificate_point, const char *list
     assert_true(X509_sign(certificate, ca_key, EVP_sha256()) > 0);
     const struct certificate_facts *facts = facts_of(certificate);
     struct crl *crl = crl_of(&list);
-    crl_judge(&verdict, crl, facts, ca_facts, now);
+    ask(&verdict, crl, facts, ca_facts);
     crl_unref(crl);
     certificate_facts_unref(facts);
     X509_EXTENSION_free(list.scope);
@@ -639,9 +653,9 @@ static void large_lists(void **state)
     assert_int_equal(crl_count(with), 20001);
     assert_true(crl_size(with) > 20000 * 20);
     assert_string_equal(crl_issuer(with), "CN=CA");
-    crl_judge(&verdict, with, leaf_facts, ca_facts, now);
+    ask(&verdict, with, leaf_facts, ca_facts);
     assert_int_equal(verdict.outcome, CRL_REVOKED);
-    crl_judge(&verdict, without, leaf_facts, ca_facts, now);
+    ask(&verdict, without, leaf_facts, ca_facts);
     assert_int_equal(verdict.outcome, CRL_GOOD);
     crl_unref(with);
     crl_unref(without);
@@ -688,7 +702,7 @@ static struct crl_answer together(const struct list *lists, size_t count)
 
     for (size_t i = 0; i < count; i++)
         crls[i] = crl_of(&lists[i]);
-    crl_judge_all(&answer, crls, count, leaf_facts, ca_facts, now);
+    crl_judge_all(&answer, crls, count, &of_ca);
     for (size_t i = 0; i < count; i++)
         crl_unref(crls[i]);
     return answer;
@@ -705,7 +719,7 @@ static void no_lists(void **state)
     struct crl_answer answer;
 
     (void)state;
-    crl_judge_all(&answer, NULL, 0, leaf_facts, ca_facts, now);
+    crl_judge_all(&answer, NULL, 0, &of_ca);
     assert_int_equal(answer.verdict.outcome, CRL_NOT_ASKED);
     assert_int_equal(answer.by, 0);
     answer = LISTS({.issuer = other_ca, .key = other_key}, {.number = 1, .key = other_key});
