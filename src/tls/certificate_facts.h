@@ -136,3 +136,7 @@ bool certificate_facts_cover(const struct certificate_facts *facts, const char *
 MUST_CHECK int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
                                       size_t *ret_count, const char *path, const char *password,
                                       struct error *error);
+/* The same of a file's content. */
+MUST_CHECK int certificate_facts_parse(const struct certificate_facts **ret_list, size_t maximum,
+                                       size_t *ret_count, const void *data, size_t size,
+                                       struct error *error);

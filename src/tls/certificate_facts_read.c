@@ -244,18 +244,31 @@ static int take_facts(void *context, const uint8_t *der, size_t size, struct err
     return result;
 }
 
+/* Hands over what was read, or lets go of it; returns `result`. */
+static int finish(struct facts_list *into, int result, size_t *ret_count)
+{
+    while (result != 0 && into->count > 0)
+        certificate_facts_unref(into->list[--into->count]);
+    if (result == 0)
+        *ret_count = into->count;
+    return result;
+}
+
 int certificate_facts_read(const struct certificate_facts **ret_list, size_t maximum,
                            size_t *ret_count, const char *path, const char *password,
                            struct error *error)
 {
     struct facts_list into = {.list = ret_list, .maximum = maximum};
-    int result = certificate_file_read(path, password, take_facts, &into, error);
 
-    if (result != 0) {
-        while (into.count > 0)
-            certificate_facts_unref(ret_list[--into.count]);
-        return result;
-    }
-    *ret_count = into.count;
-    return 0;
+    return finish(&into, certificate_file_read(path, password, take_facts, &into, error),
+                  ret_count);
+}
+
+int certificate_facts_parse(const struct certificate_facts **ret_list, size_t maximum,
+                            size_t *ret_count, const void *data, size_t size, struct error *error)
+{
+    struct facts_list into = {.list = ret_list, .maximum = maximum};
+
+    return finish(&into, certificate_data_read(data, size, NULL, take_facts, &into, error),
+                  ret_count);
 }

@@ -8,6 +8,17 @@
 
 #define READ_SIZE 65536
 
+static int parse(struct crl_file *file, const void *data, size_t size, struct error *error)
+{
+    static const char mark[] = "-----BEGIN CERTIFICATE-----";
+    int result = crl_new_all(file->lists, CRL_FILE_LISTS_MAX, &file->count, data, size, error);
+
+    if (result == 0 && memmem(data, size, mark, sizeof mark - 1) != NULL)
+        result = certificate_facts_parse(file->signers, CRL_FILE_SIGNERS_MAX, &file->signer_count,
+                                         data, size, error);
+    return result;
+}
+
 int crl_file_parse(struct crl_file **ret_file, const char *path, const void *data, size_t size,
                    struct error *error)
 {
@@ -17,7 +28,7 @@ int crl_file_parse(struct crl_file **ret_file, const char *path, const void *dat
         free(file);
         return error_set(error, ERROR_MEMORY, "out of memory");
     }
-    int result = crl_new_all(file->lists, CRL_FILE_LISTS_MAX, &file->count, data, size, error);
+    int result = parse(file, data, size, error);
     if (result != 0) {
         crl_file_free(file);
         return error_prepend(error, "%s", path);
@@ -51,6 +62,8 @@ void crl_file_free(struct crl_file *file)
         return;
     for (size_t i = 0; i < file->count; i++)
         crl_unref(file->lists[i]);
+    for (size_t i = 0; i < file->signer_count; i++)
+        certificate_facts_unref(file->signers[i]);
     free(file->path);
     free(file);
 }

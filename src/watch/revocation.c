@@ -166,11 +166,24 @@ static void set_add(struct list_set *set, struct crl *crl, const char *source)
     set->sources[set->count++] = source;
 }
 
-/* Who stands above the certificate and who else was seen; borrowed from the endpoint. */
+/* Who stands above the certificate and who else is at hand; borrowed from the job. */
 struct issuers {
     const struct certificate_facts *pool[POOL_MAX], *issuer;
     struct crl_question question;
 };
+
+static size_t gather_signers(const struct revocation_job *job,
+                             const struct certificate_facts *pool[POOL_MAX])
+{
+    size_t count = gather(job->endpoint, pool);
+
+    for (size_t i = 0; i < job->order.crl_file_count; i++) {
+        const struct crl_file *file = job->order.crl_files[i];
+        for (size_t at = 0; at < file->signer_count && count < POOL_MAX; at++)
+            pool[count++] = file->signers[at];
+    }
+    return count;
+}
 
 static const struct crl_question *ask_about(struct issuers *issuers,
                                             const struct list_request *list)
@@ -187,7 +200,7 @@ static const struct crl_question *ask_about(struct issuers *issuers,
         question->issuers = endpoint->needed + at + 1;
         question->issuer_count = endpoint->needed_count - at - 1;
         question->others = issuers->pool;
-        question->other_count = gather(endpoint, issuers->pool);
+        question->other_count = gather_signers(list->job, issuers->pool);
     } else if ((issuers->issuer = issuer_of(endpoint, certificate)) != NULL) {
         question->issuers = &issuers->issuer;
         question->issuer_count = 1;

@@ -135,6 +135,21 @@ class Authority:
     def issue_client(self, name, **options):
         return self.issue(name, usage=ExtendedKeyUsageOID.CLIENT_AUTH, **options)
 
+    def issue_list_signer(self, key, name=None):
+        """In PEM: a certificate of the intermediate's name (or `name`), by the root, of a key for revocation lists alone."""
+        name = name or self.intermediate.subject
+        builder = (x509.CertificateBuilder()
+                   .subject_name(name)
+                   .issuer_name(self.root.subject)
+                   .public_key(key.public_key())
+                   .serial_number(x509.random_serial_number())
+                   .not_valid_before(_now() - DAY)
+                   .not_valid_after(_now() + 90 * DAY)
+                   .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.root_key.public_key()), False)
+                   .add_extension(x509.KeyUsage(False, False, False, False, False, False, True, False, False), True))
+        return _pem(builder.sign(self.root_key, hashes.SHA256()))
+
     def authorities_pem(self):
         """What a listener trusts clients by: the root, and the intermediate because it signs revocation lists."""
         return _pem(self.root) + _pem(self.intermediate)
@@ -156,7 +171,7 @@ class Authority:
                    .last_update(begin)
                    .next_update(begin + lifetime)
                    .add_extension(x509.CRLNumber(number), False)
-                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False))
+                   .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key((key or self.key).public_key()), False))
         if changes is not None:
             builder = builder.add_extension(x509.DeltaCRLIndicator(changes), True)
         for extension in more:

@@ -121,6 +121,31 @@ def test_lists_of_the_operator(authority, serve, tmp_path):
     assert "no revocation list" in checks.check(address, "--crl", str(path), code=3).stderr
 
 
+def test_lists_signed_by_another_key(authority, serve, tmp_path):
+    """The certificate of that key stands beside the list, or is sent by the server."""
+    key, pair = pki.new_key(), authority.issue(NAME)
+    signer, stranger = authority.issue_list_signer(key), pki.Authority(tmp_path, "Other").issue_list_signer(
+        key, authority.intermediate.subject)
+    address, path = serve(pair), tmp_path / "lists.pem"
+
+    def judged(*certificates, revoked=(), address=address, code=0):
+        path.write_bytes(b"".join(certificates) + authority.revocation_list(*revoked, key=key))
+        return look(authority, address, "--crl", str(path), code=code)
+
+    assert status(judged()) == "untrusted"
+    assert status(judged(stranger, revoked=[pair])) == "untrusted"
+    assert status(judged(signer)) == "good"
+    assert "certificate-revoked" in checks.ids(judged(signer, revoked=[pair], code=2))
+    sent = serve(pki.Pair(pair.certificate, [authority.intermediate, x509.load_pem_x509_certificate(signer)], pair.key))
+    assert status(judged(address=sent)) == "good"
+    assert "lists.pem" in checks.check(address, "--crl", str(broken_beside(path)), code=3).stderr
+
+
+def broken_beside(path):
+    path.write_bytes(path.read_bytes() + b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
+    return path
+
+
 # ---- changes of revocation lists (delta lists) ----
 
 HOLD, REMOVED = x509.ReasonFlags.certificate_hold, x509.ReasonFlags.remove_from_crl
@@ -184,7 +209,7 @@ def test_changes_are_fetched(authority, documents, serve, named_by):
     assert not [name for name in checks.ids(good) if name.startswith("crl")]
 
     for document, words in ((None, "404"), (der_of(authority.revocation_list(number=2, changes=1, key=pki.new_key())),
-                                            "has not signed it")):
+                                            "is not signed by")):
         documents.documents["/changes.crl"] = document
         unused = look(authority, address, code=0)
         finding, = [finding for finding in unused["findings"] if finding["id"] == "crl-changes-unused"]
