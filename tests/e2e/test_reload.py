@@ -265,7 +265,7 @@ def _refused(house):
 def test_refusal_after_a_signal_is_logged(house):
     house.write("nonsense = 1")
     house.edge.process.send_signal(signal.SIGHUP)
-    assert "unknown option 'nonsense'" in house.edge.wait_event("config-refused")["detail"]
+    assert "unknown option or section 'nonsense'" in house.edge.wait_event("config-refused")["detail"]
 
 
 def test_listener_added_and_removed(house):
