@@ -267,9 +267,11 @@ struct conf_watch {
     struct conf_text_list origin;  /* addresses behind the edge: compared with what it serves */
     char *file;                    /* PEM chain on disk that should be served; NULL */
     struct conf_text_list stores;  /* PEM files; instead of the system's trust store */
-    struct conf_text_list crl;     /* files of revocation lists, asked before others */
-    char *log_list;                /* JSON file of transparency logs; NULL */
-    struct conf_text_list pins;    /* pin_parse() understands each */
+    struct conf_text_list
+        stores_ignoring_ends;           /* the same; their anchors serve beyond their ends */
+    struct conf_text_list crl;          /* files of revocation lists, asked before others */
+    char *log_list;                     /* JSON file of transparency logs; NULL */
+    struct conf_text_list pins;         /* pin_parse() understands each */
     struct conf_text_list name_servers; /* addresses; none: the system's */
     char *acme_directory;               /* URL of a CA that is asked when to renew; NULL */
     bool without_sni;                   /* also without a server name */

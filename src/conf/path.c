@@ -102,6 +102,9 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
         const struct conf_watch *watch = &conf->watches[i];
         for (size_t j = 0; j < watch->stores.count; j++)
             visit_path(&visit, watch->stores.items[j], "stores", "watch", watch->name, false);
+        for (size_t j = 0; j < watch->stores_ignoring_ends.count; j++)
+            visit_path(&visit, watch->stores_ignoring_ends.items[j], "stores-ignoring-ends",
+                       "watch", watch->name, false);
         for (size_t j = 0; j < watch->crl.count; j++)
             visit_path(&visit, watch->crl.items[j], "crl", "watch", watch->name, false);
         visit_path(&visit, watch->log_list, "log-list", "watch", watch->name, false);

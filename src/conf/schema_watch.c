@@ -195,6 +195,7 @@ static const struct schema_option watch_options[] = {
     {OPTION("origin", dial_type, origin)},
     {OPTION("file", schema_path, file)},
     {OPTION("stores", schema_path_list, stores)},
+    {OPTION("stores-ignoring-ends", schema_path_list, stores_ignoring_ends)},
     {OPTION("crl", schema_path_list, crl)},
     {OPTION("log-list", schema_path, log_list)},
     {OPTION("pins", pins_type, pins)},
@@ -246,6 +247,21 @@ static int check_files(struct schema_reader *reader, const struct conf_watch *wa
     return 0;
 }
 
+static int check_all_files(struct schema_reader *reader, const struct conf_watch *watch)
+{
+    size_t stores = watch->stores.count + watch->stores_ignoring_ends.count;
+    int result = check_files(reader, watch, "stores", &watch->stores);
+
+    if (result == 0)
+        result = check_files(reader, watch, "stores-ignoring-ends", &watch->stores_ignoring_ends);
+    if (result == 0 && stores > CONF_WATCH_FILES_MAX)
+        result = schema_fail(reader, schema_line(reader, "stores-ignoring-ends", 0),
+                             "stores and stores-ignoring-ends in watch '%s': found %zu; expected "
+                             "at most %d files together",
+                             watch->name, stores, CONF_WATCH_FILES_MAX);
+    return result == 0 ? check_files(reader, watch, "crl", &watch->crl) : result;
+}
+
 static int watch_check(struct schema_reader *reader, void *object)
 {
     const struct conf_watch *watch = object;
@@ -255,9 +271,7 @@ static int watch_check(struct schema_reader *reader, void *object)
                            "watch '%s' looks at nothing; expected targets = {\"shop.example:443\"} "
                            "or discover = {\"192.0.2.0/28:443\"} in it",
                            watch->name);
-    int result = check_files(reader, watch, "stores", &watch->stores);
-    if (result == 0)
-        result = check_files(reader, watch, "crl", &watch->crl);
+    int result = check_all_files(reader, watch);
     if (result != 0)
         return result;
     if (watch->acme_directory != NULL && !string_starts_with(watch->acme_directory, "http"))

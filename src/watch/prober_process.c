@@ -161,18 +161,31 @@ static int hold(struct work *work, enum supply_kind kind, const json_t *path,
     return 0;
 }
 
-static int hold_stores(struct work *work, struct error *error)
+static int hold_stores_of(struct work *work, const char *key, enum supply_kind kind,
+                          struct error *error)
 {
     struct checker_options *checker = &work->options.checker;
-    const json_t *paths = json_object_get(work->options.source, "stores");
+    const json_t *paths = json_object_get(work->options.source, key);
     struct supply *supply;
     int result = 0;
 
+    if (json_array_size(paths) > ENDPOINT_STORES_MAX - checker->store_count)
+        return error_set(error, ERROR_USAGE, "found more stores than may be");
     for (size_t i = 0; result == 0 && i < json_array_size(paths); i++) {
-        result = hold(work, SUPPLY_STORE, json_array_get(paths, i), &supply, error);
+        result = hold(work, kind, json_array_get(paths, i), &supply, error);
         if (result == 0)
             checker->stores[checker->store_count++] = supply->store;
     }
+    return result;
+}
+
+static int hold_stores(struct work *work, struct error *error)
+{
+    struct checker_options *checker = &work->options.checker;
+    int result = hold_stores_of(work, "stores", SUPPLY_STORE, error);
+
+    if (result == 0)
+        result = hold_stores_of(work, "stores_ignoring_ends", SUPPLY_STORE_IGNORING_ENDS, error);
     if (result != 0 || checker->store_count != 0)
         return result;
     /* Made anew, because the distribution's may have changed. */
@@ -189,8 +202,7 @@ static int hold_files(struct work *work, struct error *error)
                  *logs = json_object_get(source, "log_list");
     struct supply *supply;
 
-    if (json_array_size(json_object_get(source, "stores")) > ENDPOINT_STORES_MAX ||
-        json_array_size(lists) > CHECKER_CRL_FILES_MAX)
+    if (json_array_size(lists) > CHECKER_CRL_FILES_MAX)
         return error_set(error, ERROR_USAGE, "found more files than may be");
     int result = hold_stores(work, error);
     for (size_t i = 0; result == 0 && i < json_array_size(lists); i++) {

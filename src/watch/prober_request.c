@@ -71,6 +71,7 @@ json_t *prober_request(const struct conf_watch *watch, const char *target, bool 
     json_set_text(options, "name", watch->expected_name);
     set_list(options, "connect", origin ? &watch->origin : &watch->connect);
     set_list(options, "stores", &watch->stores);
+    set_list(options, "stores_ignoring_ends", &watch->stores_ignoring_ends);
     set_list(options, "crl", &watch->crl);
     set_list(options, "pins", &watch->pins);
     json_set_text(options, "log_list", watch->log_list);

@@ -13,6 +13,7 @@ static const struct {
     size_t size_max;
 } kinds[SUPPLY_KIND_COUNT] = {
     [SUPPLY_STORE] = {"stores", CERTIFICATE_FILE_SIZE_MAX},
+    [SUPPLY_STORE_IGNORING_ENDS] = {"stores-ignoring-ends", CERTIFICATE_FILE_SIZE_MAX},
     [SUPPLY_CRL] = {"crl", CRL_SIZE_MAX},
     [SUPPLY_LOG_LIST] = {"log-list", LOG_LIST_SIZE_MAX},
 };
@@ -30,20 +31,26 @@ size_t supply_size_max(enum supply_kind kind)
 bool supply_at(const struct conf_watch *watch, size_t index, enum supply_kind *ret_kind,
                const char **ret_path)
 {
-    size_t stores = watch->stores.count, lists = watch->crl.count;
+    const struct {
+        enum supply_kind kind;
+        const struct conf_text_list *files;
+    } lists[] = {
+        {SUPPLY_STORE, &watch->stores},
+        {SUPPLY_STORE_IGNORING_ENDS, &watch->stores_ignoring_ends},
+        {SUPPLY_CRL, &watch->crl},
+    };
 
-    if (index < stores) {
-        *ret_kind = SUPPLY_STORE;
-        *ret_path = watch->stores.items[index];
-    } else if (index < stores + lists) {
-        *ret_kind = SUPPLY_CRL;
-        *ret_path = watch->crl.items[index - stores];
-    } else {
-        *ret_kind = SUPPLY_LOG_LIST;
-        *ret_path = watch->log_list;
-        return index == stores + lists && watch->log_list != NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        if (index < lists[i].files->count) {
+            *ret_kind = lists[i].kind;
+            *ret_path = lists[i].files->items[index];
+            return true;
+        }
+        index -= lists[i].files->count;
     }
-    return true;
+    *ret_kind = SUPPLY_LOG_LIST;
+    *ret_path = watch->log_list;
+    return index == 0 && watch->log_list != NULL;
 }
 
 char *supply_key(char key[SUPPLY_KEY_MAX], enum supply_kind kind, const char *path)
@@ -60,9 +67,14 @@ static int read_content(struct supply *supply, enum supply_kind kind, const char
 
     switch (kind) {
     case SUPPLY_STORE:
+    case SUPPLY_STORE_IGNORING_ENDS:
         result =
             chain_store_parse(&supply->store, slash != NULL ? slash + 1 : path, data, size, error);
-        return result == 0 ? 0 : error_prepend(error, "%s", path);
+        if (result != 0)
+            return error_prepend(error, "%s", path);
+        if (kind == SUPPLY_STORE_IGNORING_ENDS)
+            chain_store_ignore_ends(supply->store);
+        return 0;
     case SUPPLY_CRL:
         return crl_file_parse(&supply->lists, path, data, size, error);
     case SUPPLY_LOG_LIST:

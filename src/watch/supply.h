@@ -10,12 +10,18 @@
 #include "tls/timestamps.h"
 #include "watch/crl_file.h"
 
-enum supply_kind { SUPPLY_STORE, SUPPLY_CRL, SUPPLY_LOG_LIST, SUPPLY_KIND_COUNT };
+enum supply_kind {
+    SUPPLY_STORE,
+    SUPPLY_STORE_IGNORING_ENDS,
+    SUPPLY_CRL,
+    SUPPLY_LOG_LIST,
+    SUPPLY_KIND_COUNT
+};
 
 #define SUPPLY_KEY_MAX   4200
 #define SUPPLY_BYTES_MAX CRL_SIZE_MAX /* of the largest kind */
 
-const char *supply_option(enum supply_kind kind); /* "stores", "crl", "log-list" */
+const char *supply_option(enum supply_kind kind); /* "stores", "crl", … */
 size_t supply_size_max(enum supply_kind kind);
 
 /* Number `index` of a section's; false: it has no more. The path is the configuration's. */

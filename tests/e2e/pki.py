@@ -162,6 +162,11 @@ class Authority:
                                   [(x509.BasicConstraints(True, 0), True)])
         return _pem(root) + _pem(intermediate)
 
+    def ended_root_pem(self):
+        """The root as old devices have it: it has ended."""
+        return _pem(self._sign(self.root.subject, self.root_key.public_key(), self.root.subject, self.root_key,
+                               [(x509.BasicConstraints(True, 1), True)], _now() - 400 * DAY, 399 * DAY))
+
     def revocation_list(self, *revoked, number=1, begin=None, lifetime=30 * DAY, key=None, changes=None, reason=None, more=()):
         """A list of the intermediate's, in PEM, of these pairs; signed with `key` instead of its own. With `changes` a delta
         list of the one with that number."""

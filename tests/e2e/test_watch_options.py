@@ -94,6 +94,23 @@ def test_stores_that_only_root_may_read(start, authority, secret_store, serve, f
     assert not checks.ids(look(edge), "critical")
 
 
+def test_stores_whose_anchors_have_ended(start, authority, serve, folder):
+    """Old devices go on; whoever looks at the ends of anchors does not."""
+    old = folder / "old.pem"
+    pki.replace_file(old, authority.ended_root_pem())
+    port = serve(authority.issue(NAME))
+    edge = start(section(old, port))
+    assert "chain-expired" in checks.ids(look(edge), "critical")
+    edge.write_config(section(old, port).replace("stores =", "stores-ignoring-ends ="))
+    edge.run("reload")
+    lasting = look(edge)
+    assert lasting["outcome"] == "seen" and not checks.ids(lasting, "critical")
+    assert [trust["store"] for trust in lasting["trust"]] == ["old.pem"]
+    edge.write_config(section(old, port, f'stores-ignoring-ends = "{old}"'))
+    edge.run("reload")
+    assert [trust["outcome"] for trust in look(edge)["trust"]] == ["expired", "trusted"]
+
+
 def test_the_systems_store(start, authority, store, serve, folder):
     """A distribution's update counts at the next check."""
     edge = start(section("/x", serve(authority.issue(NAME))).replace('stores = "/x"', ""), environment={"SSL_CERT_FILE": str(store)})
@@ -186,6 +203,7 @@ def test_name_servers(start, authority, secret_store, serve, folder):
     ("crl", None, "No such file"),
     ("crl", b"no list", "crl of watch 'w'"),
     ("stores", b"no certificate", "stores of watch 'w'"),
+    ("stores-ignoring-ends", b"no certificate", "stores-ignoring-ends of watch 'w'"),
     ("log-list", b"{}", "no usable log"),
 ])
 def test_files_are_looked_into_before(start, authority, store, serve, folder, option, content, words):
@@ -204,6 +222,7 @@ def test_files_are_looked_into_before(start, authority, store, serve, folder, op
     if content is None:
         return
     path.write_bytes({"crl": authority.revocation_list(), "stores": authority.root_path.read_bytes(),
+                      "stores-ignoring-ends": authority.root_path.read_bytes(),
                       "log-list": LOGS.encode()}[option])
     edge.run("config", "test")
     edge.run("reload")
