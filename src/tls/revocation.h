@@ -77,7 +77,7 @@ enum crl_outcome {
     CRL_OTHER_ISSUER, /* of another CA */
     CRL_OTHER_SCOPE,  /* of this CA, for other certificates (IssuingDistributionPoint) */
     CRL_UNTRUSTED,    /* not signed by the issuer, or by nobody who may sign its lists */
-    CRL_UNSUPPORTED,  /* changes without the list that they change, indirect, some reasons only,
+    CRL_UNSUPPORTED,  /* changes without the list that they change, indirect, not all reasons,
                          unknown critical extensions */
     CRL_NOT_YET_VALID,
     CRL_STALE,          /* nextUpdate is over */
@@ -118,7 +118,8 @@ void crl_judge(struct crl_verdict *ret_verdict, struct crl *crl,
 /* What several lists say together. Of complete ones "revoked" wins; each counts with the newest
  * changes (delta lists) that fit it by issuer, scope, key and numbers (RFC 5280 §5.2.4): they
  * revoke, they alone lift a hold, and while they are current it does not matter that the complete
- * list has ended (§6.3.3). Changes that fit none revoke all the same: revocation is for ever. */
+ * list has ended (§6.3.3). Changes that fit none revoke all the same: revocation is for ever. Lists
+ * for some reasons only make a certificate good where together they tell of all. */
 struct crl_answer {
     struct crl_verdict verdict; /* CRL_NOT_ASKED: there are no lists */
     size_t by;                  /* the list that says so; `count`: none */

@@ -72,23 +72,37 @@ static bool meet(const DIST_POINT_NAME *a, const DIST_POINT_NAME *b)
                         : has_name(b->name.fullname, a->dpname);
 }
 
-/* One of the list's names must be one of the certificate's (RFC 5280 §6.3.3 (b)(2)): a CA's other
- * shard does not list the certificate, and says nothing by that. */
-static bool is_distribution_point(const struct crl *crl,
+static unsigned reasons_of(const ASN1_BIT_STRING *reasons)
+{
+    int size = reasons != NULL ? ASN1_STRING_length(reasons) : 0;
+    const uint8_t *bytes = size > 0 ? ASN1_STRING_get0_data(reasons) : NULL;
+
+    if (reasons == NULL)
+        return CRLDP_ALL_REASONS;
+    return ((size > 0 ? bytes[0] : 0u) | (size > 1 ? (unsigned)bytes[1] << 8 : 0u)) &
+           CRLDP_ALL_REASONS;
+}
+
+/* For which reasons the certificate names the list: one of its names must be one of the
+ * certificate's (RFC 5280 §6.3.3 (b)(2)). 0: not at all; a CA's other shard does not list the
+ * certificate, and says nothing by that. */
+static unsigned reasons_at_points(const struct crl *crl,
                                   const struct certificate_facts *certificate)
 {
     CRL_DIST_POINTS *points =
         X509_get_ext_d2i(facts_x509(certificate), NID_crl_distribution_points, NULL, NULL);
-    bool found = false;
+    unsigned reasons = 0;
 
-    for (int i = 0; i < sk_DIST_POINT_num(points) && !found; i++) {
-        DIST_POINT_NAME *name = sk_DIST_POINT_value(points, i)->distpoint;
-        found = name != NULL &&
-                DIST_POINT_set_dpname(name, X509_get_issuer_name(facts_x509(certificate))) == 1 &&
-                meet(crl->scope->distpoint, name);
+    for (int i = 0; i < sk_DIST_POINT_num(points); i++) {
+        const DIST_POINT *point = sk_DIST_POINT_value(points, i);
+        DIST_POINT_NAME *name = point->distpoint;
+        if (name != NULL &&
+            DIST_POINT_set_dpname(name, X509_get_issuer_name(facts_x509(certificate))) == 1 &&
+            meet(crl->scope->distpoint, name))
+            reasons |= reasons_of(point->reasons);
     }
     CRL_DIST_POINTS_free(points);
-    return found;
+    return reasons;
 }
 
 static bool is_in_scope(const struct crl *crl, const struct certificate_facts *certificate)
@@ -100,7 +114,7 @@ static bool is_in_scope(const struct crl *crl, const struct certificate_facts *c
     if (scope->onlyattr > 0 || (scope->onlyuser > 0 && certificate->is_ca) ||
         (scope->onlyCA > 0 && !certificate->is_ca))
         return false;
-    return scope->distpoint == NULL || is_distribution_point(crl, certificate);
+    return scope->distpoint == NULL || reasons_at_points(crl, certificate) != 0;
 }
 
 /* Begins the verdict; false: the list says nothing, and why. */
@@ -138,13 +152,36 @@ static bool is_usable(const struct lookup *lookup, struct crl *crl)
 
 /* ---- a list by itself ---- */
 
+static int64_t end_of(const struct crl_verdict *verdict)
+{
+    return verdict->next_update != 0 ? verdict->next_update : INT64_MAX;
+}
+
+static bool is_current(const struct crl_verdict *verdict, int64_t at)
+{
+    return verdict->this_update <= at + SKEW_S && end_of(verdict) >= at;
+}
+
+static bool is_partial(const struct crl *crl)
+{
+    return crl->scope != NULL && crl->scope->onlysomereasons != NULL;
+}
+
+/* A partial one's, as far as the certificate names it for them. */
+static unsigned reasons_told(const struct crl *crl, const struct certificate_facts *certificate)
+{
+    unsigned reasons = reasons_of(crl->scope->onlysomereasons);
+
+    return crl->scope->distpoint == NULL ? reasons : reasons & reasons_at_points(crl, certificate);
+}
+
 static void judge_freshness(struct crl_verdict *verdict, const struct crl *crl, int64_t at)
 {
     if (verdict->this_update > at + SKEW_S)
         say(verdict, CRL_NOT_YET_VALID, "its time is still to come");
     else if (verdict->next_update != 0 && verdict->next_update < at)
         say(verdict, CRL_STALE, "a newer one should have taken its place");
-    else if (crl->scope != NULL && crl->scope->onlysomereasons != NULL)
+    else if (is_partial(crl))
         say(verdict, CRL_UNSUPPORTED, "it tells of some reasons only");
     else
         verdict->outcome = CRL_GOOD;
@@ -410,6 +447,30 @@ static void consider_changes(const struct lookup *lookup, size_t place, struct c
     string_copy(answer->left_out_reason, sizeof answer->left_out_reason, reason);
 }
 
+/* Lists for some reasons only say together that a certificate is good, where they leave out no
+ * reason (RFC 5280 §6.3.3 (d), (e)). Complete ones alone, each in its time. */
+static void consider_partial(const struct lookup *lookup, struct crl_answer *answer)
+{
+    struct crl_verdict verdict, first = {.outcome = CRL_GOOD};
+    unsigned reasons = 0;
+    size_t by = lookup->count;
+
+    for (size_t i = 0; i < lookup->count; i++) {
+        struct crl *crl = lookup->lists[i];
+        if (crl_is_delta(crl) || !is_partial(crl) || !is_about(lookup, crl, &verdict) ||
+            !is_current(&verdict, lookup->at))
+            continue;
+        reasons |= reasons_told(crl, lookup->certificate);
+        if (by < lookup->count && end_of(&verdict) >= end_of(&first))
+            continue;
+        by = i; /* the one that ends first */
+        first.this_update = verdict.this_update;
+        first.next_update = verdict.next_update;
+    }
+    if (reasons == CRLDP_ALL_REASONS)
+        consider(answer, &first, by, lookup->count);
+}
+
 void crl_judge_all(struct crl_answer *ret_answer, struct crl *const *lists, size_t count,
                    const struct crl_question *question)
 {
@@ -421,6 +482,7 @@ void crl_judge_all(struct crl_answer *ret_answer, struct crl *const *lists, size
         if (!crl_is_delta(lists[i]))
             consider_complete(&lookup, i, &answer);
     }
+    consider_partial(&lookup, &answer);
     for (size_t i = 0; i < count; i++) {
         if (crl_is_delta(lists[i]))
             consider_changes(&lookup, i, &answer);

@@ -559,11 +559,23 @@ static void scopes_of_long_addresses(void **state)
     X509_free(certificate);
 }
 
+#define COMPROMISE "keyCompromise,CACompromise"
+#define OTHERS                                                                                     \
+    "affiliationChanged,superseded,cessationOfOperation,certificateHold,privilegeWithdrawn,"       \
+    "AACompromise"
+
 static const char names_text[] = "[one]\nCN=CA\nOU=One\n[two]\nCN=CA\nOU=Two\n"
                                  "[rest]\nOU=One\n[other_rest]\nOU=Two\n"
                                  "[full]\nfullname=dirName:one\n[other]\nfullname=dirName:two\n"
                                  "[relative]\nrelativename=rest\n"
-                                 "[other_relative]\nrelativename=other_rest\n";
+                                 "[other_relative]\nrelativename=other_rest\n"
+                                 "[compromise]\nonlysomereasons=" COMPROMISE "\n"
+                                 "[others]\nonlysomereasons=" OTHERS "\n"
+                                 "[compromise_at]\nfullname=dirName:one\n"
+                                 "onlysomereasons=" COMPROMISE "\n"
+                                 "[others_at]\nfullname=dirName:one\n"
+                                 "onlysomereasons=" OTHERS "\n"
+                                 "[some]\nfullname=dirName:one\nreasons=keyCompromise\n";
 
 /* An extension about distribution points, whose directory names stand in names_text. */
 static X509_EXTENSION *naming(int nid, const char *text)
@@ -742,6 +754,73 @@ static void complete_lists_together(void **state)
     assert_int_equal(answer.by, 1);
     answer = LISTS({.number = 1}, {.number = 2, .revoked = leaf, .reason = HOLD});
     assert_int_equal(answer.verdict.outcome, CRL_REVOKED);
+}
+
+/* RFC 5280 §6.3.3 (d), (e). */
+static void lists_for_some_reasons(void **state)
+{
+    X509_EXTENSION *compromise = naming(NID_issuing_distribution_point, "critical,@compromise"),
+                   *others = naming(NID_issuing_distribution_point, "critical,@others");
+    const struct list half = {.scope = compromise};
+
+    (void)state;
+    struct crl_answer answer = LISTS(half, {.scope = others, .this_s = -HOUR, .next_s = HOUR / 2});
+    assert_int_equal(answer.verdict.outcome, CRL_GOOD);
+    assert_int_equal(answer.by, 1); /* it ends first */
+    assert_in_range(answer.verdict.next_update, now, now + HOUR / 2 + 60);
+    answer = LISTS(half, {.scope = others, .revoked = leaf, .reason = 4});
+    assert_int_equal(answer.verdict.outcome, CRL_REVOKED);
+    /* The other half has ended, is to come, is somebody else's, holds changes only, is the same. */
+    const struct list useless[] = {
+        {.scope = others, ENDED},
+        {.scope = others, .this_s = HOUR, .next_s = 2 * HOUR},
+        {.scope = others, .key = other_key},
+        {.scope = others, CHANGES(1, 2)},
+        {.scope = compromise},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(useless); i++) {
+        answer = LISTS(half, useless[i]);
+        if (answer.verdict.outcome == CRL_GOOD || answer.verdict.outcome == CRL_REVOKED)
+            fail_msg("%zu: %s", i, crl_outcome_name(answer.verdict.outcome));
+    }
+    /* A whole one needs no others. */
+    assert_int_equal(LISTS(half, {.number = 1}).verdict.outcome, CRL_GOOD);
+    X509_EXTENSION_free(compromise);
+    X509_EXTENSION_free(others);
+}
+
+static enum crl_outcome halves_at(const char *certificate_point)
+{
+    X509 *certificate = issued(leaf_key, "named", "serverAuth");
+    X509_EXTENSION *point = naming(NID_crl_distribution_points, certificate_point),
+                   *compromise = naming(NID_issuing_distribution_point, "critical,@compromise_at"),
+                   *others = naming(NID_issuing_distribution_point, "critical,@others_at");
+    struct crl *lists[] = {crl_of(&(struct list){.scope = compromise}),
+                           crl_of(&(struct list){.scope = others})};
+    struct crl_question question = of_ca;
+    struct crl_answer answer;
+
+    assert_int_equal(X509_add_ext(certificate, point, -1), 1);
+    assert_true(X509_sign(certificate, ca_key, EVP_sha256()) > 0);
+    question.certificate = facts_of(certificate);
+    crl_judge_all(&answer, lists, 2, &question);
+    certificate_facts_unref(question.certificate);
+    crl_unref(lists[0]);
+    crl_unref(lists[1]);
+    X509_EXTENSION_free(point);
+    X509_EXTENSION_free(compromise);
+    X509_EXTENSION_free(others);
+    X509_free(certificate);
+    return answer.verdict.outcome;
+}
+
+/* The certificate names the lists for these reasons, and for no more do they count. */
+static void reasons_that_a_certificate_names(void **state)
+{
+    (void)state;
+    assert_int_equal(halves_at("full"), CRL_GOOD);
+    assert_int_equal(halves_at("other"), CRL_OTHER_SCOPE);
+    assert_int_equal(halves_at("some"), CRL_UNSUPPORTED);
 }
 
 static void changes_alone(void **state)
@@ -954,6 +1033,8 @@ int main(void)
         cmocka_unit_test(lists_in_pem),
         cmocka_unit_test(no_lists),
         cmocka_unit_test(complete_lists_together),
+        cmocka_unit_test(lists_for_some_reasons),
+        cmocka_unit_test(reasons_that_a_certificate_names),
         cmocka_unit_test(changes_alone),
         cmocka_unit_test(changes_that_fit),
         cmocka_unit_test(changes_that_do_not_fit),
