@@ -88,18 +88,34 @@ static long give(struct conversation *conversation, const uint8_t *input, size_t
     return handshake_read(conversation->handshake, plain, sizeof plain);
 }
 
+/* By what it asks of an OCSP response. */
+static void make_hello_long(SSL *peer)
+{
+    static const uint8_t nonce[2000] = {1};
+    ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+    X509_EXTENSIONS *extensions = sk_X509_EXTENSION_new_null();
+
+    assert_int_equal(ASN1_OCTET_STRING_set(value, nonce, sizeof nonce), 1);
+    assert_true(
+        sk_X509_EXTENSION_push(
+            extensions, X509_EXTENSION_create_by_NID(NULL, NID_id_pkix_OCSP_Nonce, 0, value)) > 0);
+    ASN1_OCTET_STRING_free(value);
+    ignore(SSL_set_tlsext_status_type(peer, TLSEXT_STATUSTYPE_ocsp));
+    ignore(SSL_set_tlsext_status_exts(peer, extensions)); /* frees them */
+}
+
 /* Record by record: nobody may be told that data can be written, nor that all is as before. */
 static void half_a_client_hello_has_begun(void **state)
 {
     struct conversation *conversation = carried(TLS_VERSION_1_2, false);
     struct handshake *handshake = conversation->handshake;
-    uint8_t ticket[2000] = {1}, sent[8192];
+    uint8_t sent[8192];
     struct handshake_renegotiations counts;
 
     (void)state;
     allowed = false;
     assert_int_equal(SSL_set_max_send_fragment(conversation->peer, 512), 1);
-    assert_int_equal(SSL_set_session_ticket_ext(conversation->peer, ticket, sizeof ticket), 1);
+    make_hello_long(conversation->peer);
     assert_int_equal(SSL_renegotiate(conversation->peer), 1);
     ignore((long)SSL_do_handshake(conversation->peer));
     size_t size = peer_output(conversation->peer, sent, sizeof sent);
