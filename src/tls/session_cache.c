@@ -266,10 +266,10 @@ static struct line *choose(struct line *set, uint64_t tag, int64_t now)
 static void write_place(struct session_cache *cache, struct line *line, uint64_t mark,
                         const struct line *described, const struct place *place)
 {
+    touch(cache, line); /* first: from now on there is something to sweep */
     memcpy(&cache->places[line - cache->lines], place, sizeof *place);
     line->tag = described->tag;
     line->end = described->end;
-    touch(cache, line);
     release(line, mark, seal_of(described, place));
     cache->counts.stored++;
 }
@@ -313,6 +313,8 @@ void session_cache_put(struct session_cache *cache, const uint8_t *id, size_t id
 
 uint32_t session_cache_sweep(struct session_cache *cache, int64_t now)
 {
+    if (__atomic_load_n(&cache->head->clock, __ATOMIC_RELAXED) == 0)
+        return 0; /* never used: no memory has come into being yet, nor shall it by looking */
     for (unsigned n = 0; n < SWEEP_PLACES && cache->swept < cache->count; n++) {
         struct line *line = &cache->lines[cache->swept++];
         uint64_t seal = load(&line->seal);

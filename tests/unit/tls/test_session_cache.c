@@ -366,6 +366,37 @@ static void a_stopped_writer_does_no_harm(void **state)
     }
 }
 
+static size_t pages_in_use(size_t size)
+{
+    unsigned char pages[1024];
+    size_t count = (size + 4095) / 4096, used = 0;
+
+    assert_true(count <= sizeof pages);
+    assert_int_equal(mincore(memory, size, pages), 0);
+    for (size_t i = 0; i < count; i++)
+        used += pages[i] & 1;
+    return used;
+}
+
+/* Nor does looking after one that nobody uses. */
+static void takes_memory_as_it_comes_into_use(void **state)
+{
+    enum { LARGE = 1000 };
+    size_t size = session_cache_size(LARGE);
+
+    session_cache_close(cache);
+    munmap(memory, session_cache_size(ENTRIES));
+    open_cache(LARGE);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(session_cache_sweep(cache, NOW), 0);
+    assert_int_equal(pages_in_use(size), 1);
+    put(1);
+    assert_true(pages_in_use(size) <= 4);
+    session_cache_close(cache);
+    munmap(memory, size);
+    assert_int_equal(setup(state), 0);
+}
+
 int main(void)
 {
     writes = mmap(NULL, sizeof *writes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -383,6 +414,7 @@ int main(void)
         TEST(what_has_ended_is_wiped),
         TEST(writers_may_be_killed_at_any_instant),
         TEST(a_stopped_writer_does_no_harm),
+        TEST(takes_memory_as_it_comes_into_use),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);
