@@ -298,16 +298,17 @@ static void check_trust(struct check *check, const struct conf_listener *listene
 
 /* A reload is not held up by what has gone bad under a section that stays. */
 static bool known_supply(const struct check *check, const struct conf_watch *watch,
-                         const char *path)
+                         enum supply_kind kind, const char *path)
 {
     uint32_t index =
         check->before == NULL ? CONF_NONE : conf_find_watch(check->before, watch->name);
-    enum supply_kind kind;
-    const char *other;
+    enum supply_kind other;
+    const char *other_path;
 
     for (size_t i = 0;
-         index != CONF_NONE && supply_at(&check->before->watches[index], i, &kind, &other); i++) {
-        if (strcmp(other, path) == 0)
+         index != CONF_NONE && supply_at(&check->before->watches[index], i, &other, &other_path);
+         i++) {
+        if (other == kind && strcmp(other_path, path) == 0)
             return true;
     }
     return false;
@@ -328,7 +329,7 @@ static void check_watch(struct check *check, const struct conf_watch *watch)
                                               "cannot read %s, or it is larger than %zu MiB", path,
                                               supply_size_max(kind) >> 20);
         if (result != 0)
-            find(check, known_supply(check, watch, path), "%s of watch '%s': %s",
+            find(check, known_supply(check, watch, kind, path), "%s of watch '%s': %s",
                  supply_option(kind), watch->name, error.message);
         supply_unref(supply);
         wipe(data, size); /* whoever confuses files may have named a key */

@@ -230,3 +230,12 @@ def test_files_are_looked_into_before(start, authority, store, serve, folder, op
     edge.write_config(edge.config_path.read_text().replace("connect =", "owner = me\n    connect ="))
     edge.run("reload")
     assert edge.lines("watch")[0]["owner"] == "me"
+
+
+def test_a_file_known_as_one_thing_is_not_known_as_another(start, authority, store, serve, folder):
+    path, port = folder / "file", serve(authority.issue(NAME))
+    path.write_bytes(authority.revocation_list())
+    edge = start(section(store, port, f'crl = "{path}"'))
+    edge.write_config(section(store, port, f'crl = "{path}" stores-ignoring-ends = "{path}"'))
+    refused = edge.run("reload", check=False)
+    assert refused.returncode in (3, 6) and "stores-ignoring-ends of watch 'w'" in refused.stdout + refused.stderr
