@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "conf/conf.h"
 
 /* ---- options that all verbs talking to the daemon have ---- */
 
@@ -31,7 +32,7 @@ enum { CLIENT_OPTION_SOCKET = 0x1000, CLIENT_OPTION_JSON, CLIENT_OPTION_LAST };
     }
 #define CLIENT_OPTIONS_HELP                                                                        \
     "  -c, --config FILE   configuration of the daemon\n"                                          \
-    "                      (default /etc/holdfast/holdfast.conf)\n"                                \
+    "                      (default " CONF_PATH_DEFAULT ")\n"                                      \
     "      --socket PATH   its control socket, instead of the one in its state folder\n"           \
     "      --json          machine-readable output: one JSON object per line\n"                    \
     "  -h, --help          this text\n"

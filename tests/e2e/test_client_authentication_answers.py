@@ -44,18 +44,22 @@ def read_request(client):
     assert kind == forge.HANDSHAKE
 
 
+def begin_an_answer(here, client, at_once):
+    if not at_once:
+        client.send_as(forge.APPLICATION_DATA, b"x")
+        assert client.read_until(forge.APPLICATION_DATA) == b"x"
+        ask(here)
+    read_request(client)
+    client.send_as(forge.HANDSHAKE, CERTIFICATE)
+
+
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("failure", ["keep", "close"])
 def test_half_an_answer(later, folder, at_once, failure):
     """There is no way back from it: nobody goes on as nobody."""
     here = later(listener=f"{SHORT}\n client-authenticate-failure = {failure}\n {AT_ONCE if at_once else ''}")
     with forger(here, folder) as client:
-        if not at_once:
-            client.send_as(forge.APPLICATION_DATA, b"x")
-            assert client.read_until(forge.APPLICATION_DATA) == b"x"
-            ask(here)
-        read_request(client)
-        client.send_as(forge.HANDSHAKE, CERTIFICATE)
+        begin_an_answer(here, client, at_once)
         assert client.read_until(forge.ALERT) == b"\x02\x74"  # certificate_required
         event = here.edge.wait_event("handshake-failed" if at_once else "client-authentication-failed")
         assert "did not finish its answer in time" in event["detail"]
@@ -67,12 +71,7 @@ def test_half_an_answer(later, folder, at_once, failure):
 def test_something_else_in_the_middle_of_an_answer(later, folder, at_once, kind, data):
     here = later(listener=AT_ONCE if at_once else "")
     with forger(here, folder) as client:
-        if not at_once:
-            client.send_as(forge.APPLICATION_DATA, b"x")
-            assert client.read_until(forge.APPLICATION_DATA) == b"x"
-            ask(here)
-        read_request(client)
-        client.send_as(forge.HANDSHAKE, CERTIFICATE)
+        begin_an_answer(here, client, at_once)
         client.send_as(kind, data)
         if kind == forge.APPLICATION_DATA:
             assert client.read_until(forge.ALERT) == b"\x02\x0a"  # unexpected_message

@@ -164,3 +164,17 @@ struct keypair *pair_of(X509 *leaf, X509 *second, X509 *third, EVP_PKEY *key)
     free(text);
     return pair;
 }
+
+const struct certificate_facts *facts_of(X509 *certificate)
+{
+    const struct certificate_facts *facts = NULL;
+    struct error error;
+    unsigned char *der = NULL;
+    int size = i2d_X509(certificate, &der);
+
+    assert_true(size > 0);
+    if (certificate_facts_new(&facts, der, (size_t)size, &error) != 0)
+        fail_msg("%s", error.message);
+    OPENSSL_free(der);
+    return facts;
+}

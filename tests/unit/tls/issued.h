@@ -5,6 +5,7 @@
 #include <openssl/x509.h>
 
 #include "tls/certificate.h"
+#include "tls/certificate_facts.h"
 
 /* All of these fail the running test when something does not work. */
 
@@ -35,6 +36,8 @@ struct crafted {
     const EVP_MD *digest; /* NULL: SHA-256 */
 };
 X509 *crafted_new(const struct crafted *crafted);
+/* The caller's, to be given back with certificate_facts_unref(). */
+const struct certificate_facts *facts_of(X509 *certificate);
 
 /* Malloc'ed PEM texts. */
 char *pem_of_certificate(X509 *certificate);

@@ -10,25 +10,11 @@
 #include <openssl/ec.h>
 #include <openssl/x509v3.h>
 
-#include "issued.h"
-
 EVP_PKEY *ca_key, *other_key, *leaf_key, *responder_key;
 X509 *ca, *other_ca, *leaf, *other_leaf, *responder, *impostor;
 const struct certificate_facts *ca_facts, *other_ca_facts, *leaf_facts;
 struct crl_question of_ca; /* about the leaf */
 int64_t now;
-
-const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts = NULL;
-    unsigned char *der = NULL;
-    struct error error;
-    int size = i2d_X509(certificate, &der);
-
-    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
-    OPENSSL_free(der);
-    return facts;
-}
 
 X509 *authority(EVP_PKEY *key, const char *name, const char *usage)
 {

@@ -4,6 +4,7 @@
 
 #include <openssl/x509.h>
 
+#include "issued.h"
 #include "tls/revocation.h"
 
 #define HOUR 3600
@@ -19,7 +20,6 @@ extern int64_t now;
 int revocation_world_set_up(void **state);
 int revocation_world_tear_down(void **state);
 
-const struct certificate_facts *facts_of(X509 *certificate);
 X509 *authority(EVP_PKEY *key, const char *name, const char *usage); /* signed by itself */
 /* A leaf of the CA. */
 X509 *issued(EVP_PKEY *key, const char *name, const char *extended_usage);

@@ -17,19 +17,6 @@
 
 static EVP_PKEY *key;
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts = NULL;
-    unsigned char *der = NULL;
-    struct error error;
-    int size = i2d_X509(certificate, &der);
-
-    assert_true(size > 0);
-    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
-    OPENSSL_free(der);
-    return facts;
-}
-
 /* Signs again what was changed, and frees it. */
 static const struct certificate_facts *changed(X509 *certificate)
 {

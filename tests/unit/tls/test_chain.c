@@ -22,18 +22,6 @@ enum { ROOT, OLD_ROOT, MIDDLE, SECOND, LEAF, KEY_COUNT };
 static EVP_PKEY *keys[KEY_COUNT];
 static int64_t now;
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts = NULL;
-    unsigned char *der = NULL;
-    struct error error;
-    int size = i2d_X509(certificate, &der);
-
-    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
-    OPENSSL_free(der);
-    return facts;
-}
-
 static X509 *authority(int key, const char *name, X509 *issuer, int issuer_key, long from_s,
                        long until_s)
 {

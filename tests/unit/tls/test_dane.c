@@ -15,19 +15,6 @@ static X509 *certificates[3]; /* leaf, intermediate, root */
 static const struct certificate_facts *chain[3];
 static uint8_t digest_512[64];
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts;
-    struct error error;
-    uint8_t *der = NULL;
-    int size = i2d_X509(certificate, &der);
-
-    if (certificate_facts_new(&facts, der, (size_t)size, &error) != 0)
-        fail_msg("%s", error.message);
-    OPENSSL_free(der);
-    return facts;
-}
-
 static int set_up(void **state)
 {
     (void)state;

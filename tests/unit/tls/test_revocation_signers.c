@@ -13,7 +13,6 @@
 #include <openssl/x509v3.h>
 
 #include "issued.h"
-
 #define HOUR 3600
 
 /* A root, a CA below it, a server's certificate of that CA; a second CA below the root, and a root
@@ -24,17 +23,6 @@ static EVP_PKEY *keys[EVERYBODY];
 static X509 *certificates[EVERYBODY]; /* CHANGED: none */
 static const struct certificate_facts *facts[EVERYBODY];
 static int64_t now;
-
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *read = NULL;
-    unsigned char *der = NULL;
-    int size = i2d_X509(certificate, &der);
-
-    assert_int_equal(certificate_facts_new(&read, der, (size_t)size, NULL), 0);
-    OPENSSL_free(der);
-    return read;
-}
 
 #define AUTHORITY .constraints = "critical,CA:TRUE", .usage = "critical,keyCertSign,cRLSign"
 

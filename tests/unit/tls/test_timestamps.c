@@ -26,18 +26,6 @@ static X509 *ca;
 static const struct certificate_facts *ca_facts, *leaf_facts;
 static int64_t now;
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts = NULL;
-    unsigned char *der = NULL;
-    struct error error;
-    int size = i2d_X509(certificate, &der);
-
-    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
-    OPENSSL_free(der);
-    return facts;
-}
-
 static X509 *leaf_for(long until_s)
 {
     return crafted_new(

@@ -27,18 +27,6 @@ static int64_t now;
 
 /* ---- certificates and endpoints ---- */
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts = NULL;
-    unsigned char *der = NULL;
-    struct error error;
-    int size = i2d_X509(certificate, &der);
-
-    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
-    OPENSSL_free(der);
-    return facts;
-}
-
 static X509 *authority(int key, const char *name, X509 *issuer, int issuer_key, long until_s)
 {
     return crafted_new(&(struct crafted){.key = keys[key],

@@ -230,20 +230,6 @@ static void a_cancelled_lookup_is_silent(void **state)
 static struct mail_exchange exchange;
 static struct endpoint endpoint;
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts;
-    struct error error;
-    uint8_t *der = NULL;
-    int size = i2d_X509(certificate, &der);
-
-    assert_true(size > 0);
-    if (certificate_facts_new(&facts, der, (size_t)size, &error) != 0)
-        fail_msg("%s", error.message);
-    OPENSSL_free(der);
-    return facts;
-}
-
 /* An exchange with one host, which serves this certificate. */
 static void begin(const struct certificate_facts *facts)
 {

@@ -51,18 +51,6 @@ static void write_file(const char *name, const void *data, size_t size)
     fclose(file);
 }
 
-static const struct certificate_facts *facts_of(X509 *certificate)
-{
-    const struct certificate_facts *facts = NULL;
-    unsigned char *der = NULL;
-    struct error error;
-    int size = i2d_X509(certificate, &der);
-
-    assert_int_equal(certificate_facts_new(&facts, der, (size_t)size, &error), 0);
-    OPENSSL_free(der);
-    return facts;
-}
-
 static void start_server(void)
 {
     int out[2];
