@@ -1,5 +1,5 @@
 /* Listening sockets: who may come in, and when accepting pauses. Pausing never spins: the sockets
- * are unwatched until relays grant credits or descriptors are free again. */
+ * are unwatched until relays have granted credits or descriptors are free again. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +39,6 @@ static struct acceptor_socket *list_sockets(const struct conf *conf, size_t *ret
     return sockets;
 }
 
-bool acceptor_init(struct handshaker *handshaker)
-{
-    handshaker->sockets = list_sockets(handshaker->worker.conf, &handshaker->socket_count);
-    return handshaker->sockets != NULL;
-}
-
 bool acceptor_prepare(struct handshaker *handshaker)
 {
     acceptor_forget(handshaker);
@@ -77,6 +71,8 @@ void acceptor_take_socket(struct handshaker *handshaker, unsigned number, int fd
     sockets[number].fd = fd;
 }
 
+/* ---- watching and pausing ---- */
+
 static void watch(struct handshaker *handshaker, unsigned number, bool wanted)
 {
     struct acceptor_socket *it = &handshaker->sockets[number];
@@ -91,36 +87,84 @@ static void watch(struct handshaker *handshaker, unsigned number, bool wanted)
     it->watched = wanted;
 }
 
+static void watch_all(struct handshaker *handshaker, bool wanted)
+{
+    for (unsigned i = 0; i < handshaker->socket_count; i++)
+        watch(handshaker, i, wanted && !handshaker->sockets[i].shut);
+}
+
+static void pause_accepting(struct handshaker *handshaker, uint64_t delay_ns)
+{
+    handshaker->paused = true;
+    handshaker->report_resume = false;
+    watch_all(handshaker, false);
+    timer_set(handshaker->worker.loop, &handshaker->resume,
+              loop_now(handshaker->worker.loop) + delay_ns);
+}
+
+static void report_pause(struct handshaker *handshaker, const char *why)
+{
+    uint64_t now_ns = loop_now(handshaker->worker.loop);
+    struct event *event;
+
+    worker_count(&handshaker->worker, COUNTER_ACCEPT_PAUSES, 1);
+    if (now_ns < handshaker->pause_reported_ns + REPORT_EVERY_NS)
+        return;
+    handshaker->report_resume = true;
+    event = event_begin(&handshaker->worker.events, EVENT_ACCEPT_PAUSED);
+    if (event == NULL)
+        return;
+    handshaker->pause_reported_ns = now_ns;
+    memcpy(event->detail, why, strlen(why) + 1);
+    event_end(&handshaker->worker.events, EVENT_ACCEPT_PAUSED);
+}
+
+/* The kernel tells one watcher of a new connection and no other: who watches must be able to take
+ * it. */
+static bool has_room(struct handshaker *handshaker)
+{
+    if (dispatch_credits(handshaker) > 0)
+        return true;
+    pause_accepting(handshaker, RETRY_CREDITS_NS);
+    return false;
+}
+
 void acceptor_update(struct handshaker *handshaker)
 {
     bool wanted = handshaker->go && handshaker->certificates_complete && !handshaker->stopping &&
                   !handshaker->paused;
 
-    for (unsigned i = 0; i < handshaker->socket_count; i++)
-        watch(handshaker, i, wanted && !handshaker->sockets[i].shut);
+    if (!wanted || has_room(handshaker))
+        watch_all(handshaker, wanted);
 }
 
-static void pause_accepting(struct handshaker *handshaker, uint64_t delay_ns, const char *why)
+static void on_resume(void *context)
 {
+    struct handshaker *handshaker = context;
     struct event *event;
 
-    if (!handshaker->paused) {
-        handshaker->paused = true;
-        worker_count(&handshaker->worker, COUNTER_ACCEPT_PAUSES, 1);
-        acceptor_update(handshaker);
-        handshaker->report_resume =
-            handshaker->now_ns >= handshaker->pause_reported_ns + REPORT_EVERY_NS;
-        event = handshaker->report_resume
-                    ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_PAUSED)
-                    : NULL;
-        if (event != NULL) {
-            handshaker->pause_reported_ns = handshaker->now_ns;
-            memcpy(event->detail, why, strlen(why) + 1);
-            event_end(&handshaker->worker.events, EVENT_ACCEPT_PAUSED);
-        }
+    if (dispatch_credits(handshaker) <= 0) {
+        timer_set(handshaker->worker.loop, &handshaker->resume,
+                  loop_now(handshaker->worker.loop) + RETRY_CREDITS_NS);
+        return;
     }
-    timer_set(handshaker->worker.loop, &handshaker->resume, handshaker->now_ns + delay_ns);
+    handshaker->paused = false;
+    acceptor_update(handshaker);
+    event = handshaker->report_resume
+                ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_RESUMED)
+                : NULL;
+    if (event != NULL)
+        event_end(&handshaker->worker.events, EVENT_ACCEPT_RESUMED);
 }
+
+bool acceptor_init(struct handshaker *handshaker)
+{
+    timer_init(&handshaker->resume, on_resume, handshaker);
+    handshaker->sockets = list_sockets(handshaker->worker.conf, &handshaker->socket_count);
+    return handshaker->sockets != NULL;
+}
+
+/* ---- who may come in ---- */
 
 static void refuse(struct handshaker *handshaker, unsigned listener, const uint8_t client[16],
                    enum counter counter, const char *why)
@@ -206,12 +250,14 @@ static void accept_some(struct handshaker *handshaker, unsigned number)
 
     if (excess > EXCESS_PER_EVENT)
         excess = EXCESS_PER_EVENT;
-    while (admitted < ACCEPTS_PER_EVENT && refused < REFUSALS_PER_EVENT) {
+    for (;;) {
         struct address client = {.size = sizeof client.un};
-        if (dispatch_credits(handshaker) <= 0) {
-            pause_accepting(handshaker, RETRY_CREDITS_NS, "the relays have no free session slots");
+        if (!has_room(handshaker)) {
+            report_pause(handshaker, "the relays have no free session slots");
             return;
         }
+        if (admitted == ACCEPTS_PER_EVENT || refused == REFUSALS_PER_EVENT)
+            return;
         int fd = accept4(it->fd, &client.any, &client.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             if (accept_one(handshaker, it->listener, fd, &client, refused < excess))
@@ -220,8 +266,10 @@ static void accept_some(struct handshaker *handshaker, unsigned number)
                 refused++;
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            pause_accepting(handshaker, RETRY_FDS_NS, "no descriptors are left");
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            pause_accepting(handshaker, RETRY_FDS_NS);
+            report_pause(handshaker, "no descriptors are left");
+        }
         if (errno == EINVAL)
             acceptor_drain_shut(handshaker, number);
         if (errno != EINTR && errno != ECONNABORTED)

@@ -38,20 +38,6 @@ static void on_attached(void *context, uint64_t tag, unsigned events)
     attached_event(context, (struct attached *)(uintptr_t)(tag - side), side != 0, events);
 }
 
-static void on_resume(void *context)
-{
-    struct handshaker *handshaker = context;
-    struct event *event;
-
-    handshaker->paused = false;
-    acceptor_update(handshaker);
-    event = handshaker->report_resume
-                ? event_begin(&handshaker->worker.events, EVENT_ACCEPT_RESUMED)
-                : NULL;
-    if (event != NULL)
-        event_end(&handshaker->worker.events, EVENT_ACCEPT_RESUMED);
-}
-
 static void on_relay(void *context, uint64_t tag, unsigned events)
 {
     struct handshaker *handshaker = context;
@@ -411,7 +397,6 @@ static bool handshaker_init(struct handshaker *handshaker)
     handshaker->relay_handler = loop_handler(loop, on_relay, handshaker);
     handshaker->control_handler = loop_handler(loop, on_control, handshaker);
     handshaker->attached_handler = loop_handler(loop, on_attached, handshaker);
-    timer_init(&handshaker->resume, on_resume, handshaker);
     timer_init(&handshaker->stop, on_stop_deadline, handshaker);
     attached_init(handshaker);
     acceptor_drain_init(handshaker);

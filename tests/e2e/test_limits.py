@@ -53,6 +53,18 @@ def test_connections_of_a_listener(shop):
         wait_until(lambda: not refused(here), 5)
 
 
+@pytest.mark.parametrize("sessions", [2, 3, 6])
+def test_the_last_free_slot(shop, sessions):
+    """The handshaker that has room takes who waits; the one without does not sleep on the call."""
+    here = shop(extra=f"max-sessions = {sessions}")
+    capacity = here.edge.json("status")["capacity"]
+    assert capacity >= sessions
+    for _ in range(15):
+        with contextlib.ExitStack() as stack:
+            for client in [stack.enter_context(here.client()) for _ in range(capacity)]:
+                client.exchange()
+
+
 def test_connections_of_a_source(shop):
     here = shop(listener="max-connections-per-source = 3")
     with contextlib.ExitStack() as stack:
