@@ -6,6 +6,7 @@
 
 #include "admin/control_client.h"
 #include "base/clock.h"
+#include "base/oid.h"
 #include "base/pin.h"
 #include "base/secret.h"
 #include "base/string.h"
@@ -223,7 +224,7 @@ static int add_policy(struct check_order *order, const char *text, struct error 
     if (policies->count == ARRAY_SIZE(policies->accepted))
         return error_set(error, ERROR_USAGE, "more than %zu policies",
                          ARRAY_SIZE(policies->accepted));
-    if (!chain_policy_valid(text))
+    if (!oid_valid(text))
         return error_set(error, ERROR_USAGE,
                          "found \"%s\"; expected an object identifier such as 2.23.140.1.2.2",
                          text);

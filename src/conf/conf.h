@@ -254,6 +254,7 @@ struct conf_threshold {
 /* Of one section; the checks know no more. */
 #define CONF_WATCH_FILES_MAX  16 /* stores; files of revocation lists */
 #define CONF_PINS_MAX         8
+#define CONF_POLICIES_MAX     8
 #define CONF_NAME_SERVERS_MAX 16
 
 /* Nothing outside control refers to one, so it has no place: it is known by its name. */
@@ -268,14 +269,20 @@ struct conf_watch {
     char *file;                    /* PEM chain on disk that should be served; NULL */
     struct conf_text_list stores;  /* PEM files; instead of the system's trust store */
     struct conf_text_list
-        stores_ignoring_ends;           /* the same; their anchors serve beyond their ends */
-    struct conf_text_list crl;          /* files of revocation lists, asked before others */
-    char *log_list;                     /* JSON file of transparency logs; NULL */
-    struct conf_text_list pins;         /* pin_parse() understands each */
-    struct conf_text_list name_servers; /* addresses; none: the system's */
-    char *acme_directory;               /* URL of a CA that is asked when to renew; NULL */
-    bool without_sni;                   /* also without a server name */
-    bool deep;                          /* also what needs many handshakes */
+        stores_ignoring_ends;             /* the same; their anchors serve beyond their ends */
+    struct conf_text_list crl;            /* files of revocation lists, asked before others */
+    char *log_list;                       /* JSON file of transparency logs; NULL */
+    struct conf_text_list pins;           /* pin_parse() understands each */
+    struct conf_text_list require_policy; /* oid_valid() each; one must hold along the chain */
+    struct conf_text_list name_servers;   /* addresses; none: the system's */
+    char *acme_directory;                 /* URL of a CA that is asked when to renew; NULL */
+    bool without_sni;                     /* also without a server name */
+    bool deep; /* also what needs many handshakes: these three, and more */
+    bool ciphers, resumption, renegotiation;
+    bool browser;        /* also as a browser does, with missing intermediates fetched */
+    bool no_fetch;       /* neither revocation lists nor what the CA says of renewal */
+    bool require_staple; /* of OCSP */
+    bool require_hsts;   /* of https:// targets */
     enum conf_renewal renewal;
     uint64_t renewal_grace; /* ms; 0: by the life of the certificate */
     struct conf_threshold warn_at, critical_at;

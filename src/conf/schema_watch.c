@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/oid.h"
 #include "base/pin.h"
 #include "base/string.h"
 #include "conf/list.h"
@@ -68,6 +69,21 @@ static void targets_free(void *field)
 static const struct schema_type targets_type = {
     .list = true, .read = targets_read, .show = targets_show, .free = targets_free};
 
+/* ---- lists of texts ---- */
+
+static int keep_text(struct schema_reader *reader, const struct schema_option *option,
+                     const struct schema_value *value, struct conf_text_list *list, size_t maximum,
+                     const char *what)
+{
+    if (list->count == maximum)
+        return schema_fail_value(reader, option, value, "at most %zu %s", maximum, what);
+    char **item = list_append(&list->items, &list->count, sizeof *item);
+    if (item == NULL)
+        return schema_fail_memory(reader);
+    *item = strdup(value->text);
+    return *item == NULL ? schema_fail_memory(reader) : 0;
+}
+
 /* ---- connect, origin = {"192.0.2.1", "192.0.2.1:8443", "2001:db8::1", "[2001:db8::1]:443"} ----
  */
 
@@ -86,40 +102,39 @@ static int dial_read(struct schema_reader *reader, const struct schema_option *o
         return schema_fail_value(reader, option, value,
                                  "an IP address such as 192.0.2.1 or 2001:db8::1, or one with a "
                                  "port: 192.0.2.1:8443, [2001:db8::1]:8443");
-    if (list->count == ADDRESSES_MAX)
-        return schema_fail_value(reader, option, value, "at most %d addresses", ADDRESSES_MAX);
-    char **item = list_append(&list->items, &list->count, sizeof *item);
-    if (item == NULL)
-        return schema_fail_memory(reader);
-    *item = strdup(value->text);
-    return *item == NULL ? schema_fail_memory(reader) : 0;
+    return keep_text(reader, option, value, list, ADDRESSES_MAX, "addresses");
 }
 
 static const struct schema_type dial_type = {
     .list = true, .read = dial_read, .show = schema_list_show, .free = schema_list_free};
 
-/* ---- pins = {"sha256/…", "64 hex digits"} ---- */
+/* ---- pins = {"sha256/…", "64 hex digits"}; require-policy = {"2.23.140.1.2.2"} ---- */
 
 static int pins_read(struct schema_reader *reader, const struct schema_option *option,
                      const struct schema_value *value, void *field)
 {
-    struct conf_text_list *list = field;
     uint8_t pin[32];
 
     if (pin_parse(pin, value->text, NULL) != 0)
         return schema_fail_value(reader, option, value,
                                  "the SHA-256 of a public key, as 64 hex digits or in base64");
-    if (list->count == CONF_PINS_MAX)
-        return schema_fail_value(reader, option, value, "at most %d pins", CONF_PINS_MAX);
-    char **item = list_append(&list->items, &list->count, sizeof *item);
-    if (item == NULL)
-        return schema_fail_memory(reader);
-    *item = strdup(value->text);
-    return *item == NULL ? schema_fail_memory(reader) : 0;
+    return keep_text(reader, option, value, field, CONF_PINS_MAX, "pins");
 }
 
 static const struct schema_type pins_type = {
     .list = true, .read = pins_read, .show = schema_list_show, .free = schema_list_free};
+
+static int policies_read(struct schema_reader *reader, const struct schema_option *option,
+                         const struct schema_value *value, void *field)
+{
+    if (!oid_valid(value->text))
+        return schema_fail_value(reader, option, value,
+                                 "an object identifier such as 2.23.140.1.2.2");
+    return keep_text(reader, option, value, field, CONF_POLICIES_MAX, "policies");
+}
+
+static const struct schema_type policies_type = {
+    .list = true, .read = policies_read, .show = schema_list_show, .free = schema_list_free};
 
 /* ---- warn-at, critical-at = 14d | "33%" | none ---- */
 
@@ -199,10 +214,18 @@ static const struct schema_option watch_options[] = {
     {OPTION("crl", schema_path_list, crl)},
     {OPTION("log-list", schema_path, log_list)},
     {OPTION("pins", pins_type, pins)},
+    {OPTION("require-policy", policies_type, require_policy)},
+    {OPTION("require-staple", schema_boolean, require_staple), .fallback = "no"},
+    {OPTION("require-hsts", schema_boolean, require_hsts), .fallback = "no"},
     {OPTION("name-servers", dial_type, name_servers)},
     {OPTION("acme-directory", schema_url, acme_directory)},
     {OPTION("without-sni", schema_boolean, without_sni), .fallback = "no"},
     {OPTION("deep", schema_boolean, deep), .fallback = "no"},
+    {OPTION("ciphers", schema_boolean, ciphers), .fallback = "no"},
+    {OPTION("resumption", schema_boolean, resumption), .fallback = "no"},
+    {OPTION("renegotiation", schema_boolean, renegotiation), .fallback = "no"},
+    {OPTION("browser", schema_boolean, browser), .fallback = "no"},
+    {OPTION("no-fetch", schema_boolean, no_fetch), .fallback = "no"},
     {OPTION("renewal", schema_choice, renewal), .fallback = "auto", .words = renewal_words},
     {OPTION("renewal-grace", grace_type, renewal_grace), .minimum = MINUTE, .maximum = 365 * DAY},
     {OPTION("warn-at", threshold_type, warn_at)},
@@ -226,6 +249,8 @@ static const char *watch_refuses(const void *object, const struct schema_option 
         return "found it without targets; expected the targets whose origin this is";
     if (strcmp(option->name, "renewal-grace") == 0 && watch->renewal == CONF_RENEWAL_MANUAL)
         return "found it with renewal = manual; expected it only where renewal is automatic";
+    if (strcmp(option->name, "acme-directory") == 0 && watch->no_fetch)
+        return "found it with no-fetch = yes, by which no CA is asked; expected one of the two";
     if (strcmp(option->name, "file") == 0 && watch->targets.count == 0)
         return "found it without targets; expected the targets that serve this file";
     return NULL;

@@ -75,16 +75,13 @@ struct chain_verdict {
 };
 
 /* Certificate policies that are asked for (RFC 5280 §6.1.1 (c) to (g)); zeroed: none. */
-#define CHAIN_POLICIES_MAX    8
-#define CHAIN_POLICY_SIZE_MAX 64
+#define CHAIN_POLICIES_MAX 8
 struct chain_policies {
-    const char *accepted[CHAIN_POLICIES_MAX]; /* dotted numbers */
+    const char *accepted[CHAIN_POLICIES_MAX]; /* oid_valid() each */
     size_t count;                             /* 0: any is accepted */
     bool required;                            /* an accepted one must hold along the chain */
     bool mapping_inhibited, any_inhibited;    /* policy mappings, anyPolicy count for nothing */
 };
-/* Is it an object identifier in dotted numbers, and not too long? */
-bool chain_policy_valid(const char *policy);
 
 struct chain_question {
     const struct certificate_facts *const *served; /* leaf first, as sent */

@@ -9,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include "base/oid.h"
 #include "base/string.h"
 #include "tls/certificate_facts_internal.h"
 #include "tls/openssl_auto.h"
@@ -122,15 +123,6 @@ static struct path_result judge_rules(const struct certificate_facts *const *pat
 static void sk_ASN1_OBJECT_auto(STACK_OF(ASN1_OBJECT) * *stack)
 {
     sk_ASN1_OBJECT_pop_free(*stack, ASN1_OBJECT_free);
-}
-
-bool chain_policy_valid(const char *policy)
-{
-    AUTO(ASN1_OBJECT) *object =
-        strlen(policy) < CHAIN_POLICY_SIZE_MAX ? OBJ_txt2obj(policy, 1) : NULL;
-
-    ERR_clear_error();
-    return object != NULL;
 }
 
 /* NULL: out of memory, or what is no policy. */
@@ -320,7 +312,7 @@ static struct {
 static bool digest_path(uint8_t digest[32], const struct certificate_facts *const *path,
                         size_t count, const struct chain_policies *policies, int purpose)
 {
-    uint8_t all[CHAIN_DEPTH_MAX * 32 + CHAIN_POLICIES_MAX * CHAIN_POLICY_SIZE_MAX + 4] = {0};
+    uint8_t all[CHAIN_DEPTH_MAX * 32 + CHAIN_POLICIES_MAX * OID_SIZE_MAX + 4] = {0};
     size_t used = 32 * count;
 
     for (size_t i = 0; i < count; i++)
@@ -329,8 +321,8 @@ static bool digest_path(uint8_t digest[32], const struct certificate_facts *cons
         all[used++] = policies->required;
         all[used++] = policies->mapping_inhibited;
         all[used++] = policies->any_inhibited;
-        for (size_t i = 0; i < policies->count; i++, used += CHAIN_POLICY_SIZE_MAX)
-            string_copy((char *)all + used, CHAIN_POLICY_SIZE_MAX, policies->accepted[i]);
+        for (size_t i = 0; i < policies->count; i++, used += OID_SIZE_MAX)
+            string_copy((char *)all + used, OID_SIZE_MAX, policies->accepted[i]);
     }
     all[used++] = (uint8_t)purpose;
     return EVP_Digest(all, used, digest, NULL, EVP_sha256(), NULL) == 1;

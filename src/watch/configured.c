@@ -31,6 +31,23 @@ static int ask(void *context, const struct conf_watch *watch, const char *text, 
     return 0;
 }
 
+/* As `check` says it of --require-hsts. */
+static void check_hsts(struct asking *asking, const struct conf_watch *watch)
+{
+    bool any = !watch->require_hsts;
+
+    for (size_t i = 0; i < watch->targets.count && !any; i++)
+        any = target_parse(&asking->target, watch->targets.items[i].text, NULL) == 0 &&
+              asking->target.https;
+    if (any)
+        return;
+    fprintf(asking->report,
+            "%s: require-hsts in watch '%s': no target is asked by HTTP; expected "
+            "https://shop.example\n",
+            asking->conf->path, watch->name);
+    asking->refused++;
+}
+
 size_t configured_check(const struct conf *conf, bool lines, FILE *report)
 {
     struct asking *asking = calloc(1, sizeof *asking);
@@ -39,6 +56,8 @@ size_t configured_check(const struct conf *conf, bool lines, FILE *report)
         return 1;
     *asking = (struct asking){.conf = conf, .report = report, .lines = lines};
     ignore(conf_each_target(conf, ask, asking));
+    for (size_t i = 0; i < conf->watch_count; i++)
+        check_hsts(asking, &conf->watches[i]);
     size_t refused = asking->refused;
     free(asking);
     return refused;

@@ -7,5 +7,6 @@
 #include "conf/conf.h"
 
 /* Prints "FILE:LINE: targets in watch 'NAME': …" for each text that is no target (without the line
- * unless `lines`), and returns how many there are. */
+ * unless `lines`) and for what no target of a section can fulfil, and returns how many there are.
+ */
 size_t configured_check(const struct conf *conf, bool lines, FILE *report);

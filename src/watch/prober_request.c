@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/json.h"
+#include "base/oid.h"
 #include "base/pin.h"
 #include "watch/prober_process.h"
 
@@ -74,6 +75,7 @@ json_t *prober_request(const struct conf_watch *watch, const char *target, bool 
     set_list(options, "stores_ignoring_ends", &watch->stores_ignoring_ends);
     set_list(options, "crl", &watch->crl);
     set_list(options, "pins", &watch->pins);
+    set_list(options, "require_policy", &watch->require_policy);
     json_set_text(options, "log_list", watch->log_list);
     set_name_servers(options, &watch->name_servers);
     json_set_text(options, "acme_directory", watch->acme_directory);
@@ -84,6 +86,13 @@ json_t *prober_request(const struct conf_watch *watch, const char *target, bool 
     json_set_number(options, "timeout_ms", watch->timeout);
     json_set_flag(options, "without_sni", watch->without_sni);
     json_set_flag(options, "deep", watch->deep);
+    json_set_flag(options, "ciphers", watch->ciphers);
+    json_set_flag(options, "resumption", watch->resumption);
+    json_set_flag(options, "renegotiation", watch->renegotiation);
+    json_set_flag(options, "browser", watch->browser);
+    json_set_flag(options, "no_fetch", watch->no_fetch);
+    json_set_flag(options, "require_staple", watch->require_staple);
+    json_set_flag(options, "require_hsts", watch->require_hsts);
     set_threshold(options, "warning", &watch->warn_at);
     set_threshold(options, "critical", &watch->critical_at);
     json_set_text(request, "target", target);
@@ -123,6 +132,40 @@ static void read_pins(struct check_policy *policy, const json_t *list, bool *wro
     policy->pin_count = *wrong ? 0 : count;
 }
 
+static void read_policies(struct chain_policies *policies, const json_t *list, bool *wrong)
+{
+    size_t count = json_array_size(list);
+
+    *wrong |= count > ARRAY_SIZE(policies->accepted);
+    for (size_t i = 0; i < count && !*wrong; i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        *wrong |= text == NULL || !oid_valid(text);
+        policies->accepted[i] = text;
+    }
+    policies->count = *wrong ? 0 : count;
+    policies->required = policies->count != 0;
+}
+
+static void read_flags(struct checker_options *checker, const json_t *options, bool *wrong)
+{
+    const struct {
+        const char *key;
+        bool *place;
+    } flags[] = {{"without_sni", &checker->without_sni},
+                 {"deep", &checker->deep},
+                 {"ciphers", &checker->ciphers},
+                 {"resumption", &checker->resumption},
+                 {"renegotiation", &checker->renegotiation},
+                 {"browser", &checker->browser},
+                 {"require_staple", &checker->policy.require_staple},
+                 {"require_hsts", &checker->policy.require_hsts}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+        *flags[i].place = json_get_flag(options, flags[i].key, wrong);
+    checker->fetch_crls = checker->fetch_renewal_information =
+        !json_get_flag(options, "no_fetch", wrong);
+}
+
 static void read_connect(struct checker_options *checker, const json_t *list, bool *wrong)
 {
     size_t count = json_array_size(list);
@@ -138,18 +181,18 @@ static void read_connect(struct checker_options *checker, const json_t *list, bo
 
 int prober_options_read(struct prober_options *ret_options, json_t *options, struct error *error)
 {
-    struct checker_options checker = {.fetch_crls = true, .fetch_renewal_information = true};
+    struct checker_options checker = {0};
     bool wrong = false;
 
     checker.name = json_get_text(options, "name", &wrong);
     checker.vantage = vantage_of(json_get_text(options, "vantage", &wrong));
     checker.timeout_ms = (uint32_t)json_get_number(options, "timeout_ms", 10000, &wrong);
-    checker.without_sni = json_get_flag(options, "without_sni", &wrong);
-    checker.deep = json_get_flag(options, "deep", &wrong);
+    read_flags(&checker, options, &wrong);
     read_threshold(&checker.policy.warning, json_object_get(options, "warning"), &wrong);
     read_threshold(&checker.policy.critical, json_object_get(options, "critical"), &wrong);
     read_connect(&checker, json_object_get(options, "connect"), &wrong);
     read_pins(&checker.policy, json_object_get(options, "pins"), &wrong);
+    read_policies(&checker.policy.policies, json_object_get(options, "require_policy"), &wrong);
     checker.name_servers = json_get_text(options, "name_servers", &wrong);
     checker.renewal_directory = json_get_text(options, "acme_directory", &wrong);
     if (wrong)

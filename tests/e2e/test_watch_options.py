@@ -35,13 +35,20 @@ def secret_store(authority, folder):
 def serve(folder):
     started = []
 
-    def start_one(pair):
-        started.append(TlsServer(folder, pair))
+    def start_one(pair, **options):
+        started.append(TlsServer(folder, pair, **options))
         return int(started[-1].address.rpartition(":")[2])
 
     yield start_one
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def documents():
+    started = checks.Documents()
+    yield started
+    started.close()
 
 
 def section(store, port, options="", connect='connect = "127.0.0.1"', name=NAME):
@@ -174,16 +181,107 @@ def test_pins(start, authority, secret_store, serve):
     assert not checks.ids(look(edge), "critical")
 
 
-def test_the_ca_is_asked_when_to_renew(start, authority, secret_store, serve):
-    pair = authority.issue(NAME)
-    documents = checks.Documents()
+def renewal_of(pair, documents):
+    """The CA suggests a window; its end, and the address of the directory."""
     begin, end = pki._now() + 20 * pki.DAY, pki._now() + 22 * pki.DAY
     documents.documents["/directory"] = json.dumps({"renewalInfo": documents.url("/renewal")}).encode()
     documents.documents[f"/renewal/{checks.renewal_name(pair)}"] = json.dumps({"suggestedWindow": {
         "start": f"{begin:%Y-%m-%dT%H:%M:%SZ}", "end": f"{end:%Y-%m-%dT%H:%M:%SZ}"}}).encode()
-    edge = start(section(secret_store, serve(pair), f'acme-directory = "{documents.url("/directory")}"'))
-    assert look(edge)["renewal"]["window_end"].startswith(f"{end:%Y-%m-%dT%H:%M:%S}")
-    documents.close()
+    return f"{end:%Y-%m-%dT%H:%M:%S}", documents.url("/directory")
+
+
+def test_the_ca_is_asked_when_to_renew(start, authority, secret_store, serve, documents):
+    pair = authority.issue(NAME)
+    end, directory = renewal_of(pair, documents)
+    edge = start(section(secret_store, serve(pair), f'acme-directory = "{directory}"'))
+    assert look(edge)["renewal"]["window_end"].startswith(end)
+
+
+def test_nothing_is_fetched(start, authority, secret_store, serve, documents):
+    """What is told of is what is known without. Together with a CA that is to be asked it is refused."""
+    pair = authority.issue(NAME, more=[documents.list_extension()])
+    documents.documents["/1.crl"] = authority.revocation_list(pair)
+    port = serve(pair)
+    edge = start(section(secret_store, port, "no-fetch = yes"))
+    assert "certificate-revoked" not in checks.ids(look(edge))
+    assert documents.asked == []
+    edge.write_config(section(secret_store, port, "no-fetch = no"))
+    edge.run("reload")
+    assert "certificate-revoked" in checks.ids(look(edge), "critical")
+    edge.write_config(section(secret_store, port, f'no-fetch = yes acme-directory = "{documents.url("/directory")}"'))
+    assert "found it with no-fetch = yes" in edge.run("reload", check=False).stderr
+
+
+def test_as_a_browser_does(start, authority, secret_store, serve, documents):
+    """An intermediate that was not sent is fetched, and the verdict of strict clients stays."""
+    where = x509.AuthorityInformationAccess([x509.AccessDescription(
+        x509.AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(documents.url("/ca.der")))])
+    pair = authority.issue(NAME, more=[where])
+    documents.documents["/ca.der"] = authority.intermediate.public_bytes(serialization.Encoding.DER)
+    port = serve(pki.Pair(pair.certificate, [], pair.key))
+    edge = start(section(secret_store, port))
+    assert "chain-browsers-only" not in checks.ids(look(edge)) and documents.asked == []
+    edge.write_config(section(secret_store, port, "browser = yes"))
+    edge.run("reload")
+    endpoint = look(edge)
+    assert "chain-browsers-only" in checks.ids(endpoint) and "chain-incomplete" in checks.ids(endpoint, "critical")
+
+
+def test_a_staple_that_is_required(start, authority, secret_store, serve):
+    port = serve(authority.issue(NAME))
+    edge = start(section(secret_store, port))
+    assert "staple-missing" not in checks.ids(look(edge))
+    edge.write_config(section(secret_store, port, "require-staple = yes"))
+    edge.run("reload")
+    assert "staple-missing" in checks.ids(look(edge), "critical")
+
+
+def answer_http(connection):
+    if connection.socket.recv(65536):
+        connection.socket.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+
+def test_hsts_that_is_required(start, authority, secret_store, serve):
+    """Of targets that are asked by HTTP: without any, nobody could fulfil it."""
+    port = serve(authority.issue(NAME), handler=answer_http)
+    plain = section(secret_store, port, "require-hsts = yes")
+    asked = plain.replace(f"{NAME}:{port}", f"https://{NAME}:{port}/")
+    edge = start(asked.replace("require-hsts = yes", ""))
+    assert look(edge)["http"]["status"] == 204 and "hsts-missing" not in checks.ids(look(edge), "warning")
+    edge.write_config(plain)
+    for verb in (("config", "test"), ("reload",)):
+        refused = edge.run(*verb, check=False)
+        assert refused.returncode != 0 and "require-hsts in watch 'w': no target is asked by HTTP" in refused.stdout + refused.stderr
+    edge.write_config(asked)
+    edge.run("reload")
+    assert "hsts-missing" in checks.ids(look(edge), "warning")
+
+
+def test_a_policy_that_is_required(start, authority, secret_store, serve):
+    policy = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.2"), None)])
+    middle = authority._sign(authority.intermediate.subject, authority.key.public_key(), authority.root.subject, authority.root_key,
+                             [(x509.BasicConstraints(True, 0), True), (policy, False)])
+    leaf = authority.issue(NAME, more=[policy])
+    port = serve(pki.Pair(leaf.certificate, [middle], leaf.key))
+    edge = start(section(secret_store, port, 'require-policy = {"1.2.3.1", "1.2.3.2"}'))
+    assert not checks.ids(look(edge), "critical")
+    edge.write_config(section(secret_store, port, 'require-policy = "1.2.3.1"'))
+    edge.run("reload")
+    assert checks.ids(look(edge), "critical") == ["chain-policy"]
+
+
+def test_parts_of_what_is_deep(start, authority, secret_store, serve):
+    port = serve(authority.issue(NAME))
+    edge = start(section(secret_store, port))
+    assert "inventory" not in look(edge)
+    edge.write_config(section(secret_store, port, "ciphers = yes"))
+    edge.run("reload")
+    inventory = look(edge)["inventory"]
+    assert inventory["versions"]["TLS 1.3"] == "yes" and "resumes_ticket" not in inventory
+    edge.write_config(section(secret_store, port, "resumption = yes renegotiation = yes"))
+    edge.run("reload")
+    inventory = look(edge)["inventory"]
+    assert inventory["resumes_ticket"] == "yes" and "versions" not in inventory
 
 
 def test_name_servers(start, authority, secret_store, serve, folder):

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/oid.h"
 #include "tls/revocation.h"
 #include "watch/checks/check.h"
 
@@ -153,7 +154,7 @@ static void read_policies(struct chain_policies *policies, char *text)
             policies->mapping_inhibited = true;
         else if (strcmp(word, "no-any") == 0)
             policies->any_inhibited = true;
-        else if (policies->count < CHAIN_POLICIES_MAX && chain_policy_valid(word))
+        else if (policies->count < CHAIN_POLICIES_MAX && oid_valid(word))
             policies->accepted[policies->count++] = word;
     }
 }
