@@ -309,7 +309,7 @@ def test_http_refuses_the_rest(admin):
 
 
 def test_health_turns_before_listening_ends(admin):
-    here = admin(extra="drain-notice = 1s")
+    here = admin(extra="drain-notice = 1h\ndrain-timeout = 2h")
     assert get(here.admin, "/healthz")[0] == 200
     with here.client() as client:
         client.exchange()
@@ -317,6 +317,7 @@ def test_health_turns_before_listening_ends(admin):
         wait_until(lambda: get(here.admin, "/healthz") == (503, "draining\n"))
         with here.client() as late:
             late.exchange("still welcome during the notice")
+    here.edge.process.send_signal(signal.SIGTERM)  # do not wait an hour
     here.edge.wait_end()
 
 

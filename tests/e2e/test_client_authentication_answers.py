@@ -10,7 +10,7 @@ import pytest
 
 import clients
 import forge
-from asking import AT_ONCE, SHORT, VERSIONS, able, ask, converse, counters, later_fixture  # noqa: F401
+from asking import AT_ONCE, VERSIONS, able, ask, converse, counters, later_fixture  # noqa: F401
 from daemon import wait_until
 
 
@@ -57,9 +57,9 @@ def begin_an_answer(here, client, at_once):
 @pytest.mark.parametrize("failure", ["keep", "close"])
 def test_half_an_answer(later, folder, at_once, failure):
     """There is no way back from it: nobody goes on as nobody."""
-    here = later(listener=f"{SHORT}\n client-authenticate-failure = {failure}\n {AT_ONCE if at_once else ''}")
+    here = later(listener=f"client-authenticate-timeout = 3s\n client-authenticate-failure = {failure}\n {AT_ONCE if at_once else ''}")
     with forger(here, folder) as client:
-        begin_an_answer(here, client, at_once)
+        begin_an_answer(here, client, at_once)  # within the time
         assert client.read_until(forge.ALERT) == b"\x02\x74"  # certificate_required
         event = here.edge.wait_event("handshake-failed" if at_once else "client-authentication-failed")
         assert "did not finish its answer in time" in event["detail"]

@@ -150,7 +150,7 @@ def test_form_outlives_every_change(folder_of_demo):
     daemon.assert_no_sanitizer_report(errors)
     assert process.returncode == 0, output + errors
     assert "lost: 0" in output.splitlines()[-1]
-    wait_until(lambda: not any(daemon._alive(pid) for pid in family), 5, "the demo left processes behind")
+    wait_until(lambda: not any(daemon._alive(pid) for pid in family), message="the demo left processes behind")
 
 
 def descendants(pid):

@@ -225,7 +225,7 @@ def test_handshake_under_way_is_waited_for(two, authority):
             late._drive(late.object.do_handshake)
             assert late.alert() == "close_notify"
             assert drain.end()[0] == 0
-    assert edge.events_named("session-closed", reason="drained")
+    edge.wait_event("session-closed", reason="drained")
 
 
 def test_clients_that_keep_coming(two, authority):
@@ -267,7 +267,7 @@ def test_clients_that_keep_coming(two, authority):
 # ---- notice ----
 
 def test_health_says_so_first(two, authority):
-    edge, ports = two(extra="drain-notice = 4s\ndrain-timeout = 20s")
+    edge, ports = two(extra="drain-notice = 8s\ndrain-timeout = 20s")
     assert get(ports["admin"], "/healthz")[0] == 200
     line, = edge.lines("drain", "--no-wait")
     assert line["state"] == "notice" and line["accepting"]

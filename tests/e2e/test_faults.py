@@ -349,6 +349,6 @@ def test_nothing_accumulates(shop, server):
     round_of_visits()
     descriptors, memory = here.edge.descriptors(), here.edge.pss("relay", "handshaker")
     round_of_visits()
-    assert here.edge.descriptors() == descriptors
+    wait_until(lambda: here.edge.descriptors() == descriptors, message=lambda: f"{descriptors} became {here.edge.descriptors()}")
     if not daemon.SANITIZED:
         assert here.edge.pss("relay", "handshaker") - memory < 1024

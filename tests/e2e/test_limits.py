@@ -50,7 +50,7 @@ def test_connections_of_a_listener(shop):
         for client in held:
             client.exchange("still here")
         held[0].close()
-        wait_until(lambda: not refused(here), 5)
+        wait_until(lambda: not refused(here))
 
 
 @pytest.mark.parametrize("sessions", [2, 3, 6])

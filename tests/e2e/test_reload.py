@@ -165,7 +165,8 @@ def test_huge_file(house):
 
 def test_port_taken(house):
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", free_port()))  # not one that an outgoing connection may have afterwards
         taken.listen()
         house.ports["first"] = free_port()
         house.ports["second"] = taken.getsockname()[1]
@@ -430,6 +431,7 @@ def test_handshakes_under_way_go_on(house):
     wait_until(lambda: sum(listener["handshakes_under_way"] for listener in house.json("status")["listeners"]) >= 2)
     for sock in begun:
         sock.close()
+    wait_until(lambda: sum(listener["handshakes_under_way"] for listener in house.json("status")["listeners"]) == 0)
     halves = []
     for name in ("shop", "second"):
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()

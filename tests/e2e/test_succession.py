@@ -198,6 +198,7 @@ def test_poisonous_session(shop):
             here.edge.wait_event("session-closed", since=mark, reason="crashed-its-relay")
             for client in held[2:]:
                 client.exchange("after the crash")
+        here.edge.wait_event("sessions-adopted", count=2)
         assert len(here.edge.events_named("sessions-adopted")) == 2
 
 
