@@ -335,7 +335,7 @@ unsigned fake_until(struct fake *fake, bool (*condition)(struct fake *))
         return 0;
     fake->until = condition;
     fake->late = false;
-    timer_set(fake->loop, &fake->deadline, begin + 10 * NS_PER_S);
+    timer_set(fake->loop, &fake->deadline, begin + 60 * NS_PER_S);
     loop_run(fake->loop);
     timer_cancel(fake->loop, &fake->deadline);
     fake->until = NULL;
@@ -348,10 +348,21 @@ unsigned fake_until(struct fake *fake, bool (*condition)(struct fake *))
     return (unsigned)((clock_monotonic_ns() - begin) / NS_PER_MS);
 }
 
+static void step(void *context)
+{
+    struct fake *fake = context;
+
+    if (--fake->steps == 0)
+        loop_stop(fake->loop, 0);
+    else
+        timer_set(fake->loop, &fake->step, loop_now(fake->loop) + NS_PER_MS);
+}
+
 void fake_run(struct fake *fake, unsigned milliseconds)
 {
     fake->until = NULL;
-    timer_set(fake->loop, &fake->deadline, clock_monotonic_ns() + milliseconds * NS_PER_MS);
+    fake->steps = milliseconds;
+    timer_set(fake->loop, &fake->step, clock_monotonic_ns() + NS_PER_MS);
     loop_run(fake->loop);
 }
 
@@ -413,6 +424,7 @@ void fake_init(struct fake *fake, const char *conf_format)
     assert_non_null(fake->loop = loop_new());
     timer_init(&fake->pump, pump, fake);
     timer_init(&fake->deadline, deadline, fake);
+    timer_init(&fake->step, step, fake);
     loop_after_batch(fake->loop, after_batch, fake);
     open_server(fake);
     fake->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);

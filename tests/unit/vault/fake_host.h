@@ -75,8 +75,9 @@ struct fake {
     unsigned clean_ends; /* connections that ended by close_notify */
     /* waiting */
     bool (*until)(struct fake *);
-    struct timer deadline, pump;
+    struct timer deadline, step, pump;
     bool late;
+    unsigned steps;
     uint8_t inotify_handler, accept_handler, serve_handler;
     /* the outcome of the last command */
     bool done;
@@ -94,10 +95,15 @@ void fake_restart(struct fake *fake);
 void fake_reload(struct fake *fake, const char *conf_format);
 void fake_fini(struct fake *fake);
 
-/* Runs the loop until `condition` holds; fails the test after ten seconds. Returns the milliseconds
- * it took. */
+/* What may pass, in milliseconds, before something counts as put off: far more than it takes, for
+ * the machine may have other work, and less than what is put off waits. */
+enum { AT_ONCE = 4000, PUT_OFF = 4900, FOR_EVER = 60000 };
+
+/* Runs the loop until `condition` holds; fails the test after a minute. Returns the milliseconds it
+ * took. */
 unsigned fake_until(struct fake *fake, bool (*condition)(struct fake *));
-/* Runs it for a while. */
+/* Runs it for so many rounds of a millisecond: whoever is held up meanwhile still sees all that
+ * comes within a few of them. */
 void fake_run(struct fake *fake, unsigned milliseconds);
 void fake_done(void *context,
                const struct vault_outcome *outcome); /* a vault_done_fn; context: the fake */

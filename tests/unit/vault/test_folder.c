@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/string.h"
 #include "vault/folder_index.h"
 
@@ -179,7 +179,7 @@ static void test_changes(void **state)
     assert_int_equal(fake.handshakers[0].versions[KEY_TYPE_ECDSA], 1);
     /* A file in use changes: everybody gets it. */
     put_file(&fake, "files/shop.example.pem", second, PEM_ALL);
-    assert_in_range(fake_until(&fake, second_handshaker_has_one), 0, 90);
+    assert_in_range(fake_until(&fake, second_handshaker_has_one), 0, AT_ONCE);
     assert_true(same_leaf(fake.handshakers[0].pairs[KEY_TYPE_ECDSA], second));
     assert_int_equal(fake.handshakers[1].versions[KEY_TYPE_ECDSA], 2);
     /* A new file is known. */
@@ -197,7 +197,7 @@ static void test_changes(void **state)
         strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "older-than-live"));
     fake.event_count = 0;
     put_file(&fake, "files/shop.example.pem", second, PEM_CHAIN);
-    assert_in_range(fake_until(&fake, refused), 4900, 6000);
+    assert_in_range(fake_until(&fake, refused), PUT_OFF, FOR_EVER);
     assert_non_null(strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "key-unparsable"));
     assert_string_equal(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->host, "shop.example");
     /* Removed: taken back. */
@@ -273,7 +273,7 @@ static void test_settles(void **state)
     put_file(&fake, "files/shop.example.pem", second, PEM_CHAIN);
     fake_run(&fake, 200);
     put_file(&fake, "files/shop.example.pem", second, PEM_ALL);
-    assert_in_range(fake_until(&fake, second_handshaker_has_one), 0, 90);
+    assert_in_range(fake_until(&fake, second_handshaker_has_one), 0, AT_ONCE);
     assert_false(refused(&fake));
     keypair_unref(first);
     keypair_unref(second);
@@ -328,8 +328,8 @@ static void test_no_folder(void **state)
     fake_fini(&fake);
 }
 
-/* 100,000 certificates: only their names are read, in well under two seconds and a hundred bytes
- * each. */
+/* 100,000 certificates: only their names are read, in well under two seconds of the processor's
+ * time and a hundred bytes each. */
 static void test_many(void **state)
 {
     struct fake fake;
@@ -348,14 +348,13 @@ static void test_many(void **state)
     close(folder);
     put_file(&fake, "files/host-77777.example.pem", pair, PEM_ALL);
     struct mallinfo2 before = mallinfo2();
-    uint64_t begin = clock_monotonic_ns();
+    clock_t begin = clock();
     fake_start(&fake);
-    uint64_t took = clock_monotonic_ns() - begin;
+    unsigned took_ms = (unsigned)((clock() - begin) * 1000 / CLOCKS_PER_SEC);
     struct mallinfo2 after = mallinfo2();
-    assert_in_range(took / NS_PER_MS, 0, 1999);
+    assert_in_range(took_ms, 0, 1999);
     size_t memory = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
-    print_message("%u names in %u ms and %zu bytes each\n", MANY, (unsigned)(took / NS_PER_MS),
-                  memory / MANY);
+    print_message("%u names in %u ms and %zu bytes each\n", MANY, took_ms, memory / MANY);
     assert_in_range(memory, 0, 100 * MANY); /* sanitizers count nothing */
     want(&fake, "host-77777.example");
     assert_true(same_leaf(fake.handshakers[0].pairs[KEY_TYPE_ECDSA], pair));

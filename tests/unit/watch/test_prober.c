@@ -472,7 +472,7 @@ static void test_inventory_gives_up(void **state)
 {
     static const struct behaviour refuses_then_silent = {.answer = "\x15\x03\x03\x00\x02\x02\x28",
                                                          .answer_size = 7};
-    struct checker_options options = {.timeout_ms = TIMEOUT_MS, .deep = true};
+    struct checker_options options = {.timeout_ms = ENOUGH_MS, .deep = true};
 
     (void)state;
     server_start(&refuses_then_silent);
