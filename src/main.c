@@ -1,6 +1,7 @@
 /* holdfast: the table of verbs. */
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -105,6 +106,8 @@ static int look_at_output(const char *name, int code)
 
 int main(int argc, char **argv)
 {
+    /* Ignored by a parent of ours it would stay so: nobody would learn how a child ended. */
+    ignore(signal(SIGCHLD, SIG_DFL) == SIG_ERR);
     if (argc < 2) {
         usage(stderr);
         return 2;

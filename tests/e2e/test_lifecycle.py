@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import ssl
@@ -145,6 +146,26 @@ def test_drain_deadline(shop, version):
         assert 0.5 < time.monotonic() - begin < 15
     here.edge.wait_end(15)
     assert here.edge.events_named("session-closed", reason="drained")
+
+
+def test_signals_that_the_parent_ignores(shop, folder):
+    """They are inherited; deaths are noticed and orders are heard all the same."""
+    deaf = folder / "deaf"
+    ignored = " ".join(f"--ignore-signal={name}" for name in ("CHLD", "HUP", "INT", "TERM", "USR2", "PIPE"))
+    deaf.write_text(f'#!/bin/sh\nexec env {ignored} {shlex.quote(str(daemon.BINARY))} "$@"\n')
+    deaf.chmod(0o755)
+    here = shop(binary=deaf)
+    here.edge.tolerated = ("killed",)
+    mark = here.edge.mark()
+    os.kill(here.edge.workers("relay")[0], signal.SIGKILL)
+    here.edge.wait_event("process-started", since=mark, process="relay/0")
+    here.edge.process.send_signal(signal.SIGHUP)
+    here.edge.wait_event("config-loaded", since=mark)
+    here.edge.process.send_signal(signal.SIGUSR2)
+    here.edge.wait_event("upgraded", since=mark)
+    with here.client() as client:
+        client.exchange()
+    here.edge.stop()
 
 
 def test_second_signal_ends_at_once(shop):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -91,7 +92,7 @@ def test_alone_without_root(start, service, store, folder, authority):
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
     wrapper = folder / "as-nobody"
-    wrapper.write_text(f'#!/bin/sh\nexec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {daemon.BINARY} "$@"\n')
+    wrapper.write_text(f'#!/bin/sh\nexec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups {shlex.quote(str(daemon.BINARY))} "$@"\n')
     wrapper.chmod(0o755)
     (folder / "state").mkdir()
     os.chown(folder / "state", NOBODY, NOBODY)
