@@ -57,7 +57,7 @@ def context(root=None, version=None, alpn=None, ciphers=None, keylog=None, suite
 class Client:
     """A blocking TLS client with checked, numbered messages."""
 
-    def __init__(self, port, root=None, name=NAME, host="127.0.0.1", timeout=20, tls=None, session=None, preamble=b"",
+    def __init__(self, port, root=None, name=NAME, host="127.0.0.1", timeout=60, tls=None, session=None, preamble=b"",
                  source=None, **options):
         self.raw = socket.create_connection((host, port), timeout, source_address=source)
         self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,7 +123,7 @@ class Client:
 class WireClient:
     """A TLS client whose records pass through the test: it can hold, repeat, damage or add bytes."""
 
-    def __init__(self, port, root=None, name=NAME, timeout=20, handshake=True, host="127.0.0.1", preamble=b"",
+    def __init__(self, port, root=None, name=NAME, timeout=60, handshake=True, host="127.0.0.1", preamble=b"",
                  receive_buffer=None, **options):
         self.raw = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         self.raw.settimeout(timeout)
@@ -281,7 +281,7 @@ def leaf(port, root=None, name=NAME, **options):
         return client.fingerprint()
 
 
-def s_client(port, *options, text=b"", timeout=20, name=NAME, until=None):
+def s_client(port, *options, text=b"", timeout=60, name=NAME, until=None):
     """Runs openssl s_client with `text` as input, to its own end or until its output holds `until` (bytes, or a function of the
     output); returns the whole output."""
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options]

@@ -124,13 +124,13 @@ class Holdfast:
         with self._news:
             self._news.notify_all()
 
-    def stop(self, timeout=30):
+    def stop(self, timeout=60):
         """SIGTERM; asserts exit code 0, an empty process group and no report of a sanitizer."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.wait_end(timeout)
 
-    def wait_end(self, timeout=30, code=0):
+    def wait_end(self, timeout=60, code=0):
         family = self.processes()
         try:
             self.process.wait(timeout)
@@ -146,7 +146,7 @@ class Holdfast:
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def errors(self):
         return self.errors_path.read_text(errors="replace")

@@ -71,7 +71,7 @@ class Server:
             sock.close()
         connection.ended.set()
 
-    def wait_connections(self, count, timeout=10):
+    def wait_connections(self, count, timeout=30):
         """The first `count` connections, once they have arrived."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.connections) >= count, timeout), \

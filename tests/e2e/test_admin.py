@@ -40,7 +40,7 @@ class Follower:
                 self.lines.append(json.loads(line))
                 self._news.notify_all()
 
-    def wait(self, condition, timeout=10):
+    def wait(self, condition, timeout=30):
         with self._news:
             assert self._news.wait_for(lambda: any(map(condition, self.lines)), timeout), self.lines
 

@@ -225,7 +225,7 @@ def test_upstream_gets_nothing_of_a_damaged_record(calm, version, server):
             client.send_raw(record[:-1] + bytes([record[-1] ^ 1]))
             assert client.alert() == "bad_record_mac"
         connection = upstream.wait_connections(2)[1]
-        assert connection.ended.wait(10)
+        assert connection.ended.wait(30)
         assert bytes(connection.received) == b"good"
 
 
@@ -240,7 +240,7 @@ def test_truncation_reaches_the_upstream_as_reset(calm, version, server):
             client.raw.shutdown(socket.SHUT_WR)
             client.alert()
         connection = upstream.wait_connections(2)[1]
-        assert connection.ended.wait(10)
+        assert connection.ended.wait(30)
         assert isinstance(connection.error, ConnectionResetError), connection.error
         here.edge.wait_event("session-closed", reason="client-truncated")
 
@@ -254,7 +254,7 @@ def test_truncation_tolerated(calm, server):
             client.raw.shutdown(socket.SHUT_WR)
             assert client.alert() == "close_notify"
         connection = upstream.wait_connections(2)[1]
-        assert connection.ended.wait(10) and connection.error is None
+        assert connection.ended.wait(30) and connection.error is None
 
 
 def test_reset_by_the_client(calm, server):
@@ -265,7 +265,7 @@ def test_reset_by_the_client(calm, server):
             client.receive_exactly(1)
             client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection = upstream.wait_connections(2)[1]
-        assert connection.ended.wait(10)
+        assert connection.ended.wait(30)
         here.edge.wait_event("session-closed", reason="client-reset")
 
 

@@ -31,7 +31,7 @@ def served(edge, version, name=NAME):
                     all(check["result"] == "served" for check in entry["served"]):
                 return entry
         return None
-    return wait_until(look, 10, lambda: f"version {version} is not served: {edge.lines('certs')}")
+    return wait_until(look, 30, lambda: f"version {version} is not served: {edge.lines('certs')}")
 
 
 def time_until_shown(here, pair, limit=30):

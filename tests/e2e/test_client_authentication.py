@@ -255,7 +255,7 @@ def test_revoked_afterwards(later, authority, version, listener):
         here.edge.wait_event("session-closed", since=mark, reason="client-certificate-revoked")
         other.exchange()
         connection = next(it for it in here.here.upstream.connections if bytes(it.received) == b"here")
-        assert connection.ended.wait(10) and connection.error is None
+        assert connection.ended.wait(30) and connection.error is None
 
 
 def test_authority_removed_afterwards(later, authority, tmp_path):

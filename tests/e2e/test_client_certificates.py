@@ -261,7 +261,7 @@ def test_revoked(place, authority, version):
             other.exchange()
         assert len(here.edge.events_named("session-closed")) == 1
         connection = next(it for it in here.here.upstream.connections if bytes(it.received) == b"here")
-        assert connection.ended.wait(10) and connection.error is None, "the upstream gets an orderly end"
+        assert connection.ended.wait(30) and connection.error is None, "the upstream gets an orderly end"
 
 
 @VERSIONS
@@ -661,4 +661,4 @@ def test_renegotiation_with_another_certificate_ends_the_session(place, authorit
     here.edge.wait_event("session-closed", reason="renegotiation-failed")
     assert "certificate" in here.edge.wait_event("renegotiation-failed")["detail"]
     connection, = here.here.upstream.wait_connections(1)
-    assert connection.ended.wait(10) and b"under another name" not in connection.received
+    assert connection.ended.wait(30) and b"under another name" not in connection.received

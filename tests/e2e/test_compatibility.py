@@ -326,7 +326,6 @@ def document_fixture():
         matrix.write_document(tables, {version: list(situations) for version, situations in SITUATIONS.items()})
 
 
-@pytest.mark.timeout(400)  # a dozen situations, in some of which a key must grow old
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("name", matrix.CLIENTS)
 def test_client(shop, document, name, version):

@@ -117,14 +117,14 @@ def test_bad_input(two, arguments, code, text):
 
 
 def test_drain_while_stopping(shop):
-    here = shop(extra="drain-timeout = 30s")
+    here = shop(extra="drain-timeout = 10m")
     with here.client() as client:
         client.exchange()
         here.edge.process.send_signal(signal.SIGTERM)
         here.edge.wait_event("stopping")
         result = here.edge.run("drain", check=False)
         assert result.returncode == 3 and "stopping" in result.stderr, result
-    here.edge.wait_end(20)
+    here.edge.wait_end()
 
 
 # ---- closing ----
@@ -456,7 +456,7 @@ def test_sigterm_during_a_drain(two, authority):
         edge.run("drain", "--no-wait", "--over", "7d")
         edge.process.send_signal(signal.SIGTERM)
         assert [client.alert() for client in held] == ["close_notify"] * 8
-    edge.wait_end(20)
+    edge.wait_end()
 
 
 # ---- what is shown ----

@@ -238,7 +238,7 @@ def test_slow_handshakes_do_not_keep_others_out(shop):
             stack.callback(slow.close)
             slow.sendall(b"\x16\x03\x01")
         for _ in range(10):
-            with here.client(timeout=5) as client:
+            with here.client(timeout=8) as client:  # slow ones have ten seconds
                 client.exchange()
 
 

@@ -121,7 +121,7 @@ def test_supervisor_killed_leaves_no_process(shop):
 
 def test_drain_waits_for_sessions(shop):
     """SIGTERM: no new connections, sessions may finish."""
-    here = shop(extra="drain-timeout = 20s")
+    here = shop(extra="drain-timeout = 10m")
     with here.client() as client:
         client.exchange()
         here.edge.process.send_signal(signal.SIGTERM)
@@ -130,7 +130,7 @@ def test_drain_waits_for_sessions(shop):
         for _ in range(5):
             client.exchange("during the drain")
         assert here.edge.process.poll() is None
-    here.edge.wait_end(15)
+    here.edge.wait_end()
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -144,7 +144,7 @@ def test_drain_deadline(shop, version):
         here.edge.process.send_signal(signal.SIGTERM)
         assert client.alert() == "close_notify"
         assert 0.5 < time.monotonic() - begin < 15
-    here.edge.wait_end(15)
+    here.edge.wait_end()
     assert here.edge.events_named("session-closed", reason="drained")
 
 
@@ -169,13 +169,13 @@ def test_signals_that_the_parent_ignores(shop, folder):
 
 
 def test_second_signal_ends_at_once(shop):
-    here = shop(extra="drain-timeout = 60s")
+    here = shop(extra="drain-timeout = 10m")
     with here.client() as client:
         client.exchange()
         here.edge.process.send_signal(signal.SIGTERM)
         here.edge.wait_event("stopping")
         here.edge.process.send_signal(signal.SIGTERM)
-        here.edge.wait_end(15)
+        here.edge.wait_end()
 
 
 def test_blocked_standard_output(folder, authority, server):

@@ -93,12 +93,10 @@ def transfer(shop, size, version):
     assert sent == report["received"]
 
 
-@pytest.mark.timeout(300)
 def test_one_gigabyte_both_ways(shop):
     transfer(shop, GIGABYTE if not daemon.SANITIZED else SMALL, "1.3")
 
 
-@pytest.mark.timeout(300)
 def test_both_ways_tls12(shop):
     transfer(shop, GIGABYTE if FULL else SMALL, "1.2")
 
@@ -196,7 +194,7 @@ def test_upstream_ends_first(shop, server, version):
         client.send(b"z")
         client.close_notify()
         connection, = upstream.wait_connections(1)
-        assert connection.ended.wait(10)
+        assert connection.ended.wait(30)
         assert connection.error is None
         assert bytes(connection.received) == b"y" * 40000 + b"z"
 
@@ -343,7 +341,6 @@ def test_one_saturating_session_leaves_the_others_alone(shop, server):
 
 # ---- many ----
 
-@pytest.mark.timeout(300)
 def test_ten_thousand_sessions(shop):
     with peer_process("many_echo.py") as upstream, contextlib.ExitStack() as stack:
         here = shop(upstream)
