@@ -109,24 +109,29 @@ def test_a_good_server(authority, pair, folder):
     assert not ids(endpoint, "warning", "critical") & {"version-old", "suites-weak", "suites-broken", "fallback-unprotected"}
 
 
+SERVER_HELLO_DONE = b"\x16\x03\x03\x00\x04\x0e\x00\x00\x00"
+
+
 def relay_changed(port, change):
-    """A handler that passes everything on to this port, what comes back through `change(hello, flight)`."""
+    """A handler that passes everything on to this port, what comes back of a TLS 1.2 handshake through `change(hello, flight)`."""
     def handler(connection):
         hello = connection.socket.recv(65536)
-        with socket.create_connection(("127.0.0.1", port), 10) as upstream:
+        with socket.create_connection(("127.0.0.1", port), 60) as upstream:
             upstream.sendall(hello)
-            flight = upstream.recv(65536)
-            upstream.settimeout(0.5)
-            with contextlib.suppress(TimeoutError):  # the whole flight: until the server waits for an answer
-                while more := upstream.recv(65536):
-                    flight += more
+            flight = b""
+            while not flight.endswith(SERVER_HELLO_DONE) and (more := upstream.recv(65536)):
+                flight += more
             connection.socket.sendall(change(hello, flight))
-            while more := connection.socket.recv(65536):
-                upstream.sendall(more)
-                upstream.settimeout(0.5)
-                with contextlib.suppress(TimeoutError):
-                    connection.socket.sendall(upstream.recv(65536))
+            threading.Thread(target=pass_on, args=(upstream, connection.socket), daemon=True).start()
+            pass_on(connection.socket, upstream)
     return handler
+
+
+def pass_on(source, destination):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            destination.sendall(data)
+        destination.shutdown(socket.SHUT_WR)
 
 
 def test_one_key_type_is_broken(authority, pair, rsa_pair, folder):
@@ -136,7 +141,7 @@ def test_one_key_type_is_broken(authority, pair, rsa_pair, folder):
     def break_rsa(hello, flight):
         begin = hello.index(b"\x00\x0d\x00") + 6  # signature_algorithms
         ecdsa_offered = b"\x04\x03" in hello[begin:begin + hello[begin - 1]]
-        at = len(flight) - 9 - 16  # in the signature, before the record of ServerHelloDone
+        at = len(flight) - len(SERVER_HELLO_DONE) - 16  # in the signature
         return flight if ecdsa_offered else flight[:at] + bytes([flight[at] ^ 1]) + flight[at + 1:]
 
     with s_server(pair, folder, "-tls1_2", "-dcert", chain, "-dkey", key) as port:
