@@ -1,8 +1,10 @@
 """Fixtures of the end-to-end tests: the real program, real peers, nothing mocked."""
 
 import os
+import pwd
 import resource
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +22,8 @@ FULL = os.environ.get("HOLDFAST_FULL") == "1"  # long versions of tests
 
 
 def pytest_configure():
+    os.umask(0o022)  # some tests and peers are other users
+    os.environ.setdefault("HOME", pwd.getpwuid(os.geteuid()).pw_dir)  # where compilers have their cache
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -178,6 +182,16 @@ def need(program):
     if path is None:
         pytest.skip(f"{program} is not installed")
     return path
+
+
+@pytest.fixture
+def ipv6():
+    """Skips the test where loopback has no such address."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
 
 
 @pytest.fixture(name="need")

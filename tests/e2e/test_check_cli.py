@@ -415,6 +415,7 @@ def test_one_address_still_serves_the_old_certificate(authority, serve):
     assert not ids(by_address[running[0].address], "warning")
 
 
+@pytest.mark.usefixtures("ipv6")
 def test_another_box_behind_ipv6(authority, serve):
     import socket
     four = serve(authority.issue(NAME))

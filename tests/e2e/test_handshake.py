@@ -278,6 +278,7 @@ def test_failures_only_by_default(shop):
     assert not here.edge.events_named("handshake-done")
 
 
+@pytest.mark.usefixtures("ipv6")
 def test_ipv6_and_several_addresses(start, folder, authority, server):
     authority.issue(NAME).write(folder)
     ports = [daemon.free_port() for _ in range(3)]

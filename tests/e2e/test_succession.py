@@ -266,6 +266,8 @@ def test_slot_number_given_to_another_session(shop):
     here.edge.tolerated = ("killed",)
     with contextlib.ExitStack() as stack:
         held = open_sessions(stack, here, 8)
+        here.edge.write_config(here.edge.config_path.read_text().replace(PROTECT, "protect-after = 1h"))
+        here.edge.run("reload")
         victim, = here.edge.workers("relay")
         os.kill(here.edge.process.pid, signal.SIGSTOP)
         held[0].close()

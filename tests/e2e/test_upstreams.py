@@ -193,6 +193,7 @@ def test_unix_socket(shop, folder, server):
         client.exchange()
 
 
+@pytest.mark.usefixtures("ipv6")
 def test_ipv6_server(shop, server):
     here = shop(server(servers.echo, family=socket.AF_INET6, address=("::1", 0)))
     with here.client() as client:
