@@ -685,6 +685,7 @@ void session_end(struct relay *relay, uint32_t index, enum session_end end, bool
     session_uncount_source(relay, index);
     flow_drop(relay, index);
     secret_wipe(&relay->arena.secrets[index], sizeof relay->arena.secrets[index]);
+    secret_wipe(relay->arena.change, sizeof *relay->arena.change); /* should a change have failed */
     if ((slot->flags & SLOT_UPSTREAM_TLS) != 0)
         secret_wipe(&relay->arena.upstream_secrets[index],
                     sizeof relay->arena.upstream_secrets[index]);

@@ -222,6 +222,7 @@ static bool believable(const struct relay *relay, uint32_t index)
            slot->listener < relay->worker.conf->listener_count &&
            slot->upstream < relay->worker.conf->upstream_count && slot_noted(slot) &&
            slot_intact(slot, &relay->arena.upstream_secrets[index]) &&
+           slot_settled(slot, &relay->arena.upstream_secrets[index]) &&
            (!settled || tls == (slot_hot(slot)->upstream_tls != 0));
 }
 
@@ -367,6 +368,7 @@ bool succession_take_over(struct relay *relay, enum predecessor predecessor)
 
     if (inheritance(relay) == NULL)
         return false;
+    slot_settle_left(&relay->arena, in_hand);
     header->used = 0;
     for (uint32_t i = 0; i < header->high_water && i < relay->worker.setup.slot_capacity; i++) {
         struct slot *slot = &relay->arena.slots[i];

@@ -7,6 +7,15 @@
 
 #include "base/clock.h"
 
+/* Copies the hot part in force. */
+static void look(struct turn *turn)
+{
+    turn->next = *slot_hot(turn->slot);
+    if (turn->upstream_tls)
+        turn->upstream =
+            turn->relay->arena.upstream_secrets[turn->index].leg[turn->slot->current & 1];
+}
+
 void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, unsigned direction)
 {
     turn->relay = relay;
@@ -14,10 +23,8 @@ void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, unsigned
     turn->direction = direction;
     turn->session = &relay->sessions[index];
     turn->slot = &relay->arena.slots[index];
-    turn->next = *slot_hot(turn->slot);
     turn->upstream_tls = (turn->slot->flags & SLOT_UPSTREAM_TLS) != 0;
-    if (turn->upstream_tls)
-        turn->upstream = relay->arena.upstream_secrets[index].leg[turn->slot->current & 1];
+    look(turn);
     turn->dirty = false;
     turn->broken = DISCARD_NOTHING;
     turn->moved = 0;
@@ -30,6 +37,11 @@ void turn_commit(struct turn *turn)
                              &turn->relay->arena.upstream_secrets[turn->index], &turn->upstream);
     else
         slot_commit(turn->slot, &turn->next);
+    if (leg_unsettled(&turn->next.client) ||
+        (turn->upstream_tls && leg_unsettled(&turn->upstream))) {
+        slot_settle(&turn->relay->arena, turn->index);
+        look(turn);
+    }
     turn->dirty = false;
 }
 

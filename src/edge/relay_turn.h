@@ -34,7 +34,8 @@ static inline enum relay_side sink_side(unsigned direction)
 /* Copies the hot part in force. */
 void turn_begin(struct turn *turn, struct relay *relay, uint32_t index, unsigned direction);
 
-/* Puts turn->next in force, with the upstream's leg when that is TLS. */
+/* Puts turn->next in force, with the upstream's leg when that is TLS, and keys that changed into
+ * their place. */
 void turn_commit(struct turn *turn);
 
 /* NULL for a plain side. */
@@ -46,10 +47,10 @@ static inline struct leg *turn_leg(struct turn *turn, enum relay_side side)
     return leg->suite == 0 ? NULL : leg;
 }
 
-static inline struct leg_keys *turn_keys(struct turn *turn, enum relay_side side)
+static inline struct leg_banks turn_keys(const struct turn *turn, enum relay_side side)
 {
-    return side == SIDE_CLIENT ? &turn->relay->arena.secrets[turn->index].client
-                               : &turn->relay->arena.upstream_secrets[turn->index].keys;
+    return side == SIDE_CLIENT ? slot_client_keys(&turn->relay->arena, turn->index)
+                               : slot_upstream_keys(&turn->relay->arena, turn->index);
 }
 
 static inline uint32_t run_size(unsigned order)

@@ -7,7 +7,7 @@
 #include "session/board.h"
 #include "session/slot.h"
 
-#define MESSAGES_VERSION 4
+#define MESSAGES_VERSION 5
 #define MESSAGE_PATH_MAX 1024
 
 enum message_type {

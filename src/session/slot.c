@@ -10,7 +10,7 @@
 _Static_assert(sizeof(struct arena_header) == 4096, "slots begin on a page");
 _Static_assert(sizeof(struct slot) <= 560,
                "an idle session must stay below 1 KiB with its secrets");
-_Static_assert(sizeof(struct slot_secrets) <= 400,
+_Static_assert(sizeof(struct slot_secrets) <= 200,
                "an idle session must stay below 1 KiB with its slot");
 
 size_t arena_metadata_size(uint32_t capacity)
@@ -21,7 +21,7 @@ size_t arena_metadata_size(uint32_t capacity)
 
 size_t arena_client_secrets_size(uint32_t capacity)
 {
-    size_t size = (size_t)capacity * sizeof(struct slot_secrets);
+    size_t size = sizeof(struct slot_change) + (size_t)capacity * sizeof(struct slot_secrets);
     return (size + 4095) & ~(size_t)4095;
 }
 
@@ -54,12 +54,12 @@ bool arena_attach(struct arena *arena, void *metadata, size_t metadata_size, voi
     arena->header = header;
     arena->slots = (struct slot *)(void *)((uint8_t *)metadata + sizeof *header);
     arena->clients = arena_clients(metadata, header->capacity);
-    arena->secrets = secrets;
-    arena->upstream_secrets =
-        secrets == NULL
-            ? NULL
-            : (struct slot_upstream_secrets *)(void *)((uint8_t *)secrets +
-                                                       arena_client_secrets_size(header->capacity));
+    arena->change = secrets;
+    if (secrets != NULL) {
+        uint8_t *upstream = (uint8_t *)secrets + arena_client_secrets_size(header->capacity);
+        arena->secrets = (struct slot_secrets *)(arena->change + 1);
+        arena->upstream_secrets = (struct slot_upstream_secrets *)(void *)upstream;
+    }
     arena->blocks = blocks;
     return true;
 }
@@ -124,6 +124,46 @@ void slot_commit_upstream(struct slot *slot, const struct slot_hot *next,
                           struct slot_upstream_secrets *secrets, const struct leg *upstream)
 {
     commit(slot, next, &secrets->leg[(slot->current ^ 1) & 1], upstream);
+}
+
+bool slot_settled(const struct slot *slot, const struct slot_upstream_secrets *secrets)
+{
+    const struct slot_hot *hot = slot_hot(slot);
+
+    return !leg_unsettled(&hot->client) &&
+           (!hot->upstream_tls || !leg_unsettled(&secrets->leg[slot->current & 1]));
+}
+
+void slot_settle(struct arena *arena, uint32_t index)
+{
+    struct slot *slot = &arena->slots[index];
+    struct slot_upstream_secrets *secrets = &arena->upstream_secrets[index];
+    struct slot_hot next = *slot_hot(slot);
+
+    /* The old keys are needed until the commit before is done, those in bank 1 until this one is.
+     */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    leg_settle(&next.client, slot_client_keys(arena, index));
+    if (next.upstream_tls) {
+        struct leg upstream = secrets->leg[slot->current & 1];
+        leg_settle(&upstream, slot_upstream_keys(arena, index));
+        slot_commit_upstream(slot, &next, secrets, &upstream);
+    } else {
+        slot_commit(slot, &next);
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    secret_wipe(arena->change, sizeof *arena->change);
+}
+
+void slot_settle_left(struct arena *arena, uint32_t in_hand)
+{
+    if (in_hand < arena->header->capacity) {
+        const struct slot *slot = &arena->slots[in_hand];
+        const struct slot_upstream_secrets *secrets = &arena->upstream_secrets[in_hand];
+        if (slot_intact(slot, secrets) && !slot_settled(slot, secrets))
+            slot_settle(arena, in_hand);
+    }
+    secret_wipe(arena->change, sizeof *arena->change);
 }
 
 bool slot_intact(const struct slot *slot, const struct slot_upstream_secrets *secrets)

@@ -18,7 +18,7 @@
 #include "tls/client_identity.h"
 #include "tls/leg.h"
 
-#define ARENA_VERSION   4
+#define ARENA_VERSION   5
 #define BLOCK_SIZE      16384u
 #define BLOCK_NONE      UINT32_MAX
 #define SLOT_NAME_MAX   64
@@ -127,6 +127,12 @@ struct slot_upstream_secrets {
     struct leg_keys keys;
 };
 
+/* Bank 1 of both legs (tls/leg.h) of the slot in hand: keys change one session at a time, so one
+ * for all is enough. Otherwise empty. */
+struct slot_change {
+    struct leg_keys client, upstream;
+};
+
 /* Who the client of slot i is by his certificate. Touched by sessions with one only, so that those
  * of others take no memory for it. */
 struct slot_client {
@@ -151,6 +157,7 @@ struct arena {
     struct slot_client *clients;  /* behind the slots */
     struct slot_secrets *secrets; /* NULL where only metadata is mapped */
     struct slot_upstream_secrets *upstream_secrets;
+    struct slot_change *change;
     uint8_t *blocks;
 };
 
@@ -160,14 +167,25 @@ static inline struct slot_client *arena_clients(void *metadata, uint32_t capacit
     return (struct slot_client *)(void *)((uint8_t *)metadata + sizeof(struct arena_header) +
                                           (size_t)capacity * sizeof(struct slot));
 }
+
+/* Where the keys of a slot's legs are. */
+static inline struct leg_banks slot_client_keys(const struct arena *arena, uint32_t index)
+{
+    return (struct leg_banks){{&arena->secrets[index].client, &arena->change->client}};
+}
+static inline struct leg_banks slot_upstream_keys(const struct arena *arena, uint32_t index)
+{
+    return (struct leg_banks){{&arena->upstream_secrets[index].keys, &arena->change->upstream}};
+}
+
 void slot_set_client(struct arena *arena, uint32_t index, const struct client_identity *identity);
 /* False when the session of this serial number has none. Also for observers. */
 MUST_CHECK bool slot_client(const struct arena *arena, uint32_t index, uint64_t serial,
                             struct client_identity *ret_identity);
 
-/* Sizes of the three memfds for a geometry. The clients' secrets come first and end on a page, so
- * that the upstream part, which only some configurations use, can be left unlocked while it is not.
- */
+/* Sizes of the three memfds for a geometry. The clients' secrets (and the keys that change) come
+ * first and end on a page, so that the upstream part, which only some configurations use, can be
+ * left unlocked while it is not. */
 size_t arena_client_secrets_size(uint32_t capacity);
 size_t arena_metadata_size(uint32_t capacity);
 size_t arena_secrets_size(uint32_t capacity);
@@ -197,6 +215,14 @@ void slot_commit(struct slot *slot, const struct slot_hot *next);
 /* The same together with the upstream leg of a TLS upstream. */
 void slot_commit_upstream(struct slot *slot, const struct slot_hot *next,
                           struct slot_upstream_secrets *secrets, const struct leg *upstream);
+/* After a commit: keys that it changed move to the slot, and nothing is left of those before. */
+void slot_settle(struct arena *arena, uint32_t index);
+/* That was done: so it is for every slot but the one in hand. */
+bool slot_settled(const struct slot *slot, const struct slot_upstream_secrets *secrets);
+/* A worker has died: what it may have left undone of this for the slot that it had in hand, or
+ * SLOT_NONE, is finished. */
+void slot_settle_left(struct arena *arena, uint32_t in_hand);
+
 /* What a worker that leaves in order tells its successor of a session besides: how far runs are
  * filled and written. It lies in the copy of the hot part that is not valid, until the next commit.
  */

@@ -31,8 +31,18 @@ static bool take_keys(const struct handshake *handshake, const struct suite *sui
                       struct leg_keys *keys)
 {
     return SSL_version(handshake->ssl) == TLS1_3_VERSION
-               ? handshake_keys_tls13(handshake, suite, &keys->read[0], &keys->write[0])
-               : handshake_keys_tls12(handshake, suite, &keys->read[0], &keys->write[0]);
+               ? handshake_keys_tls13(handshake, suite, &keys->read, &keys->write)
+               : handshake_keys_tls12(handshake, suite, &keys->read, &keys->write);
+}
+
+#define BANKS_SIZE (2 * sizeof(struct leg_keys))
+
+static void settle(struct alone *alone)
+{
+    if (!leg_unsettled(&alone->leg))
+        return;
+    leg_settle(&alone->leg, leg_own_banks(alone->keys));
+    secret_wipe(&alone->keys[1], sizeof alone->keys[1]);
 }
 
 bool handshake_go_alone(struct handshake *handshake)
@@ -42,12 +52,12 @@ bool handshake_go_alone(struct handshake *handshake)
     if (alone->keys != NULL)
         return true;
     const struct suite *suite = can_be_taken(handshake) ? suite_in_force(handshake->ssl) : NULL;
-    struct leg_keys *keys = suite == NULL ? NULL : secret_alloc(sizeof *keys);
+    struct leg_keys *keys = suite == NULL ? NULL : secret_alloc(BANKS_SIZE);
 
     if (keys == NULL)
         return false;
     if (!take_keys(handshake, suite, keys)) {
-        secret_free(keys, sizeof *keys);
+        secret_free(keys, BANKS_SIZE);
         return false;
     }
     leg_init(&alone->leg, suite, false, handshake->facts.fragment_max);
@@ -66,7 +76,7 @@ void handshake_alone_free(struct handshake *handshake)
     if (handshake->alone.keys == NULL)
         return;
     record_crypto_forget(handshake->carried.how.crypto);
-    secret_free(handshake->alone.keys, sizeof *handshake->alone.keys);
+    secret_free(handshake->alone.keys, BANKS_SIZE);
     handshake->alone.keys = NULL;
 }
 
@@ -79,8 +89,9 @@ static void seal_owed(struct handshake *handshake)
         return;
     place = buffer_reserve(&handshake->output, LEG_OWED_MAX);
     if (place != NULL)
-        handshake->output.size +=
-            leg_seal_owed(handshake->carried.how.crypto, &alone->leg, alone->keys, 0, place);
+        handshake->output.size += leg_seal_owed(handshake->carried.how.crypto, &alone->leg,
+                                                leg_own_banks(alone->keys), 0, place);
+    settle(alone);
 }
 
 void handshake_alert(struct handshake *handshake, enum alert alert)
@@ -100,8 +111,9 @@ long handshake_alone_read(struct handshake *handshake, uint8_t *output, size_t s
     if (alone->failed)
         return -1;
     enum leg_event event =
-        leg_open(handshake->carried.how.crypto, &alone->leg, alone->keys, handshake->later.data,
-                 handshake->later.size, output, size, 0, &opened);
+        leg_open(handshake->carried.how.crypto, &alone->leg, leg_own_banks(alone->keys),
+                 handshake->later.data, handshake->later.size, output, size, 0, &opened);
+    settle(alone);
     buffer_consume(&handshake->later, opened.consumed);
     handshake->carried.counts.refused += opened.renegotiations;
     if (opened.peer_alert != ALERT_NONE)
@@ -127,7 +139,7 @@ long handshake_alone_write(struct handshake *handshake, const uint8_t *input, si
     place = buffer_reserve(&handshake->output, leg_sealed_size(&alone->leg, size));
     size_t sealed = place == NULL ? 0
                                   : leg_seal(handshake->carried.how.crypto, &alone->leg,
-                                             alone->keys, input, size, place);
+                                             leg_own_banks(alone->keys), input, size, place);
     handshake->output.size += sealed;
     return sealed == 0 ? -1 : (long)size;
 }

@@ -119,7 +119,7 @@ static int check_flight_tls13(struct detach *detach)
     if (written == 0)
         return check_finished(detach, &records[stored - 1], handshake->write.handshake_records);
     for (size_t i = stored - written; i < stored; i++) {
-        if (!opens(detach, &detach->keys.write[0], &sequence, records[i].data, records[i].size))
+        if (!opens(detach, &detach->keys.write, &sequence, records[i].data, records[i].size))
             return mismatch(detach, "a record of our last flight does not open with the taken key");
     }
     return sequence == written
@@ -163,8 +163,8 @@ static int take_tls13(struct detach *detach)
         return mismatch(detach, "OpenSSL did not derive both traffic secrets");
     if (handshake->read.records != 0)
         return mismatch(detach, "records were read after the handshake");
-    if (!handshake_keys_tls13(handshake, detach->suite, &detach->keys.read[0],
-                              &detach->keys.write[0]))
+    if (!handshake_keys_tls13(handshake, detach->suite, &detach->keys.read,
+                              &detach->keys.write))
         return mismatch(detach, "the key derivation failed");
     detach->leg.write_sequence = handshake->write.records;
     return check_flight_tls13(detach);
@@ -190,10 +190,10 @@ static int check_flight_tls12(struct detach *detach)
     if (handshake->write.records != 1 || handshake->read.records != 1)
         return mismatch(detach, "more than Finished was sent under the new keys");
     if (flight_collect(handshake, &finished, 1) <= 0 ||
-        !opens(detach, &detach->keys.write[0], &write_sequence, finished.data, finished.size))
+        !opens(detach, &detach->keys.write, &write_sequence, finished.data, finished.size))
         return mismatch(detach, "our Finished does not open with the taken key");
     if (handshake->last_record_size == 0 ||
-        !opens(detach, &detach->keys.read[0], &read_sequence, handshake->last_record,
+        !opens(detach, &detach->keys.read, &read_sequence, handshake->last_record,
                handshake->last_record_size))
         return mismatch(detach, "the peer's Finished does not open with the taken key");
     if (detach->suite->explicit_nonce)
@@ -223,8 +223,8 @@ bool handshake_keys_tls12(const struct handshake *handshake, const struct suite 
 
 static int take_tls12(struct detach *detach)
 {
-    return handshake_keys_tls12(detach->handshake, detach->suite, &detach->keys.read[0],
-                                &detach->keys.write[0])
+    return handshake_keys_tls12(detach->handshake, detach->suite, &detach->keys.read,
+                                &detach->keys.write)
                ? check_flight_tls12(detach)
                : mismatch(detach, "the key derivation failed");
 }

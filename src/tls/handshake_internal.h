@@ -42,7 +42,7 @@ struct carried {
 /* … and one that was taken from it in mid-life. */
 struct alone {
     struct leg leg;
-    struct leg_keys *keys; /* secret memory; NULL: OpenSSL has the session */
+    struct leg_keys *keys; /* both banks, in secret memory; NULL: OpenSSL has the session */
     bool failed;
 };
 

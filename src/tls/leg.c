@@ -22,7 +22,7 @@ enum { UPDATE_NOT_REQUESTED = 0, UPDATE_REQUESTED = 1 };
  */
 struct opening {
     struct leg *leg;
-    struct leg_keys *keys;
+    struct leg_banks keys;
     const struct suite *suite;
     uint64_t now_ms;
     enum leg_event event;
@@ -199,7 +199,7 @@ static bool take_key_update(struct opening *o, unsigned request)
         return fatal(o, LEG_REASON_UPDATE_FLOOD, ALERT_UNEXPECTED_MESSAGE);
     }
     unsigned bank = leg->read_bank;
-    if (!record_key_next(o->suite, &o->keys->read[bank], &o->keys->read[bank ^ 1u])) {
+    if (!record_key_next(o->suite, &o->keys.of[bank]->read, &o->keys.of[bank ^ 1u]->read)) {
         return fatal(o, LEG_REASON_INTERNAL, ALERT_INTERNAL_ERROR);
     }
     leg->read_bank = (bank ^ 1u) & 1u;
@@ -369,8 +369,8 @@ static void open_records(struct record_crypto *crypto, struct opening *o, const 
             return;
         }
         enum record_open_result result =
-            record_open(crypto, o->suite, &o->keys->read[leg->read_bank], &leg->read_sequence, at,
-                        left, content, &record);
+            record_open(crypto, o->suite, &o->keys.of[leg->read_bank]->read, &leg->read_sequence,
+                        at, left, content, &record);
         if (result != RECORD_OPENED) {
             stop_at(o, result);
             return;
@@ -383,7 +383,7 @@ static void open_records(struct record_crypto *crypto, struct opening *o, const 
     }
 }
 
-enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                         const uint8_t *input, size_t size, uint8_t *output, size_t output_size,
                         uint64_t now_ms, struct leg_opened *ret_opened)
 {
@@ -425,14 +425,14 @@ static uint64_t sealed_blocks(const struct leg *leg, size_t size)
 }
 
 /* 0 on failure, after which the leg is closed for writing. */
-static size_t seal(struct record_crypto *crypto, struct leg *leg, const struct leg_keys *keys,
+static size_t seal(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                    enum record_type type, const uint8_t *input, size_t size, uint8_t *output)
 {
     const struct suite *suite = suite_find(leg->version, leg->suite);
     size_t written = 0;
 
     if (suite != NULL) {
-        written = record_seal(crypto, suite, &keys->write[leg->write_bank], &leg->write_sequence,
+        written = record_seal(crypto, suite, &keys.of[leg->write_bank]->write, &leg->write_sequence,
                               &leg->write_nonce, type, input, size, leg->fragment_max, output);
     }
     if (written == 0) {
@@ -443,7 +443,7 @@ static size_t seal(struct record_crypto *crypto, struct leg *leg, const struct l
     return written;
 }
 
-static size_t seal_alert(struct record_crypto *crypto, struct leg *leg, const struct leg_keys *keys,
+static size_t seal_alert(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                          enum alert alert, uint8_t *output)
 {
     bool warning = alert == ALERT_CLOSE_NOTIFY || alert == ALERT_NO_RENEGOTIATION;
@@ -453,7 +453,7 @@ static size_t seal_alert(struct record_crypto *crypto, struct leg *leg, const st
 }
 
 /* One unfragmented record under the old key, then the new key in the other bank. */
-static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                               uint64_t now_ms, uint8_t *output)
 {
     const uint8_t content[] = {KEY_UPDATE, 0, 0, 1,
@@ -461,7 +461,8 @@ static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, str
     const struct suite *suite = suite_find(leg->version, leg->suite);
     unsigned bank = leg->write_bank;
 
-    if (suite == NULL || !record_key_next(suite, &keys->write[bank], &keys->write[bank ^ 1u])) {
+    if (suite == NULL ||
+        !record_key_next(suite, &keys.of[bank]->write, &keys.of[bank ^ 1u]->write)) {
         leg->close_sent = 1;
         return 0;
     }
@@ -480,7 +481,7 @@ static size_t seal_key_update(struct record_crypto *crypto, struct leg *leg, str
     return written;
 }
 
-size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                      uint64_t now_ms, uint8_t *output)
 {
     size_t written = 0;
@@ -501,6 +502,17 @@ size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_k
         leg->refuse_renegotiation = 0;
     }
     return written;
+}
+
+void leg_settle(struct leg *leg, struct leg_banks keys)
+{
+    if (leg->read_bank) {
+        keys.of[0]->read = keys.of[1]->read;
+    }
+    if (leg->write_bank) {
+        keys.of[0]->write = keys.of[1]->write;
+    }
+    leg->read_bank = leg->write_bank = 0;
 }
 
 /* No counter of its own: each record takes whole blocks and two more. */
@@ -553,7 +565,7 @@ void leg_alert(struct leg *leg, enum alert alert)
     }
 }
 
-size_t leg_seal(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+size_t leg_seal(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                 const uint8_t *input, size_t size, uint8_t *output)
 {
     if (leg->close_sent || leg_owes(leg)) {

@@ -2,14 +2,14 @@
  * top of tls/record.h.
  *
  * All state is plain values in two structs of the session's slot: `struct leg` (counters and flags;
- * part of the hot part that is committed in two copies) and `struct leg_keys` (secrets; two banks
- * per direction, so that a new key is written beside the old one and becomes valid by the commit
- * that flips the bank bit). No sockets: bytes in, bytes out.
+ * part of the hot part that is committed in two copies) and `struct leg_keys` (secrets, in two
+ * banks: a new key is written into bank 1, beside the old one, and becomes valid by the commit that
+ * sets the leg's bank bit). No sockets: bytes in, bytes out.
  *
  * The caller: (1) gives what it read to leg_open() and forwards the plaintext; (2) before sealing
  * anything calls leg_owes() and, if so, leg_seal_owed() first (KeyUpdate answers, alerts); (3)
- * seals with leg_seal(). After each of these it commits the changed `struct leg`, then does the
- * I/O. */
+ * seals with leg_seal(). After each of these it commits the changed `struct leg`, brings keys that
+ * changed home with leg_settle() and a second commit, then does the I/O. */
 #pragma once
 
 #include "tls/key_limits.h"
@@ -54,7 +54,7 @@ struct leg {
     uint16_t suite;       /* IANA id; 0: a plain leg, no TLS (leg_* functions are not called) */
     uint16_t version;
     uint16_t fragment_max; /* our records carry at most this much plaintext (max_fragment_length) */
-    uint8_t read_bank : 1; /* which of the two keys of leg_keys is valid */
+    uint8_t read_bank : 1; /* in which of the two banks the valid key is */
     uint8_t write_bank : 1;
     uint8_t is_client : 1;      /* we are the client of this leg (TLS upstream) */
     uint8_t close_received : 1; /* close_notify came */
@@ -83,8 +83,19 @@ struct leg {
 _Static_assert(sizeof(struct leg) <= 80, "two copies lie in each session slot");
 
 struct leg_keys {
-    struct record_key read[2], write[2];
+    struct record_key read, write;
 };
+
+/* Where the banks are. Bank 1 holds something between a key change and leg_settle() only, so legs
+ * that never change keys at the same time can share it. */
+struct leg_banks {
+    struct leg_keys *of[2];
+};
+/* Of a leg that has both to itself. */
+static inline struct leg_banks leg_own_banks(struct leg_keys keys[2])
+{
+    return (struct leg_banks){{&keys[0], &keys[1]}};
+}
 
 /* Prepares a fresh leg: everything zero but the given values, alert_owed NONE, bucket full. */
 void leg_init(struct leg *leg, const struct suite *suite, bool is_client, size_t fragment_max);
@@ -94,9 +105,8 @@ void leg_start(struct leg *leg, uint64_t now_ms);
 enum leg_event {
     LEG_MORE,   /* all complete records were opened; what is left is a partial record */
     LEG_FULL,   /* output has no room for the next record; call again with more */
-    LEG_AGAIN,  /* a KeyUpdate changed the read key: commit, then call again with the rest of the
-                 * input (the next  KeyUpdate overwrites the bank that is valid until this one is
-                 * committed) */
+    LEG_AGAIN,  /* a KeyUpdate changed the read key: commit and settle, then call again with the
+                 * rest of the input (the next KeyUpdate overwrites the other bank) */
     LEG_CLOSED, /* close_notify: no more data will come; later bytes are ignored */
     LEG_FATAL   /* the session must end: `alert` is to be sent and already marked as by leg_alert()
                  * (ALERT_NONE: the peer   sent a fatal one itself) */
@@ -139,9 +149,9 @@ struct leg_opened {
  * an answer owed; user_canceled is tolerated; a TLS 1.2 renegotiation attempt makes a
  * no_renegotiation warning owed; NewSessionTickets on a client leg are skipped. `now_ms` is
  * for the bucket of KeyUpdates. Plaintext produced before a LEG_CLOSED or LEG_FATAL is valid and
- * belongs to the stream. `keys` is written (inactive bank only) when a KeyUpdate arrives. */
+ * belongs to the stream. The bank that is not valid is written when a KeyUpdate arrives. */
 MUST_CHECK enum leg_event leg_open(struct record_crypto *crypto, struct leg *leg,
-                                   struct leg_keys *keys, const uint8_t *input, size_t size,
+                                   struct leg_banks keys, const uint8_t *input, size_t size,
                                    uint8_t *output, size_t output_size, uint64_t now_ms,
                                    struct leg_opened *ret_opened);
 
@@ -151,8 +161,17 @@ bool leg_owes(const struct leg *leg);
 #define LEG_OWED_MAX 128 /* room for all owed records */
 /* Seals what is owed; one KeyUpdate answers any number of requests. Returns bytes written (0:
  * nothing owed or failure, see leg->close_sent). */
-size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+size_t leg_seal_owed(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                      uint64_t now_ms, uint8_t *output);
+
+/* A key change was committed and its key is still in bank 1. */
+static inline bool leg_unsettled(const struct leg *leg)
+{
+    return leg->read_bank || leg->write_bank;
+}
+/* Brings the valid keys to bank 0, where the old ones end. Bank 1 is the caller's to wipe once the
+ * leg is committed; until then all of this can be done again. */
+void leg_settle(struct leg *leg, struct leg_banks keys);
 
 /* Asks for our own KeyUpdate to go out: renews the write key, and the peer's too if `request`
  * (ignored while one is outstanding). TLS 1.3 only. Takes effect in the next leg_seal_owed(). Some
@@ -172,7 +191,7 @@ struct key_usage leg_read_usage(const struct leg *leg);
 void leg_alert(struct leg *leg, enum alert alert);
 
 /* Seals application data; nothing may be owed. Returns bytes written, 0 on failure. */
-MUST_CHECK size_t leg_seal(struct record_crypto *crypto, struct leg *leg, struct leg_keys *keys,
+MUST_CHECK size_t leg_seal(struct record_crypto *crypto, struct leg *leg, struct leg_banks keys,
                            const uint8_t *input, size_t size, uint8_t *output);
 /* Largest output of leg_seal for `size` bytes. */
 size_t leg_sealed_size(const struct leg *leg, size_t size);

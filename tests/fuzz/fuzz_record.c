@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct record_crypto *crypto;
     static uint8_t wire[512], output[512], owed[LEG_OWED_MAX];
     struct leg leg = {0};
-    struct leg_keys keys = {0};
+    struct leg_keys keys[2] = {0};
 
     crypto = crypto == NULL ? record_crypto_new() : crypto;
     const uint16_t *id = suites[size > 0 && (data[0] & 1)];
@@ -26,13 +26,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t length = n;
         memcpy(wire, data + at + 2, n);
         if (data[at] >= RECORD_CHANGE_CIPHER_SPEC && data[at] <= RECORD_APPLICATION_DATA) {
-            length = record_seal(crypto, suite, &keys.read[leg.read_bank], &sequence, &nonce,
+            length = record_seal(crypto, suite, &keys[leg.read_bank].read, &sequence, &nonce,
                                  data[at], data + at + 2, n, 512, wire);
         }
-        enum leg_event event =
-            leg_open(crypto, &leg, &keys, wire, length, output, sizeof(output), at, &opened);
+        enum leg_event event = leg_open(crypto, &leg, leg_own_banks(keys), wire, length, output,
+                                        sizeof(output), at, &opened);
         if (opened.consumed > length || opened.produced > n ||
-            leg_seal_owed(crypto, &leg, &keys, at, owed) > sizeof(owed) || leg_owes(&leg)) {
+            leg_seal_owed(crypto, &leg, leg_own_banks(keys), at, owed) > sizeof(owed) ||
+            leg_owes(&leg)) {
             abort();
         }
         if (event == LEG_FATAL || event == LEG_CLOSED) {

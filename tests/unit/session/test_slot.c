@@ -63,6 +63,7 @@ static void test_parts_do_not_overlap(void **state)
     assert_true((uint8_t *)(arena.slots + CAPACITY) <= (uint8_t *)arena.clients);
     assert_true((uint8_t *)(arena.clients + CAPACITY) <=
                 (uint8_t *)metadata + arena_metadata_size(CAPACITY));
+    assert_true((uint8_t *)(arena.change + 1) <= (uint8_t *)arena.secrets);
     assert_true((uint8_t *)(arena.secrets + CAPACITY) <= (uint8_t *)arena.upstream_secrets);
     assert_true((uint8_t *)(arena.upstream_secrets + CAPACITY) <=
                 (uint8_t *)secrets + arena_secrets_size(CAPACITY));
@@ -189,14 +190,57 @@ static void test_what_was_not_committed_shows(void **state)
     assert_false(slot_intact(&slot, &secrets));
 }
 
+/* A process that does some work instruction by instruction. */
+static pid_t traced(void (*work)(void *), void *context)
+{
+    pid_t pid = fork();
+    int status;
+
+    if (pid == 0) {
+        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+            _exit(77);
+        raise(SIGSTOP);
+        work(context);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status))
+        skip(); /* not allowed to trace here */
+    return pid;
+}
+
+/* False when it has ended. */
+static bool step(pid_t pid, int *ret_status)
+{
+    return ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) == 0 && waitpid(pid, ret_status, 0) == pid &&
+           WIFSTOPPED(*ret_status);
+}
+
+struct shared {
+    struct slot slot;
+    struct slot_upstream_secrets secrets;
+};
+
+struct commit {
+    struct shared *shared;
+    struct slot_hot next;
+    struct leg upstream;
+};
+
+static void commit_the_next(void *context)
+{
+    struct commit *it = context;
+
+    fill(&it->next, 2);
+    it->upstream.read_sequence = 2;
+    slot_commit_upstream(&it->shared->slot, &it->next, &it->shared->secrets, &it->upstream);
+}
+
 /* Between every two instructions of a commit, not only between its stores: the process is stepped
  * and, after each step, what a successor would find is looked at. */
 static void test_every_instruction_of_a_commit(void **state)
 {
-    struct shared {
-        struct slot slot;
-        struct slot_upstream_secrets secrets;
-    } *shared =
+    struct shared *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct slot_hot next = {0};
     struct leg upstream = {.read_sequence = 1};
@@ -207,22 +251,10 @@ static void test_every_instruction_of_a_commit(void **state)
     assert_true(shared != MAP_FAILED);
     fill(&next, 1);
     slot_commit_upstream(&shared->slot, &next, &shared->secrets, &upstream);
-    pid_t writer = fork();
-    if (writer == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-            _exit(77);
-        raise(SIGSTOP);
-        fill(&next, 2);
-        upstream.read_sequence = 2;
-        slot_commit_upstream(&shared->slot, &next, &shared->secrets, &upstream);
-        _exit(0);
-    }
-    assert_int_equal(waitpid(writer, &status, 0), writer);
-    if (WIFEXITED(status))
-        skip(); /* not allowed to trace here */
+    struct commit work = {shared, next, upstream};
+    pid_t writer = traced(commit_the_next, &work);
     uint8_t before = shared->slot.current;
-    while (ptrace(PTRACE_SINGLESTEP, writer, NULL, NULL) == 0 &&
-           waitpid(writer, &status, 0) == writer && WIFSTOPPED(status)) {
+    while (step(writer, &status)) {
         const struct slot_hot *hot = slot_hot(&shared->slot);
         assert_true(slot_intact(&shared->slot, &shared->secrets));
         assert_whole(hot);
@@ -296,6 +328,138 @@ static void test_a_note_covers_connections(void **state)
     }
 }
 
+/* ---- keys that change ---- */
+
+enum { KEY_SLOT = 2, KEY_STEPS_MIN = 100 };
+
+/* The keys of an epoch. */
+static struct record_key key_of(uint32_t epoch)
+{
+    struct record_key key = {.epoch = epoch};
+
+    memset(key.secret, (int)epoch + 1, sizeof key.secret);
+    memset(key.key, (int)epoch + 2, sizeof key.key);
+    memset(key.iv, (int)epoch + 3, sizeof key.iv);
+    return key;
+}
+
+static struct arena shared_arena(size_t *ret_metadata_size, size_t *ret_secrets_size)
+{
+    struct arena arena;
+
+    *ret_metadata_size = arena_metadata_size(CAPACITY);
+    *ret_secrets_size = arena_secrets_size(CAPACITY);
+    void *metadata = mmap(NULL, *ret_metadata_size, PROT_READ | PROT_WRITE,
+                          MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+         *secrets = mmap(NULL, *ret_secrets_size, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(metadata != MAP_FAILED && secrets != MAP_FAILED);
+    assert_true(
+        arena_attach(&arena, metadata, *ret_metadata_size, secrets, NULL, CAPACITY, BLOCKS));
+    return arena;
+}
+
+static void begin_with_keys(struct arena *arena)
+{
+    struct slot_upstream_secrets *secrets = &arena->upstream_secrets[KEY_SLOT];
+    struct slot_hot first = {0};
+    struct leg upstream = {0};
+
+    arena->slots[KEY_SLOT].serial = 9;
+    arena->secrets[KEY_SLOT].client = secrets->keys = (struct leg_keys){key_of(0), key_of(0)};
+    slot_commit_upstream(&arena->slots[KEY_SLOT], &first, secrets, &upstream);
+}
+
+/* As a turn does it: the peer's key of one leg and ours of the other. */
+static void change_keys(void *context)
+{
+    struct arena *arena = context;
+    struct slot *slot = &arena->slots[KEY_SLOT];
+    struct slot_upstream_secrets *secrets = &arena->upstream_secrets[KEY_SLOT];
+    struct slot_hot next = *slot_hot(slot);
+    struct leg upstream = secrets->leg[slot->current & 1];
+
+    slot_client_keys(arena, KEY_SLOT).of[1]->read = key_of(1);
+    next.client.read_bank = 1;
+    next.client.read_epoch = 1;
+    slot_upstream_keys(arena, KEY_SLOT).of[1]->write = key_of(1);
+    upstream.write_bank = 1;
+    upstream.write_epoch = 1;
+    slot_commit_upstream(slot, &next, secrets, &upstream);
+    slot_settle(arena, KEY_SLOT);
+}
+
+/* What a successor makes of the arena as it stands: the keys that the legs speak of, and no others.
+ * Returns how often they have changed. */
+static uint32_t assert_keys_are_found(const struct arena *left, size_t metadata_size,
+                                      size_t secrets_size)
+{
+    static const struct slot_change nothing;
+    void *metadata = zeroed(metadata_size), *secrets = zeroed(secrets_size);
+    struct arena arena;
+
+    memcpy(metadata, left->header, metadata_size);
+    memcpy(secrets, left->change, secrets_size);
+    assert_true(arena_attach(&arena, metadata, metadata_size, secrets, NULL, CAPACITY, BLOCKS));
+    slot_settle_left(&arena, KEY_SLOT);
+    const struct slot *slot = &arena.slots[KEY_SLOT];
+    const struct slot_upstream_secrets *at = &arena.upstream_secrets[KEY_SLOT];
+    assert_true(slot_intact(slot, at) && slot_settled(slot, at));
+    uint32_t epoch = slot_hot(slot)->client.read_epoch;
+    assert_int_equal(at->leg[slot->current].write_epoch, epoch);
+    const struct leg_keys client = {key_of(epoch), key_of(0)}, up = {key_of(0), key_of(epoch)};
+    assert_memory_equal(&arena.secrets[KEY_SLOT].client, &client, sizeof client);
+    assert_memory_equal(&at->keys, &up, sizeof up);
+    assert_memory_equal(arena.change, &nothing, sizeof nothing);
+    free(metadata);
+    free(secrets);
+    return epoch;
+}
+
+static void test_every_instruction_of_a_key_change(void **state)
+{
+    size_t metadata_size, secrets_size;
+    struct arena arena = shared_arena(&metadata_size, &secrets_size);
+    uint32_t epoch = 0, changes = 0;
+    unsigned steps = 0;
+    int status;
+    (void)state;
+
+    begin_with_keys(&arena);
+    pid_t writer = traced(change_keys, &arena);
+    while (step(writer, &status)) {
+        uint32_t now = assert_keys_are_found(&arena, metadata_size, secrets_size);
+        changes += now != epoch;
+        epoch = now;
+        steps++;
+    }
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(steps > KEY_STEPS_MIN);
+    assert_int_equal(changes, 1);
+    assert_int_equal(assert_keys_are_found(&arena, metadata_size, secrets_size), 1);
+    munmap(arena.header, metadata_size);
+    munmap(arena.change, secrets_size);
+}
+
+/* Without a successor: the old keys are gone at once. */
+static void test_old_keys_end_with_the_change(void **state)
+{
+    static const struct slot_change nothing;
+    size_t metadata_size, secrets_size;
+    struct arena arena = shared_arena(&metadata_size, &secrets_size);
+    const struct record_key old = key_of(0), new = key_of(1);
+    (void)state;
+
+    begin_with_keys(&arena);
+    change_keys(&arena);
+    assert_true(slot_settled(&arena.slots[KEY_SLOT], &arena.upstream_secrets[KEY_SLOT]));
+    assert_memory_equal(&arena.secrets[KEY_SLOT].client.read, &new, sizeof new);
+    assert_memory_equal(&arena.secrets[KEY_SLOT].client.write, &old, sizeof old);
+    assert_memory_equal(arena.change, &nothing, sizeof nothing);
+    munmap(arena.header, metadata_size);
+    munmap(arena.change, secrets_size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +472,8 @@ int main(void)
         cmocka_unit_test(test_commit_takes_the_upstream_leg_along),
         cmocka_unit_test(test_what_was_not_committed_shows),
         cmocka_unit_test(test_every_instruction_of_a_commit),
+        cmocka_unit_test(test_every_instruction_of_a_key_change),
+        cmocka_unit_test(test_old_keys_end_with_the_change),
         cmocka_unit_test(test_a_note_covers_connections),
         cmocka_unit_test(test_a_killed_commit_leaves_a_whole_copy),
     };

@@ -145,8 +145,8 @@ void conversation_detach(struct conversation *conversation, struct record_crypto
         fail_msg("handshake: status %d, peer %d, %s: %s", (int)conversation->status,
                  conversation->peer_error, failure.stage, failure.reason);
     }
-    if (handshake_detach(conversation->handshake, crypto, &conversation->leg, &conversation->keys,
-                         &error) != 0)
+    if (handshake_detach(conversation->handshake, crypto, &conversation->leg,
+                         &conversation->keys[0], &error) != 0)
         fail_msg("%s", error.message);
 }
 
@@ -164,7 +164,7 @@ static void expect_from_peer(struct conversation *conversation, struct record_cr
     size_t consumed = 0;
     for (int call = 0; call < 100 && consumed < size; call++) {
         enum leg_event event =
-            leg_open(crypto, &conversation->leg, &conversation->keys, wire + consumed,
+            leg_open(crypto, &conversation->leg, leg_own_banks(conversation->keys), wire + consumed,
                      size - consumed, plain + produced, sizeof plain - produced, 1, &opened);
         assert_true(event == LEG_MORE || event == LEG_FULL);
         consumed += opened.consumed;
@@ -183,8 +183,8 @@ void conversation_exchange(struct conversation *conversation, struct record_cryp
     for (int turn = 0; turn < 2; turn++) {
         assert_int_equal(SSL_write(conversation->peer, pattern, (int)size), size);
         expect_from_peer(conversation, crypto, pattern, size);
-        size_t sealed =
-            leg_seal(crypto, &conversation->leg, &conversation->keys, pattern, size, wire);
+        size_t sealed = leg_seal(crypto, &conversation->leg, leg_own_banks(conversation->keys),
+                                 pattern, size, wire);
         assert_true(sealed > 0);
         peer_input(conversation->peer, wire, sealed);
         size_t received = 0;

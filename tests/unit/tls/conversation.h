@@ -15,7 +15,7 @@ struct conversation {
     uint8_t inbound[65536]; /* sent by the peer, not yet consumed by us */
     size_t inbound_size;
     struct leg leg;
-    struct leg_keys keys;
+    struct leg_keys keys[2];
 };
 
 /* Takes both. */

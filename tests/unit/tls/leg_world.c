@@ -41,8 +41,8 @@ void link_init(struct link *link, uint16_t version, uint16_t id, bool leg_is_cli
     leg_init(&link->leg, link->suite, leg_is_client, 0);
     memset(&link->peer_write, 1, sizeof(link->peer_write));
     memset(&link->peer_read, 2, sizeof(link->peer_read));
-    link->keys.read[0] = link->peer_write;
-    link->keys.write[0] = link->peer_read;
+    link->keys[0].read = link->peer_write;
+    link->keys[0].write = link->peer_read;
 }
 
 void link_tls13(struct link *link)
@@ -83,8 +83,8 @@ enum leg_event link_take_at(struct link *link, uint64_t now_s)
 {
     size_t size = link->size;
     link->size = 0;
-    return leg_open(crypto, &link->leg, &link->keys, wire, size, output, sizeof(output),
-                    now_s * 1000, &link->opened);
+    return leg_open(crypto, &link->leg, leg_own_banks(link->keys), wire, size, output,
+                    sizeof(output), now_s * 1000, &link->opened);
 }
 
 enum leg_event link_take(struct link *link)
@@ -125,11 +125,12 @@ void assert_owes(struct link *link, enum record_type type, const void *content, 
     struct record_opened opened;
 
     assert_true(leg_owes(&link->leg));
-    size_t n = leg_seal_owed(crypto, &link->leg, &link->keys, clock_ms, owed);
+    size_t n = leg_seal_owed(crypto, &link->leg, leg_own_banks(link->keys), clock_ms, owed);
     assert_int_equal(link_peer_reads(link, owed, n, &opened), type);
     assert_int_equal(opened.consumed, n);
     assert_int_equal(opened.size, size);
     assert_memory_equal(output, content, size);
     assert_false(leg_owes(&link->leg));
-    assert_int_equal(leg_seal_owed(crypto, &link->leg, &link->keys, clock_ms, owed), 0);
+    assert_int_equal(leg_seal_owed(crypto, &link->leg, leg_own_banks(link->keys), clock_ms, owed),
+                     0);
 }

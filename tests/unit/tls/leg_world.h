@@ -17,7 +17,7 @@ bool update_keys(struct leg *leg, bool request);
 struct link {
     const struct suite *suite;
     struct leg leg;
-    struct leg_keys keys;
+    struct leg_keys keys[2];
     struct record_key peer_write, peer_read; /* the peer's view */
     uint64_t write_sequence, read_sequence;
     struct leg_opened opened;

@@ -139,8 +139,8 @@ static void take_keys(struct openssl_peer *peer, SSL *ours, const struct suite *
         leg->read_sequence = leg->write_sequence = 1; /* Finished was 0 */
         leg->write_nonce = last_nonce + 1;
     }
-    peer->keys.write[0] = leg->is_client ? client : server;
-    peer->keys.read[0] = leg->is_client ? server : client;
+    peer->keys[0].write = leg->is_client ? client : server;
+    peer->keys[0].read = leg->is_client ? server : client;
 }
 
 struct openssl_peer *openssl_peer_new(const struct openssl_peer_options *options)

@@ -9,7 +9,7 @@
 struct openssl_peer {
     SSL *ssl;
     struct leg leg; /* ours, opposite to `ssl` */
-    struct leg_keys keys;
+    struct leg_keys keys[2];
     uint8_t pending[65536]; /* what the peer had sent after its handshake and we have not read:
                                tickets */
     size_t pending_size;

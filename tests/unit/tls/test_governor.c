@@ -134,7 +134,7 @@ static void test_used(void **state)
 struct pair {
     const struct suite *suite;
     struct leg leg, peer;
-    struct leg_keys keys, peer_keys;
+    struct leg_keys keys[2], peer_keys[2];
     uint64_t updates, requests;
 };
 
@@ -146,11 +146,11 @@ static void pair_init(struct pair *pair, uint64_t now_ns)
     leg_init(&pair->peer, pair->suite, true, 0);
     leg_start(&pair->leg, now_ns / 1000000);
     leg_start(&pair->peer, now_ns / 1000000);
-    memset(&pair->keys.read[0], 1, sizeof pair->keys.read[0]);
-    memset(&pair->keys.write[0], 2, sizeof pair->keys.write[0]);
-    pair->keys.read[0].epoch = pair->keys.write[0].epoch = 0;
-    pair->peer_keys.read[0] = pair->keys.write[0];
-    pair->peer_keys.write[0] = pair->keys.read[0];
+    memset(&pair->keys[0].read, 1, sizeof pair->keys[0].read);
+    memset(&pair->keys[0].write, 2, sizeof pair->keys[0].write);
+    pair->keys[0].read.epoch = pair->keys[0].write.epoch = 0;
+    pair->peer_keys[0].read = pair->keys[0].write;
+    pair->peer_keys[0].write = pair->keys[0].read;
 }
 
 /* The receiver opens all, in as many calls as its keys change. */
@@ -161,8 +161,8 @@ static void deliver(struct leg *leg, struct leg_keys *keys, size_t size, uint64_
     size_t at = 0;
 
     while (at < size) {
-        enum leg_event event = leg_open(crypto, leg, keys, wire + at, size - at, opened,
-                                        sizeof opened, now_ns / 1000000, &result);
+        enum leg_event event = leg_open(crypto, leg, leg_own_banks(keys), wire + at, size - at,
+                                        opened, sizeof opened, now_ns / 1000000, &result);
         assert_true(event == LEG_MORE || event == LEG_AGAIN);
         at += result.consumed;
         pair->updates += result.key_updates;
@@ -171,21 +171,23 @@ static void deliver(struct leg *leg, struct leg_keys *keys, size_t size, uint64_
 
 static void send_owed(struct pair *pair, uint64_t now_ns)
 {
-    size_t size = leg_seal_owed(crypto, &pair->leg, &pair->keys, now_ns / 1000000, wire);
+    size_t size =
+        leg_seal_owed(crypto, &pair->leg, leg_own_banks(pair->keys), now_ns / 1000000, wire);
 
     if (size != 0)
-        deliver(&pair->peer, &pair->peer_keys, size, now_ns, pair);
-    size = leg_seal_owed(crypto, &pair->peer, &pair->peer_keys, now_ns / 1000000, wire);
+        deliver(&pair->peer, pair->peer_keys, size, now_ns, pair);
+    size =
+        leg_seal_owed(crypto, &pair->peer, leg_own_banks(pair->peer_keys), now_ns / 1000000, wire);
     if (size != 0)
-        deliver(&pair->leg, &pair->keys, size, now_ns, pair);
+        deliver(&pair->leg, pair->keys, size, now_ns, pair);
 }
 
 static void send_data(struct pair *pair, size_t size, uint64_t now_ns)
 {
-    size_t written = leg_seal(crypto, &pair->leg, &pair->keys, plain, size, wire);
+    size_t written = leg_seal(crypto, &pair->leg, leg_own_banks(pair->keys), plain, size, wire);
 
     assert_true(written != 0);
-    deliver(&pair->peer, &pair->peer_keys, written, now_ns, pair);
+    deliver(&pair->peer, pair->peer_keys, written, now_ns, pair);
 }
 
 /* Ten minutes of small records as fast as they go: one KeyUpdate after each two seconds, none
@@ -216,7 +218,7 @@ static void test_ten_minutes_of_bulk(void **state)
     }
     assert_in_range(pair.leg.write_epoch, 280, 300);
     assert_int_equal(pair.updates, pair.leg.write_epoch);
-    assert_int_equal(pair.keys.write[pair.leg.write_bank].epoch, pair.leg.write_epoch);
+    assert_int_equal(pair.keys[pair.leg.write_bank].write.epoch, pair.leg.write_epoch);
 }
 
 /* Slow enough: the key changes exactly at its limit, in millions of records. */
@@ -235,7 +237,8 @@ static void test_every_limit_is_met(void **state)
         bool due = pair.leg.write_sequence >= 1000;
         assert_int_equal(governor_renew(&pair.leg, &limits, false, now, &cause), due);
         if (due) {
-            size_t size = leg_seal_owed(crypto, &pair.leg, &pair.keys, now / 1000000, wire);
+            size_t size =
+                leg_seal_owed(crypto, &pair.leg, leg_own_banks(pair.keys), now / 1000000, wire);
             assert_true(size != 0);
         }
         pair.leg.write_sequence++;
@@ -319,7 +322,8 @@ static void test_peer_is_asked_once(void **state)
     assert_int_equal(cause, KEY_CAUSE_PEER);
     assert_false(governor_ask(&pair.leg, &limits, false, now, &cause)); /* it is owed */
     uint8_t owed[LEG_OWED_MAX];
-    assert_true(leg_seal_owed(crypto, &pair.leg, &pair.keys, now / 1000000, owed) != 0);
+    assert_true(leg_seal_owed(crypto, &pair.leg, leg_own_banks(pair.keys), now / 1000000, owed) !=
+                0);
     assert_true(pair.leg.update_asked);
     now += 1000 * SECOND; /* however long it takes and whatever it sends */
     pair.leg.read_sequence = 1000000;
@@ -365,8 +369,8 @@ static void test_answers_count(void **state)
     limits = limits_of(TLS_VERSION_1_3, 0x1301);
     pair_init(&pair, SECOND);
     assert_true(leg_update_keys(&pair.peer, true, 10000));
-    size_t size = leg_seal_owed(crypto, &pair.peer, &pair.peer_keys, 10000, wire);
-    deliver(&pair.leg, &pair.keys, size, 10 * SECOND, &pair);
+    size_t size = leg_seal_owed(crypto, &pair.peer, leg_own_banks(pair.peer_keys), 10000, wire);
+    deliver(&pair.leg, pair.keys, size, 10 * SECOND, &pair);
     send_owed(&pair, 10 * SECOND);
     for (unsigned i = 0; i < 20; i++)
         send_data(&pair, 10, 10 * SECOND);

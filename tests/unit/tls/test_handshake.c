@@ -347,7 +347,7 @@ static void expect_detach_refused(struct conversation *conversation, const char 
     struct leg leg = {.suite = 1};
 
     assert_int_equal(
-        handshake_detach(conversation->handshake, crypto, &leg, &conversation->keys, &error),
+        handshake_detach(conversation->handshake, crypto, &leg, &conversation->keys[0], &error),
         -(int)ERROR_TLS);
     if (strstr(error.message, reason) == NULL)
         fail_msg("%s", error.message);

@@ -59,7 +59,7 @@ static void test_data_before_a_bad_record_is_kept(void **state)
     assert_int_equal(link.opened.consumed, good);
     assert_memory_equal(output, "good\0\0\0\0", 8);
     assert_owes(&link, RECORD_ALERT, "\x02\x14", 2);
-    assert_int_equal(leg_seal(crypto, &link.leg, &link.keys, plain, 1, wire), 0);
+    assert_int_equal(leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 1, wire), 0);
 }
 
 static void test_change_cipher_spec(void **state)
@@ -104,7 +104,7 @@ static void test_unknown_suite(void **state)
     link_tls13(&link);
     link.leg.suite = 0x1305;
     assert_fatal(&link, LEG_REASON_INTERNAL, ALERT_INTERNAL_ERROR);
-    assert_int_equal(leg_seal_owed(crypto, &link.leg, &link.keys, clock_ms, owed), 0);
+    assert_int_equal(leg_seal_owed(crypto, &link.leg, leg_own_banks(link.keys), clock_ms, owed), 0);
     assert_true(link.leg.close_sent);
     assert_int_equal(leg_sealed_size(&link.leg, 5), 0);
 }
@@ -204,13 +204,13 @@ static void test_close_notify(void **state)
         assert_int_equal(link_take(&link), LEG_CLOSED);
         assert_int_equal(link.opened.consumed, 50);
         /* half-closed: we may go on, then close ourselves */
-        size_t n = leg_seal(crypto, &link.leg, &link.keys, plain, 10, wire);
+        size_t n = leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 10, wire);
         struct record_opened opened;
         assert_int_equal(link_peer_reads(&link, wire, n, &opened), RECORD_APPLICATION_DATA);
         leg_alert(&link.leg, ALERT_CLOSE_NOTIFY);
-        assert_int_equal(leg_seal(crypto, &link.leg, &link.keys, plain, 10, wire), 0);
+        assert_int_equal(leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 10, wire), 0);
         assert_owes(&link, RECORD_ALERT, "\x01\x00", 2);
-        assert_int_equal(leg_seal(crypto, &link.leg, &link.keys, plain, 10, wire), 0);
+        assert_int_equal(leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 10, wire), 0);
     }
 }
 
@@ -234,8 +234,9 @@ static void test_nothing_after_close_sent(void **state)
     size_t size = link.size;
     assert_int_equal(link_take(&link), LEG_AGAIN);
     assert_false(leg_owes(&link.leg));
-    assert_int_equal(leg_open(crypto, &link.leg, &link.keys, wire + link.opened.consumed,
-                              size - link.opened.consumed, output, sizeof(output), 0, &link.opened),
+    assert_int_equal(leg_open(crypto, &link.leg, leg_own_banks(link.keys),
+                              wire + link.opened.consumed, size - link.opened.consumed, output,
+                              sizeof(output), 0, &link.opened),
                      LEG_MORE);
     assert_int_equal(link.opened.produced, 1);
 }
@@ -267,9 +268,9 @@ static void test_byte_by_byte(void **state)
     size_t total = 0;
     for (size_t n = 0; n < link.size;
          n++) { /* a partial record is consumed never, a whole one at once */
-        assert_int_equal(
-            leg_open(crypto, &link.leg, &link.keys, wire, n, output, sizeof(output), 0, &opened),
-            LEG_MORE);
+        assert_int_equal(leg_open(crypto, &link.leg, leg_own_banks(link.keys), wire, n, output,
+                                  sizeof(output), 0, &opened),
+                         LEG_MORE);
         assert_int_equal(opened.consumed, 0);
         total += opened.produced;
     }
@@ -290,8 +291,8 @@ static void test_full_output(void **state)
         link_put(&link, RECORD_APPLICATION_DATA, plain + i * 1000, 1000);
     }
     for (;;) { /* room for two ciphertexts and a bit */
-        enum leg_event event = leg_open(crypto, &link.leg, &link.keys, wire + at, link.size - at,
-                                        output + total, 2500, 0, &opened);
+        enum leg_event event = leg_open(crypto, &link.leg, leg_own_banks(link.keys), wire + at,
+                                        link.size - at, output + total, 2500, 0, &opened);
         at += opened.consumed;
         total += opened.produced;
         calls++;

@@ -120,23 +120,23 @@ static void test_key_update_leaves_the_valid_bank(void **state)
     link_put_key_update(&link, 0);
     link_put(&link, RECORD_APPLICATION_DATA, "b", 1);
     size_t size = link.size;
-    struct record_key before = link.keys.read[0];
+    struct record_key before = link.keys[0].read;
     assert_int_equal(link_take(&link), LEG_AGAIN);
     assert_int_equal(link.opened.consumed, first);
     assert_int_equal(link.opened.produced, 1);
     assert_int_equal(link.leg.read_bank, 1);
     assert_int_equal(link.leg.read_sequence, 0);
-    assert_int_equal(link.keys.read[1].epoch, before.epoch + 1);
-    assert_memory_equal(&before, &link.keys.read[0], sizeof(before));
+    assert_int_equal(link.keys[1].read.epoch, before.epoch + 1);
+    assert_memory_equal(&before, &link.keys[0].read, sizeof(before));
 
     size_t at = first;
-    assert_int_equal(leg_open(crypto, &link.leg, &link.keys, wire + at, size - at, output,
-                              sizeof(output), 0, &link.opened),
+    assert_int_equal(leg_open(crypto, &link.leg, leg_own_banks(link.keys), wire + at, size - at,
+                              output, sizeof(output), 0, &link.opened),
                      LEG_AGAIN);
     assert_int_equal(link.leg.read_bank, 0);
     at += link.opened.consumed;
-    assert_int_equal(leg_open(crypto, &link.leg, &link.keys, wire + at, size - at, output,
-                              sizeof(output), 0, &link.opened),
+    assert_int_equal(leg_open(crypto, &link.leg, leg_own_banks(link.keys), wire + at, size - at,
+                              output, sizeof(output), 0, &link.opened),
                      LEG_MORE);
     assert_int_equal(link.opened.produced, 1);
     assert_int_equal(output[0], 'b');
@@ -152,7 +152,7 @@ static void test_one_answer_for_many_requests(void **state)
         link_put_key_update(&link, i % 2 == 0);
         assert_int_equal(link_take(&link), LEG_AGAIN);
     }
-    assert_int_equal(leg_seal(crypto, &link.leg, &link.keys, plain, 10, wire), 0);
+    assert_int_equal(leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 10, wire), 0);
     assert_owes(&link, RECORD_HANDSHAKE, "\x18\0\0\1\0", 5);
     assert_int_equal(link.leg.write_bank, 1);
     assert_int_equal(link.leg.write_sequence, 0);
@@ -196,7 +196,7 @@ static void test_own_key_update(void **state)
     assert_true(record_key_next(link.suite, &link.peer_read, &next));
     link.peer_read = next;
     link.read_sequence = 0;
-    size_t n = leg_seal(crypto, &link.leg, &link.keys, plain, 10, wire);
+    size_t n = leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 10, wire);
     assert_int_equal(link_peer_reads(&link, wire, n, &opened), RECORD_APPLICATION_DATA);
 
     /* RFC 9846 §4.7.3: one outstanding request at most */
@@ -233,17 +233,17 @@ static void test_used_up_keys(void **state)
     (void)state;
     link_tls13(&link);
     link.leg.write_sequence = UINT64_MAX;
-    assert_int_equal(leg_seal(crypto, &link.leg, &link.keys, plain, 10, wire), 0);
+    assert_int_equal(leg_seal(crypto, &link.leg, leg_own_banks(link.keys), plain, 10, wire), 0);
     assert_true(link.leg.close_sent);
 
     link_tls13(&link);
-    link.keys.write[0].epoch = UINT32_MAX;
+    link.keys[0].write.epoch = UINT32_MAX;
     assert_true(update_keys(&link.leg, false));
-    assert_int_equal(leg_seal_owed(crypto, &link.leg, &link.keys, clock_ms, owed), 0);
+    assert_int_equal(leg_seal_owed(crypto, &link.leg, leg_own_banks(link.keys), clock_ms, owed), 0);
     assert_true(link.leg.close_sent);
 
     link_tls13(&link);
-    link.keys.read[0].epoch = UINT32_MAX;
+    link.keys[0].read.epoch = UINT32_MAX;
     link_put(&link, RECORD_HANDSHAKE, "\x18\0\0\1\0", 5);
     assert_fatal(&link, LEG_REASON_INTERNAL, ALERT_INTERNAL_ERROR);
 }
@@ -269,8 +269,8 @@ static void test_session_tickets_are_skipped(void **state)
     assert_int_equal(link_take(&link), LEG_AGAIN);
     assert_int_equal(link.opened.produced, 0);
     size_t at = link.opened.consumed;
-    assert_int_equal(leg_open(crypto, &link.leg, &link.keys, wire + at, size - at, output,
-                              sizeof(output), 0, &link.opened),
+    assert_int_equal(leg_open(crypto, &link.leg, leg_own_banks(link.keys), wire + at, size - at,
+                              output, sizeof(output), 0, &link.opened),
                      LEG_MORE);
     assert_int_equal(link.opened.produced, 4);
 }

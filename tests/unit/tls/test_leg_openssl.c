@@ -34,8 +34,8 @@ static size_t leg_reads(struct openssl_peer *peer, const uint8_t *input, size_t 
     struct leg_opened opened;
 
     do {
-        event = leg_open(crypto, &peer->leg, &peer->keys, input + at, size - at, output + total,
-                         sizeof(output) - total, 0, &opened);
+        event = leg_open(crypto, &peer->leg, leg_own_banks(peer->keys), input + at, size - at,
+                         output + total, sizeof(output) - total, 0, &opened);
         at += opened.consumed;
         total += opened.produced;
     } while (event == LEG_AGAIN);
@@ -54,8 +54,8 @@ static void peer_to_leg(struct openssl_peer *peer, size_t size)
 static void leg_to_peer(struct openssl_peer *peer, size_t size)
 {
     int error;
-    size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, wire);
-    size_t sealed = leg_seal(crypto, &peer->leg, &peer->keys, plain, size, wire + n);
+    size_t n = leg_seal_owed(crypto, &peer->leg, leg_own_banks(peer->keys), clock_ms, wire);
+    size_t sealed = leg_seal(crypto, &peer->leg, leg_own_banks(peer->keys), plain, size, wire + n);
     assert_int_equal(sealed, leg_sealed_size(&peer->leg, size));
     assert_int_equal(openssl_peer_open(peer, wire, n + sealed, output, sizeof(output), &error),
                      size);
@@ -70,15 +70,15 @@ static void close_both(struct openssl_peer *peer)
     int error;
 
     leg_alert(&peer->leg, ALERT_CLOSE_NOTIFY);
-    size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, owed);
+    size_t n = leg_seal_owed(crypto, &peer->leg, leg_own_banks(peer->keys), clock_ms, owed);
     assert_int_equal(openssl_peer_open(peer, owed, n, output, sizeof(output), &error), 0);
     assert_int_equal(error, SSL_ERROR_ZERO_RETURN);
     assert_int_equal(SSL_get_shutdown(peer->ssl), SSL_RECEIVED_SHUTDOWN);
     SSL_shutdown(peer->ssl);
     n = openssl_peer_output(peer, wire, sizeof(wire));
-    assert_int_equal(
-        leg_open(crypto, &peer->leg, &peer->keys, wire, n, output, sizeof(output), 0, &opened),
-        LEG_CLOSED);
+    assert_int_equal(leg_open(crypto, &peer->leg, leg_own_banks(peer->keys), wire, n, output,
+                              sizeof(output), 0, &opened),
+                     LEG_CLOSED);
 }
 
 static void test_openssl_conversations(void **state)
@@ -135,8 +135,8 @@ static void test_openssl_key_updates(void **state)
                 peer_to_leg(peer, 20000); /* brings OpenSSL's answer first */
                 assert_false(peer->leg.update_asked);
             }
-            assert_true(peer->keys.read[peer->leg.read_bank].epoch >= 50);
-            assert_true(peer->keys.write[peer->leg.write_bank].epoch >= 50);
+            assert_true(peer->keys[peer->leg.read_bank].read.epoch >= 50);
+            assert_true(peer->keys[peer->leg.write_bank].write.epoch >= 50);
             close_both(peer);
             openssl_peer_free(peer);
         }
@@ -153,7 +153,7 @@ static void test_openssl_repeated_requests(void **state)
         peer_to_leg(peer, 10);
     }
     leg_to_peer(peer, 100);
-    assert_int_equal(peer->keys.write[peer->leg.write_bank].epoch, 1);
+    assert_int_equal(peer->keys[peer->leg.write_bank].write.epoch, 1);
     peer_to_leg(peer, 100);
     leg_to_peer(peer, 100);
     openssl_peer_free(peer);
@@ -167,7 +167,7 @@ static void test_openssl_fatal_alert(void **state)
         uint8_t owed[LEG_OWED_MAX];
         int error;
         leg_alert(&peer->leg, ALERT_INTERNAL_ERROR);
-        size_t n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, owed);
+        size_t n = leg_seal_owed(crypto, &peer->leg, leg_own_banks(peer->keys), clock_ms, owed);
         assert_int_equal(openssl_peer_open(peer, owed, n, output, sizeof(output), &error), 0);
         assert_int_equal(error, SSL_ERROR_SSL);
         openssl_peer_free(peer);
@@ -182,14 +182,14 @@ static void test_openssl_reports_bad_record(void **state)
         struct openssl_peer *peer = new_peer(s, false, 0);
         struct leg_opened opened;
         int error;
-        size_t n = leg_seal(crypto, &peer->leg, &peer->keys, plain, 100, wire);
+        size_t n = leg_seal(crypto, &peer->leg, leg_own_banks(peer->keys), plain, 100, wire);
         wire[n - 1] ^= 1;
         assert_int_equal(openssl_peer_open(peer, wire, n, output, sizeof(output), &error), 0);
         assert_int_equal(error, SSL_ERROR_SSL);
         n = openssl_peer_output(peer, wire, sizeof(wire));
-        assert_int_equal(
-            leg_open(crypto, &peer->leg, &peer->keys, wire, n, output, sizeof(output), 0, &opened),
-            LEG_FATAL);
+        assert_int_equal(leg_open(crypto, &peer->leg, leg_own_banks(peer->keys), wire, n, output,
+                                  sizeof(output), 0, &opened),
+                         LEG_FATAL);
         assert_int_equal(opened.reason, LEG_REASON_PEER_ALERT);
         assert_int_equal(opened.peer_alert, ALERT_BAD_RECORD_MAC);
         openssl_peer_free(peer);
@@ -204,7 +204,7 @@ static void test_openssl_user_canceled(void **state)
         struct leg *leg = &peer->leg;
         int error;
         const struct suite *suite = suite_find(leg->version, leg->suite);
-        size_t n = record_seal(crypto, suite, &peer->keys.write[0], &leg->write_sequence,
+        size_t n = record_seal(crypto, suite, &peer->keys[0].write, &leg->write_sequence,
                                &leg->write_nonce, RECORD_ALERT, (const uint8_t *)"\1\x5a", 2,
                                RECORD_PLAINTEXT_MAX, wire);
         assert_int_equal(openssl_peer_open(peer, wire, n, output, sizeof(output), &error), 0);
@@ -228,14 +228,14 @@ static void test_openssl_renegotiation(void **state)
             size_t n = openssl_peer_output(peer, wire, sizeof(wire));
             assert_int_equal(leg_reads(peer, wire, n), 0);
             assert_true(leg_owes(&peer->leg));
-            n = leg_seal_owed(crypto, &peer->leg, &peer->keys, clock_ms, owed);
+            n = leg_seal_owed(crypto, &peer->leg, leg_own_banks(peer->keys), clock_ms, owed);
             /* OpenSSL itself gives up when its wish is refused, but it did understand our alert */
             assert_int_equal(openssl_peer_open(peer, owed, n, output, sizeof(output), &error), 0);
             assert_int_equal(error, SSL_ERROR_SSL);
             n = openssl_peer_output(peer, wire, sizeof(wire));
             struct leg_opened opened;
-            assert_int_equal(leg_open(crypto, &peer->leg, &peer->keys, wire, n, output,
-                                      sizeof(output), 0, &opened),
+            assert_int_equal(leg_open(crypto, &peer->leg, leg_own_banks(peer->keys), wire, n,
+                                      output, sizeof(output), 0, &opened),
                              LEG_FATAL);
             assert_int_equal(opened.reason, LEG_REASON_PEER_ALERT);
             openssl_peer_free(peer);
