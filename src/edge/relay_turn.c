@@ -40,6 +40,7 @@ void turn_commit(struct turn *turn)
     if (leg_unsettled(&turn->next.client) ||
         (turn->upstream_tls && leg_unsettled(&turn->upstream))) {
         slot_settle(&turn->relay->arena, turn->index);
+        record_crypto_forget(turn->relay->crypto); /* RFC 9846 §7.2: the old keys end here */
         look(turn);
     }
     turn->dirty = false;

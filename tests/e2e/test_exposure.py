@@ -130,6 +130,28 @@ def test_traffic_keys(shop, version):
     assert not files_that_hold(here.edge.state_folder, secret)
 
 
+def test_traffic_keys_that_were_renewed(shop, folder):
+    """Both directions: the keys before are nowhere, though the session lives and nothing else has used its relay since."""
+    here = shop(extra=SMALL)
+    with forge.Forger(here.port, folder, root=here.root) as client:
+        def needles():
+            secrets = [client.write_keys.secret, client.read_keys.secret]
+            return secrets + [traffic_key(secret) for secret in secrets]
+
+        def say(prefix=b""):
+            client.send_raw(prefix + client.seal_as(forge.APPLICATION_DATA, b"anything\n"))
+            return client.read_until(forge.APPLICATION_DATA)
+
+        say()
+        before = needles()
+        assert all(holders(here.edge, [needle]) == {"relay"} for needle in before)
+        say(client.update_keys(request=True))
+        after = needles()
+        assert not set(before) & set(after)
+        assert not holders(here.edge, before)
+        assert all(holders(here.edge, [needle]) == {"relay"} for needle in after)
+
+
 def test_session_cache(shop):
     """A TLS 1.2 session without a ticket can be resumed: its master secret stays where the report says, and on no disk."""
     here = shop(extra=SMALL)
