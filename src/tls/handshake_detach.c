@@ -163,8 +163,7 @@ static int take_tls13(struct detach *detach)
         return mismatch(detach, "OpenSSL did not derive both traffic secrets");
     if (handshake->read.records != 0)
         return mismatch(detach, "records were read after the handshake");
-    if (!handshake_keys_tls13(handshake, detach->suite, &detach->keys.read,
-                              &detach->keys.write))
+    if (!handshake_keys_tls13(handshake, detach->suite, &detach->keys.read, &detach->keys.write))
         return mismatch(detach, "the key derivation failed");
     detach->leg.write_sequence = handshake->write.records;
     return check_flight_tls13(detach);
