@@ -8,7 +8,6 @@ import shutil
 import signal
 import socket
 import ssl
-import time
 from pathlib import Path
 
 import pytest
@@ -263,7 +262,7 @@ def exchanges(client):
 
 def test_slot_number_given_to_another_session(shop):
     """The supervisor has not heard that a session ended when its slot is used again and the relay dies."""
-    here = shop(extra="protect-after = 3s\nworkers = 1")
+    here = shop(extra=f"{PROTECT}\nworkers = 1")
     here.edge.tolerated = ("killed",)
     with contextlib.ExitStack() as stack:
         held = open_sessions(stack, here, 8)
@@ -273,18 +272,14 @@ def test_slot_number_given_to_another_session(shop):
         os.kill(here.edge.process.pid, signal.SIGSTOP)
         held[0].close()
         here.edge.wait_event("session-closed")
-        began = time.monotonic()
         young = stack.enter_context(here.client())
         young.exchange()
         os.kill(victim, signal.SIGKILL)
-        too_young = time.monotonic() - began < 3
         os.kill(here.edge.process.pid, signal.SIGCONT)
         here.edge.wait_event("sessions-adopted")
         for client in held[1:]:
             client.exchange("after")
-        # Above all, it does not get the other's socket; on a machine that slow it may go on with its own.
-        assert not exchanges(young) or not too_young
-        young.close()
+        assert not exchanges(young)  # it was too young; above all, it did not get the other's socket
         wait_until(lambda: here.edge.descriptors()[here.edge.process.pid] - here.edge.baseline_descriptors <= 2 * 7 + 1)
 
 
