@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "edge/connection_internal.h"
 
-#define INPUT_FIRST 4096u
+#define INPUT_FIRST       4096u
+#define CONNECTION_EVENTS (LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_URGENT | LOOP_EDGE)
 
 /* ---- stages ---- */
 
@@ -133,7 +134,7 @@ void connection_event(struct handshaker *handshaker, struct connection *connecti
     handshaker->now_ns = loop_now(handshaker->worker.loop);
     if (connection->stage == STAGE_CLOSED)
         return;
-    connection->hung_up |= (events & (LOOP_HANGUP | LOOP_ERROR)) != 0;
+    connection->hung_up |= (events & (LOOP_HANGUP | LOOP_URGENT | LOOP_ERROR)) != 0;
     if (connection->stage == STAGE_GOODBYE) {
         connection_run_goodbye(connection);
         return;
@@ -182,8 +183,8 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,
     timer_set(handshaker->worker.loop, &connection->timer,
               handshaker->now_ns +
                   (behind_proxy ? conf->proxy_timeout : conf->handshake_timeout) * NS_PER_MS);
-    if (!loop_watch(handshaker->worker.loop, fd, LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE,
-                    handshaker->connection_handler, (uint64_t)(uintptr_t)connection)) {
+    if (!loop_watch(handshaker->worker.loop, fd, CONNECTION_EVENTS, handshaker->connection_handler,
+                    (uint64_t)(uintptr_t)connection)) {
         connection_retire(connection);
         return;
     }

@@ -31,7 +31,7 @@ struct connection {
     uint16_t listener, upstream;
     enum stage stage;
     bool traced;
-    bool hung_up; /* the client's end of stream is there: read until it is seen */
+    bool hung_up; /* the client's end of stream is there, or urgent data: read until it is seen */
     uint8_t client[16];
     uint16_t client_port;
     struct address local; /* from a PROXY header; size 0: ask the socket */

@@ -43,7 +43,8 @@ struct relay_session {
                                0: it holds none */
     uint8_t readable;       /* bit per side: reading may succeed */
     uint8_t writable;
-    uint8_t hung_up;    /* end of stream is there or on its way: read until it is seen */
+    uint8_t hung_up;    /* end of stream is there or on its way, or urgent data: a read that gets
+                           less than it asked for may have left some */
     uint8_t registered; /* bit per side: the supervisor may have a duplicate */
     bool queued : 1;    /* in the ready list */
     bool waiting : 1;   /* in the list of those that wait for memory */
@@ -110,7 +111,7 @@ struct relay {
 /* Both sockets of a session are watched once, for its life, whoever serves it: the watches go from
  * relay to relay, and with them these numbers. So do the numbers of the channels' descriptors:
  * watched again by a successor they replace what the one before has left there. */
-#define SIDE_EVENTS        (LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_EDGE)
+#define SIDE_EVENTS        (LOOP_READ | LOOP_WRITE | LOOP_HANGUP | LOOP_URGENT | LOOP_EDGE)
 #define SIDE_HANDLER       (LOOP_HANDLER_FIXED + 0)
 #define HANDSHAKER_HANDLER (LOOP_HANDLER_FIXED + 1)
 #define CONTROL_HANDLER    (LOOP_HANDLER_FIXED + 2)

@@ -546,7 +546,7 @@ void session_event(struct relay *relay, uint32_t index, enum relay_side side, un
         session->readable |= (uint8_t)(1u << side);
     if ((events & (LOOP_WRITE | LOOP_ERROR)) != 0)
         session->writable |= (uint8_t)(1u << side);
-    if ((events & (LOOP_HANGUP | LOOP_ERROR)) != 0)
+    if ((events & (LOOP_HANGUP | LOOP_URGENT | LOOP_ERROR)) != 0)
         session->hung_up |= (uint8_t)(1u << side);
     else if (session->readable == 0 && events == LOOP_WRITE && flow_idle(relay, index))
         return; /* there is room, for nothing */

@@ -333,7 +333,7 @@ static bool ask_all(struct relay *relay)
         const struct relay_session *session = &relay->sessions[i / SIDE_COUNT];
         bool wanted = session->in_use && (session->writable >> i % SIDE_COUNT & 1) != 0;
         asked[i] = (struct pollfd){.fd = wanted ? session->fds[i % SIDE_COUNT] : -1,
-                                   .events = POLLIN | POLLRDHUP};
+                                   .events = POLLIN | POLLPRI | POLLRDHUP};
     }
     int ready = poll(asked, count * SIDE_COUNT, 0);
     for (uint32_t i = 0; i < count * SIDE_COUNT && ready > 0; i++) {
@@ -343,7 +343,7 @@ static bool ask_all(struct relay *relay)
             continue;
         ready--;
         session->readable |= bit;
-        if ((asked[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0)
+        if ((asked[i].revents & (POLLPRI | POLLRDHUP | POLLHUP | POLLERR)) != 0)
             session->hung_up |= bit;
         session_queue(relay, i / SIDE_COUNT);
     }

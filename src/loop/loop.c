@@ -133,6 +133,8 @@ static bool control(struct loop *loop, int operation, int fd, unsigned events, u
         event.events |= EPOLLOUT;
     if (events & LOOP_HANGUP)
         event.events |= EPOLLRDHUP;
+    if (events & LOOP_URGENT)
+        event.events |= EPOLLPRI;
     if (events & LOOP_EDGE)
         event.events |= EPOLLET;
     if (events & LOOP_EXCLUSIVE)
@@ -218,6 +220,8 @@ static unsigned translate(uint32_t reported)
         events |= LOOP_WRITE;
     if (reported & EPOLLRDHUP)
         events |= LOOP_HANGUP;
+    if (reported & EPOLLPRI)
+        events |= LOOP_URGENT;
     if (reported & (EPOLLHUP | EPOLLERR))
         events |= LOOP_ERROR;
     return events;

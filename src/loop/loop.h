@@ -13,12 +13,13 @@
 #include "base/attributes.h"
 
 enum {
-    LOOP_READ = 1,      /* readable, or end of stream, or error */
-    LOOP_WRITE = 2,     /* writable, or error */
-    LOOP_HANGUP = 4,    /* peer shut down its writing side (RDHUP) */
-    LOOP_ERROR = 8,     /* error pending or fully closed; reported always */
-    LOOP_EDGE = 16,     /* edge-triggered */
-    LOOP_EXCLUSIVE = 32 /* wake one of the processes sharing this listening socket */
+    LOOP_READ = 1,       /* readable, or end of stream, or error */
+    LOOP_WRITE = 2,      /* writable, or error */
+    LOOP_HANGUP = 4,     /* peer shut down its writing side (RDHUP) */
+    LOOP_ERROR = 8,      /* error pending or fully closed; reported always */
+    LOOP_EDGE = 16,      /* edge-triggered */
+    LOOP_EXCLUSIVE = 32, /* wake one of the processes sharing this listening socket */
+    LOOP_URGENT = 64     /* urgent data is there: a read that stops in front of it leaves some */
 };
 
 struct loop;
