@@ -153,6 +153,14 @@ static void on_channel(void *context, uint64_t tag, unsigned events)
     }
 }
 
+/* In regular ticks: a handshaker counts what it has sent after it was sent, perhaps after we have
+ * found it lost; and without credit it sends nothing that would let us settle. */
+static void look_at_handshakers(struct relay *relay)
+{
+    for (unsigned i = 0; i < relay->worker.setup.workers; i++)
+        on_channel(relay, i, 0);
+}
+
 /* ---- sessions ---- */
 
 static void on_side(void *context, uint64_t tag, unsigned events)
@@ -311,6 +319,7 @@ static void housekeeping(void *context)
                 UINT64_MAX; /* the rest ends by the time-out of closing sessions */
         }
     }
+    look_at_handshakers(relay);
     relay_drain(relay);
     memory_relieve(relay);
     registration_protect(relay);
@@ -421,6 +430,18 @@ static void take_board(struct relay *relay)
         board->listeners[i].connections[index] = 0;
 }
 
+/* Afresh: sessions that ended while they were taken over have put theirs there already. Those that a
+ * list still names come when that list is dealt with. */
+static void collect_free_slots(struct relay *relay)
+{
+    relay->free_count = 0;
+    for (uint32_t i = relay->worker.setup.slot_capacity; i > 0; i--) {
+        const struct relay_session *session = &relay->sessions[i - 1];
+        if (!session->in_use && !session->queued && !session->waiting)
+            relay->free_slots[relay->free_count++] = i - 1;
+    }
+}
+
 static void on_go(void *context, enum predecessor predecessor)
 {
     struct relay *relay = context;
@@ -439,10 +460,7 @@ static void on_go(void *context, enum predecessor predecessor)
         return;
     }
     reload_take_over(relay);
-    for (uint32_t i = relay->worker.setup.slot_capacity; i > 0; i--) {
-        if (!relay->sessions[i - 1].in_use)
-            relay->free_slots[relay->free_count++] = i - 1;
-    }
+    collect_free_slots(relay);
     grant(relay);
     housekeeping(relay);
     worker_ready(&relay->worker);

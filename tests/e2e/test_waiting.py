@@ -96,3 +96,51 @@ def test_bytes_behind_urgent_ones(shop, server):
             while not data.endswith(b"behind"):
                 data += client.receive(1)
             assert data in (b"before!behind", b"beforebehind")
+
+
+# ---- slots and credits ----
+
+@pytest.fixture
+def deaf_address():
+    """host:port where connecting takes for ever."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(8):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield "{}:{}".format(*listener.getsockname())
+
+
+def test_slots_of_sessions_that_end_while_they_are_taken_over(shop, deaf_address):
+    """Each is free once: a slot that is given to two sessions is the end of both."""
+    here = shop(extra="max-sessions = 2\nworkers = 1\nupstream \"deaf\" { servers = {\"" + deaf_address + "\"}\n"
+                      "connect-timeout = 60s }",
+                listener='routes = {"deaf.test=deaf"}')
+    with clients.Client(here.port, name="deaf.test", version="1.2"):  # which leaves nothing unread
+        wait_until(lambda: here.edge.json("status")["sessions"] == 1)
+    here.edge.run("upstream", "drain", f"deaf/{deaf_address}")
+    assert here.edge.json("status")["sessions"] == 1
+    here.edge.run("upgrade")
+    wait_until(lambda: here.edge.json("status")["sessions"] == 0)
+    with here.client() as first, here.client() as second:
+        first.exchange()
+        second.exchange()
+        with pytest.raises(TimeoutError):
+            here.client(timeout=1)
+        first.exchange("still mine")
+        second.exchange("still mine")
+
+
+def test_credit_of_a_session_that_was_lost(shop, traced):
+    """The relay finds that a session was lost on its way before the handshaker has counted that it was sent."""
+    here = shop(extra="max-sessions = 1\nworkers = 1")
+    relay, handshaker = here.edge.workers("relay")[0], here.edge.workers("handshaker")[0]
+    serve_all(here, 1)
+    with traced(handshaker, "sendmsg:delay_exit=400000"), without_descriptors(relay):
+        with contextlib.suppress(OSError, EOFError), here.client() as client:
+            client.exchange()
+        here.edge.wait_event("warning", detail=lambda text: "incomplete" in text)
+    serve_all(here, 1)
