@@ -242,7 +242,7 @@ void acceptor_event(struct handshaker *handshaker, unsigned number)
     handshaker->sockets[number].ready = true;
 }
 
-static void accept_some(struct handshaker *handshaker, unsigned number)
+void acceptor_accept(struct handshaker *handshaker, unsigned number)
 {
     const struct acceptor_socket *it = &handshaker->sockets[number];
     unsigned excess = admission_excess(handshaker, it->listener, it->fd);
@@ -277,6 +277,12 @@ static void accept_some(struct handshaker *handshaker, unsigned number)
     }
 }
 
+void acceptor_look(struct handshaker *handshaker)
+{
+    for (unsigned i = 0; i < handshaker->socket_count; i++)
+        handshaker->sockets[i].ready = true;
+}
+
 void acceptor_run(struct handshaker *handshaker)
 {
     for (unsigned i = 0; i < handshaker->socket_count; i++) {
@@ -284,7 +290,7 @@ void acceptor_run(struct handshaker *handshaker)
         bool wanted = it->ready && it->watched;
         it->ready = false;
         if (wanted)
-            accept_some(handshaker, i);
+            acceptor_accept(handshaker, i);
     }
 }
 

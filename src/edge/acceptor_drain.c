@@ -33,7 +33,7 @@ static void accept_queued(struct handshaker *handshaker, unsigned number)
 
     for (unsigned i = 0; i < QUEUE_TURNS && handshaker->sockets[number].watched; i++) {
         before = *accepted;
-        acceptor_event(handshaker, number);
+        acceptor_accept(handshaker, number);
         if (*accepted == before)
             return;
     }
@@ -100,6 +100,7 @@ void acceptor_drain_look(struct handshaker *handshaker)
 static void on_timer(void *context)
 {
     acceptor_drain_look(context);
+    acceptor_look(context);
 }
 
 void acceptor_drain_init(struct handshaker *handshaker)

@@ -434,6 +434,19 @@ int certificates_install(struct certificates *certificates, const struct message
     return 0;
 }
 
+void certificates_not_taken(struct certificates *certificates,
+                            const struct message_certificate *body)
+{
+    struct entry *entry = body->certificate >= certificates->entry_count
+                              ? NULL
+                              : map_get(&certificates->folders[body->certificate], body->name);
+
+    if (entry == NULL || loaded(entry))
+        return;
+    entry->asked = false;
+    entry->unknown_until_ns = loop_now(certificates->worker->loop) + UNKNOWN_KEPT_NS;
+}
+
 void certificates_withdraw(struct certificates *certificates,
                            const struct message_certificate *body)
 {
@@ -445,6 +458,16 @@ void certificates_withdraw(struct certificates *certificates,
     entry->pairs[body->key_type] = NULL;
     entry->versions[body->key_type] = 0;
     drop_servers(entry);
+}
+
+void certificates_ask_again(struct certificates *certificates)
+{
+    const struct map_entry *place;
+
+    for (size_t i = 0; i < certificates->entry_count; i++) {
+        for (size_t at = 0; (place = map_next(&certificates->folders[i], &at)) != NULL;)
+            ((struct entry *)place->value)->asked = false;
+    }
 }
 
 void certificates_refuse(struct certificates *certificates,

@@ -51,6 +51,9 @@ enum certificate_answer certificates_choose(struct certificates *certificates, u
 MUST_CHECK int certificates_install(struct certificates *certificates,
                                     const struct message_certificate *body, const char *pem,
                                     size_t pem_size, struct error *error);
+/* It could not be installed: who waits for this name of a folder must not wait for it. */
+void certificates_not_taken(struct certificates *certificates,
+                            const struct message_certificate *body);
 /* There is no pair of this key type any more; another one is in service. */
 void certificates_withdraw(struct certificates *certificates,
                            const struct message_certificate *body);
@@ -64,6 +67,8 @@ struct trust_set *certificates_trust_of(const struct certificates *certificates,
  * nothing to judge it by. */
 MUST_CHECK bool certificates_asking(const struct certificates *certificates, unsigned listener,
                                     struct handshake_asking *ret_asking);
+/* Names of folders that were asked for are asked for anew when they are wanted. */
+void certificates_ask_again(struct certificates *certificates);
 /* Control does not know this name of a folder. */
 void certificates_refuse(struct certificates *certificates,
                          const struct message_certificate_wanted *body);

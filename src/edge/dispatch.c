@@ -26,8 +26,13 @@ static int64_t credits_at(const struct handshaker *handshaker, unsigned relay)
     const struct relay_channel *channel = &handshaker->relays[relay];
     size_t batched = channel->batch == NULL ? 0 : channel->batch->count;
 
+    /* What one sent that died before it counted is known there. */
     uint64_t sent = __atomic_load_n(sent_to(handshaker, relay), __ATOMIC_RELAXED);
+    uint64_t received =
+        __atomic_load_n(&peer->received[handshaker->worker.setup.index], __ATOMIC_RELAXED);
 
+    if (sent < received)
+        sent = received;
     return channel->fd < 0 ? 0 : (int64_t)(granted - sent - batched);
 }
 
@@ -144,6 +149,16 @@ void dispatch_flush(struct handshaker *handshaker)
         if (!handshaker->relays[i].blocked)
             ignore(send_batch(handshaker, i));
     }
+}
+
+bool dispatch_idle(const struct handshaker *handshaker)
+{
+    for (unsigned i = 0; i < handshaker->worker.setup.workers; i++) {
+        const struct offer_batch *batch = handshaker->relays[i].batch;
+        if (batch != NULL && batch->count != 0)
+            return false;
+    }
+    return true;
 }
 
 void dispatch_writable(struct handshaker *handshaker, unsigned relay)

@@ -215,7 +215,7 @@ static void on_event(void *context, uint64_t tag, unsigned events)
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && errno == EAGAIN) {
-            ignore(send_output(it));
+            ignore(feed(it)); /* there may be room for output; the last of it completes */
             return;
         }
         if (got <= 0) {

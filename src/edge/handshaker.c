@@ -38,6 +38,26 @@ static void on_attached(void *context, uint64_t tag, unsigned events)
     attached_event(context, (struct attached *)(uintptr_t)(tag - side), side != 0, events);
 }
 
+/* False when there is none for now. One that cannot be taken, as when descriptors have run out,
+ * must not make us deaf to those that follow. */
+static bool next_message(struct handshaker *handshaker, int channel)
+{
+    for (;;) {
+        switch (channel_receive(channel, handshaker->worker.message)) {
+        case CHANNEL_DONE:
+            return true;
+        case CHANNEL_FULL:
+            return false;
+        case CHANNEL_BAD:
+            worker_warn(&handshaker->worker, "a message came incomplete and was dropped");
+            continue;
+        case CHANNEL_CLOSED:
+            loop_unwatch(handshaker->worker.loop, channel);
+            return false;
+        }
+    }
+}
+
 static void on_relay(void *context, uint64_t tag, unsigned events)
 {
     struct handshaker *handshaker = context;
@@ -46,14 +66,7 @@ static void on_relay(void *context, uint64_t tag, unsigned events)
 
     if ((events & LOOP_WRITE) != 0)
         dispatch_writable(handshaker, relay);
-    while (!handshaker->retiring) {
-        enum channel_result result = channel_receive(handshaker->relays[relay].fd, message);
-        if (result == CHANNEL_FULL)
-            return;
-        if (result != CHANNEL_DONE) {
-            loop_unwatch(handshaker->worker.loop, handshaker->relays[relay].fd);
-            return;
-        }
+    while (!handshaker->retiring && next_message(handshaker, handshaker->relays[relay].fd)) {
         if (message->type == MESSAGE_ENCRYPT && message->size == sizeof(struct message_encrypt) &&
             message->fd_count == 1) {
             int fd = message->fds[0];
@@ -95,9 +108,11 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
     answer.result = pem == NULL
                         ? error_set(&error, ERROR_IO, "cannot read the certificate passed on")
                         : certificates_install(handshaker->certificates, body, pem, size, &error);
-    if (answer.result < 0)
+    if (answer.result < 0) {
         worker_warn(&handshaker->worker, "certificate %u not taken: %s", body->certificate,
                     error.message);
+        certificates_not_taken(handshaker->certificates, body);
+    }
     if (pem != NULL)
         secret_wipe(pem, size);
     free(pem);
@@ -149,6 +164,9 @@ static void certificates_are_complete(struct handshaker *handshaker,
         handshaker->prepared = false;
         swap(handshaker);
     }
+    /* This may be another control than the one that was asked. */
+    certificates_ask_again(handshaker->certificates);
+    connections_resume(handshaker, NULL);
     if (handshaker->certificates_complete ||
         body->generation != handshaker->worker.setup.config_generation)
         return;
@@ -184,14 +202,7 @@ static void on_control(void *context, uint64_t tag, unsigned events)
     struct message *message = handshaker->worker.message;
     (void)tag, (void)events;
 
-    for (;;) {
-        enum channel_result result = channel_receive(handshaker->control_fd, message);
-        if (result == CHANNEL_FULL)
-            return;
-        if (result != CHANNEL_DONE) {
-            loop_unwatch(handshaker->worker.loop, handshaker->control_fd);
-            return;
-        }
+    while (next_message(handshaker, handshaker->control_fd)) {
         on_control_message(handshaker, message);
         message_fini(message);
     }
@@ -381,7 +392,8 @@ static void after_batch(void *context)
     session_memory_count(&handshaker->sessions);
     connections_bury(handshaker);
     attached_run_all(handshaker);
-    if (handshaker->stopping && handshaker->under_way == 0 && encryptor_idle(handshaker->encryptor))
+    if (handshaker->stopping && handshaker->under_way == 0 && dispatch_idle(handshaker) &&
+        encryptor_idle(handshaker->encryptor))
         nothing_under_way(handshaker);
 }
 

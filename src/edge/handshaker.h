@@ -91,6 +91,11 @@ void acceptor_swap(struct handshaker *handshaker);
 /* Watches or unwatches the listening sockets as state, credits and stop demand. */
 void acceptor_update(struct handshaker *handshaker);
 void acceptor_event(struct handshaker *handshaker, unsigned number);
+/* In regular ticks: the one that the kernel has told of a connection may not have come to accept it
+ * (it had no descriptors left, or died), and nobody else was told. */
+void acceptor_look(struct handshaker *handshaker);
+/* Accepts a few at this socket now. */
+void acceptor_accept(struct handshaker *handshaker, unsigned number);
 /* After each batch of events: handshakes under way go before new ones, so that what was admitted is
  * finished. */
 void acceptor_run(struct handshaker *handshaker);
@@ -137,6 +142,7 @@ void dispatch_session(struct handshaker *handshaker, const struct session_offer 
                       const struct client_identity *client, const uint8_t *preamble,
                       const uint8_t *surplus, int fd);
 void dispatch_flush(struct handshaker *handshaker);
+bool dispatch_idle(const struct handshaker *handshaker); /* nothing waits for a relay to take it */
 void dispatch_writable(struct handshaker *handshaker, unsigned relay);
 
 /* ---- encryptor.c ---- */

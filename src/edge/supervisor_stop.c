@@ -162,11 +162,13 @@ void stop_timer_fired(void *context)
         struct process *process = &supervisor->processes[i];
         if (process->kind == PROCESS_CONTROL && supervisor->stop != STOP_CONTROL)
             continue;
+        timer_cancel(supervisor->loop, &process->restart); /* one that failed so far is too late */
         for (enum life_role role = 0; role < LIFE_COUNT; role++)
             life_kill(life_of(process, role));
     }
     timer_set(supervisor->loop, &supervisor->stop_timer,
               loop_now(supervisor->loop) + STOP_GRACE_NS);
+    stop_advance(supervisor);
 }
 
 void stop_begin(struct supervisor *supervisor, int exit_code)

@@ -95,11 +95,13 @@ static void send_more(void *context)
             return;
         }
     }
+    if (!relay->go_pending && !spawn_tell(successor, MESSAGE_PREPARE, NULL, 0, NULL, 0)) {
+        timer_set(supervisor->loop, &relay->send_again, clock_monotonic_ns() + SEND_AGAIN_NS);
+        return;
+    }
     relay->sending = false;
     if (relay->go_pending)
         succession_promote(relay);
-    else
-        ignore(spawn_tell(successor, MESSAGE_PREPARE, NULL, 0, NULL, 0));
 }
 
 /* From this slot on, again: the successor knows what it has already. */

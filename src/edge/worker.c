@@ -92,12 +92,19 @@ void worker_take_place(struct worker *worker, enum process_kind kind)
                       worker->descriptors[SETUP_NOTIFY], worker->board);
 }
 
+static void tell_ready(struct worker *worker)
+{
+    worker->ready_untold = !worker_tell(worker, MESSAGE_READY, NULL, 0, NULL, 0);
+}
+
 static void beat(void *context)
 {
     struct worker *worker = context;
     uint64_t now = loop_now(worker->loop);
 
     __atomic_store_n(&worker->self->heartbeat_ns, now, __ATOMIC_RELAXED);
+    if (worker->ready_untold)
+        tell_ready(worker);
     timer_set(worker->loop, &worker->heartbeat, now + NS_PER_S);
 }
 
@@ -158,8 +165,10 @@ static void on_supervisor(void *context, uint64_t tag, unsigned events)
             continue;
         case CHANNEL_FULL:
             return;
+        case CHANNEL_BAD: /* nobody knows what was said; a successor will be told everything */
+            loop_stop(worker->loop, 3);
+            return;
         case CHANNEL_CLOSED:
-        case CHANNEL_BAD:
             loop_unwatch(worker->loop, worker->supervisor_fd);
             worker->role->orphaned(worker->context);
             return;
@@ -262,8 +271,7 @@ static void tell_unlocked(struct worker *worker)
 void worker_ready(struct worker *worker)
 {
     tell_unlocked(worker);
-    if (!worker_tell(worker, MESSAGE_READY, NULL, 0, NULL, 0))
-        worker_warn(worker, "cannot tell the supervisor that this process is ready");
+    tell_ready(worker);
 }
 
 bool worker_tell(struct worker *worker, uint32_t type, const void *body, size_t size,

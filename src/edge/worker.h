@@ -53,7 +53,8 @@ struct worker {
     struct timer heartbeat;
     struct message *message; /* receive buffer; shared by all channels of the process */
     pid_t supervisor_pid;
-    bool begun; /* MESSAGE_GO came */
+    bool begun;        /* MESSAGE_GO came */
+    bool ready_untold; /* the supervisor could not be told so far: again with the next heartbeat */
 };
 
 /* Receives the set-up (blocking), maps what it names, parses the configuration. */

@@ -116,8 +116,8 @@ enum channel_result channel_receive(int fd, struct message *ret_message)
     do
         size = recvmsg(fd, &received, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (size < 0 && errno == EINTR);
-    if (size < 0)
-        return result_of_errno(errno);
+    if (size < 0) /* no message was at fault: nothing will ever come where nothing can be read */
+        return result_of_errno(errno) == CHANNEL_FULL ? CHANNEL_FULL : CHANNEL_CLOSED;
     take_descriptors(ret_message, &received);
     if (size == 0) {
         message_fini(ret_message);

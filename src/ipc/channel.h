@@ -17,8 +17,9 @@
 enum channel_result {
     CHANNEL_DONE,
     CHANNEL_FULL,   /* sending: no room; receiving: nothing there */
-    CHANNEL_CLOSED, /* the other side is gone */
-    CHANNEL_BAD     /* malformed: wrong size, truncated control data (its descriptors are closed) */
+    CHANNEL_CLOSED, /* the other side is gone, or this one */
+    CHANNEL_BAD     /* receiving: malformed: wrong size, truncated control data (its descriptors are
+                       closed), the next may be good; sending: the system refuses it */
 };
 
 struct message {

@@ -5,14 +5,15 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import subprocess
 
 import pytest
 
 import clients
-from daemon import wait_until
-from test_admin import metrics
+from daemon import free_port, wait_until
+from test_succession import PROTECT, open_sessions
+from test_succession_faults import doomed  # noqa: F401  (a fixture)
+from test_upstreams import secure_fixture  # noqa: F401  (a fixture)
 
 ANSWERED = 20  # seconds within which everybody is served while somebody could
 
@@ -31,19 +32,18 @@ def stopped(*pids):
 @contextlib.contextmanager
 def without_descriptors(pid):
     """The process can open and receive none meanwhile."""
-    def limit(number):
-        with open(f"/proc/{pid}/status", encoding="ascii") as status:
-            lines = dict(line.split(":", 1) for line in status)
-        owner = [int(lines[name].split()[0]) for name in ("Uid", "Gid")]
-        subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={number}:"], user=owner[0], group=owner[1], extra_groups=[],
-                       check=True)
+    user, group = (int(status_of(pid, name).split()[0]) for name in ("Uid", "Gid"))
+
+    def limit(number, check=True):
+        subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={number}:"], user=user, group=group, extra_groups=[],
+                       stderr=subprocess.DEVNULL, check=check)
 
     before = resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE)
     limit(3)
     try:
         yield
     finally:
-        limit(before[0])
+        limit(before[0], check=False)  # it may have ended
 
 
 @pytest.fixture
@@ -58,16 +58,16 @@ def traced(need):
             command += ["-e", f"inject={injection}"]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
             try:
-                wait_until(lambda: tracer_of(pid) == tracer.pid)
+                wait_until(lambda: int(status_of(pid, "TracerPid")) == tracer.pid)
                 yield
             finally:
                 tracer.terminate()
     return attach
 
 
-def tracer_of(pid):
+def status_of(pid, name):
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("TracerPid:"))
+        return next(line.split(":", 1)[1] for line in status if line.startswith(f"{name}:"))
 
 
 def serve_all(here, count):
@@ -144,3 +144,112 @@ def test_credit_of_a_session_that_was_lost(shop, traced):
             client.exchange()
         here.edge.wait_event("warning", detail=lambda text: "incomplete" in text)
     serve_all(here, 1)
+
+
+def test_credit_of_a_handshaker_that_dies_before_it_counts(shop, traced):
+    """Its successor must not think that there is room where its last session is."""
+    here = shop(extra="max-sessions = 1\nworkers = 1")
+    here.edge.tolerated = ("killed",)
+    handshaker, = here.edge.workers("handshaker")
+    mark = here.edge.mark()
+    with contextlib.ExitStack() as stack:
+        with traced(handshaker, "sendmsg:delay_exit=60000000"):
+            client = stack.enter_context(here.client())
+            client.exchange()
+            os.kill(handshaker, signal.SIGKILL)
+        here.edge.wait_event("process-started", since=mark, process="handshaker/0")
+        with pytest.raises(TimeoutError):
+            here.client(timeout=1)
+        client.exchange()
+    serve_all(here, 1)
+
+
+# ---- wake-ups ----
+
+def test_a_handshaker_that_cannot_accept(shop):
+    """One is told of a connection and has no descriptor for it: another one takes it."""
+    here = shop()
+    with without_descriptors(here.edge.workers("handshaker")[0]):
+        for _ in range(8):
+            serve_all(here, 1)
+
+
+def test_a_handshaker_that_stands_still(shop):
+    here = shop()
+    with stopped(here.edge.workers("handshaker")[0]):
+        for _ in range(8):
+            serve_all(here, 1)
+
+
+def test_who_waits_when_a_drain_begins(shop):
+    """They came before it."""
+    here = shop()
+    with contextlib.ExitStack() as stack:
+        with stopped(*here.edge.workers("handshaker")):
+            waiting = [stack.enter_context(socket.create_connection(("127.0.0.1", here.port), ANSWERED)) for _ in range(10)]
+            for client in waiting:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            here.edge.run("drain")
+        for client in waiting:
+            assert b"this port speaks TLS" in client.makefile("rb").read()
+
+
+# ---- messages ----
+
+def test_messages_that_a_handshaker_could_not_take(shop, secure):
+    """They came with descriptors when it had none left. What comes later is heard."""
+    upstream, options = secure()
+    here = shop(upstream, extra="workers = 1", upstream_options=f"{options}\nconnect-timeout = 1s")
+    handshaker, = here.edge.workers("handshaker")
+    mark = here.edge.mark()
+    with without_descriptors(handshaker):
+        here.replace()
+        here.edge.wait_event("warning", since=mark, detail=lambda text: "incomplete" in text)
+    fresh = here.replace()
+    wait_until(lambda: here.leaf() == fresh.fingerprint, ANSWERED)
+    with here.client(timeout=ANSWERED) as client:
+        client.exchange()
+
+
+def test_a_relay_that_was_not_told(shop):
+    """What the supervisor said to it is lost: it ends, and a successor that knows goes on with its sessions."""
+    here = shop(extra=f"workers = 1\n{PROTECT}")
+    here.edge.tolerated = ("exited",)
+    with contextlib.ExitStack() as stack:
+        held = open_sessions(stack, here, 4)
+        mark = here.edge.mark()
+        with without_descriptors(here.edge.workers("relay")[0]):
+            here.edge.run("reload", check=False)
+            here.edge.wait_event("sessions-adopted", since=mark)
+        for client in held:
+            client.exchange()
+
+
+def test_a_question_that_died_with_control(start, folder, authority, server, doomed):
+    """A name of a folder was asked for, and who was asked is gone: its successor is asked anew."""
+    certificates, port = folder / "certificates", free_port()
+    certificates.mkdir()
+    pair = authority.issue("one.test")
+    (certificates / "one.test.pem").write_bytes(pair.chain_pem + pair.key_pem)
+    edge = start(f"""
+        listener "edge" {{ bind = {{"127.0.0.1:{port}"}} certificates = {{"many"}} upstream = "app" }}
+        upstream "app" {{ servers = {{"{server().address}"}} }}
+        certificate "many" {{ from = files folder = "{certificates}" }}
+        """)
+    edge.tolerated = ("killed",)
+    with doomed(edge.workers("control")[0], "sendmsg"), \
+            clients.Client(port, authority.root_path, name="one.test", timeout=ANSWERED) as client:
+        client.exchange()
+
+
+# ---- the end ----
+
+def test_a_stop_with_a_relay_that_cannot_be_started(shop, traced):
+    here = shop(extra=f"workers = 1\n{PROTECT}\ndrain-timeout = 1s")
+    here.edge.tolerated = ("killed",)
+    with contextlib.ExitStack() as stack:
+        open_sessions(stack, here, 1)
+        with traced(here.edge.process.pid, "clone,clone3,fork,vfork:error=EAGAIN"):
+            os.kill(here.edge.workers("relay")[0], signal.SIGKILL)
+            here.edge.wait_event("warning", detail=lambda text: "cannot fork" in text)
+            here.edge.stop(timeout=ANSWERED)

@@ -73,6 +73,7 @@ static void other_side_gone(void **state)
     assert_int_equal(channel_receive(one_end[1], &message), CHANNEL_CLOSED);
     assert_int_equal(channel_send(one_end[1], 1, NULL, 0, NULL, 0), CHANNEL_CLOSED);
     close(one_end[1]);
+    assert_int_equal(channel_receive(one_end[1], &message), CHANNEL_CLOSED);
 }
 
 static void malformed_packets(void **state)
