@@ -91,6 +91,18 @@ static void on_ask_again(void *context)
     ask_for_files(control, control->worker.conf);
 }
 
+/* That nothing can be sent is said when it is configured, not when something has happened. */
+static void load_client(struct control *control, const struct conf *conf)
+{
+    bool needed = conf->alerts.heartbeat_url != NULL;
+    struct error error;
+
+    for (size_t i = 0; i < conf->channel_count && !needed; i++)
+        needed = conf->channels[i].type != CONF_CHANNEL_EXEC;
+    if (needed && http_client_load(&error) < 0)
+        worker_warn(&control->worker, "alerts cannot be sent: %s", error.message);
+}
+
 /* What was asked for another configuration is no answer. */
 static void begin_asking(struct control *control, const struct conf *conf)
 {
@@ -184,6 +196,7 @@ int control_alerts_init(struct control *control, const struct conf *conf, struct
     if (control->alerting == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     timer_init(&control->alerts_files, on_ask_again, control);
+    load_client(control, conf);
     begin_asking(control, conf);
     return 0;
 }
@@ -193,6 +206,7 @@ void control_alerts_reload(struct control *control, const struct conf *conf)
     if (control->alerting == NULL)
         return;
     alerting_reload(control->alerting, conf);
+    load_client(control, conf);
     begin_asking(control, conf);
 }
 

@@ -12,10 +12,11 @@
 
 static void listen_admin(struct control *control, const struct address *address, int fd)
 {
-    int number = http_listen(control->http, fd);
+    struct error error = {.message = "too many addresses"};
+    int number = http_listen(control->http, fd, &error);
 
     if (number < 0 || control->admin_count == HTTP_SOCKETS_MAX)
-        worker_warn(&control->worker, "cannot serve admin HTTP on an address");
+        worker_warn(&control->worker, "cannot serve HTTP on an address: %s", error.message);
     else
         control->admin[control->admin_count++] =
             (struct admin_socket){.address = *address, .number = number};

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <microhttpd.h>
 
 #include "admin/drain.h"
 #include "admin/metrics.h"
+#include "admin/mhd_library.h"
 #include "base/clock.h"
 #include "watch/export.h"
 
@@ -41,6 +41,8 @@ struct http {
     struct http_socket sockets[SOCKETS_MAX];
 };
 
+static const struct mhd_library *mhd; /* NULL: not loaded yet */
+
 unsigned http_health(const struct admin_view *view, uint64_t now_ns, const char **ret_text)
 {
     unsigned status = MHD_HTTP_SERVICE_UNAVAILABLE;
@@ -68,13 +70,13 @@ static enum MHD_Result reply(struct MHD_Connection *connection, unsigned status,
     if (response == NULL)
         return MHD_NO;
     bool ready =
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
-        MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES;
+        mhd->add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
+        mhd->add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") == MHD_YES &&
+        mhd->add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES;
     if (ready && status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        ready = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES;
-    enum MHD_Result result = ready ? MHD_queue_response(connection, status, response) : MHD_NO;
-    MHD_destroy_response(response);
+        ready = mhd->add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD") == MHD_YES;
+    enum MHD_Result result = ready ? mhd->queue_response(connection, status, response) : MHD_NO;
+    mhd->destroy_response(response);
     return result;
 }
 
@@ -88,7 +90,7 @@ static enum MHD_Result reply_text(struct MHD_Connection *connection, unsigned st
     } body = {.in = text};
 
     return reply(connection, status, "text/plain; charset=utf-8",
-                 MHD_create_response_from_buffer(strlen(text), body.out, MHD_RESPMEM_PERSISTENT));
+                 mhd->create_response_from_buffer(strlen(text), body.out, MHD_RESPMEM_PERSISTENT));
 }
 
 #define TYPE_METRICS "text/plain; version=0.0.4; charset=utf-8"
@@ -102,7 +104,7 @@ static enum MHD_Result reply_buffer(struct MHD_Connection *connection, unsigned 
         return reply_text(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
     }
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(text->size, text->data, MHD_RESPMEM_MUST_COPY);
+        mhd->create_response_from_buffer(text->size, text->data, MHD_RESPMEM_MUST_COPY);
     buffer_fini(text);
     return reply(connection, status, type, response);
 }
@@ -122,7 +124,7 @@ static enum MHD_Result reply_metrics(struct MHD_Connection *connection, const st
 
 static enum MHD_Result reply_countdown(struct MHD_Connection *connection, const struct http *http)
 {
-    const char *host = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "host");
+    const char *host = mhd->lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "host");
     struct buffer html;
 
     buffer_init(&html, EXPORT_MAX);
@@ -139,8 +141,8 @@ static enum MHD_Result begin_probe(struct http_socket *socket, struct MHD_Connec
                                    void **request)
 {
     struct http *http = socket->http;
-    const char *target = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "target");
-    const char *module = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "module");
+    const char *target = mhd->lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "target");
+    const char *module = mhd->lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "module");
     struct http_probe *probe = calloc(1, sizeof *probe);
     struct error error = {0};
 
@@ -163,14 +165,14 @@ static enum MHD_Result begin_probe(struct http_socket *socket, struct MHD_Connec
         .next = http->probes, .socket = socket, .connection = connection, .waits = true};
     http->probes = probe;
     *request = probe;
-    MHD_suspend_connection(connection);
+    mhd->suspend_connection(connection);
     return MHD_YES;
 }
 
 static void resume(struct http_probe *probe)
 {
     probe->waits = false;
-    MHD_resume_connection(probe->connection);
+    mhd->resume_connection(probe->connection);
 }
 
 void http_probed(struct http_probe *probe, struct buffer *text)
@@ -269,7 +271,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 static unsigned connections_of(struct MHD_Daemon *daemon)
 {
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+        mhd->get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
 
     return info != NULL ? info->num_connections : 0;
 }
@@ -283,9 +285,9 @@ static void run(struct http_socket *socket)
 
     do {
         before = connections_of(socket->daemon);
-        ignore(MHD_run(socket->daemon));
+        ignore(mhd->run(socket->daemon));
     } while (connections_of(socket->daemon) < before);
-    if (MHD_get_timeout(socket->daemon, &wait_ms) == MHD_YES)
+    if (mhd->get_timeout(socket->daemon, &wait_ms) == MHD_YES)
         timer_set(socket->http->loop, &socket->timer,
                   loop_now(socket->http->loop) + (wait_ms + 1) * NS_PER_MS);
     else
@@ -335,38 +337,56 @@ static int free_socket(const struct http *http)
     return -1;
 }
 
-int http_listen(struct http *http, int listening_fd)
+/* Takes over the descriptor, if it comes about. */
+static struct MHD_Daemon *start_daemon(struct http_socket *socket, int listening_fd)
 {
-    int number = free_socket(http);
-    struct http_socket *socket = &http->sockets[number < 0 ? 0 : number];
-
-    if (number < 0) {
-        close(listening_fd);
-        return -1;
-    }
-    timer_init(&socket->timer, on_timer, socket);
-    socket->http = http;
-    socket->ending = false;
-    socket->daemon = MHD_start_daemon(
+    return mhd->start_daemon(
         MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,
         socket, MHD_OPTION_NOTIFY_COMPLETED, on_completed, socket, MHD_OPTION_EXTERNAL_LOGGER,
         quiet, NULL, MHD_OPTION_LISTEN_SOCKET, listening_fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_S,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
-    if (socket->daemon == NULL) {
-        socket->http = NULL;
+}
+
+static int begin_socket(struct http *http, int number, int listening_fd, struct error *error)
+{
+    struct http_socket *socket = &http->sockets[number];
+    int result = mhd != NULL ? 0 : mhd_library_load(&mhd, error);
+
+    if (result == 0 && (socket->daemon = start_daemon(socket, listening_fd)) == NULL)
+        result = error_set(error, ERROR_IO, "libmicrohttpd refuses the socket");
+    if (result < 0) {
         close(listening_fd);
-        return -1;
+        return result;
     }
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(socket->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+        mhd->get_daemon_info(socket->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL ||
         !loop_watch(http->loop, info->epoll_fd, LOOP_READ, http->handler, (uint64_t)number)) {
-        MHD_stop_daemon(socket->daemon);
-        socket->http = NULL;
-        return -1;
+        mhd->stop_daemon(socket->daemon);
+        return error_set(error, ERROR_IO, "the socket cannot be watched");
     }
     socket->epoll_fd = info->epoll_fd;
+    return 0;
+}
+
+int http_listen(struct http *http, int listening_fd, struct error *error)
+{
+    int number = free_socket(http);
+
+    if (number < 0) {
+        close(listening_fd);
+        return error_set(error, ERROR_LIMIT, "there are %d sockets already", SOCKETS_MAX);
+    }
+    struct http_socket *socket = &http->sockets[number];
+    timer_init(&socket->timer, on_timer, socket);
+    socket->http = http;
+    socket->ending = false;
+    int result = begin_socket(http, number, listening_fd, error);
+    if (result < 0) {
+        socket->http = NULL;
+        return result;
+    }
     return number;
 }
 
@@ -384,10 +404,10 @@ void http_unlisten(struct http *http, int number)
             resume(probe);
         }
     }
-    ignore(MHD_run(socket->daemon));
+    ignore(mhd->run(socket->daemon));
     timer_cancel(http->loop, &socket->timer);
     loop_unwatch(http->loop, socket->epoll_fd);
-    MHD_stop_daemon(socket->daemon);
+    mhd->stop_daemon(socket->daemon);
     socket->http = NULL;
 }
 

@@ -32,9 +32,9 @@ struct http *http_new(struct loop *loop, const struct admin_view *view,
                       const struct http_host *host);
 /* The metrics, taken over; NULL: it failed. */
 void http_probed(struct http_probe *who, struct buffer *text);
-/* Serves on a listening socket, which is taken over. Returns its number, or -1 when the library
- * refuses; the socket is closed then. */
-MUST_CHECK int http_listen(struct http *http, int listening_fd);
+/* Serves on a listening socket, which is taken over, and closed on failure. Returns its number. The
+ * first one of a process loads libmicrohttpd. */
+MUST_CHECK int http_listen(struct http *http, int listening_fd, struct error *error);
 /* Ends this socket with its connections. */
 void http_unlisten(struct http *http, int number);
 void http_free(struct http *http); /* accepts NULL */

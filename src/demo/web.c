@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <microhttpd.h>
 
+#include "admin/mhd_library.h"
 #include "base/clock.h"
 #include "base/string.h"
 #include "demo/pages.h"
@@ -18,6 +18,8 @@
 #define POST_BUFFER     4096
 #define POST_MAX        16384
 #define COOKIE_NAME     "visit"
+
+static const struct mhd_library *mhd;
 
 struct web {
     struct loop *loop;
@@ -47,12 +49,12 @@ static bool add_headers(struct MHD_Response *response, const char *type)
     static const char policy[] = "default-src 'none'; style-src 'self'; script-src 'self'; "
                                  "connect-src 'self'; form-action 'self'; "
                                  "frame-ancestors 'none'; base-uri 'none'";
-    return MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
-           MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") ==
+    return mhd->add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES &&
+           mhd->add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") ==
                MHD_YES &&
-           MHD_add_response_header(response, "Content-Security-Policy", policy) == MHD_YES &&
-           MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES &&
-           MHD_add_response_header(response, "Referrer-Policy", "no-referrer") == MHD_YES;
+           mhd->add_response_header(response, "Content-Security-Policy", policy) == MHD_YES &&
+           mhd->add_response_header(response, "X-Content-Type-Options", "nosniff") == MHD_YES &&
+           mhd->add_response_header(response, "Referrer-Policy", "no-referrer") == MHD_YES;
 }
 
 static bool add_cookie(struct MHD_Response *response, const struct visit *visit)
@@ -63,7 +65,7 @@ static bool add_cookie(struct MHD_Response *response, const struct visit *visit)
         return true;
     ignore(snprintf(text, sizeof text, COOKIE_NAME "=%s; Path=/; Secure; HttpOnly; SameSite=Lax",
                     visit->cookie));
-    return MHD_add_response_header(response, MHD_HTTP_HEADER_SET_COOKIE, text) == MHD_YES;
+    return mhd->add_response_header(response, MHD_HTTP_HEADER_SET_COOKIE, text) == MHD_YES;
 }
 
 /* `visit`: whose cookie to set; `location`: where to go on, or NULL. */
@@ -76,16 +78,16 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
         void *out;
     } data = {.in = body}; /* the library copies and never writes */
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(size, data.out, MHD_RESPMEM_MUST_COPY);
+        mhd->create_response_from_buffer(size, data.out, MHD_RESPMEM_MUST_COPY);
     enum MHD_Result result = MHD_NO;
 
     if (response == NULL)
         return MHD_NO;
     if (add_headers(response, type) && add_cookie(response, visit) &&
         (location == NULL ||
-         MHD_add_response_header(response, MHD_HTTP_HEADER_LOCATION, location) == MHD_YES))
-        result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
+         mhd->add_response_header(response, MHD_HTTP_HEADER_LOCATION, location) == MHD_YES))
+        result = mhd->queue_response(connection, status, response);
+    mhd->destroy_response(response);
     return result;
 }
 
@@ -134,7 +136,7 @@ static enum MHD_Result answer_status(struct web *web, struct MHD_Connection *con
                                      const struct visit *visit)
 {
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        mhd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     const struct web_connection *life = info != NULL ? info->socket_context : NULL;
     struct changes_count now = scoreboard_changes(web->board), before = now;
     char text[512];
@@ -185,7 +187,7 @@ static unsigned next_page(const struct visit *visit)
 static struct visit *visit_of(struct web *web, struct MHD_Connection *connection)
 {
     return visits_find(web->visits,
-                       MHD_lookup_connection_value(connection, MHD_COOKIE_KIND, COOKIE_NAME));
+                       mhd->lookup_connection_value(connection, MHD_COOKIE_KIND, COOKIE_NAME));
 }
 
 static struct visit *visit_begin(struct web *web)
@@ -271,7 +273,7 @@ static enum MHD_Result begin_request(struct MHD_Connection *connection, const ch
     if (request == NULL)
         return MHD_NO;
     if (strcmp(method, MHD_HTTP_METHOD_POST) == 0)
-        request->post = MHD_create_post_processor(connection, POST_BUFFER, on_field, request);
+        request->post = mhd->create_post_processor(connection, POST_BUFFER, on_field, request);
     *state = request;
     return MHD_YES;
 }
@@ -291,7 +293,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         if (request->uploaded > POST_MAX)
             return MHD_NO;
         if (request->post != NULL &&
-            MHD_post_process(request->post, upload, *upload_size) != MHD_YES)
+            mhd->post_process(request->post, upload, *upload_size) != MHD_YES)
             return MHD_NO;
         *upload_size = 0;
         return MHD_YES;
@@ -313,7 +315,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (request == NULL)
         return;
     if (request->post != NULL)
-        ignore(MHD_destroy_post_processor(request->post));
+        ignore(mhd->destroy_post_processor(request->post));
     free(request);
     *state = NULL;
 }
@@ -343,8 +345,8 @@ static void run(struct web *web)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
 
-    ignore(MHD_run(web->daemon));
-    if (MHD_get_timeout(web->daemon, &wait_ms) == MHD_YES)
+    ignore(mhd->run(web->daemon));
+    if (mhd->get_timeout(web->daemon, &wait_ms) == MHD_YES)
         timer_set(web->loop, &web->timer, clock_monotonic_ns() + (wait_ms + 1) * NS_PER_MS);
     else
         timer_cancel(web->loop, &web->timer);
@@ -372,22 +374,27 @@ static void on_stop(void *context, int signal_number)
 int web_run(int listening_fd, struct scoreboard *board)
 {
     struct web web = {.loop = loop_new(), .board = board, .visits = visits_new()};
+    struct error error;
     int code = 1;
 
     if (web.loop == NULL || web.visits == NULL)
         return 1;
+    if (mhd_library_load(&mhd, &error) < 0) {
+        ignore(fprintf(stderr, "holdfast demo: %s\n", error.message));
+        return error_exit_code(&error);
+    }
     timer_init(&web.timer, on_timer, &web);
-    web.daemon = MHD_start_daemon(
+    web.daemon = mhd->start_daemon(
         MHD_USE_EPOLL, 0, NULL, NULL, on_request, &web, MHD_OPTION_LISTEN_SOCKET, listening_fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, &web, MHD_OPTION_NOTIFY_CONNECTION, on_connection, &web, MHD_OPTION_END);
     const union MHD_DaemonInfo *info =
-        web.daemon != NULL ? MHD_get_daemon_info(web.daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+        web.daemon != NULL ? mhd->get_daemon_info(web.daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
     if (info != NULL && loop_signal(web.loop, SIGTERM, on_stop, &web) &&
         loop_watch(web.loop, info->epoll_fd, LOOP_READ, loop_handler(web.loop, on_ready, &web), 0))
         code = loop_run(web.loop);
     if (web.daemon != NULL)
-        MHD_stop_daemon(web.daemon);
+        mhd->stop_daemon(web.daemon);
     visits_free(web.visits);
     loop_free(web.loop);
     return code;

@@ -10,11 +10,11 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <curl/curl.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/string.h"
+#include "net/curl_library.h"
 
 #define TIMEOUT_MS         30000
 #define ANSWER_MAX         (1u << 20)
@@ -41,11 +41,13 @@ struct http_request {
 
 struct http_client {
     struct loop *loop;
-    CURLM *multi;
+    CURLM *multi; /* NULL: nothing was asked yet */
     struct timer timer;
     uint8_t handler;
     struct http_request *requests;
 };
+
+static const struct curl_library *curl; /* NULL: not loaded yet */
 
 /* ---- addresses ---- */
 
@@ -122,10 +124,10 @@ static void request_free(struct http_request *request)
     if (request->next != NULL)
         request->next->previous = request->previous;
     if (request->easy != NULL)
-        ignore(curl_multi_remove_handle(client->multi, request->easy));
-    curl_easy_cleanup(request->easy);
-    curl_slist_free_all(request->headers);
-    curl_slist_free_all(request->recipients);
+        ignore(curl->multi_remove_handle(client->multi, request->easy));
+    curl->easy_cleanup(request->easy);
+    curl->slist_free_all(request->headers);
+    curl->slist_free_all(request->recipients);
     buffer_fini(&request->answer);
     free(request->body);
     free(request);
@@ -134,7 +136,7 @@ static void request_free(struct http_request *request)
 static void say_failure(const struct http_request *request, CURLcode code, struct error *ret_error)
 {
     char reason[CURL_ERROR_SIZE];
-    const char *text = request->reason[0] != '\0' ? request->reason : curl_easy_strerror(code);
+    const char *text = request->reason[0] != '\0' ? request->reason : curl->easy_strerror(code);
     enum error_code kind = ERROR_PEER;
 
     string_printable(reason, sizeof reason, text, strlen(text));
@@ -163,9 +165,9 @@ static void finish(struct http_request *request, CURLcode code)
 
     if (answer.failed)
         say_failure(request, code, &answer.error);
-    ignore(curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status));
+    ignore(curl->easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status));
     answer.status = (unsigned)status;
-    if (curl_easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after) == CURLE_OK &&
+    if (curl->easy_getinfo(request->easy, CURLINFO_RETRY_AFTER, &retry_after) == CURLE_OK &&
         retry_after > 0)
         answer.retry_after_s = retry_after;
     answer.body = request->answer.data;
@@ -180,9 +182,9 @@ static void finish_all(struct http_client *client)
     CURLMsg *message;
     int left;
 
-    while ((message = curl_multi_info_read(client->multi, &left)) != NULL) {
+    while ((message = curl->multi_info_read(client->multi, &left)) != NULL) {
         if (message->msg == CURLMSG_DONE &&
-            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK)
+            curl->easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request) == CURLE_OK)
             finish(request, message->data.result);
     }
 }
@@ -200,7 +202,7 @@ static void on_socket(void *context, uint64_t fd, unsigned events)
         what |= CURL_CSELECT_OUT;
     if ((events & LOOP_ERROR) != 0)
         what |= CURL_CSELECT_ERR;
-    ignore(curl_multi_socket_action(client->multi, (curl_socket_t)fd, what, &running));
+    ignore(curl->multi_socket_action(client->multi, (curl_socket_t)fd, what, &running));
     finish_all(client);
 }
 
@@ -209,7 +211,7 @@ static void on_timer(void *context)
     struct http_client *client = context;
     int running;
 
-    ignore(curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running));
+    ignore(curl->multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running));
     finish_all(client);
 }
 
@@ -244,13 +246,68 @@ static int set_timer(CURLM *multi, long timeout_ms, void *context)
     return 0;
 }
 
+/* ---- the client ---- */
+
+int http_client_load(struct error *error)
+{
+    return curl != NULL ? 0 : curl_library_load(&curl, error);
+}
+
+int http_client_new(struct http_client **ret_client, struct loop *loop, struct error *error)
+{
+    struct http_client *client = calloc(1, sizeof *client);
+
+    if (client == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    client->loop = loop;
+    client->handler = loop_handler(loop, on_socket, client);
+    timer_init(&client->timer, on_timer, client);
+    *ret_client = client;
+    return 0;
+}
+
+/* Before the first request. */
+static int make_ready(struct http_client *client, struct error *error)
+{
+    if (client->multi != NULL)
+        return 0;
+    int result = http_client_load(error);
+    if (result < 0)
+        return result;
+    client->multi = curl->multi_init();
+    if (client->multi == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    ignore(curl->multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, watch_socket));
+    ignore(curl->multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client));
+    ignore(curl->multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, set_timer));
+    ignore(curl->multi_setopt(client->multi, CURLMOPT_TIMERDATA, client));
+    ignore(curl->multi_setopt(client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX));
+    ignore(curl->multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, CONNECTIONS_A_HOST));
+    return 0;
+}
+
+void http_client_free(struct http_client *client)
+{
+    if (client == NULL)
+        return;
+    while (client->requests != NULL)
+        request_free(client->requests);
+    if (client->multi != NULL)
+        ignore(curl->multi_cleanup(client->multi));
+    timer_cancel(client->loop, &client->timer);
+    free(client);
+}
+
 /* ---- making a request ---- */
 
-/* Sets one option; the first that libcurl refuses sticks. */
+/* Sets one option; the first that libcurl refuses sticks. Its header does not look into calls by
+ * pointer: here, too, a number must not be an int, of which libcurl would read more than is there.
+ */
 #define SET(option, value)                                                                         \
     do {                                                                                           \
+        _Static_assert(sizeof(1 ? (value) : (value)) >= sizeof(long), "too short a number");       \
         if (code == CURLE_OK)                                                                      \
-            code = curl_easy_setopt(request->easy, option, value);                                 \
+            code = curl->easy_setopt(request->easy, option, value);                                \
     } while (0)
 
 static bool is_mail(const struct http_order *order)
@@ -260,7 +317,7 @@ static bool is_mail(const struct http_order *order)
 
 static bool list_append(struct curl_slist **list, const char *text)
 {
-    struct curl_slist *grown = curl_slist_append(*list, text);
+    struct curl_slist *grown = curl->slist_append(*list, text);
 
     if (grown == NULL)
         return false;
@@ -373,25 +430,25 @@ static CURLcode set_all(struct http_request *request, const struct http_order *o
 /* Scheme and host; not what stands before an "@" or behind the host. */
 static int name_place(char *place, size_t size, const char *url, struct error *error)
 {
-    CURLU *parts = curl_url();
+    CURLU *parts = curl->url();
     char *scheme = NULL, *host = NULL, text[280];
 
     if (parts == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
     CURLUcode code = strlen(url) > URL_MAX
                          ? CURLUE_MALFORMED_INPUT
-                         : curl_url_set(parts, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
-    if (code == CURLUE_OK && curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-        curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
+                         : curl->url_set(parts, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
+    if (code == CURLUE_OK && curl->url_get(parts, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
+        curl->url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK) {
         snprintf(text, sizeof text, "%s://%s", scheme, host);
         string_printable(place, size, text, strlen(text));
     }
     bool known = scheme != NULL && host != NULL &&
                  (strcasecmp(scheme, "http") == 0 || strcasecmp(scheme, "https") == 0 ||
                   strcasecmp(scheme, "smtp") == 0 || strcasecmp(scheme, "smtps") == 0);
-    curl_free(scheme);
-    curl_free(host);
-    curl_url_cleanup(parts);
+    curl->free(scheme);
+    curl->free(host);
+    curl->url_cleanup(parts);
     return known ? 0
                  : error_set(error, ERROR_USAGE,
                              "found a URL that is none of http, https, smtp or smtps with a host");
@@ -400,15 +457,16 @@ static int name_place(char *place, size_t size, const char *url, struct error *e
 struct http_request *http_client_ask(struct http_client *client, const struct http_order *order,
                                      http_done_fn *done, void *context, struct error *error)
 {
+    if (make_ready(client, error) < 0)
+        return NULL;
     struct http_request *request = calloc(1, sizeof *request);
-
     if (request == NULL) {
         error_set(error, ERROR_MEMORY, "out of memory");
         return NULL;
     }
     *request = (struct http_request){.client = client,
                                      .next = client->requests,
-                                     .easy = curl_easy_init(),
+                                     .easy = curl->easy_init(),
                                      .done = done,
                                      .context = context,
                                      .public_only = order->public_only};
@@ -419,9 +477,9 @@ struct http_request *http_client_ask(struct http_client *client, const struct ht
     int result = name_place(request->place, sizeof request->place, order->url, error);
     if (result == 0) {
         CURLcode code = request->easy != NULL ? set_all(request, order) : CURLE_OUT_OF_MEMORY;
-        if (code != CURLE_OK || curl_multi_add_handle(client->multi, request->easy) != CURLM_OK)
+        if (code != CURLE_OK || curl->multi_add_handle(client->multi, request->easy) != CURLM_OK)
             result = error_set(error, ERROR_IO, "%s cannot be asked: %s", request->place,
-                               code != CURLE_OK ? curl_easy_strerror(code) : "out of memory");
+                               code != CURLE_OK ? curl->easy_strerror(code) : "out of memory");
     }
     if (result != 0) {
         request_free(request);
@@ -434,39 +492,4 @@ void http_client_cancel(struct http_request *request)
 {
     if (request != NULL)
         request_free(request);
-}
-
-/* ---- the client ---- */
-
-int http_client_new(struct http_client **ret_client, struct loop *loop, struct error *error)
-{
-    struct http_client *client = calloc(1, sizeof *client);
-
-    if (client == NULL || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
-        (client->multi = curl_multi_init()) == NULL) {
-        free(client);
-        return error_set(error, ERROR_MEMORY, "out of memory");
-    }
-    client->loop = loop;
-    client->handler = loop_handler(loop, on_socket, client);
-    timer_init(&client->timer, on_timer, client);
-    ignore(curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, watch_socket));
-    ignore(curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client));
-    ignore(curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, set_timer));
-    ignore(curl_multi_setopt(client->multi, CURLMOPT_TIMERDATA, client));
-    ignore(curl_multi_setopt(client->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, CONNECTIONS_MAX));
-    ignore(curl_multi_setopt(client->multi, CURLMOPT_MAX_HOST_CONNECTIONS, CONNECTIONS_A_HOST));
-    *ret_client = client;
-    return 0;
-}
-
-void http_client_free(struct http_client *client)
-{
-    if (client == NULL)
-        return;
-    while (client->requests != NULL)
-        request_free(client->requests);
-    ignore(curl_multi_cleanup(client->multi));
-    timer_cancel(client->loop, &client->timer);
-    free(client);
 }

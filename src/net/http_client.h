@@ -49,6 +49,11 @@ struct http_answer {
 };
 typedef void http_done_fn(void *context, const struct http_answer *answer);
 
+/* libcurl is loaded by the first request of a process, so that a process without one never maps it
+ * (net/curl_library.h). Earlier by this, which may be called again: before a sandbox is entered, or
+ * to know at once that it is missing. */
+MUST_CHECK int http_client_load(struct error *error);
+
 MUST_CHECK int http_client_new(struct http_client **ret_client, struct loop *loop,
                                struct error *error);
 void http_client_free(struct http_client *client); /* accepts NULL; nobody is called back */

@@ -17,6 +17,7 @@
 #include "base/secret.h"
 #include "base/string.h"
 #include "edge/sandbox.h"
+#include "net/http_client.h"
 #include "tls/handshake.h"
 #include "watch/prober_talk.h"
 #include "watch/report.h"
@@ -435,6 +436,9 @@ static int prober_init(struct prober_process *process, int fd, struct error *err
     process->loop = loop_new();
     if (process->loop == NULL)
         return error_set(error, ERROR_MEMORY, "out of memory");
+    /* Here, not in the sandbox. Without it targets are still checked, and each document that cannot
+     * be fetched says why. */
+    ignore(http_client_load(NULL));
     /* Read now, though nobody asked yet: the first answers come sooner. */
     if (chain_store_new(&process->system, "system", NULL, error) < 0 ||
         sandbox_enter(SANDBOX_PROBER, error) < 0)

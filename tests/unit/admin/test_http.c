@@ -36,7 +36,7 @@ static int start(void **state)
     if (child == 0) {
         struct loop *loop = loop_new();
         struct http *http = http_new(loop, &world.view, NULL);
-        _exit(http == NULL || http_listen(http, listening) < 0 ? 1 : loop_run(loop));
+        _exit(http == NULL || http_listen(http, listening, NULL) < 0 ? 1 : loop_run(loop));
     }
     close(listening);
     return 0;
@@ -195,7 +195,7 @@ static int listen_here(struct http *http)
     assert_int_equal(bind(listening, (const struct sockaddr *)&address, size), 0);
     assert_int_equal(listen(listening, 128), 0);
     assert_int_equal(getsockname(listening, (struct sockaddr *)&address, &size), 0);
-    int number = http_listen(http, listening);
+    int number = http_listen(http, listening, NULL);
     assert_true(number >= 0);
     return number;
 }
