@@ -507,6 +507,7 @@ int relay_main(int channel_fd)
     static struct relay relay;
     struct error error = {0};
 
+    record_process_init();
     relay.control_fd = -1;
     for (unsigned i = 0; i < BOARD_WORKERS_MAX; i++)
         relay.handshakers[i] = -1;

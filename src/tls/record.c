@@ -63,6 +63,16 @@ static void put_header(uint8_t *at, unsigned type, size_t length)
     put_uint16(at + 3, length);
 }
 
+/* Algorithms are fetched from the provider, which knows their names. What is left out are
+ * OpenSSL's own tables of names and the texts of its errors, which are never shown here. */
+void record_process_init(void)
+{
+    ignore(OPENSSL_init_crypto(
+        OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT | OPENSSL_INIT_NO_ADD_ALL_CIPHERS |
+            OPENSSL_INIT_NO_ADD_ALL_DIGESTS | OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS,
+        NULL));
+}
+
 /* A context that has its cipher but no key yet. */
 static EVP_CIPHER_CTX *aead_context_new(const char *name, int sealing)
 {

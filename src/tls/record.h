@@ -36,6 +36,10 @@ struct record_key {
     uint32_t epoch; /* N */
 };
 
+/* Prepares OpenSSL in a process that uses nothing else of this folder, in half the time that it
+ * takes by itself: no configuration file, as in tls_process_init(). Call before anything else. */
+void record_process_init(void);
+
 /* The working contexts of one process: one EVP context per AEAD and direction, re-keyed when
  * another session's turn comes. */
 struct record_crypto;

@@ -291,3 +291,11 @@ def test_replacements_under_churn(shop):
             thread.join()
     assert not failures, failures[:3]
     assert min(counts) > 0, counts
+
+
+def test_configuration_of_openssl_is_not_read(shop, folder):
+    """One that takes all ciphers away is nothing to any process: not to the handshake, not to the records behind it."""
+    (folder / "openssl.cnf").write_text("openssl_conf = all\n[all]\nproviders = some\n[some]\nbase = base\n[base]\nactivate = 1\n")
+    here = shop(environment={"OPENSSL_CONF": str(folder / "openssl.cnf")})
+    with here.client() as client:
+        client.exchange()
