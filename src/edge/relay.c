@@ -44,7 +44,8 @@ static uint64_t outstanding(const struct relay *relay, unsigned handshaker)
 
 /* Grants each handshaker an equal share of the free slots: it may have as many handshakes under
  * way, so a small window would let a few slow clients stop all accepting. What was granted cannot
- * be taken back, and all grants together never exceed the free slots. */
+ * be taken back, and all grants together never exceed the free slots. Few of them go to another
+ * handshaker from each relay: one that stands still must not have them all. */
 static void grant(struct relay *relay)
 {
     unsigned workers = relay->worker.setup.workers;
@@ -53,7 +54,8 @@ static void grant(struct relay *relay)
 
     for (unsigned i = 0; i < workers; i++)
         left -= outstanding(relay, i) < left ? outstanding(relay, i) : left;
-    for (unsigned i = 0; i < workers && left != 0; i++) {
+    for (unsigned k = 0; k < workers && left != 0; k++) {
+        unsigned i = (relay->worker.setup.index + k) % workers;
         uint64_t have = outstanding(relay, i);
         uint64_t more = have >= share ? 0 : share - have < left ? share - have : left;
         if (more == 0)
@@ -430,8 +432,8 @@ static void take_board(struct relay *relay)
         board->listeners[i].connections[index] = 0;
 }
 
-/* Afresh: sessions that ended while they were taken over have put theirs there already. Those that a
- * list still names come when that list is dealt with. */
+/* Afresh: sessions that ended while they were taken over have put theirs there already. Those that
+ * a list still names come when that list is dealt with. */
 static void collect_free_slots(struct relay *relay)
 {
     relay->free_count = 0;
