@@ -207,7 +207,7 @@ static int config_test(const struct conf *conf)
         return fail(&error);
     if (configured_check(conf, true, stderr) != 0)
         return error_exit_code(&(struct error){.code = ERROR_CONFIG});
-    config_files_open(&files, conf, stderr);
+    config_files_open(&files, conf, NULL, stderr);
     int code = 0;
     if (check_state_folder(conf, user, &error) != 0 || check_ticket_folder(conf, user, &error) != 0)
         code = fail(&error);

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include "base/secret.h"
+#include "loop/descriptors.h"
 
 struct opening {
     struct config_files *files;
     const char *config;
+    const struct conf *before;
     FILE *report;
 };
 
@@ -48,6 +50,29 @@ static bool keep(struct config_files *files, const char *path, int fd)
     return true;
 }
 
+struct looking {
+    const char *path, *role;
+};
+
+static int is_same(void *context, const char *path, const char *role, bool folder)
+{
+    const struct looking *looking = context;
+    (void)folder;
+
+    return strcmp(path, looking->path) == 0 && strcmp(role, looking->role) == 0;
+}
+
+static void fail(struct opening *opening, const char *path, const char *role, const char *fault)
+{
+    struct looking looking = {path, role};
+    bool known =
+        opening->before != NULL && conf_each_watch_path(opening->before, is_same, &looking) != 0;
+
+    fprintf(opening->report, "%s: %s%s: cannot open %s: %s\n", opening->config,
+            known ? "warning: " : "", role, path, fault);
+    opening->files->failures += known ? 0 : 1;
+}
+
 static int open_one(void *context, const char *path, const char *role, bool folder)
 {
     struct opening *opening = context;
@@ -60,15 +85,17 @@ static int open_one(void *context, const char *path, const char *role, bool fold
         close(fd);
     if (fd >= 0 && folder)
         return 0;
-    fprintf(opening->report, "%s: %s: cannot open %s: %s\n", opening->config, role, path, fault);
-    opening->files->failures++;
+    fail(opening, path, role, fault);
     return 0;
 }
 
-void config_files_open(struct config_files *ret_files, const struct conf *conf, FILE *report)
+void config_files_open(struct config_files *ret_files, const struct conf *conf,
+                       const struct conf *before, FILE *report)
 {
-    struct opening opening = {.files = ret_files, .config = conf->path, .report = report};
+    struct opening opening = {
+        .files = ret_files, .config = conf->path, .before = before, .report = report};
 
+    ignore((long)descriptors_raise()); /* there may be a target in each of thousands of files */
     *ret_files = (struct config_files){.count = 0};
     ignore(conf_each_path(conf, open_one, &opening));
 }
@@ -106,12 +133,25 @@ static char *read_all(int fd, size_t maximum, size_t *ret_size)
     return text;
 }
 
-char *config_files_read(const struct config_files *files, const char *path, size_t maximum,
-                        size_t *ret_size)
+/* -1: it was not opened. */
+static int find_file(const struct config_files *files, const char *path)
 {
     for (size_t i = 0; i < files->count; i++) {
         if (strcmp(files->items[i].path, path) == 0)
-            return read_all(files->items[i].fd, maximum, ret_size);
+            return files->items[i].fd;
     }
-    return NULL;
+    return -1;
+}
+
+bool config_files_opened(const struct config_files *files, const char *path)
+{
+    return find_file(files, path) >= 0;
+}
+
+char *config_files_read(const struct config_files *files, const char *path, size_t maximum,
+                        size_t *ret_size)
+{
+    int fd = find_file(files, path);
+
+    return fd < 0 ? NULL : read_all(fd, maximum, ret_size);
 }

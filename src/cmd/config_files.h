@@ -17,8 +17,12 @@ struct config_files {
     unsigned failures; /* could not be opened; each was reported */
 };
 
-/* Opens all; what goes wrong is printed to `report`, "CONFIG: ROLE: cannot open PATH: why". */
-void config_files_open(struct config_files *ret_files, const struct conf *conf, FILE *report);
+/* Opens all; what goes wrong is printed to `report`, "CONFIG: ROLE: cannot open PATH: why". What a
+ * watch of `before` (NULL: none) has named as the same is no failure: that it is missing may be
+ * just what the watch has found. */
+void config_files_open(struct config_files *ret_files, const struct conf *conf,
+                       const struct conf *before, FILE *report);
+bool config_files_opened(const struct config_files *files, const char *path);
 void config_files_close(struct config_files *files);
 
 /* Malloc'ed, from the beginning, at most `maximum` bytes and a zero behind them; NULL when it was

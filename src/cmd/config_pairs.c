@@ -9,6 +9,7 @@
 #include "base/secret.h"
 #include "conf/merge.h"
 #include "tls/certificate.h"
+#include "tls/certificate_on_disk.h"
 #include "tls/fingerprints.h"
 #include "tls/governor.h"
 #include "tls/handshake.h"
@@ -296,22 +297,84 @@ static void check_trust(struct check *check, const struct conf_listener *listene
 
 /* ---- files of watches ---- */
 
+static const struct conf_watch *watch_before(const struct check *check,
+                                             const struct conf_watch *watch)
+{
+    uint32_t index =
+        check->before == NULL ? CONF_NONE : conf_find_watch(check->before, watch->name);
+
+    return index == CONF_NONE ? NULL : &check->before->watches[index];
+}
+
+static bool names_target(const struct conf_watch *watch, const char *path)
+{
+    for (size_t i = 0; i < watch->targets.count; i++) {
+        const char *other = conf_target_path(watch->targets.items[i].text);
+        if (other != NULL && strcmp(other, path) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A reload is not held up by what has gone bad under a section that stays. */
 static bool known_supply(const struct check *check, const struct conf_watch *watch,
                          enum supply_kind kind, const char *path)
 {
-    uint32_t index =
-        check->before == NULL ? CONF_NONE : conf_find_watch(check->before, watch->name);
+    const struct conf_watch *before = watch_before(check, watch);
     enum supply_kind other;
     const char *other_path;
 
-    for (size_t i = 0;
-         index != CONF_NONE && supply_at(&check->before->watches[index], i, &other, &other_path);
-         i++) {
+    if (before != NULL && kind == SUPPLY_TARGET)
+        return names_target(before, path);
+    for (size_t i = 0; before != NULL && supply_at(before, i, &other, &other_path); i++) {
         if (other == kind && strcmp(other_path, path) == 0)
             return true;
     }
     return false;
+}
+
+/* One that could not be opened has been told of. */
+static void check_supply(struct check *check, const struct conf_watch *watch, enum supply_kind kind,
+                         const char *path)
+{
+    struct supply *supply = NULL;
+    struct error error = {0};
+    size_t size = 0;
+
+    if (!config_files_opened(check->files, path))
+        return;
+    char *data = config_files_read(check->files, path, supply_size_max(kind), &size);
+    int result = data != NULL
+                     ? supply_new(&supply, kind, path, data, size, &error)
+                     : error_set(&error, ERROR_IO, "cannot read %s, or it is larger than %zu MiB",
+                                 path, supply_size_max(kind) >> 20);
+    if (result != 0)
+        find(check, known_supply(check, watch, kind, path), "%s of watch '%s': %s",
+             supply_option(kind), watch->name, error.message);
+    supply_unref(supply);
+    wipe(data, size); /* a key may stand in it */
+}
+
+/* What should be served. */
+static void check_served(struct check *check, const struct conf_watch *watch)
+{
+    const struct conf_watch *before = watch_before(check, watch);
+    struct certificate_on_disk disk;
+    struct error error = {0};
+    size_t size = 0;
+
+    if (watch->file == NULL || !config_files_opened(check->files, watch->file))
+        return;
+    char *data = config_files_read(check->files, watch->file, KEYPAIR_PEM_MAX, &size);
+    int result = data != NULL
+                     ? certificate_on_disk(&disk, data, size, &error)
+                     : error_set(&error, ERROR_IO, "cannot read it, or it is larger than %u KiB",
+                                 KEYPAIR_PEM_MAX / 1024);
+    if (result != 0)
+        find(check,
+             before != NULL && before->file != NULL && strcmp(before->file, watch->file) == 0,
+             "file of watch '%s': %s: %s", watch->name, watch->file, error.message);
+    wipe(data, size);
 }
 
 static void check_watch(struct check *check, const struct conf_watch *watch)
@@ -319,20 +382,13 @@ static void check_watch(struct check *check, const struct conf_watch *watch)
     enum supply_kind kind;
     const char *path;
 
-    for (size_t i = 0; supply_at(watch, i, &kind, &path); i++) {
-        struct supply *supply = NULL;
-        struct error error = {0};
-        size_t size = 0;
-        char *data = config_files_read(check->files, path, supply_size_max(kind), &size);
-        int result = data != NULL ? supply_new(&supply, kind, path, data, size, &error)
-                                  : error_set(&error, ERROR_IO,
-                                              "cannot read %s, or it is larger than %zu MiB", path,
-                                              supply_size_max(kind) >> 20);
-        if (result != 0)
-            find(check, known_supply(check, watch, kind, path), "%s of watch '%s': %s",
-                 supply_option(kind), watch->name, error.message);
-        supply_unref(supply);
-        wipe(data, size); /* whoever confuses files may have named a key */
+    check_served(check, watch);
+    for (size_t i = 0; supply_at(watch, i, &kind, &path); i++)
+        check_supply(check, watch, kind, path);
+    for (size_t i = 0; i < watch->targets.count; i++) {
+        path = conf_target_path(watch->targets.items[i].text);
+        if (path != NULL)
+            check_supply(check, watch, SUPPLY_TARGET, path);
     }
 }
 

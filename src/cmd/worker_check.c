@@ -48,7 +48,7 @@ static int check(const struct conf *conf, const struct conf *before, char **argv
     struct config_files files;
     struct error error = {0};
 
-    config_files_open(&files, conf, report);
+    config_files_open(&files, conf, before, report);
     if (files.failures == 0 &&
         key_encryption_check(conf, (uid_t)strtoul(argv[2], NULL, 10), &error) < 0) {
         fprintf(report, "%s: %s\n", conf->path, error.message);

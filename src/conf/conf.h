@@ -439,6 +439,11 @@ MUST_CHECK int conf_parse_internal(struct conf **ret_conf, const char *path, con
  * certificate shop.example"). Stops and returns the first non-zero result of `fn`. */
 typedef int conf_path_fn(void *context, const char *path, const char *role, bool folder);
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context);
+/* Of these, those of sections `watch`. */
+int conf_each_watch_path(const struct conf *conf, conf_path_fn *fn, void *context);
+
+/* The file that a target of a watch is ("file:/path", "file:///path"); NULL: it is none. */
+const char *conf_target_path(const char *target);
 
 /* The file that a text of `discover` names ("zone:/path", "list:/path"); NULL: none. */
 const char *conf_discover_path(const char *spec);

@@ -70,6 +70,50 @@ const char *conf_discover_path(const char *spec)
                : NULL;
 }
 
+const char *conf_target_path(const char *target)
+{
+    if (!string_starts_with(target, "file:"))
+        return NULL;
+    const char *path = target + strlen("file:");
+    while (path[0] == '/' && path[1] == '/') /* file:///etc/x.pem */
+        path++;
+    return path;
+}
+
+static void visit_texts(struct visit *visit, const struct conf_text_list *paths, const char *option,
+                        const char *kind, const char *name)
+{
+    for (size_t i = 0; i < paths->count; i++)
+        visit_path(visit, paths->items[i], option, kind, name, false);
+}
+
+static void visit_watches(struct visit *visit, const struct conf *conf)
+{
+    for (size_t i = 0; i < conf->watch_count; i++) {
+        const struct conf_watch *watch = &conf->watches[i];
+        for (size_t j = 0; j < watch->targets.count; j++)
+            visit_path(visit, conf_target_path(watch->targets.items[j].text), "targets", "watch",
+                       watch->name, false);
+        visit_texts(visit, &watch->stores, "stores", "watch", watch->name);
+        visit_texts(visit, &watch->stores_ignoring_ends, "stores-ignoring-ends", "watch",
+                    watch->name);
+        visit_texts(visit, &watch->crl, "crl", "watch", watch->name);
+        visit_path(visit, watch->log_list, "log-list", "watch", watch->name, false);
+        visit_path(visit, watch->file, "file", "watch", watch->name, false);
+        for (size_t j = 0; j < watch->discover.count; j++)
+            visit_path(visit, conf_discover_path(watch->discover.items[j].text), "discover",
+                       "watch", watch->name, false);
+    }
+}
+
+int conf_each_watch_path(const struct conf *conf, conf_path_fn *fn, void *context)
+{
+    struct visit visit = {.fn = fn, .context = context};
+
+    visit_watches(&visit, conf);
+    return visit.result;
+}
+
 int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
 {
     struct visit visit = {.fn = fn, .context = context};
@@ -78,41 +122,21 @@ int conf_each_path(const struct conf *conf, conf_path_fn *fn, void *context)
     visit_path(&visit, conf->key_update_unable, "key-update-unable", NULL, NULL, false);
     for (size_t i = 0; i < conf->certificate_count; i++) {
         const struct conf_certificate *certificate = &conf->certificates[i];
-        for (size_t j = 0; j < certificate->chain.count; j++)
-            visit_path(&visit, certificate->chain.items[j], "chain", "certificate",
-                       certificate->name, false);
-        for (size_t j = 0; j < certificate->key.count; j++)
-            visit_path(&visit, certificate->key.items[j], "key", "certificate", certificate->name,
-                       false);
+        visit_texts(&visit, &certificate->chain, "chain", "certificate", certificate->name);
+        visit_texts(&visit, &certificate->key, "key", "certificate", certificate->name);
         visit_path(&visit, certificate->folder, "folder", "certificate", certificate->name, true);
     }
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *listener = &conf->listeners[i];
         visit_path(&visit, listener->client_ca, "client-ca", "listener", listener->name, false);
-        for (size_t j = 0; j < listener->client_crl.count; j++)
-            visit_path(&visit, listener->client_crl.items[j], "client-crl", "listener",
-                       listener->name, false);
+        visit_texts(&visit, &listener->client_crl, "client-crl", "listener", listener->name);
     }
     for (size_t i = 0; i < conf->channel_count; i++) {
         const struct conf_channel *channel = &conf->channels[i];
         visit_path(&visit, channel->secret_file, "secret-file", "channel", channel->name, false);
         visit_path(&visit, channel->trust, "trust", "channel", channel->name, false);
     }
-    for (size_t i = 0; i < conf->watch_count; i++) {
-        const struct conf_watch *watch = &conf->watches[i];
-        for (size_t j = 0; j < watch->stores.count; j++)
-            visit_path(&visit, watch->stores.items[j], "stores", "watch", watch->name, false);
-        for (size_t j = 0; j < watch->stores_ignoring_ends.count; j++)
-            visit_path(&visit, watch->stores_ignoring_ends.items[j], "stores-ignoring-ends",
-                       "watch", watch->name, false);
-        for (size_t j = 0; j < watch->crl.count; j++)
-            visit_path(&visit, watch->crl.items[j], "crl", "watch", watch->name, false);
-        visit_path(&visit, watch->log_list, "log-list", "watch", watch->name, false);
-        visit_path(&visit, watch->file, "file", "watch", watch->name, false);
-        for (size_t j = 0; j < watch->discover.count; j++)
-            visit_path(&visit, conf_discover_path(watch->discover.items[j].text), "discover",
-                       "watch", watch->name, false);
-    }
+    visit_watches(&visit, conf);
     for (size_t i = 0; i < conf->upstream_count; i++) {
         const struct conf_upstream *upstream = &conf->upstreams[i];
         visit_path(&visit, upstream->tls_trust, "tls-trust", "upstream", upstream->name, false);

@@ -140,3 +140,6 @@ MUST_CHECK int certificate_facts_read(const struct certificate_facts **ret_list,
 MUST_CHECK int certificate_facts_parse(const struct certificate_facts **ret_list, size_t maximum,
                                        size_t *ret_count, const void *data, size_t size,
                                        struct error *error);
+/* Malloc'ed PEM of nothing but these; NULL: out of memory. */
+char *certificate_facts_to_pem(const struct certificate_facts *const *list, size_t count,
+                               size_t *ret_size);

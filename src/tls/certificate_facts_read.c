@@ -272,3 +272,21 @@ int certificate_facts_parse(const struct certificate_facts **ret_list, size_t ma
     return finish(&into, certificate_data_read(data, size, NULL, take_facts, &into, error),
                   ret_count);
 }
+
+char *certificate_facts_to_pem(const struct certificate_facts *const *list, size_t count,
+                               size_t *ret_size)
+{
+    AUTO(BIO) *output = BIO_new(BIO_s_mem());
+    bool good = output != NULL;
+    char *data, *text = NULL;
+
+    for (size_t i = 0; good && i < count; i++)
+        good =
+            PEM_write_bio(output, PEM_STRING_X509, "", list[i]->der, (long)list[i]->der_size) > 0;
+    long size = good ? BIO_get_mem_data(output, &data) : 0;
+    if (size > 0 && (text = malloc((size_t)size)) != NULL) {
+        memcpy(text, data, (size_t)size);
+        *ret_size = (size_t)size;
+    }
+    return text;
+}

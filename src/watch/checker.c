@@ -378,6 +378,22 @@ static void finish_run(struct run *run)
     free(run);
 }
 
+static int read_target(struct endpoint *endpoint, const struct run *run, struct error *error)
+{
+    const struct checker_file *file = run->options->file;
+
+    if (file == NULL)
+        return certificate_facts_read(endpoint->seen.chain, CHAIN_SERVED_MAX,
+                                      &endpoint->seen.chain_count, run->target.host,
+                                      run->options->file_password, error);
+    if (file->trouble != NULL)
+        return error_set(error, ERROR_IO, "%s", file->trouble);
+    for (size_t i = 0; i < file->count; i++)
+        endpoint->seen.chain[i] = certificate_facts_ref(file->certificates[i]);
+    endpoint->seen.chain_count = file->count;
+    return 0;
+}
+
 static void visit_file(struct run *run)
 {
     struct visit *visit = visit_add(run);
@@ -390,8 +406,7 @@ static void visit_file(struct run *run)
     string_copy(endpoint->address_text, sizeof endpoint->address_text, run->target.host);
     if (run->options->name != NULL)
         string_copy(endpoint->name, sizeof endpoint->name, run->options->name);
-    if (certificate_facts_read(endpoint->seen.chain, CHAIN_SERVED_MAX, &endpoint->seen.chain_count,
-                               run->target.host, run->options->file_password, &error) != 0) {
+    if (read_target(endpoint, run, &error) != 0) {
         endpoint->outcome = ENDPOINT_UNREADABLE;
         endpoint->stage = "file";
         string_copy(endpoint->reason, sizeof endpoint->reason, error.message);

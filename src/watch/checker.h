@@ -10,6 +10,13 @@
 
 #define CHECKER_CRL_FILES_MAX 16
 
+/* What the file of a file: target holds, where somebody else reads it. */
+struct checker_file {
+    const struct certificate_facts *const *certificates; /* at most CHAIN_SERVED_MAX */
+    size_t count;
+    const char *trouble; /* why it cannot be read; NULL: it can */
+};
+
 struct checker_options {
     struct chain_store *stores[ENDPOINT_STORES_MAX]; /* all must trust; the first is "the" store */
     size_t store_count;
@@ -27,8 +34,9 @@ struct checker_options {
     const char *renewal_directory; /* of ACME, for every certificate; NULL: those of known CAs */
     /* Of the checker's own options alone, as all checks share what is fetched: */
     struct revocation_options revocation;
-    const char *file_password; /* of PKCS#12 */
-    uint32_t timeout_ms;       /* of one connection, each of connect, starttls, handshake */
+    const char *file_password;       /* of PKCS#12 */
+    const struct checker_file *file; /* NULL: files are opened here */
+    uint32_t timeout_ms;             /* of one connection, each of connect, starttls, handshake */
     unsigned connections_max, per_host_max;
     const char *vantage;        /* static; NULL: "public" */
     struct check_policy policy; /* `at` 0: now, at each check */

@@ -1,7 +1,9 @@
 #include "watch/configured.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/string.h"
 #include "watch/target.h"
 #include "watch/watcher_internal.h"
 
@@ -13,6 +15,19 @@ struct asking {
     struct target target;
 };
 
+/* The daemon's working folder says nothing to whoever wrote it. */
+static int check_target(struct asking *asking, const char *text, struct error *error)
+{
+    const char *path = conf_target_path(text);
+    char shown[160];
+
+    if (path != NULL && path[0] != '/' && path[0] != '\0')
+        return error_set(error, ERROR_CONFIG,
+                         "found \"%s\"; expected an absolute path behind file:",
+                         string_printable(shown, sizeof shown, text, strlen(text)));
+    return target_parse(&asking->target, text, error);
+}
+
 static int ask(void *context, const struct conf_watch *watch, const char *text, unsigned line,
                bool discover)
 {
@@ -20,8 +35,7 @@ static int ask(void *context, const struct conf_watch *watch, const char *text, 
     struct error error = {0};
     char number[16] = "";
 
-    if ((discover ? discover_check(text, &error) : target_parse(&asking->target, text, &error)) ==
-        0)
+    if ((discover ? discover_check(text, &error) : check_target(asking, text, &error)) == 0)
         return 0;
     if (asking->lines && line != 0)
         ignore(snprintf(number, sizeof number, "%u:", line));

@@ -51,7 +51,7 @@ struct supplied {
     char trouble[400];
 };
 
-#define HELD_MAX (ENDPOINT_STORES_MAX + CHECKER_CRL_FILES_MAX + 1)
+#define HELD_MAX (ENDPOINT_STORES_MAX + CHECKER_CRL_FILES_MAX + 2)
 
 struct work {
     struct prober_process *process;
@@ -60,6 +60,8 @@ struct work {
     struct supply *held[HELD_MAX]; /* as it was when this began */
     size_t held_count;
     struct chain_store *system; /* NULL: not asked */
+    struct checker_file file;   /* of a file: target */
+    char trouble[400];
 };
 
 /* ---- saying ---- */
@@ -146,19 +148,49 @@ static void take_supply(struct prober_process *process, const char *key, const j
         ignore(string_copy(supplied->trouble, sizeof supplied->trouble, error.message));
 }
 
+static int find_supplied(const struct work *work, enum supply_kind kind, const char *path,
+                         const struct supplied **ret_supplied, struct error *error)
+{
+    char key[SUPPLY_KEY_MAX];
+
+    *ret_supplied =
+        path == NULL ? NULL : map_get(&work->process->supplies, supply_key(key, kind, path));
+    return *ret_supplied != NULL
+               ? 0
+               : error_set(error, ERROR_USAGE, "%s: it was not read yet", supply_option(kind));
+}
+
 static int hold(struct work *work, enum supply_kind kind, const json_t *path,
                 struct supply **ret_supply, struct error *error)
 {
-    char key[SUPPLY_KEY_MAX];
-    const char *text = json_string_value(path);
-    const struct supplied *supplied =
-        text == NULL ? NULL : map_get(&work->process->supplies, supply_key(key, kind, text));
+    const struct supplied *supplied;
+    int result = find_supplied(work, kind, json_string_value(path), &supplied, error);
 
-    if (supplied == NULL)
-        return error_set(error, ERROR_USAGE, "%s: it was not read yet", supply_option(kind));
+    if (result != 0)
+        return result;
     if (supplied->supply == NULL)
         return error_set(error, ERROR_IO, "%s: %s", supply_option(kind), supplied->trouble);
     *ret_supply = work->held[work->held_count++] = supply_ref(supplied->supply);
+    return 0;
+}
+
+/* What cannot be read is told as what a check has found. */
+static int hold_target(struct work *work, const struct target *target, struct error *error)
+{
+    const struct supplied *supplied;
+    int result = find_supplied(work, SUPPLY_TARGET, target->host, &supplied, error);
+
+    if (result != 0)
+        return result;
+    work->options.checker.file = &work->file;
+    if (supplied->supply == NULL) {
+        ignore(string_copy(work->trouble, sizeof work->trouble, supplied->trouble));
+        work->file.trouble = work->trouble;
+        return 0;
+    }
+    const struct supply *held = work->held[work->held_count++] = supply_ref(supplied->supply);
+    work->file.certificates = held->certificates;
+    work->file.count = held->certificate_count;
     return 0;
 }
 
@@ -317,6 +349,8 @@ static int begin(struct prober_process *process, struct work *work, const json_t
         result = prober_options_read(&work->options, json_object_get(line, "options"), error);
     if (result == 0)
         result = hold_files(work, error);
+    if (result == 0 && target.kind == TARGET_FILE)
+        result = hold_target(work, &target, error);
     if (result == 0 &&
         !checker_add(process->checker, &target, &work->options.checker, on_checked, work))
         result = error_set(error, ERROR_MEMORY, "out of memory");

@@ -16,6 +16,7 @@ static const struct {
     [SUPPLY_STORE_IGNORING_ENDS] = {"stores-ignoring-ends", CERTIFICATE_FILE_SIZE_MAX},
     [SUPPLY_CRL] = {"crl", CRL_SIZE_MAX},
     [SUPPLY_LOG_LIST] = {"log-list", LOG_LIST_SIZE_MAX},
+    [SUPPLY_TARGET] = {"targets", CERTIFICATE_FILE_SIZE_MAX},
 };
 
 const char *supply_option(enum supply_kind kind)
@@ -59,6 +60,16 @@ char *supply_key(char key[SUPPLY_KEY_MAX], enum supply_kind kind, const char *pa
     return key;
 }
 
+static int read_certificates(struct supply *supply, const void *data, size_t size,
+                             struct error *error)
+{
+    supply->certificates = calloc(CHAIN_SERVED_MAX, sizeof(const struct certificate_facts *));
+    if (supply->certificates == NULL)
+        return error_set(error, ERROR_MEMORY, "out of memory");
+    return certificate_facts_parse(supply->certificates, CHAIN_SERVED_MAX,
+                                   &supply->certificate_count, data, size, error);
+}
+
 static int read_content(struct supply *supply, enum supply_kind kind, const char *path,
                         const void *data, size_t size, struct error *error)
 {
@@ -79,6 +90,9 @@ static int read_content(struct supply *supply, enum supply_kind kind, const char
         return crl_file_parse(&supply->lists, path, data, size, error);
     case SUPPLY_LOG_LIST:
         return log_list_parse(&supply->logs, path, data, size, error);
+    case SUPPLY_TARGET:
+        result = read_certificates(supply, data, size, error);
+        return result == 0 ? 0 : error_prepend(error, "%s", path);
     case SUPPLY_KIND_COUNT:
         break;
     }
@@ -127,5 +141,8 @@ void supply_unref(struct supply *supply)
     chain_store_unref(supply->store);
     crl_file_free(supply->lists);
     certificate_logs_free(supply->logs);
+    while (supply->certificate_count > 0)
+        certificate_facts_unref(supply->certificates[--supply->certificate_count]);
+    free(supply->certificates);
     free(supply);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/string.h"
+#include "conf/conf.h"
 
 /* What the user wrote, fit to be shown in a message. */
 #define SHOWN(text) string_printable((char[160]){0}, 160, text, strlen(text))
@@ -289,8 +290,6 @@ static int parse_endpoint(struct target *target, const struct scheme *scheme, co
 
 static int parse_file(struct target *target, const char *path, struct error *error)
 {
-    if (string_starts_with(path, "///"))
-        path += 2;
     if (path[0] == '\0')
         return error_set(error, ERROR_USAGE, "the path is missing: expected file:/path/chain.pem");
     for (const char *at = path; *at != '\0'; at++) {
@@ -389,7 +388,7 @@ int target_parse(struct target *ret_target, const char *text, struct error *erro
     if (strlen(text) >= TARGET_TEXT_MAX - 32)
         code = error_set(error, ERROR_USAGE, "longer than %d characters", TARGET_TEXT_MAX - 33);
     else if (string_starts_with(text, "file:"))
-        code = parse_file(&target, text + strlen("file:"), error);
+        code = parse_file(&target, conf_target_path(text), error);
     else if (!is_graphic(text))
         code = error_set(error, ERROR_USAGE, "it has spaces or control characters");
     else if (scheme != NULL)

@@ -80,6 +80,8 @@ static char *read_file(int fd, size_t maximum, size_t *ret_size)
         got = read(fd, text + size, room - size);
         size += got > 0 ? (size_t)got : 0;
     }
+    if (text != NULL && got < 0)
+        secret_wipe(text, size);
     if (text == NULL || got < 0) {
         free(text);
         return NULL;
@@ -91,14 +93,26 @@ static char *read_file(int fd, size_t maximum, size_t *ret_size)
 
 /* ---- one after the other ---- */
 
+enum { STEP_FILE, STEP_TARGET, STEP_SUPPLIES };
+
+static bool supply_of(const struct watched *watched, size_t step, enum supply_kind *ret_kind,
+                      const char **ret_path)
+{
+    if (step != STEP_TARGET)
+        return supply_at(watched->conf, step - STEP_SUPPLIES, ret_kind, ret_path);
+    *ret_kind = SUPPLY_TARGET;
+    *ret_path = conf_target_path(watched->text);
+    return *ret_path != NULL;
+}
+
 static const char *path_of(const struct watched *watched, size_t step)
 {
     enum supply_kind kind;
     const char *path = NULL;
 
-    if (step == 0)
+    if (step == STEP_FILE)
         return watched->conf->file;
-    return supply_at(watched->conf, step - 1, &kind, &path) ? path : NULL;
+    return supply_of(watched, step, &kind, &path) ? path : NULL;
 }
 
 /* The supervisor has too many questions before it just now; that says nothing about the file. */
@@ -114,7 +128,7 @@ static void put_off(struct watched *watched)
 /* Nobody can be asked: what was told last has to do. */
 static void ask_without(struct watched *watched)
 {
-    if (watched->file_step == 0)
+    if (watched->file_step == STEP_FILE)
         ignore(string_copy(watched->disk_trouble, sizeof watched->disk_trouble,
                            "the supervisor could not be asked to open it"));
     watched->put_off = 0;
@@ -125,7 +139,7 @@ static void go_on(struct watched *watched)
 {
     const char *path = path_of(watched, watched->file_step);
 
-    if (watched->file_step == 0 && path == NULL)
+    while (path == NULL && watched->file_step < STEP_SUPPLIES)
         path = path_of(watched, ++watched->file_step);
     if (path == NULL) {
         watched->put_off = 0;
@@ -140,7 +154,7 @@ static void go_on(struct watched *watched)
 void watched_open_files(struct watched *watched)
 {
     watched->disk_known = false;
-    watched->file_step = 0;
+    watched->file_step = STEP_FILE;
     go_on(watched);
 }
 
@@ -201,16 +215,50 @@ static void supply_trouble(struct watcher *watcher, struct supplied_file *file, 
         file->trouble[0] = '\0'; /* tried again at the next check */
 }
 
+/* Nothing but the certificates: a key may stand beside them, and whoever talks to strangers holds
+ * none. */
+static char *certificates_alone(const char *text, size_t size, size_t *ret_size,
+                                struct error *error)
+{
+    const struct certificate_facts *list[CHAIN_SERVED_MAX];
+    size_t count = 0;
+    char *pem = NULL;
+
+    if (certificate_facts_parse(list, ARRAY_SIZE(list), &count, text, size, error) == 0 &&
+        (pem = certificate_facts_to_pem(list, count, ret_size)) == NULL)
+        ignore(error_set(error, ERROR_MEMORY, "out of memory"));
+    while (count > 0)
+        certificate_facts_unref(list[--count]);
+    return pem;
+}
+
+static char *read_supply(int fd, enum supply_kind kind, size_t *ret_size, struct error *error)
+{
+    size_t size = 0;
+    char *text = read_file(fd, supply_size_max(kind), &size);
+
+    if (text == NULL)
+        ignore(error_set(error, ERROR_IO, "%s", strerror(errno)));
+    *ret_size = size;
+    if (text == NULL || kind != SUPPLY_TARGET)
+        return text;
+    char *certificates = certificates_alone(text, size, ret_size, error);
+    secret_wipe(text, size);
+    free(text);
+    return certificates;
+}
+
 static void take_supply(struct watched *watched, int fd, const char *error)
 {
     struct watcher *watcher = watched->watcher;
+    struct error reason = {0};
     char key[SUPPLY_KEY_MAX];
     enum supply_kind kind;
     const char *path;
     struct stat facts;
     size_t size = 0;
 
-    if (!supply_at(watched->conf, watched->file_step - 1, &kind, &path))
+    if (!supply_of(watched, watched->file_step, &kind, &path))
         return;
     struct supplied_file *file = supplied_of(watcher, supply_key(key, kind, path));
     if (file == NULL)
@@ -222,9 +270,9 @@ static void take_supply(struct watched *watched, int fd, const char *error)
     } else if ((size_t)facts.st_size > supply_size_max(kind)) {
         supply_trouble(watcher, file, key, "it is too large");
     } else if (!file->readable || !same(&facts, &file->facts)) {
-        char *text = read_file(fd, supply_size_max(kind), &size);
+        char *text = read_supply(fd, kind, &size, &reason);
         if (text == NULL)
-            supply_trouble(watcher, file, key, strerror(errno));
+            supply_trouble(watcher, file, key, reason.message);
         else
             file->readable =
                 prober_client_supply(watcher->prober, key, (uint8_t *)text, size, NULL);
@@ -274,7 +322,7 @@ void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int resul
 
     if (watched != NULL)
         forget_request(watched);
-    if (watched != NULL && watched->file_step > 0)
+    if (watched != NULL && watched->file_step != STEP_FILE)
         take_supply(watched, fd, error);
     else
         take_text(watcher, watched, request, fd, result);
@@ -288,18 +336,28 @@ void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int resul
 
 /* ---- reload, end ---- */
 
-static void mark_wanted(const struct watcher *watcher)
+static void mark_one(const struct watcher *watcher, enum supply_kind kind, const char *path)
 {
     char key[SUPPLY_KEY_MAX];
+    struct supplied_file *file = map_get(&watcher->supplied, supply_key(key, kind, path));
+
+    if (file != NULL)
+        file->wanted = true;
+}
+
+static void mark_wanted(const struct watcher *watcher)
+{
     enum supply_kind kind;
     const char *path;
 
     for (size_t i = 0; i < watcher->conf->watch_count; i++) {
-        for (size_t j = 0; supply_at(&watcher->conf->watches[i], j, &kind, &path); j++) {
-            struct supplied_file *file = map_get(&watcher->supplied, supply_key(key, kind, path));
-            if (file != NULL)
-                file->wanted = true;
-        }
+        for (size_t j = 0; supply_at(&watcher->conf->watches[i], j, &kind, &path); j++)
+            mark_one(watcher, kind, path);
+    }
+    for (size_t i = 0; i < watcher->watched_count; i++) {
+        path = conf_target_path(watcher->watched[i]->text);
+        if (path != NULL)
+            mark_one(watcher, SUPPLY_TARGET, path);
     }
 }
 

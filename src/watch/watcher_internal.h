@@ -57,7 +57,7 @@ struct watched {
     json_t *answers;       /* of the check under way */
     unsigned open;         /* requests under way */
     uint32_t file_request; /* waiting for a file to be opened; 0: not */
-    size_t file_step;      /* which one: 0 `file`, then those of watch/supply.h */
+    size_t file_step;      /* which one: 0 `file`, 1 the target, then those of watch/supply.h */
     unsigned put_off;      /* so often in a row, because nobody could be asked to open it */
     bool disk_known;
     struct certificate_on_disk disk;

@@ -334,6 +334,31 @@ static void paths(void **state)
     conf_free(conf);
 }
 
+/* Whatever of a watch is a file, and nothing else. */
+static void paths_of_watches(void **state)
+{
+    static const char text[] =
+        "workers = none\nwatch w { targets = {a.example, \"file:/etc/a.pem\", "
+        "\"file:///etc/b.pem\"} "
+        "file = \"/etc/c.pem\" discover = {\"192.0.2.0/28:443\", \"list:/etc/names\"} }\n";
+    struct conf *conf = NULL;
+    struct error error = {0};
+    struct seen seen = {.stop_at = 2};
+
+    (void)state;
+    assert_int_equal(conf_parse(&conf, "t.conf", text, NULL, NULL, &error), 0);
+    assert_int_equal(conf_each_path(conf, see, &seen), -7);
+    assert_string_equal(seen.last, "/etc/b.pem|targets of watch w|0");
+    seen = (struct seen){0};
+    assert_int_equal(conf_each_watch_path(conf, see, &seen), 0);
+    assert_int_equal(seen.count, 4);
+    assert_string_equal(seen.last, "/etc/names|discover of watch w|0");
+    assert_null(conf_target_path("https://a.example/file:/etc/a.pem"));
+    assert_string_equal(conf_target_path("file:////etc/a.pem"), "/etc/a.pem");
+    assert_string_equal(conf_target_path("file:a.pem"), "a.pem");
+    conf_free(conf);
+}
+
 static void key_encryption_key(void **state)
 {
     static const char text[] =
@@ -464,6 +489,7 @@ int main(void)
         cmocka_unit_test(round_trip),
         cmocka_unit_test(shown_text),
         cmocka_unit_test(paths),
+        cmocka_unit_test(paths_of_watches),
         cmocka_unit_test(key_encryption_key),
         cmocka_unit_test(renegotiation),
         cmocka_unit_test(clients_asked_later),

@@ -22,7 +22,10 @@ static unsigned count_asked(const char *target)
     char path[400];
     unsigned number = 0;
 
-    snprintf(path, sizeof path, "%s/asked-%s", folder, target);
+    int length = snprintf(path, sizeof path, "%s/asked-", folder);
+    for (const char *at = target; *at != '\0' && length < (int)sizeof path - 1; at++)
+        path[length++] = *at == '/' ? '_' : *at;
+    path[length] = '\0';
     FILE *file = fopen(path, "a+");
     rewind(file);
     while (fgetc(file) != EOF)

@@ -193,6 +193,7 @@ static void files_and_mail_domains(void **state)
     assert_string_equal(target.host, "/etc/ssl/my shop.pem");
     assert_string_equal(target.text, "file:/etc/ssl/my shop.pem");
     assert_string_equal(parsed("file:///etc/x.pem").text, "file:/etc/x.pem");
+    assert_string_equal(parsed("file://///etc/x.pem").text, "file:/etc/x.pem");
     assert_string_equal(parsed("file:chain.pem").host, "chain.pem");
     target = parsed("mx://Example.ORG");
     assert_int_equal(target.kind, TARGET_MX);

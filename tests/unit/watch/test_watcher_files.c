@@ -61,16 +61,22 @@ static void write_text(const char *path, const char *text)
     fclose(file);
 }
 
-static void assert_told(const char *expected)
+static const char *told(void)
 {
-    char path[96], text[1024];
+    static char text[2048];
+    char path[96];
 
     snprintf(path, sizeof path, "%s/told", world.folder);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     fclose(file);
-    assert_string_equal(text, expected);
+    return text;
+}
+
+static void assert_told(const char *expected)
+{
+    assert_string_equal(told(), expected);
 }
 
 /* A file is told of before the first question, when it is another one, and to another process. */
@@ -117,6 +123,41 @@ static void test_supplies(void **state)
     world_end();
 }
 
+/* Of a target that is a file the certificates are told, and no key that stands beside them. */
+static void test_target(void **state)
+{
+    static const char begin[] = "-----BEGIN CERTIFICATE-----\n",
+                      end[] = "\n-----END CERTIFICATE-----\n;";
+    char path[96], expected[2048];
+    (void)state;
+
+    write_certificate(path);
+    world_begin(W("", "\"file:///etc/x.pem\""));
+    world.file = path;
+    world_check("");
+    snprintf(expected, sizeof expected, "%s", told());
+    assert_memory_equal(expected, begin, sizeof begin - 1);
+    assert_string_equal(expected + strlen(expected) - strlen(end), end);
+    assert_null(strstr(expected, "KEY"));
+    world_check("");
+    assert_told(expected);
+    size_t size = strlen(expected);
+    write_text(path, "-----BEGIN EC PRIVATE KEY-----\nMAA=\n-----END EC PRIVATE KEY-----\n");
+    world_check("");
+    snprintf(expected + size, sizeof expected - size,
+             "!there is no certificate in it; expected PEM, DER or PKCS#12;");
+    assert_told(expected);
+    struct conf *without = world_parse(W("", "a.example"));
+    assert_true(watcher_reload(world.watcher, without));
+    conf_free(world.conf);
+    world.conf = without;
+    world_check("");
+    size = strlen(expected);
+    snprintf(expected + size, sizeof expected - size, "-targets /etc/x.pem;");
+    assert_told(expected);
+    world_end();
+}
+
 static const char *leaf_after_checking(const char *targets, const char *target)
 {
     static char leaf[65];
@@ -158,6 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_file, world_set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(test_supplies, world_set_up, world_tear_down),
+        cmocka_unit_test_setup_teardown(test_target, world_set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(test_documents, world_set_up, world_tear_down),
         cmocka_unit_test_setup_teardown(test_false_documents, world_set_up, world_tear_down),
     };
