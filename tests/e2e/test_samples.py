@@ -49,7 +49,8 @@ def provide(folder, authority, text):
                 target.write_bytes(content)
         for path in options.get("folder", []):
             (folder / path[1:]).mkdir(parents=True, exist_ok=True)
-    for path in re.findall(r'^\s*(?:tls-trust|client-ca|stores|trust)\s*=\s*\{?"(/[^"]*)"', text, re.M):
+    files = re.findall(r'^\s*(?:tls-trust|client-ca|stores|trust)\s*=\s*\{?"(/[^"]*)"', text, re.M)
+    for path in files + re.findall(r'"file:(/[^"]*)"', text):
         (folder / path[1:]).parent.mkdir(parents=True, exist_ok=True)
         (folder / path[1:]).write_bytes(authority.authorities_pem())
     text = PATH.sub(lambda match: f'"{match[1]}{folder}{match[2]}"', text)
