@@ -169,6 +169,8 @@ void connection_begin(struct handshaker *handshaker, unsigned listener, int fd,
     connection->input_maximum = conf->client_hello_max + RECORD_WIRE_MAX_TLS12;
     address_bytes(connection->client, client);
     connection->client_port = address_port(client);
+    connection->dial =
+        board_is_dial(handshaker->worker.board, connection->client, connection->client_port);
     bool behind_proxy =
         network_list_contains(conf->proxy_from.items, conf->proxy_from.count, connection->client);
     connection->stage = behind_proxy ? STAGE_PROXY : STAGE_HELLO;

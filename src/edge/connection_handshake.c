@@ -51,10 +51,9 @@ bool connection_still_accepted(struct connection *connection, const struct clien
 
 static void handshake_done(struct connection *connection)
 {
-    struct handshaker *handshaker = connection->handshaker;
     struct handshake_facts facts;
 
-    if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port)) {
+    if (connection->dial) {
         connection_retire(connection); /* control has seen what it wanted */
         return;
     }

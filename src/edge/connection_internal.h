@@ -31,6 +31,7 @@ struct connection {
     uint16_t listener, upstream;
     enum stage stage;
     bool traced;
+    bool dial;    /* control's own, also when control does not wait for its end any more */
     bool hung_up; /* the client's end of stream is there, or urgent data: read until it is seen */
     uint8_t client[16];
     uint16_t client_port;

@@ -59,7 +59,7 @@ void connection_report_failure(struct connection *connection, const char *stage,
     struct handshaker *handshaker = connection->handshaker;
     struct event *event;
 
-    if (board_is_dial(handshaker->worker.board, connection->client, connection->client_port))
+    if (connection->dial)
         return; /* control reports what its own dials find */
     worker_count(&handshaker->worker, COUNTER_HANDSHAKE_FAILURES, 1);
     if ((event = begin_event(connection, EVENT_HANDSHAKE_FAILED)) == NULL)

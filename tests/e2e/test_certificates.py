@@ -6,7 +6,9 @@ import os
 import signal
 import ssl
 import statistics
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -223,6 +225,36 @@ def test_dial_is_no_client(shop):
     assert here.upstream.connections == []
     assert not here.edge.events_named("session-closed") and not here.edge.events_named("handshake-failed")
     assert status["sessions"]["open"] == 0 if isinstance(status.get("sessions"), dict) else True
+
+
+def clients_of(port):
+    """Connections to this port whose client has not left."""
+    with open("/proc/net/tcp", encoding="ascii") as lines:
+        return [fields for fields in map(str.split, lines) if fields[2].endswith(f":{port:04X}") and fields[9] != "0"]
+
+
+def test_dial_that_is_answered_late_is_no_client(shop, need):
+    """The handshaker stands still behind its answer, until after control has seen what it wanted and left."""
+    here = shop(extra="workers = 1")
+    served(here.edge, 1)
+    wait_until(lambda: not clients_of(here.port))
+    handshaker, = here.edge.workers("handshaker")
+    command = [need("strace"), "-p", str(handshaker), "-e", "trace=sendto", "-e", "inject=sendto:signal=SIGSTOP:when=1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        try:
+            assert "attached" in tracer.stderr.readline()
+            here.replace()
+            served(here.edge, 2)
+            assert "(tracing stop)" in Path(f"/proc/{handshaker}/status").read_text(encoding="ascii")
+            wait_until(lambda: not clients_of(here.port))
+        finally:
+            tracer.kill()
+    os.kill(handshaker, signal.SIGCONT)
+    with here.client() as client:
+        client.exchange()
+    assert len(here.upstream.wait_connections(1)) == len(here.upstream.connections) == 1
+    counters = here.edge.json("status")["counters"]
+    assert (counters["handshakes"], counters["handshake_failures"]) == (1, 0)
 
 
 def test_dial_through_the_proxy_protocol(shop):

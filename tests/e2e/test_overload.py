@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ def stopped(here):
     handshaker, = here.edge.workers("handshaker")
     os.kill(handshaker, signal.SIGSTOP)
     try:
+        wait_until(lambda: "\nState:\tT" in Path(f"/proc/{handshaker}/status").read_text(encoding="ascii"))
         yield
     finally:
         os.kill(handshaker, signal.SIGCONT)
