@@ -236,19 +236,20 @@ def test_drain_a_server(start, folder, authority, server):
 def test_trace_follows_one_client(shop):
     here = shop()
     with Follower(here.edge, "--client", "127.0.0.7") as follower, Follower(here.edge, "--sni", NAME) as by_name:
-        # A connection from elsewhere shows that tracing has begun by name, and must not show up by address.
+        # Connections show that tracing has begun; those from elsewhere must not show up by address.
         def begun():
-            with here.client() as client:
-                client.exchange()
-            return by_name.lines
+            for source in ("127.0.0.1", "127.0.0.7"):
+                with here.client(source=(source, 0)) as client:
+                    client.exchange()
+            return by_name.lines and follower.lines
         wait_until(begun)
         with here.client(source=("127.0.0.7", 0)) as client:
             client.exchange()
-        follower.wait(lambda line: line["event"] == "session-closed")
-        names = [line["event"] for line in follower.lines]
-        assert "handshake-done" in names
+            address = "{}:{}".format(*client.socket.getsockname())
+        follower.wait(lambda line: line["event"] == "session-closed" and line["client"] == address)
+        assert "handshake-done" in [line["event"] for line in follower.lines if line["client"] == address]
         assert all(line["client"].startswith("127.0.0.7:") for line in follower.lines)
-        by_name.wait(lambda line: line["event"] == "session-closed" and line["client"].startswith("127.0.0.7:"))
+        by_name.wait(lambda line: line["event"] == "session-closed" and line["client"] == address)
     assert not here.edge.events_named("handshake-done"), "a trace changes the log"
 
 

@@ -1,5 +1,6 @@
 """holdfast check and explain as they are called and read: options, exit codes, every form of output."""
 
+import contextlib
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -214,10 +216,23 @@ def test_many_long_chains(authority, serve):
 @pytest.fixture
 def silent():
     """The port of a server at all addresses of loopback that takes connections and says nothing."""
+    taken = []
+
+    def take():  # none waits in the queue, which may be short
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+
     with socket.socket() as listener:
         listener.bind(("0.0.0.0", 0))
         listener.listen(4096)
+        taker = threading.Thread(target=take)
+        taker.start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        taker.join()
+    for connection in taken:
+        connection.close()
 
 
 def many(folder, port, count):

@@ -409,7 +409,7 @@ def starts(edge, kind):
 @pytest.mark.parametrize("kind", ["handshaker", "relay", "control"])
 def test_restart_of_a_process(two, authority, kind):
     """Whoever is started again finds the drain: nobody accepts, the deadline holds, and cancel works."""
-    edge, ports = two()
+    edge, ports = two(extra="protect-after = 1h")  # with a relay its sessions end
     edge.tolerated = ("killed",)
     with contextlib.ExitStack() as stack:
         held = hold(stack, ports["shop"], authority.root_path, 8)
