@@ -28,7 +28,7 @@ struct http_request {
     struct http_client *client;
     struct http_request *previous, *next;
     CURL *easy;
-    struct curl_slist *headers, *recipients;
+    struct curl_slist *headers, *recipients, *addresses;
     http_done_fn *done;
     void *context;
     struct buffer answer;
@@ -128,6 +128,7 @@ static void request_free(struct http_request *request)
     curl->easy_cleanup(request->easy);
     curl->slist_free_all(request->headers);
     curl->slist_free_all(request->recipients);
+    curl->slist_free_all(request->addresses);
     buffer_fini(&request->answer);
     free(request->body);
     free(request);
@@ -385,6 +386,41 @@ static CURLcode set_mail(struct http_request *request, const struct http_order *
     return code;
 }
 
+static bool append_addresses(struct buffer *line, const struct http_order *order)
+{
+    char text[ADDRESS_TEXT_MAX];
+
+    for (size_t i = 0; i < order->address_count; i++) {
+        struct address address = order->addresses[i];
+        address_set_port(&address, 0);
+        size_t size = strlen(address_format(text, sizeof text, &address)) - strlen(":0");
+        ignore(buffer_printf(line, "%s%.*s", i == 0 ? "" : ",", (int)size, text));
+    }
+    return !line->failed;
+}
+
+/* "+HOST:PORT:ADDRESS,ADDRESS": remembered no longer than an answer of the DNS. */
+static CURLcode set_addresses(struct http_request *request, const struct http_order *order)
+{
+    __attribute__((cleanup(buffer_auto))) struct buffer line;
+    CURLU *parts = curl->url();
+    char *host = NULL, *port = NULL;
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+
+    buffer_init(&line, URL_MAX + order->address_count * ADDRESS_TEXT_MAX);
+    if (parts != NULL && curl->url_set(parts, CURLUPART_URL, order->url, 0) == CURLUE_OK &&
+        curl->url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+        curl->url_get(parts, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+        buffer_printf(&line, "+%s:%s:", host, port) && append_addresses(&line, order) &&
+        list_append(&request->addresses, buffer_text(&line)))
+        code = CURLE_OK;
+    curl->free(host);
+    curl->free(port);
+    curl->url_cleanup(parts);
+    SET(CURLOPT_RESOLVE, request->addresses);
+    return code;
+}
+
 static CURLcode set_limits(struct http_request *request, const struct http_order *order)
 {
     CURLcode code = CURLE_OK;
@@ -407,6 +443,8 @@ static CURLcode set_all(struct http_request *request, const struct http_order *o
 
     if (code == CURLE_OK)
         code = set_limits(request, order);
+    if (code == CURLE_OK && order->address_count > 0)
+        code = set_addresses(request, order);
     SET(CURLOPT_URL, order->url);
     SET(CURLOPT_PRIVATE, request);
     SET(CURLOPT_ERRORBUFFER, request->reason);

@@ -25,11 +25,13 @@ struct http_order {
     size_t header_count;
     const void *body;
     size_t body_size;
-    const char *user, *password; /* secrets never reach logs or error texts */
-    const char *trust_pem;       /* trusted CAs; NULL: the system's store */
-    uint32_t timeout_ms;         /* the whole of it; 0: 30 s */
-    size_t answer_max;           /* bytes; more is a failure that says so; 0: 1 MiB */
-    bool follow;                 /* redirects, at most 5, to http and https only */
+    const char *user, *password;     /* secrets never reach logs or error texts */
+    const char *trust_pem;           /* trusted CAs; NULL: the system's store */
+    const struct address *addresses; /* of the URL's host, any port; none: the system's resolver */
+    size_t address_count;
+    uint32_t timeout_ms; /* the whole of it; 0: 30 s */
+    size_t answer_max;   /* bytes; more is a failure that says so; 0: 1 MiB */
+    bool follow;         /* redirects, at most 5, to http and https only */
     bool public_only; /* refuse loopback, private and link-local addresses, also behind a redirect:
                          the URL comes from a peer's certificate. No proxy then. */
     /* mail */

@@ -22,7 +22,7 @@ struct mail_exchange_lookup {
     mail_exchange_done_fn *done;
     void *context;
     struct mail_exchange *exchange;
-    struct names_question *mx, *record;
+    struct names_question *mx, *record, *policy_host;
     struct host_question hosts[MAIL_EXCHANGE_HOSTS_MAX];
     struct http_request *request;
     unsigned open;
@@ -160,22 +160,52 @@ static void on_policy(void *context, const struct http_answer *answer)
 }
 
 /* Without following redirects (RFC 8461 §3.3). */
-static void fetch_policy(struct mail_exchange_lookup *lookup)
+static void ask_policy(struct mail_exchange_lookup *lookup, const struct names_answer *answer)
 {
     char url[TARGET_HOST_MAX + 64];
     struct error error;
+
+    snprintf(url, sizeof url, "https://mta-sts.%s/.well-known/mta-sts.txt",
+             lookup->exchange->domain);
+    const struct http_order order = {.url = url,
+                                     .addresses = answer->addresses,
+                                     .address_count = answer->count,
+                                     .timeout_ms = POLICY_TIMEOUT_MS,
+                                     .answer_max = MAIL_POLICY_SIZE_MAX};
+    lookup->request = http_client_ask(lookup->http, &order, on_policy, lookup, &error);
+    if (lookup->request == NULL)
+        set_policy(lookup->exchange, MAIL_POLICY_UNKNOWN, error.message);
+    else
+        lookup->open++;
+}
+
+static void on_policy_host(void *context, const struct names_answer *answer)
+{
+    struct mail_exchange_lookup *lookup = context;
+
+    lookup->policy_host = NULL;
+    if (answer->outcome == NAMES_FOUND)
+        ask_policy(lookup, answer);
+    else
+        set_policy(lookup->exchange,
+                   answer->outcome == NAMES_FAILED ? MAIL_POLICY_UNKNOWN : MAIL_POLICY_UNREACHABLE,
+                   answer->reason);
+    closed(lookup);
+}
+
+/* Of the name servers that all else is asked of. */
+static void fetch_policy(struct mail_exchange_lookup *lookup)
+{
+    char name[TARGET_HOST_MAX + 16];
 
     if (lookup->http == NULL) {
         set_policy(lookup->exchange, MAIL_POLICY_UNKNOWN, "it was not asked for");
         return;
     }
-    snprintf(url, sizeof url, "https://mta-sts.%s/.well-known/mta-sts.txt",
-             lookup->exchange->domain);
-    const struct http_order order = {
-        .url = url, .timeout_ms = POLICY_TIMEOUT_MS, .answer_max = MAIL_POLICY_SIZE_MAX};
-    lookup->request = http_client_ask(lookup->http, &order, on_policy, lookup, &error);
-    if (lookup->request == NULL)
-        set_policy(lookup->exchange, MAIL_POLICY_UNKNOWN, error.message);
+    snprintf(name, sizeof name, "mta-sts.%s", lookup->exchange->domain);
+    lookup->policy_host = names_addresses(lookup->names, name, AF_UNSPEC, on_policy_host, lookup);
+    if (lookup->policy_host == NULL)
+        set_policy(lookup->exchange, MAIL_POLICY_UNKNOWN, "out of memory");
     else
         lookup->open++;
 }
@@ -241,6 +271,7 @@ void mail_exchange_cancel(struct mail_exchange_lookup *lookup)
         return;
     names_cancel(lookup->mx);
     names_cancel(lookup->record);
+    names_cancel(lookup->policy_host);
     for (size_t i = 0; i < MAIL_EXCHANGE_HOSTS_MAX; i++)
         names_cancel(lookup->hosts[i].question);
     http_client_cancel(lookup->request);

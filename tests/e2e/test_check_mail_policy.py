@@ -15,7 +15,8 @@ from conftest import need
 
 ADDRESS = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"  # tests that run at the same time have others
 POLICY = "version: STSv1\r\nmode: {}\r\nmx: mx1.example\r\nmx: *.mail.example\r\nmax_age: 86400\r\n"
-RECORDS = "\n".join(["@ MX 10 mx1", "@ MX 20 mx2", "mx1 A 127.0.0.1", "mx2 A 127.0.0.1", '_mta-sts TXT "v=STSv1; id=1;"'])
+RECORDS = "\n".join(["@ MX 10 mx1", "@ MX 20 mx2", "mx1 A 127.0.0.1", "mx2 A 127.0.0.1", f"mta-sts A {ADDRESS}",
+                     '_mta-sts TXT "v=STSv1; id=1;"'])
 
 
 class PolicyServer(TlsServer):
@@ -50,13 +51,10 @@ def web(authority, folder):
 
 
 @pytest.fixture
-def machine(authority, folder):
-    """A command that begins another with a machine's view in which mta-sts.example is here and the authority is trusted."""
+def machine(authority):
+    """A command that begins another with a machine's view in which the authority is trusted."""
     unshare = need("unshare")
-    hosts = folder / "hosts"
-    hosts.write_text(f"127.0.0.1 localhost\n{ADDRESS} mta-sts.example\n")
-    roots = "/etc/ssl/certs/ca-certificates.crt"
-    script = f'mount --bind {hosts} /etc/hosts && mount --bind {authority.root_path} {roots} && exec "$0" "$@"'
+    script = f'mount --bind {authority.root_path} /etc/ssl/certs/ca-certificates.crt && exec "$0" "$@"'
     command = [unshare, "--mount", "sh", "-c", script]
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("no mount namespace of its own: needs root or CAP_SYS_ADMIN")
@@ -64,9 +62,9 @@ def machine(authority, folder):
 
 
 @contextlib.contextmanager
-def asking(machine, folder):
+def asking(machine, folder, records=RECORDS):
     """→ a function: {host: endpoint} of mx://example. That nobody is there on port 25 is no matter here."""
-    with test_check_mail_exchange.name_servers(folder, RECORDS) as resolver:
+    with test_check_mail_exchange.name_servers(folder, records) as resolver:
         def ask():
             result = subprocess.run([*machine, daemon.BINARY, "check", "mx://example", "--name-servers", resolver, "--connect",
                                      f"127.0.0.1:{daemon.free_port()}", "--json"], capture_output=True, text=True, check=False)
@@ -118,3 +116,8 @@ def test_a_policy_of_somebody_else(authority, folder, web, machine, wrong):
     with asking(machine, folder) as ask:
         assert all(set(said(host)) == {"mta-sts-unreachable"} for host in ask().values())
     assert not any(server.asked)
+
+
+def test_a_policy_without_a_host(folder, machine):
+    with asking(machine, folder, RECORDS.replace("mta-sts A", "elsewhere A")) as ask:
+        assert all(said(host) == {"mta-sts-unreachable": ("warning", "there is no such name in the DNS")} for host in ask().values())
