@@ -594,7 +594,7 @@ def test_resumed_chain_that_is_too_deep_now(place, authority, version):
     def first():
         with contextlib.suppress(OSError, EOFError):
             return resumable(here, pair, version)
-    tls, session = wait_until(first)  # a handshaker may have the CAs a moment after control
+    tls, session = wait_until(first)  # any will do that lasts until it has its ticket
     text = here.edge.config_path.read_text()
     here.edge.config_path.write_text(text.replace("client-verify-depth = 1", "client-verify-depth = 0"))
     here.edge.run("reload")
