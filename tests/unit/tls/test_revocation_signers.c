@@ -12,8 +12,7 @@
 #include <openssl/ec.h>
 #include <openssl/x509v3.h>
 
-#include "issued.h"
-#define HOUR 3600
+#include "revocation_world.h"
 
 /* A root, a CA below it, a server's certificate of that CA; a second CA below the root, and a root
  * of the same name as the first. `changed` is a key that some certificate of the CA's name has. */
@@ -22,7 +21,6 @@ enum who { ROOT, CA, OTHER_CA, NAMESAKE, CHANGED, LEAF, EVERYBODY };
 static EVP_PKEY *keys[EVERYBODY];
 static X509 *certificates[EVERYBODY]; /* CHANGED: none */
 static const struct certificate_facts *facts[EVERYBODY];
-static int64_t now;
 
 #define AUTHORITY .constraints = "critical,CA:TRUE", .usage = "critical,keyCertSign,cRLSign"
 
@@ -48,6 +46,7 @@ static int set_up(void **state)
     issue(CA, ROOT, (struct crafted){AUTHORITY, .common_name = "CA"});
     issue(OTHER_CA, ROOT, (struct crafted){AUTHORITY, .common_name = "Other CA"});
     issue(LEAF, CA, (struct crafted){.common_name = "leaf", .extended_usage = "serverAuth"});
+    ca = certificates[CA]; /* whose lists crl_of() makes */
     return 0;
 }
 
@@ -61,64 +60,6 @@ static int tear_down(void **state)
     }
     issued_fini();
     return 0;
-}
-
-struct list { /* zero: by nobody's key, of the CA's name, for nobody */
-    EVP_PKEY *key;
-    X509 *issuer, *revoked;
-    const char *key_id;   /* an extension's text; NULL: none */
-    long number, changes; /* 0: none */
-};
-
-static void add_number(X509_CRL *crl, int nid, long value)
-{
-    ASN1_INTEGER *number = ASN1_INTEGER_new();
-
-    ASN1_INTEGER_set(number, value);
-    if (value != 0)
-        assert_int_equal(X509_CRL_add1_ext_i2d(crl, nid, number, nid == NID_delta_crl, 0), 1);
-    ASN1_INTEGER_free(number);
-}
-
-static void revoke(X509_CRL *crl, X509 *certificate, const ASN1_TIME *moment)
-{
-    X509_REVOKED *entry = X509_REVOKED_new();
-
-    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(certificate));
-    X509_REVOKED_set_revocationDate(entry, (ASN1_TIME *)(uintptr_t)moment);
-    assert_int_equal(X509_CRL_add0_revoked(crl, entry), 1);
-}
-
-static struct crl *list_of(const struct list *list)
-{
-    X509_CRL *crl = X509_CRL_new();
-    ASN1_TIME *begin = X509_gmtime_adj(NULL, -HOUR), *end = X509_gmtime_adj(NULL, HOUR);
-    struct crl *read;
-    unsigned char *der = NULL;
-
-    X509_CRL_set_version(crl, 1);
-    X509_CRL_set_issuer_name(
-        crl, X509_get_subject_name(list->issuer != NULL ? list->issuer : certificates[CA]));
-    X509_CRL_set1_lastUpdate(crl, begin);
-    X509_CRL_set1_nextUpdate(crl, end);
-    if (list->revoked != NULL)
-        revoke(crl, list->revoked, begin);
-    if (list->key_id != NULL) {
-        X509_EXTENSION *extension =
-            X509V3_EXT_conf_nid(NULL, NULL, NID_authority_key_identifier, list->key_id);
-        assert_int_equal(X509_CRL_add_ext(crl, extension, -1), 1);
-        X509_EXTENSION_free(extension);
-    }
-    add_number(crl, NID_crl_number, list->number);
-    add_number(crl, NID_delta_crl, list->changes);
-    assert_true(X509_CRL_sign(crl, list->key, EVP_sha256()) > 0);
-    int size = i2d_X509_CRL(crl, &der);
-    assert_int_equal(crl_new(&read, der, (size_t)size, NULL), 0);
-    OPENSSL_free(der);
-    ASN1_TIME_free(begin);
-    ASN1_TIME_free(end);
-    X509_CRL_free(crl);
-    return read;
 }
 
 /* ---- asking ---- */
@@ -140,7 +81,7 @@ static struct crl_answer ask(X509 *other, const struct list *lists, size_t count
     if (other != NULL)
         others[question.other_count++] = facts_of(other);
     for (size_t i = 0; i < count; i++)
-        crls[i] = list_of(&lists[i]);
+        crls[i] = crl_of(&lists[i]);
     crl_judge_all(&answer, crls, count, &question);
     /* What is remembered changes nothing. */
     struct crl_answer again;
@@ -305,11 +246,15 @@ static void named_keys(void **state)
     assert_int_equal(ASN1_STRING_length(id), 20);
     for (size_t i = 0; i < 20; i++)
         snprintf(text + strlen(text), 3, "%02x", ASN1_STRING_get0_data(id)[i]);
-    assert_int_equal(outcome(other, &(struct list){.key = keys[CHANGED], .key_id = text}),
+    assert_int_equal(outcome(other, &(struct list){.key = keys[CHANGED],
+                                                   .extension = NID_authority_key_identifier,
+                                                   .extension_text = text}),
                      CRL_GOOD);
     char *digit = text + strlen(text) - 1;
     *digit = *digit == '0' ? '1' : '0'; /* another key's */
-    assert_int_equal(outcome(other, &(struct list){.key = keys[CHANGED], .key_id = text}),
+    assert_int_equal(outcome(other, &(struct list){.key = keys[CHANGED],
+                                                   .extension = NID_authority_key_identifier,
+                                                   .extension_text = text}),
                      CRL_UNTRUSTED);
     X509_free(other);
 }
@@ -325,8 +270,8 @@ static void new_key_on_the_path(void **state)
                                    *issuers[] = {facts_of(old), facts[CA], facts[ROOT]};
     struct crl_question question = {
         .certificate = server_facts, .issuers = issuers, .issuer_count = 3, .at = now};
-    struct crl *lists[] = {list_of(&(struct list){.key = keys[CA]}),
-                           list_of(&(struct list){.key = keys[CA], .revoked = server})};
+    struct crl *lists[] = {crl_of(&(struct list){.key = keys[CA]}),
+                           crl_of(&(struct list){.key = keys[CA], .revoked = server})};
     struct crl_answer answer;
 
     (void)state;
