@@ -9,6 +9,7 @@ SOAK_OPTIONS =
 DEMO_OPTIONS =
 BENCH_OPTIONS = --write
 SOURCES = $(shell git ls-files 'src/*.[ch]' 'tests/*.[ch]' 'bench/*.[ch]')
+PYTHON = $(shell git ls-files '*.py'; git grep -lIE '^.!/usr/bin/python3')
 SANITIZE = -Db_sanitize=address,undefined -Db_lundef=false
 
 .PHONY: all deps demo test soak compatibility bench fuzz lint install clean help deps-build
@@ -50,11 +51,12 @@ fuzz: deps ## Run each fuzz target for FUZZ_SECONDS
 	@ninja -C $(BUILD_FUZZ)
 	@tests/fuzz/run $(BUILD_FUZZ) $(FUZZ_SECONDS)
 
-lint: deps ## Format, static analysis, order of the layers
+lint: deps ## Format, static analysis (C and Python), order of the layers
 	@packaging/deps develop
 	@clang-format --dry-run -Werror $(SOURCES)
 	@cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem -D_GNU_SOURCE -I src src
+	@/usr/bin/python3 -m pyflakes $(PYTHON)
 	@tests/check-includes
 
 install: all ## Install (DESTDIR is honoured)

@@ -219,7 +219,7 @@ def comparison_rows(comparison, pauses):
         row(f"processes before / after {reloads} reloads with {sessions:,} long sessions",
             lambda found: f"{found['processes_before']} / {found['processes_after']}", "the same",
             own and met(own["processes_before"] == own["processes_after"])),
-        row(f"memory of all of them before / after, MiB",
+        row("memory of all of them before / after, MiB",
             lambda found: f"{found['memory_before'] / 2**20:.0f} / {found['memory_after'] / 2**20:.0f}", "≤ 1.05 ×",
             own and met(own["memory_after"] <= 1.05 * own["memory_before"])),
         row(f"sessions dropped by {reloads} reloads / by an upgrade",

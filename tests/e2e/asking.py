@@ -1,23 +1,10 @@
-"""Helpers of the tests of client authentication after the handshake: listeners that ask later, clients that can be asked."""
-
-import pytest
+"""Client authentication after the handshake: clients that can be asked, and asking them."""
 
 from clients import NAME
 from daemon import wait_until
-from test_client_certificates import Place
 
-VERSIONS = pytest.mark.parametrize("version", ["1.2", "1.3"])
 AT_ONCE = f'client-authenticate-names = {{"{NAME}"}}'
 SHORT = "client-authenticate-timeout = 300ms"
-
-
-@pytest.fixture(name="later")
-def later_fixture(shop, folder, authority):
-    """A listener whose clients may be asked later, in either version."""
-    def make(listener="", **options):
-        return Place(shop, folder, authority, mode=options.pop("mode", "later"),
-                     listener=f"renegotiation = allow\n {listener}", **options)
-    return make
 
 
 def able(here, pair=None, **options):

@@ -23,6 +23,11 @@ def pointer(connection):
     return ctypes.c_void_p(ctypes.c_void_p.from_address(id(below) + object.__basicsize__ + 8).value)
 
 
+def renegotiate(connection):
+    """Asks for another handshake (TLS 1.2)."""
+    assert LIBSSL.SSL_renegotiate(pointer(connection)) == 1
+
+
 def set_suites(made, suites):
     """TLS 1.3 suites, which Python's ssl cannot choose: behind the head of the object lies OpenSSL's SSL_CTX pointer."""
     below = ctypes.c_void_p.from_address(id(made) + object.__basicsize__)

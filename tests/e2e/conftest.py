@@ -13,10 +13,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import client_trust  # noqa: E402
 import clients  # noqa: E402
 import daemon  # noqa: E402
 import pki  # noqa: E402
 import servers  # noqa: E402
+from house import House  # noqa: E402
 
 FULL = os.environ.get("HOLDFAST_FULL") == "1"  # long versions of tests
 
@@ -173,6 +175,20 @@ def shop(start, folder, authority, server):
     """shop(…) → a Shop; `upstream` defaults to an echo server."""
     def make(upstream=None, **options):
         return Shop(start, folder, authority, upstream or server(), **options)
+    return make
+
+
+@pytest.fixture
+def house(start, folder, authority, server):
+    return House(start, folder, authority, server)
+
+
+@pytest.fixture
+def later(shop, folder, authority):
+    """A listener whose clients may be asked for a certificate later, in either version of TLS."""
+    def make(listener="", **options):
+        return client_trust.Place(shop, folder, authority, mode=options.pop("mode", "later"),
+                                  listener=f"renegotiation = allow\n {listener}", **options)
     return make
 
 

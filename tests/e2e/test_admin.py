@@ -4,22 +4,19 @@ a session."""
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
 import stat
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 import clients
 import daemon
-import servers
 from daemon import free_port, holdfast, wait_until
+from scrapes import get, metrics
 
 NAME = clients.NAME
 
@@ -50,28 +47,6 @@ class Follower:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-
-
-def get(port, path, method="GET"):
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def metrics(port):
-    status, text = get(port, "/metrics")
-    assert status == 200
-    samples = {}
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            match = re.fullmatch(r'([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{(?:[a-z_]+="(?:[^"\\]|\\[\\"n])*",?)*\})?) (\S+)', line)
-            assert match, line
-            assert match[1] not in samples, f"twice: {match[1]}"
-            samples[match[1]] = float(match[2])
-    return samples
 
 
 @pytest.fixture

@@ -3,21 +3,18 @@
 import contextlib
 import json
 import os
-import re
 import select
 import signal
 import socket
 import ssl
-import threading
 
 import pytest
 
-import clients
 import forge
 import servers
 from daemon import SANITIZED, wait_until
-from test_succession import PROTECT, open_sessions
-from test_transfer import exchange_at_once, peer_process
+from sessions import PROTECT, open_sessions
+from transfers import exchange_at_once, peer_process
 
 NEVER = "detach = never"
 

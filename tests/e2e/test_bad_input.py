@@ -1,7 +1,6 @@
 """Peers that are broken, slow or hostile: each gets its defined answer, and nobody else is disturbed."""
 
 import contextlib
-import io
 import os
 import random
 import re

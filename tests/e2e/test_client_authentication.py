@@ -8,10 +8,10 @@ import pytest
 
 import clients
 import pki
-from asking import AT_ONCE, SHORT, VERSIONS, able, ask, converse, counters, later_fixture, subject, wire  # noqa: F401
+from asking import AT_ONCE, SHORT, able, ask, converse, counters, subject, wire
+from client_trust import HOUR, SECOND, VERSIONS, Place
 from clients import NAME
 from daemon import wait_until
-from test_client_certificates import HOUR, SECOND, Place
 
 
 # ---- the operator asks ----
@@ -91,7 +91,7 @@ def test_cannot_be_asked(shop, folder, authority, options, reason):
 
 
 def test_not_where_the_policy_is_another(later, authority):
-    here = later(mode="none", listener=f'client-certificate-names = {{"elsewhere.test later"}}')
+    here = later(mode="none", listener='client-certificate-names = {"elsewhere.test later"}')
     with able(here, authority.issue_client("somebody"), version="1.2") as client:
         line, = ask(here)
         assert line["reason"] == "client-certificate is not later for its name"

@@ -10,7 +10,8 @@ import pytest
 
 import clients
 import forge
-from asking import AT_ONCE, VERSIONS, able, ask, converse, counters, later_fixture  # noqa: F401
+from asking import AT_ONCE, able, ask, converse, counters
+from client_trust import VERSIONS
 from daemon import wait_until
 
 

@@ -9,11 +9,11 @@ import pytest
 import clients
 import pki
 import servers
-from asking import AT_ONCE, SHORT, VERSIONS, able, ask, converse, counters, later_fixture, subject  # noqa: F401
+from asking import AT_ONCE, SHORT, able, ask, converse, counters, subject
+from client_trust import VERSIONS, Place
 from clients import NAME
 from daemon import wait_until
-from test_client_certificates import Place
-from test_proxy_protocol import parse_version2
+from proxy_header import parse_version2
 
 
 def refused(here, pair=None, say=b"", **options):

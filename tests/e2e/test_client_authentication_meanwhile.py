@@ -9,9 +9,10 @@ import pytest
 
 import clients
 import pki
-from asking import AT_ONCE, VERSIONS, able, ask, converse, counters, later_fixture, subject, wire  # noqa: F401
+from asking import AT_ONCE, able, ask, converse, counters, subject, wire
+from client_trust import VERSIONS
 from daemon import wait_until
-from test_succession import PROTECT, protected
+from sessions import PROTECT, protected
 
 
 def gains(here, client, name):

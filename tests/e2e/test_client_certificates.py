@@ -13,66 +13,12 @@ import pytest
 import clients
 import pki
 import servers
-import test_renegotiation as renegotiation
+from client_trust import HOUR, SECOND, VERSIONS, Place
 from clients import NAME
 from daemon import free_port, wait_until
-from test_succession import protected
-from test_admin import metrics
-from test_proxy_protocol import parse_version2, received
-
-HOUR = datetime.timedelta(hours=1)
-SECOND = datetime.timedelta(seconds=1)
-VERSIONS = pytest.mark.parametrize("version", ["1.2", "1.3"])
-
-
-class Place:
-    """A listener that asks for client certificates, with its CA file, its revocation list and clients of its CA."""
-
-    def __init__(self, shop, folder, authority, mode="required", crl=True, listener="", **options):
-        self.folder, self.authority = folder, authority
-        self.ca_path, self.crl_path = folder / "client-ca.pem", folder / "clients.crl"
-        pki.replace_file(self.ca_path, authority.authorities_pem())
-        if crl:
-            self.revoke()
-        lists = f'client-crl = {{"{self.crl_path}"}}' if crl else ""
-        spread = "" if "client-end-spread" in listener or "ended = keep" in listener else "client-end-spread = none"
-        self.here = shop(listener=f'client-certificate = {mode}\nclient-ca = "{self.ca_path}"\n{lists}\n{spread}\n{listener}',
-                         **options)
-        self.edge = self.here.edge
-        self.number = 1
-        self.count = 0
-
-    def revoke(self, *pairs, **options):
-        pki.replace_file(self.crl_path, self.authority.revocation_list(*pairs, **options))
-
-    def trust(self, *authorities):
-        pki.replace_file(self.ca_path, b"".join(authority.authorities_pem() for authority in authorities))
-
-    def identity(self, pair):
-        self.count += 1
-        return tuple(map(str, pair.write(self.folder, f"client{self.count}")))
-
-    def client(self, pair=None, **options):
-        """A client that is let in: the first message goes through."""
-        made = self.here.client(identity=pair and self.identity(pair), **options)
-        made.exchange()
-        return made
-
-    def refused(self, pair=None, **options):
-        """The alert that a client is refused with, and the event about it."""
-        mark = self.edge.mark()
-        with self.here.wire(identity=pair and self.identity(pair), handshake=False, **options) as client:
-            try:
-                client._drive(client.object.do_handshake)
-            except ssl.SSLError as error:
-                alert = clients.alert_name(error)
-            else:
-                alert = client.alert()
-        return alert, self.edge.wait_event("handshake-failed", since=mark)
-
-    def state(self):
-        listener, = (it for it in self.edge.json("status")["listeners"] if it["listener"] == "shop")
-        return listener["client_trust"]
+from proxy_header import parse_version2, received
+from scrapes import metrics
+from sessions import protected
 
 
 @pytest.fixture
@@ -645,11 +591,11 @@ def test_renegotiation_of_the_authenticated(place, authority):
     here = place(mode="optional", listener='renegotiation = authenticated\n renegotiation-rate = "100/1h"')
     with here.client(authority.issue_client("client"), version="1.2") as client:
         for round_ in range(1, 4):
-            renegotiation.renegotiate(client.socket)
+            clients.renegotiate(client.socket)
             client.exchange()
             here.edge.wait_event("renegotiated", count=round_)
     with here.client(version="1.2") as nobody:
-        renegotiation.renegotiate(nobody.socket)
+        clients.renegotiate(nobody.socket)
         with pytest.raises(ssl.SSLError, match="NO_RENEGOTIATION"):
             nobody.exchange()
 
@@ -660,7 +606,7 @@ def test_renegotiation_with_another_certificate_ends_the_session(place, authorit
     here = place(mode="optional", listener="renegotiation = allow")
     with here.client(authority.issue_client("client") if before == "another" else None, version="1.2") as client:
         use_identity(client, *here.identity(authority.issue_client("somebody else")))
-        renegotiation.renegotiate(client.socket)
+        clients.renegotiate(client.socket)
         with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
             client.exchange("under another name")
     here.edge.wait_event("session-closed", reason="renegotiation-failed")

@@ -9,7 +9,6 @@ import re
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,8 @@ import clients
 import daemon
 import servers
 from conftest import need
+from line_clients import line_command
 
-PEERS = Path(__file__).parent / "peers"
 REPLACEMENTS = 10
 SERVED_WITHIN = 1.0  # the promise is 100 ms; a loaded build machine gets ten times that
 
@@ -68,25 +67,6 @@ def test_python_rsa_beside_ecdsa(shop):
         wait_served(here, pair, version="1.2", ciphers="ECDHE-RSA-AES128-GCM-SHA256")
         assert here.leaf(version="1.2", ciphers="ECDHE-ECDSA-AES128-GCM-SHA256") == here.pairs["ecdsa"].fingerprint
         client.exchange("after")
-
-
-def line_command(kind, here, version, folder):
-    arguments = [str(here.port), str(here.root), clients.NAME, version]
-    if kind == "openssl":
-        return ["openssl", "s_client", "-quiet", "-no_ign_eof", "-connect", f"127.0.0.1:{here.port}", "-servername",
-                clients.NAME, "-CAfile", here.root, "-verify_return_error", f"-tls{version.replace('.', '_')}"]
-    if kind == "gnutls":
-        priority = "NORMAL:-VERS-ALL:+VERS-TLS" + version
-        return [need("gnutls-cli"), "--x509cafile", here.root, "--sni-hostname", clients.NAME, "--verify-hostname",
-                clients.NAME, "--priority", priority, "-p", str(here.port), "127.0.0.1"]
-    if kind == "node":
-        return [need("node"), PEERS / "line_client.js", *arguments]
-    if kind == "java":
-        return [need("java"), PEERS / "LineClient.java", *arguments]
-    program = folder / "line_client"
-    subprocess.run([need("go"), "build", "-o", program, PEERS / "line_client.go"], check=True, timeout=110,
-                   env={**os.environ, "GO111MODULE": "off", "GOFLAGS": ""})
-    return [program, *arguments]
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])

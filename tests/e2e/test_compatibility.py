@@ -9,7 +9,7 @@ import clients
 import daemon
 import matrix
 from matrix import NO_CALL, Gone, Peer
-from test_admin import metrics
+from scrapes import metrics
 
 OLD_ENOUGH = 2200    # ms: a younger key is not renewed
 DECLINE_WITHIN = 10  # seconds after which a client that was declined counts as waiting for ever

@@ -15,7 +15,7 @@ import pytest
 import clients
 import daemon
 from daemon import free_port, wait_until
-from test_admin import get, metrics
+from scrapes import get, metrics
 
 NAME = clients.NAME
 
@@ -199,7 +199,7 @@ def test_silent_and_busy_sessions_meet_the_deadline(two, authority):
         stuck, talker = held
         talker.raw.settimeout(0.2)
         stuck.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with Drain(edge, "--over", "1s") as drain, contextlib.suppress(OSError, ssl.SSLError):
+        with Drain(edge, "--over", "1s"), contextlib.suppress(OSError, ssl.SSLError):
             for _ in range(10000):
                 stuck.raw.setblocking(False)
                 with contextlib.suppress(BlockingIOError):

@@ -10,7 +10,6 @@ import threading
 
 import pytest
 
-import clients
 import daemon
 import forge
 import servers

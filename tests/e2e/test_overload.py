@@ -14,7 +14,7 @@ import pytest
 
 import clients
 from daemon import free_port, wait_until
-from test_admin import metrics
+from scrapes import metrics
 
 WAIT = 2  # s, queue-timeout of these tests
 TIMEOUT = f"queue-timeout = {WAIT * 1000}ms"

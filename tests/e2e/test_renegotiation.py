@@ -17,14 +17,10 @@ import pytest
 import clients
 import forge
 import servers
-from clients import LIBSSL, pointer
+from clients import LIBSSL, pointer, renegotiate
 from daemon import SANITIZED, free_port, wait_until
-from test_admin import metrics
-from test_transfer import exchange_at_once, peer_process
-
-
-def renegotiate(connection):
-    assert LIBSSL.SSL_renegotiate(pointer(connection)) == 1
+from scrapes import metrics
+from transfers import exchange_at_once, peer_process
 
 
 def set_ticket(connection, size):

@@ -15,7 +15,7 @@ import pytest
 import clients
 from clients import NAME, s_client
 from daemon import free_port, holdfast, wait_until
-from test_admin import metrics
+from scrapes import metrics
 
 ALL = "log-handshakes = all"
 versions = pytest.mark.parametrize("version", ["1.2", "1.3", "1.2-id"])  # the last: a client without tickets, by session id

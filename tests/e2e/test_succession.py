@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import mmap
 import os
 import shutil
 import signal
@@ -14,24 +13,7 @@ import pytest
 
 import daemon
 from daemon import wait_until
-
-PROTECT = "protect-after = 100ms"
-
-
-def protected(edge, count):
-    """Waits until so many sessions are registered with the supervisor (two descriptors each)."""
-    before = edge.baseline_descriptors
-    wait_until(lambda: edge.descriptors()[edge.process.pid] - before >= 2 * count, 20,
-               lambda: f"{edge.descriptors()[edge.process.pid]} descriptors, {before} before")
-
-
-def open_sessions(stack, here, count, **options):
-    here.edge.baseline_descriptors = here.edge.descriptors()[here.edge.process.pid]
-    held = [stack.enter_context(here.client(version=("1.2", "1.3")[i % 2], **options)) for i in range(count)]
-    for client in held:
-        client.exchange()
-    protected(here.edge, count)
-    return held
+from sessions import CURRENT_AT, HEADER_SIZE, HOT_SIZE, PROTECT, SERIAL_AT, SLOT_SIZE, arena, exchanges, open_sessions, protected
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGILL])
@@ -221,17 +203,6 @@ def test_supervisor_killed_says_goodbye(shop):
 
 # ---- what could be mixed up ----
 
-SLOT_SIZE, HEADER_SIZE, HOT_SIZE, CURRENT_AT, SERIAL_AT = 560, 4096, 168, 336, 352  # session/slot.h
-
-
-@contextlib.contextmanager
-def arena(here, relay):
-    """The metadata of a relay's sessions, writable, as the supervisor holds it."""
-    folder = Path(f"/proc/{here.edge.process.pid}/fd")
-    paths = sorted((path for path in folder.iterdir() if "holdfast-metadata" in os.readlink(path)), key=lambda path: int(path.name))
-    with open(paths[relay], "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
-        yield memory
-
 
 def test_corrupt_slot_is_closed(shop):
     """A sequence number is never guessed: a session whose slot does not check ends, all others go on."""
@@ -250,14 +221,6 @@ def test_corrupt_slot_is_closed(shop):
         here.edge.wait_event("session-closed", reason="corrupt-slot")
         broken = [client for client in held if not exchanges(client)]
         assert len(broken) == 1
-
-
-def exchanges(client):
-    try:
-        client.exchange("after")
-        return True
-    except (OSError, ssl.SSLError, EOFError):
-        return False
 
 
 def test_slot_number_given_to_another_session(shop):

@@ -13,8 +13,8 @@ import pytest
 import daemon
 import servers
 from daemon import wait_until
-from test_admin import metrics
-from test_succession import HEADER_SIZE, PROTECT, SERIAL_AT, SLOT_SIZE, arena, exchanges, open_sessions, protected
+from scrapes import metrics
+from sessions import HEADER_SIZE, PROTECT, SERIAL_AT, SLOT_SIZE, arena, exchanges, open_sessions, protected
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 import clients
 from daemon import free_port, wait_until
-from test_admin import metrics
+from scrapes import metrics
 
 NAME = clients.NAME
 KINDS = ("certificate", "config", "binary", "ticket-key", "traffic-key", "ca")

@@ -14,10 +14,9 @@ import pytest
 
 import clients
 import daemon
+from client_trust import VERSIONS
 from daemon import free_port, wait_until
-from test_admin import metrics
-
-VERSIONS = pytest.mark.parametrize("version", ["1.2", "1.3"])
+from scrapes import metrics
 
 
 def connect(port, tls, session=None):

@@ -14,8 +14,8 @@ import clients
 import forge
 import servers
 from daemon import BINARY, free_port, wait_until
-from test_admin import metrics
-from test_clients import line_command
+from scrapes import metrics
+from line_clients import line_command
 
 PATIENCE = 60
 PATTERN = bytes(range(256)) * 4096  # 1 MiB

@@ -8,7 +8,6 @@ import ssl
 import pytest
 
 import clients
-import daemon
 import servers
 from clients import NAME
 from daemon import free_port, wait_until

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 import checks
 import daemon
-import test_check_mail_exchange
 from checks import TlsServer
+from name_servers import name_servers
 
 NAME = "shop.example"
 # Of the shape that Google publishes, with one log on P-256 that nobody uses.
@@ -287,7 +287,7 @@ def test_parts_of_what_is_deep(start, authority, secret_store, serve):
 def test_name_servers(start, authority, secret_store, serve, folder):
     """Only they know the name."""
     port = serve(authority.issue("hidden.example"))
-    with test_check_mail_exchange.name_servers(folder, "hidden A 127.0.0.1") as resolver:
+    with name_servers(folder, "hidden A 127.0.0.1") as resolver:
         edge = start(section(secret_store, port, f'name-servers = "{resolver}"', connect="", name="hidden.example"))
         endpoint = look(edge)
         assert endpoint["address"] == f"127.0.0.1:{port}" and not checks.ids(endpoint, "critical")
