@@ -6,8 +6,8 @@ import pwd
 import subprocess
 
 import daemon
-import starttls_servers
 from conftest import need
+from programs import running
 
 ZONE = """$ORIGIN example.
 $TTL 60
@@ -71,9 +71,9 @@ def name_servers(folder, records):
     (home / "zone").write_text(ZONE.format(records=records))
     user = pwd.getpwuid(os.geteuid()).pw_name
     (home / "knot.conf").write_text(KNOT.format(folder=home, port=authoritative, user=user))
-    with starttls_servers.running([knotd, "-c", home / "knot.conf"], authoritative):
+    with running([knotd, "-c", home / "knot.conf"], authoritative):
         anchor = daemon.wait_until(lambda: signed_by(keymgr, home), 30, "Knot made no key")
         (home / "unbound.conf").write_text(UNBOUND.format(folder=home, port=port, anchor=anchor,
                                                           authoritative=authoritative))
-        with starttls_servers.running([unbound, "-d", "-c", home / "unbound.conf"], port):
+        with running([unbound, "-d", "-c", home / "unbound.conf"], port):
             yield f"127.0.0.1:{port}"

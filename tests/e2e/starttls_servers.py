@@ -6,13 +6,13 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 
 import pytest
 
 import daemon
 from conftest import need
+from programs import running
 
 TLS_FILES = ("chain.pem", "key.pem")
 
@@ -42,37 +42,6 @@ def write_pair(pair, folder, owner=None):
         shutil.chown(chain, owner)
         shutil.chown(key, owner)
     return chain, key
-
-
-def answers(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-@contextlib.contextmanager
-def running(command, *ports, log=None, timeout=60, stop=None, **options):
-    """The process from the moment that all its ports answer."""
-    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, **options)
-    try:
-        def ready():
-            if process.poll() is not None:
-                said = process.stdout.read().decode(errors="replace") + (log.read_text() if log and log.exists() else "")
-                pytest.fail(f"{command[0]} ended: {said}")
-            return all(map(answers, ports))
-        daemon.wait_until(ready, timeout, f"{command[0]} does not answer")
-        yield process
-    finally:
-        if stop:
-            subprocess.run(list(map(str, stop)), check=False, capture_output=True)
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
 
 
 # ---- mail ----
@@ -318,10 +287,5 @@ def s_server(pair, folder, address):
     chain, key = write_pair(pair, home)
     port = daemon.free_port()
     with running([need("openssl"), "s_server", "-www", "-accept", f"{address}:{port}", "-cert", chain, "-cert_chain", chain,
-                  "-key", key]):
-        def ready():
-            with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
-                return True
-            return False
-        daemon.wait_until(ready, 30, "openssl s_server does not answer")
+                  "-key", key], port, address=address):
         yield port

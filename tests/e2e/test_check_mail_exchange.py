@@ -13,6 +13,7 @@ import pki
 import starttls_servers
 from checks import ids
 from name_servers import name_servers
+from programs import running
 from conftest import need
 
 
@@ -75,7 +76,7 @@ def test_a_zone_that_does_not_validate(authority, folder):
         wrong = re.sub(r"13 2 [0-9a-f]+", "13 2 " + "0" * 64, (folder / "dns/unbound.conf").read_text())
         (folder / "dns/wrong.conf").write_text(wrong.replace(f"interface: 127.0.0.1@{resolver.split(':')[1]}",
                                                              f"interface: 127.0.0.1@{port}"))
-        with starttls_servers.running([need("unbound"), "-d", "-c", folder / "dns/wrong.conf"], port):
+        with running([need("unbound"), "-d", "-c", folder / "dns/wrong.conf"], port):
             (endpoint,) = check(authority, f"127.0.0.1:{port}", "example", 1).values()
     assert endpoint["outcome"] == "resolver-failed"
     assert endpoint["verdict"] == "unknown"

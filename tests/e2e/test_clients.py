@@ -7,7 +7,6 @@ import os
 import queue
 import re
 import subprocess
-import threading
 import time
 
 import pytest
@@ -17,6 +16,7 @@ import daemon
 import servers
 from conftest import need
 from line_clients import line_command
+from programs import running
 
 REPLACEMENTS = 10
 SERVED_WITHIN = 1.0  # the promise is 100 ms; a loaded build machine gets ten times that
@@ -167,31 +167,6 @@ def test_websocket(shop, server):
     asyncio.run(session())
 
 
-@contextlib.contextmanager
-def program(command, port, **options):
-    """A server program that is up once its port answers."""
-    with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options) as process:
-        output = []
-        reader = threading.Thread(target=lambda: output.extend(process.stdout), daemon=True)
-        reader.start()
-
-        def is_up():
-            assert process.poll() is None, b"".join(output).decode(errors="replace")
-            with contextlib.suppress(OSError), contextlib.closing(servers.socket.create_connection(("127.0.0.1", port), 1)):
-                return True
-            return False
-
-        try:
-            daemon.wait_until(is_up, 20)
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
 class At:
     """An upstream that some program serves."""
 
@@ -205,7 +180,7 @@ def test_mqtt(shop, folder, version):
     """A subscriber and a publisher, both through the edge, to a mosquitto broker."""
     upstream = At()
     (folder / "mosquitto.conf").write_text(f"listener {upstream.port} 127.0.0.1\nallow_anonymous true\n")
-    with program([need("mosquitto"), "-c", folder / "mosquitto.conf"], upstream.port):
+    with running([need("mosquitto"), "-c", folder / "mosquitto.conf"], upstream.port):
         here = shop(upstream)
         common = ["-h", "localhost", "-p", str(here.port), "--cafile", str(here.root), "--insecure", "-t", "orders", "-q", "1",
                   "-k", "5", "--tls-version", f"tlsv{version}"]
@@ -223,7 +198,7 @@ def test_mqtt(shop, folder, version):
 
 def test_redis(shop, folder):
     upstream = At()
-    with program([need("redis-server"), "--port", upstream.port, "--bind", "127.0.0.1", "--save", "", "--dir", folder], upstream.port):
+    with running([need("redis-server"), "--port", upstream.port, "--bind", "127.0.0.1", "--save", "", "--dir", folder], upstream.port):
         here = shop(upstream)
         command = [need("redis-cli"), "-h", "127.0.0.1", "-p", str(here.port), "--tls", "--cacert", here.root, "--sni",
                    clients.NAME]
@@ -281,7 +256,7 @@ def test_imap_idle(shop, folder):
     for box in ("new", "cur", "tmp"):
         (folder / "mail" / box).mkdir(parents=True, exist_ok=True)
     subprocess.run(["chown", "-R", "mail:mail", folder / "mail"], check=True)
-    with program([need("dovecot"), "-F", "-c", configuration], upstream.port):
+    with running([need("dovecot"), "-F", "-c", configuration], upstream.port):
         here = shop(upstream)
         here_context = clients.context(here.root)
         here_context.check_hostname = False

@@ -178,16 +178,16 @@ def test_second_signal_ends_at_once(shop):
         here.edge.wait_end()
 
 
-def test_blocked_standard_output(folder, authority, server):
-    """Nobody reads the log: traffic goes on, lines are dropped and counted."""
-    upstream = server()
+@contextlib.contextmanager
+def serving_with_log(folder, authority, upstream, output, options=""):
+    """A daemon with this as its standard output, and what it takes to connect to it: (port, context)."""
     chain, key = authority.issue(clients.NAME).write(folder)
     port = free_port()
-    config = folder / "holdfast.conf"
+    config = folder / "log.conf"
     config.write_text(f"""
         state-folder = "{folder}/state"
         workers = 1
-        log-handshakes = all
+        {options}
         listener "shop" {{
             bind = {{"127.0.0.1:{port}"}}
             certificates = {{"leaf"}}
@@ -200,46 +200,30 @@ def test_blocked_standard_output(folder, authority, server):
             chain = "{chain}"
             key = "{key}"
         }}""")
-    with subprocess.Popen([daemon.BINARY, "run", "-c", config], stdout=subprocess.PIPE) as process:
-        wait_until(lambda: not isinstance(client := clients.connect_quietly(port, authority.root_path), Exception)
-                   and (client.close() or True), 20)
-        tls = clients.context(authority.root_path)
+    with subprocess.Popen([daemon.BINARY, "run", "-c", config], stdout=output) as process:
+        try:
+            wait_until(lambda: not isinstance(client := clients.connect_quietly(port, authority.root_path), Exception)
+                       and (client.close() or True))
+            yield port, clients.context(authority.root_path)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
+def test_blocked_standard_output(folder, authority, server):
+    """Nobody reads the log: traffic goes on, lines are dropped and counted."""
+    with serving_with_log(folder, authority, server(), subprocess.PIPE, "log-handshakes = all") as (port, tls):
         for _ in range(400):
             with clients.Client(port, tls=tls) as client:
                 client.exchange()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
 
 
 def test_full_disk_for_the_log(folder, authority, server):
     """/dev/full refuses every line; the edge does not mind."""
-    upstream = server()
-    chain, key = authority.issue(clients.NAME).write(folder)
-    port = free_port()
-    config = folder / "full.conf"
-    config.write_text(f"""
-        state-folder = "{folder}/state-full"
-        workers = 1
-        listener "shop" {{
-            bind = {{"127.0.0.1:{port}"}}
-            certificates = {{"leaf"}}
-            upstream = "app"
-        }}
-        upstream "app" {{ servers = {{"{upstream.address}"}} }}
-        certificate "leaf" {{
-            names = {{"{clients.NAME}"}}
-            from = files
-            chain = "{chain}"
-            key = "{key}"
-        }}""")
     with open("/dev/full", "w", encoding="ascii") as full, \
-         subprocess.Popen([daemon.BINARY, "run", "-c", config], stdout=full) as process:
-        wait_until(lambda: not isinstance(client := clients.connect_quietly(port, authority.root_path), Exception)
-                   and (client.close() or True), 20)
-        with clients.Client(port, authority.root_path) as client:
-            client.exchange()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+         serving_with_log(folder, authority, server(), full) as (port, tls), clients.Client(port, tls=tls) as client:
+        client.exchange()
 
 
 def test_sd_notify(shop, folder):
