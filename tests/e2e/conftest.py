@@ -1,10 +1,13 @@
 """Fixtures of the end-to-end tests: the real program, real peers, nothing mocked."""
 
+import contextlib
 import os
 import pwd
 import resource
 import shutil
 import socket
+import ssl
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -171,6 +174,24 @@ class Shop:
 
 
 @pytest.fixture
+def secure(folder, authority, server):
+    """secure(…) → an echo server that speaks TLS itself, and the options that make the edge trust it."""
+    def make(pair=None, version=None, handler=servers.echo, client_root=None, name=clients.NAME):
+        pair = pair or authority.issue(name)
+        chain, key = pair.write(folder, "upstream")
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(chain, key)
+        if version:
+            tls.minimum_version = tls.maximum_version = version
+        if client_root:
+            tls.verify_mode = ssl.CERT_REQUIRED
+            tls.load_verify_locations(client_root)
+        tls.set_alpn_protocols(["h2", "http/1.1"])
+        return server(handler, tls=tls), f'tls = yes\ntls-trust = "{authority.root_path}"\ntls-name = "{name}"'
+    return make
+
+
+@pytest.fixture
 def shop(start, folder, authority, server):
     """shop(…) → a Shop; `upstream` defaults to an echo server."""
     def make(upstream=None, **options):
@@ -213,3 +234,21 @@ def ipv6():
 @pytest.fixture(name="need")
 def need_fixture():
     return need
+
+
+@pytest.fixture
+def doomed():
+    """with doomed(relay, call): the relay is killed where it enters this system call next, which it has to do meanwhile."""
+    strace = need("strace")
+
+    @contextlib.contextmanager
+    def attach(pid, call):
+        command = [strace, "-p", str(pid), "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when=1"]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            try:
+                assert "attached" in tracer.stderr.readline()
+                yield
+                assert "killed by SIGKILL" in tracer.communicate(timeout=20)[1]
+            finally:
+                tracer.kill()
+    return attach

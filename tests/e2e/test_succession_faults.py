@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 
 import pytest
@@ -15,24 +14,6 @@ import servers
 from daemon import wait_until
 from scrapes import metrics
 from sessions import HEADER_SIZE, PROTECT, SERIAL_AT, SLOT_SIZE, arena, exchanges, open_sessions, protected
-
-
-@pytest.fixture
-def doomed(need):
-    """with doomed(relay, call): the relay is killed where it enters this system call next, which it has to do meanwhile."""
-    strace = need("strace")
-
-    @contextlib.contextmanager
-    def attach(pid, call):
-        command = [strace, "-p", str(pid), "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when=1"]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
-            try:
-                assert "attached" in tracer.stderr.readline()
-                yield
-                assert "killed by SIGKILL" in tracer.communicate(timeout=20)[1]
-            finally:
-                tracer.kill()
-    return attach
 
 
 @pytest.fixture

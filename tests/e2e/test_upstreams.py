@@ -221,24 +221,6 @@ def test_source_addresses(shop, server):
 
 # ---- encrypted upstreams ----
 
-@pytest.fixture(name="secure")
-def secure_fixture(folder, authority, server):
-    """secure(…) → an echo server that speaks TLS itself, and the options that make the edge trust it."""
-    def make(pair=None, version=None, handler=servers.echo, client_root=None, name=NAME):
-        pair = pair or authority.issue(name)
-        chain, key = pair.write(folder, "upstream")
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(chain, key)
-        if version:
-            tls.minimum_version = tls.maximum_version = version
-        if client_root:
-            tls.verify_mode = ssl.CERT_REQUIRED
-            tls.load_verify_locations(client_root)
-        tls.set_alpn_protocols(["h2", "http/1.1"])
-        return server(handler, tls=tls), f'tls = yes\ntls-trust = "{authority.root_path}"\ntls-name = "{name}"'
-    return make
-
-
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 @pytest.mark.parametrize("client_version", ["1.2", "1.3"])
 def test_tls_upstream(shop, secure, version, client_version):

@@ -16,9 +16,7 @@ import clients
 import daemon
 from conftest import FULL
 from daemon import free_port, wait_until
-from test_succession import PROTECT, open_sessions
-from test_succession_faults import doomed  # noqa: F401  (a fixture)
-from test_upstreams import secure_fixture  # noqa: F401  (a fixture)
+from sessions import PROTECT, open_sessions
 
 ANSWERED = 60 if daemon.SANITIZED else 20  # seconds within which everybody is served while somebody could
 
