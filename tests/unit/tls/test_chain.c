@@ -649,7 +649,7 @@ static void test_stores_that_cannot_be_read(void **state)
     struct error error;
 
     (void)state;
-    assert_true(chain_store_new(&store, "none", "/nonexistent", &error) < 0);
+    assert_true(chain_store_new(&store, "none", "/nonexistent/store.pem", &error) < 0);
     assert_int_equal(error.code, ERROR_IO);
     assert_true(chain_store_new(&store, "folder", "/tmp", &error) < 0);
     assert_true(chain_store_new(&store, "text", "/etc/hostname", &error) < 0);
