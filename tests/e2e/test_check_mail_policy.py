@@ -9,9 +9,9 @@ import pytest
 
 import daemon
 import pki
-import test_check_mail_exchange
 from checks import TlsServer
 from conftest import need
+from name_servers import name_servers
 
 ADDRESS = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"  # tests that run at the same time have others
 POLICY = "version: STSv1\r\nmode: {}\r\nmx: mx1.example\r\nmx: *.mail.example\r\nmax_age: 86400\r\n"
@@ -64,7 +64,7 @@ def machine(authority):
 @contextlib.contextmanager
 def asking(machine, folder, records=RECORDS):
     """→ a function: {host: endpoint} of mx://example. That nobody is there on port 25 is no matter here."""
-    with test_check_mail_exchange.name_servers(folder, records) as resolver:
+    with name_servers(folder, records) as resolver:
         def ask():
             result = subprocess.run([*machine, daemon.BINARY, "check", "mx://example", "--name-servers", resolver, "--connect",
                                      f"127.0.0.1:{daemon.free_port()}", "--json"], capture_output=True, text=True, check=False)
