@@ -237,8 +237,10 @@ static void on_message(void *context, struct message *message)
         int fd = message->fd_count > 0 ? message->fds[0] : -1;
         if (fd >= 0)
             message->fds[0] = -1;
+        control_vault_answered(control);
         vault_opened(control->view.vault, opened->request, fd, opened->result);
     } else if (message->type == MESSAGE_WATCHED) {
+        control_vault_answered(control);
         vault_watched(control->view.vault, opened->request, opened->result);
     }
 }

@@ -40,6 +40,8 @@ struct tickets;
 
 struct control {
     struct worker worker;
+    struct question *first_question, *last_question; /* that wait to be asked (control_vault.c) */
+    unsigned questions;                              /* under way */
     struct admin_view view;
     struct log log;
     struct event_feed feed;
@@ -102,6 +104,8 @@ void control_report(struct control *control, enum event_type type, uint32_t list
 
 /* What the vault needs of its process. */
 void control_vault_host(struct control *control, struct vault_host *ret_host);
+/* The supervisor has answered a question of the vault: the next may be asked. */
+void control_vault_answered(struct control *control);
 /* Watches SETUP_INOTIFY for the vault. */
 MUST_CHECK bool control_vault_watch(struct control *control);
 

@@ -3,18 +3,70 @@
 #include "admin/control_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/string.h"
 
+/* So many questions are under way at a time: neither they nor their answers can fill a channel, and
+ * be lost. The others wait here. */
+#define QUESTIONS_MAX 256
+
+struct question {
+    struct question *next;
+    uint32_t type;
+    struct message_open body;
+};
+
+static bool enqueue(struct control *control, const struct question *question)
+{
+    struct question *copy = malloc(sizeof *copy);
+
+    if (copy == NULL)
+        return false;
+    *copy = *question;
+    if (control->last_question != NULL)
+        control->last_question->next = copy;
+    else
+        control->first_question = copy;
+    control->last_question = copy;
+    return true;
+}
+
+static bool tell(struct control *control, const struct question *question)
+{
+    if (!worker_tell(&control->worker, question->type, &question->body, sizeof question->body, NULL,
+                     0))
+        return false;
+    control->questions++;
+    return true;
+}
+
 static bool ask_supervisor(struct control *control, uint32_t type, uint32_t request,
                            const char *path, bool folder)
 {
-    struct message_open body = {.request = request, .folder = folder};
+    struct question question = {.type = type, .body = {.request = request, .folder = folder}};
 
-    return string_copy(body.path, sizeof body.path, path) &&
-           worker_tell(&control->worker, type, &body, sizeof body, NULL, 0);
+    if (!string_copy(question.body.path, sizeof question.body.path, path))
+        return false;
+    if (control->first_question == NULL && control->questions < QUESTIONS_MAX &&
+        tell(control, &question))
+        return true;
+    return control->questions != 0 && enqueue(control, &question); /* an answer makes room */
+}
+
+void control_vault_answered(struct control *control)
+{
+    control->questions -= control->questions != 0;
+    while (control->first_question != NULL && control->questions < QUESTIONS_MAX &&
+           tell(control, control->first_question)) {
+        struct question *told = control->first_question;
+        control->first_question = told->next;
+        if (told->next == NULL)
+            control->last_question = NULL;
+        free(told);
+    }
 }
 
 static bool host_open(void *context, uint32_t request, const char *path, bool folder)

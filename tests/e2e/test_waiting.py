@@ -255,6 +255,22 @@ def test_a_question_that_died_with_control(start, folder, authority, server, doo
         client.exchange()
 
 
+def test_more_questions_than_a_channel_holds(start, authority, folder, server):
+    """A thousand certificates are files that control asks the supervisor for: none of the questions is lost."""
+    port = free_port()
+    chain, key = authority.issue(clients.NAME).write(folder)
+    certificates = "\n".join(f'certificate "c{i}" {{ names = {{"{clients.NAME}"}} from = files chain = "{chain}" key = "{key}" }}'
+                             for i in range(1000))
+    edge = start(f"""
+        listener "edge" {{ bind = {{"127.0.0.1:{port}"}} certificates = {{"c0"}} upstream = "app" }}
+        upstream "app" {{ servers = {{"{server().address}"}} }}
+        {certificates}
+        """)
+    with clients.Client(port, authority.root_path) as client:
+        client.exchange()
+    assert {entry["state"] for entry in edge.lines("certs")} == {"live"}
+
+
 # ---- the end ----
 
 def test_a_stop_with_a_relay_that_cannot_be_started(shop, traced):
