@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json.h"
-#include "base/secret.h"
 #include "base/string.h"
 
 /* Requests to the supervisor have this bit, and below it a round, whether it is the trust file, and
@@ -112,29 +112,31 @@ static void begin_asking(struct control *control, const struct conf *conf)
 
 static void read_secret(struct control *control, const char *channel, int fd)
 {
-    char *secret = secret_alloc(SECRET_MAX);
-    ssize_t size = secret != NULL ? read(fd, secret, SECRET_MAX) : -1;
+    struct error error = {0};
+    struct buffer secret;
 
-    if (size > 0 && size < SECRET_MAX) {
-        alerting_set_secret(control->alerting, channel, secret, (size_t)size);
+    buffer_init_secret(&secret, SECRET_MAX - 1);
+    int result = file_read(&secret, fd, "it", &error);
+    if (result == 0 && secret.size > 0) {
+        alerting_set_secret(control->alerting, channel, buffer_text(&secret), secret.size);
     } else {
         alerting_set_secret(control->alerting, channel, NULL, 0);
         worker_warn(&control->worker,
-                    "secret-file of channel %s: found %s; expected a short line of text", channel,
-                    size > 0 ? "more than 1023 bytes" : "nothing");
+                    "secret-file of channel %s: %s; expected a short line of text", channel,
+                    result == 0 ? "it is empty" : error.message);
     }
-    secret_free(secret, SECRET_MAX);
+    buffer_fini(&secret);
 }
 
 static void read_trust(struct control *control, const char *channel, int fd)
 {
+    struct error error = {0};
     struct buffer text;
 
     buffer_init(&text, TRUST_MAX);
-    int result = buffer_read(&text, fd);
+    int result = file_read(&text, fd, "it", &error);
     if (result < 0)
-        worker_warn(&control->worker, "trust file of channel %s cannot be read: %s", channel,
-                    strerror(-result));
+        worker_warn(&control->worker, "trust file of channel %s: %s", channel, error.message);
     alerting_set_trust(control->alerting, channel, result == 0 ? buffer_text(&text) : NULL);
     buffer_fini(&text);
 }

@@ -1,26 +1,51 @@
 #include "base/buffer.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "base/secret.h"
 
 #define SMALLEST_CAPACITY 256
-#define READ_SIZE         65536
 
 void buffer_init(struct buffer *buffer, size_t maximum)
 {
     *buffer = (struct buffer){.maximum = maximum};
 }
 
+void buffer_init_secret(struct buffer *buffer, size_t maximum)
+{
+    *buffer = (struct buffer){.maximum = maximum, .secret = true};
+}
+
+static void release(struct buffer *buffer)
+{
+    if (buffer->secret)
+        secret_free(buffer->data, buffer->capacity + 1);
+    else
+        free(buffer->data);
+}
+
 void buffer_fini(struct buffer *buffer)
 {
     if (buffer == NULL)
         return;
-    free(buffer->data);
+    release(buffer);
     *buffer = (struct buffer){0};
+}
+
+/* realloc() would leave the old content behind. */
+static uint8_t *move_secret(struct buffer *buffer, size_t size)
+{
+    uint8_t *data = secret_alloc(size);
+
+    if (data == NULL)
+        return NULL;
+    if (buffer->size > 0)
+        memcpy(data, buffer->data, buffer->size);
+    release(buffer);
+    return data;
 }
 
 /* One byte more than `capacity` is allocated, so that buffer_text() always has room for its zero.
@@ -33,7 +58,8 @@ static bool grow(struct buffer *buffer, size_t wanted)
         capacity *= 2;
     if (capacity < wanted || capacity > buffer->maximum)
         capacity = buffer->maximum;
-    uint8_t *data = realloc(buffer->data, capacity + 1);
+    uint8_t *data =
+        buffer->secret ? move_secret(buffer, capacity + 1) : realloc(buffer->data, capacity + 1);
     if (data == NULL)
         return false;
     buffer->data = data;
@@ -93,27 +119,6 @@ bool buffer_printf(struct buffer *buffer, const char *format, ...)
     return true;
 }
 
-/* Of what does not fit one byte is read, to know that there is more. */
-int buffer_read(struct buffer *buffer, int fd)
-{
-    for (;;) {
-        size_t room = buffer->maximum - buffer->size;
-        uint8_t more;
-        uint8_t *place =
-            room > 0 ? buffer_reserve(buffer, room < READ_SIZE ? room : READ_SIZE) : &more;
-        if (place == NULL)
-            return -ENOMEM;
-        ssize_t got = read(fd, place, room == 0 ? 1 : room < READ_SIZE ? room : READ_SIZE);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got == 0 ? 0 : -errno;
-        if (room == 0)
-            return -EFBIG;
-        buffer->size += (size_t)got;
-    }
-}
-
 void buffer_consume(struct buffer *buffer, size_t size)
 {
     assert(size <= buffer->size);
@@ -128,4 +133,19 @@ const char *buffer_text(struct buffer *buffer)
         return "";
     buffer->data[buffer->size] = '\0';
     return (const char *)buffer->data;
+}
+
+char *buffer_steal(struct buffer *buffer, size_t *ret_size)
+{
+    assert(!buffer->secret);
+    char *text = realloc(buffer->data, buffer->size + 1);
+
+    if (text == NULL)
+        return NULL;
+    text[buffer->size] = '\0';
+    if (ret_size != NULL)
+        *ret_size = buffer->size;
+    buffer->data = NULL;
+    buffer->size = buffer->capacity = 0;
+    return text;
 }

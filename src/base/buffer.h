@@ -1,5 +1,5 @@
 /* A growing byte buffer with a fixed maximum, so that nothing a peer can lengthen grows without
- * limit. */
+ * limit. A secret one keeps its content in memory of base/secret.h, also while it grows. */
 #pragma once
 
 #include <stdarg.h>
@@ -14,9 +14,11 @@ struct buffer {
     size_t capacity; /* bytes allocated */
     size_t maximum;  /* never grows beyond */
     bool failed;     /* sticky: an append did not fit; check once at the end */
+    bool secret;
 };
 
 void buffer_init(struct buffer *buffer, size_t maximum);
+void buffer_init_secret(struct buffer *buffer, size_t maximum);
 void buffer_fini(struct buffer *buffer); /* accepts NULL and zeroed */
 static inline void buffer_auto(struct buffer *buffer)
 {
@@ -32,12 +34,13 @@ bool buffer_printf(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2
  * `size`. */
 uint8_t *buffer_reserve(struct buffer *buffer, size_t size);
 
-/* Appends all that `fd` still gives. Returns 0 or -errno; -EFBIG when it is more than fits. */
-MUST_CHECK int buffer_read(struct buffer *buffer, int fd);
-
 /* Drops `size` bytes from the front. */
 void buffer_consume(struct buffer *buffer, size_t size);
 
 /* The content as a C string (a terminating zero is kept behind it); "" when empty or out of memory.
  */
 const char *buffer_text(struct buffer *buffer);
+
+/* Hands the content over, malloc'ed with a zero behind it, and leaves the buffer empty; NULL when
+ * out of memory. Not of a secret buffer. `ret_size` may be NULL. */
+char *buffer_steal(struct buffer *buffer, size_t *ret_size);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
+#include "base/file.h"
 #include "base/map.h"
 #include "base/string.h"
 #include "cmd/check.h"
@@ -148,13 +148,9 @@ static int read_file(struct buffer *text, const char *path, struct error *error)
 
     if (fd < 0)
         return error_set(error, ERROR_IO, "cannot open %s: %s", path, strerror(errno));
-    int result = buffer_read(text, fd);
+    int result = file_read_stream(text, fd, path, error);
     ignore(close(fd));
-    if (result == -EFBIG)
-        return error_set(error, ERROR_LIMIT, "%s is larger than %zu MiB", path,
-                         text->maximum >> 20);
-    return result < 0 ? error_set(error, ERROR_IO, "cannot read %s: %s", path, strerror(-result))
-                      : 0;
+    return result;
 }
 
 static int add_zone(struct adding *adding, const char *path)

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/secret.h"
+#include "base/file.h"
 #include "loop/descriptors.h"
 
 struct opening {
@@ -110,29 +110,6 @@ void config_files_close(struct config_files *files)
     *files = (struct config_files){.count = 0};
 }
 
-static char *read_all(int fd, size_t maximum, size_t *ret_size)
-{
-    char *text = malloc(maximum + 2);
-    size_t size = 0;
-    ssize_t got = 1;
-
-    while (text != NULL && got > 0 && size <= maximum) {
-        got = pread(fd, text + size, maximum + 1 - size, (off_t)size);
-        size += got > 0 ? (size_t)got : 0;
-        if (got < 0 && errno == EINTR)
-            got = 1;
-    }
-    if (text == NULL || got < 0 || size > maximum) {
-        if (text != NULL)
-            secret_wipe(text, size);
-        free(text);
-        return NULL;
-    }
-    text[size] = '\0';
-    *ret_size = size;
-    return text;
-}
-
 /* -1: it was not opened. */
 static int find_file(const struct config_files *files, const char *path)
 {
@@ -148,10 +125,11 @@ bool config_files_opened(const struct config_files *files, const char *path)
     return find_file(files, path) >= 0;
 }
 
-char *config_files_read(const struct config_files *files, const char *path, size_t maximum,
-                        size_t *ret_size)
+int config_files_read(struct buffer *content, const struct config_files *files, const char *path,
+                      struct error *error)
 {
     int fd = find_file(files, path);
 
-    return fd < 0 ? NULL : read_all(fd, maximum, ret_size);
+    return fd >= 0 ? file_read(content, fd, path, error)
+                   : error_set(error, ERROR_NOT_FOUND, "%s was not opened", path);
 }

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "base/buffer.h"
 #include "conf/conf.h"
 
 struct config_file {
@@ -25,7 +26,7 @@ void config_files_open(struct config_files *ret_files, const struct conf *conf,
 bool config_files_opened(const struct config_files *files, const char *path);
 void config_files_close(struct config_files *files);
 
-/* Malloc'ed, from the beginning, at most `maximum` bytes and a zero behind them; NULL when it was
- * not opened or is larger. May hold a key: wipe it. */
-char *config_files_read(const struct config_files *files, const char *path, size_t maximum,
-                        size_t *ret_size);
+/* Reads it from the beginning; fails with ERROR_NOT_FOUND when it was not opened. What may hold a
+ * key goes into a secret buffer. */
+MUST_CHECK int config_files_read(struct buffer *content, const struct config_files *files,
+                                 const char *path, struct error *error);

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/secret.h"
 #include "conf/merge.h"
 #include "tls/certificate.h"
 #include "tls/certificate_on_disk.h"
@@ -38,31 +37,20 @@ static PRINTF_LIKE(3, 4) void find(struct check *check, bool known, const char *
     check->findings += known ? 0 : 1;
 }
 
-static void wipe(char *text, size_t size)
-{
-    if (text != NULL)
-        secret_wipe(text, size);
-    free(text);
-}
-
 static int parse_pair(const struct check *check, const char *chain_path, const char *key_path,
                       struct keypair **ret_pair, struct error *error)
 {
-    size_t chain_size = 0, key_size = 0;
-    char *chain = config_files_read(check->files, chain_path, KEYPAIR_PEM_MAX, &chain_size);
-    char *key = key_path == NULL
-                    ? NULL
-                    : config_files_read(check->files, key_path, KEYPAIR_PEM_MAX, &key_size);
-    int result;
+    __attribute__((cleanup(buffer_auto))) struct buffer chain, key;
 
-    if (chain == NULL || (key == NULL && key_path != NULL))
-        result = error_set(error, ERROR_IO, "cannot read %s, or it is larger than %u KiB",
-                           chain == NULL ? chain_path : key_path, KEYPAIR_PEM_MAX / 1024);
-    else
-        result = keypair_parse(ret_pair, chain, chain_size, key, key_size, error);
-    wipe(chain, chain_size);
-    wipe(key, key_size);
-    return result;
+    buffer_init_secret(&chain, KEYPAIR_PEM_MAX);
+    buffer_init_secret(&key, KEYPAIR_PEM_MAX);
+    int result = config_files_read(&chain, check->files, chain_path, error);
+    if (result == 0 && key_path != NULL)
+        result = config_files_read(&key, check->files, key_path, error);
+    if (result != 0)
+        return result;
+    return keypair_parse(ret_pair, buffer_text(&chain), chain.size,
+                         key_path != NULL ? buffer_text(&key) : NULL, key.size, error);
 }
 
 /* Would the listener's settings (groups, versions) make a TLS context with this pair? */
@@ -168,16 +156,13 @@ static void check_upstream(struct check *check, const struct conf_upstream *upst
         .verify = upstream->tls_verify, .only_key_type = -1, .detachable = true};
     struct tls_client *client = NULL;
     struct error error = {0};
-    char *trust = NULL;
-    size_t size;
+    struct buffer trust;
     int result = 0;
 
+    buffer_init(&trust, TRUST_MAX);
     if (upstream->tls_trust != NULL) {
-        policy.trust_pem = trust =
-            config_files_read(check->files, upstream->tls_trust, TRUST_MAX, &size);
-        if (trust == NULL)
-            result = error_set(&error, ERROR_IO, "cannot read %s, or it is larger than %u MiB",
-                               upstream->tls_trust, TRUST_MAX >> 20);
+        result = config_files_read(&trust, check->files, upstream->tls_trust, &error);
+        policy.trust_pem = buffer_text(&trust);
     }
     if (result == 0 && upstream->tls_certificate != NULL)
         result = parse_pair(check, upstream->tls_certificate, upstream->tls_key, &policy.identity,
@@ -189,7 +174,7 @@ static void check_upstream(struct check *check, const struct conf_upstream *upst
              error_name(error.code), error.message);
     tls_client_unref(client);
     keypair_unref(policy.identity);
-    free(trust);
+    buffer_fini(&trust);
 }
 
 /* ---- traffic keys ---- */
@@ -217,16 +202,14 @@ static void check_fingerprints(struct check *check)
     const char *path = check->conf->key_update_unable;
     struct fingerprints *fingerprints = NULL;
     struct error error = {0};
-    size_t size;
-    char *text = config_files_read(check->files, path, FINGERPRINTS_FILE_MAX, &size);
+    struct buffer text;
 
-    if (text == NULL)
-        find(check, false, "key-update-unable: cannot read %s, or it is larger than %u KiB", path,
-             FINGERPRINTS_FILE_MAX / 1024);
-    else if (fingerprints_parse(&fingerprints, path, text, &error) < 0)
+    buffer_init(&text, FINGERPRINTS_FILE_MAX);
+    if (config_files_read(&text, check->files, path, &error) != 0 ||
+        fingerprints_parse(&fingerprints, path, buffer_text(&text), &error) < 0)
         find(check, false, "key-update-unable: %s", error.message);
     fingerprints_free(fingerprints);
-    free(text);
+    buffer_fini(&text);
 }
 
 /* ---- client certificates ---- */
@@ -249,12 +232,16 @@ static int read_trust(const struct check *check, const struct conf_listener *lis
                       struct trust_file *files, struct error *error)
 {
     for (size_t i = 0; i <= listener->client_crl.count; i++) {
+        __attribute__((cleanup(buffer_auto))) struct buffer content;
         const char *path = i == 0 ? listener->client_ca : listener->client_crl.items[i - 1];
+        buffer_init(&content, TRUST_FILE_MAX);
+        int result = config_files_read(&content, check->files, path, error);
+        if (result != 0)
+            return result;
         files[i].name = path;
-        files[i].data = config_files_read(check->files, path, TRUST_FILE_MAX, &files[i].size);
+        files[i].data = buffer_steal(&content, &files[i].size);
         if (files[i].data == NULL)
-            return error_set(error, ERROR_IO, "cannot read %s, or it is larger than %u MiB", path,
-                             TRUST_FILE_MAX >> 20);
+            return error_set(error, ERROR_MEMORY, "out of memory");
     }
     return 0;
 }
@@ -339,20 +326,19 @@ static void check_supply(struct check *check, const struct conf_watch *watch, en
 {
     struct supply *supply = NULL;
     struct error error = {0};
-    size_t size = 0;
+    struct buffer content;
 
     if (!config_files_opened(check->files, path))
         return;
-    char *data = config_files_read(check->files, path, supply_size_max(kind), &size);
-    int result = data != NULL
-                     ? supply_new(&supply, kind, path, data, size, &error)
-                     : error_set(&error, ERROR_IO, "cannot read %s, or it is larger than %zu MiB",
-                                 path, supply_size_max(kind) >> 20);
+    buffer_init_secret(&content, supply_size_max(kind)); /* a key may stand in it */
+    int result = config_files_read(&content, check->files, path, &error);
+    if (result == 0)
+        result = supply_new(&supply, kind, path, content.data, content.size, &error);
     if (result != 0)
         find(check, known_supply(check, watch, kind, path), "%s of watch '%s': %s",
              supply_option(kind), watch->name, error.message);
     supply_unref(supply);
-    wipe(data, size); /* a key may stand in it */
+    buffer_fini(&content);
 }
 
 /* What should be served. */
@@ -361,20 +347,20 @@ static void check_served(struct check *check, const struct conf_watch *watch)
     const struct conf_watch *before = watch_before(check, watch);
     struct certificate_on_disk disk;
     struct error error = {0};
-    size_t size = 0;
+    struct buffer content;
 
     if (watch->file == NULL || !config_files_opened(check->files, watch->file))
         return;
-    char *data = config_files_read(check->files, watch->file, KEYPAIR_PEM_MAX, &size);
-    int result = data != NULL
-                     ? certificate_on_disk(&disk, data, size, &error)
-                     : error_set(&error, ERROR_IO, "cannot read it, or it is larger than %u KiB",
-                                 KEYPAIR_PEM_MAX / 1024);
+    buffer_init_secret(&content, KEYPAIR_PEM_MAX);
+    int result = config_files_read(&content, check->files, watch->file, &error);
+    if (result == 0 &&
+        (result = certificate_on_disk(&disk, buffer_text(&content), content.size, &error)) != 0)
+        result = error_prepend(&error, "%s", watch->file);
     if (result != 0)
         find(check,
              before != NULL && before->file != NULL && strcmp(before->file, watch->file) == 0,
-             "file of watch '%s': %s: %s", watch->name, watch->file, error.message);
-    wipe(data, size);
+             "file of watch '%s': %s", watch->name, error.message);
+    buffer_fini(&content);
 }
 
 static void check_watch(struct check *check, const struct conf_watch *watch)

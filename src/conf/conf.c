@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/string.h"
 #include "conf/check.h"
 #include "conf/kind.h"
@@ -240,35 +240,19 @@ int conf_parse_internal(struct conf **ret_conf, const char *path, const char *te
 
 static int read_text(char **ret_text, int fd, const char *path, struct error *error)
 {
-    char *text = malloc(CONF_TEXT_MAX + 2);
-    size_t size = 0;
-    ssize_t count = 1;
+    __attribute__((cleanup(buffer_auto))) struct buffer text;
 
-    while (text != NULL && count > 0 && size <= CONF_TEXT_MAX) {
-        count = read(fd, text + size, CONF_TEXT_MAX + 1 - size);
-        if (count > 0)
-            size += (size_t)count;
-        else if (count < 0 && errno == EINTR)
-            count = 1;
-    }
-    int code = 0;
-    if (text == NULL)
-        code = error_set(error, ERROR_MEMORY, "%s: out of memory", path);
-    else if (count < 0)
-        code = error_set(error, ERROR_IO, "cannot read %s: %s", path, strerror(errno));
-    else if (size > CONF_TEXT_MAX)
-        code = error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path,
+    buffer_init(&text, CONF_TEXT_MAX);
+    int code = file_read_stream(&text, fd, path, error);
+    if (code == -ERROR_LIMIT)
+        return error_set(error, ERROR_CONFIG, "%s: the configuration is larger than %u MiB", path,
                          CONF_TEXT_MAX >> 20);
-    else if (memchr(text, '\0', size) != NULL)
-        code = error_set(error, ERROR_CONFIG, "%s: found a zero byte; expected text", path);
-    if (code != 0) {
-        free(text);
+    if (code != 0)
         return code;
-    }
-    text[size] = '\0';
-    char *shrunk = realloc(text, size + 1);
-    *ret_text = shrunk == NULL ? text : shrunk;
-    return 0;
+    if (memchr(buffer_text(&text), '\0', text.size) != NULL)
+        return error_set(error, ERROR_CONFIG, "%s: found a zero byte; expected text", path);
+    *ret_text = buffer_steal(&text, NULL);
+    return *ret_text != NULL ? 0 : error_set(error, ERROR_MEMORY, "%s: out of memory", path);
 }
 
 int conf_read(char **ret_text, const char *path, struct error *error)

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/secret.h"
 #include "base/string.h"
 #include "edge/alpn.h"
@@ -43,36 +43,20 @@ struct encryption {
 
 /* ---- set-up ---- */
 
-static char *read_all(int fd, size_t maximum, size_t *ret_size)
-{
-    char *text = malloc(maximum + 1);
-    size_t size = 0;
-    ssize_t got;
-
-    if (text == NULL)
-        return NULL;
-    while (size < maximum && ((got = pread(fd, text + size, maximum - size, (off_t)size)) > 0))
-        size += (size_t)got;
-    text[size] = 0;
-    *ret_size = size;
-    return text;
-}
-
 static int load_identity(int certificate_fd, int key_fd, struct keypair **ret_pair,
                          struct error *error)
 {
-    size_t chain_size = 0, key_size = 0;
-    char *chain = read_all(certificate_fd, KEYPAIR_PEM_MAX, &chain_size);
-    char *key = read_all(key_fd, KEYPAIR_PEM_MAX, &key_size);
-    int result = chain == NULL || key == NULL
-                     ? error_set(error, ERROR_MEMORY, "out of memory")
-                     : keypair_parse(ret_pair, chain, chain_size, key, key_size, error);
+    __attribute__((cleanup(buffer_auto))) struct buffer chain, key;
 
-    if (key != NULL)
-        secret_wipe(key, key_size);
-    free(key);
-    free(chain);
-    return result;
+    buffer_init_secret(&chain, KEYPAIR_PEM_MAX);
+    buffer_init_secret(&key, KEYPAIR_PEM_MAX);
+    int result = file_read(&chain, certificate_fd, "tls-certificate", error);
+    if (result == 0)
+        result = file_read(&key, key_fd, "tls-key", error);
+    if (result != 0)
+        return result;
+    return keypair_parse(ret_pair, buffer_text(&chain), chain.size, buffer_text(&key), key.size,
+                         error);
 }
 
 int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trust_fd,
@@ -86,8 +70,7 @@ int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trus
         &(coming ? encryptor->next : encryptor->upstreams)[upstream];
     struct tls_client_policy policy = {
         .verify = conf->tls_verify, .only_key_type = -1, .detachable = true};
-    char *trust = NULL;
-    size_t size;
+    struct buffer trust;
     int result = 0;
 
     identity->alpn = alpn_encode(&conf->tls_alpn, &identity->alpn_size);
@@ -95,14 +78,17 @@ int encryptor_configure(struct encryptor *encryptor, unsigned upstream, int trus
         return error_set(error, ERROR_MEMORY, "out of memory");
     policy.alpn = identity->alpn;
     policy.alpn_size = identity->alpn_size;
-    if (trust_fd >= 0)
-        policy.trust_pem = trust = read_all(trust_fd, TRUST_MAX, &size);
-    if (certificate_fd >= 0 && key_fd >= 0)
+    buffer_init(&trust, TRUST_MAX);
+    if (trust_fd >= 0) {
+        result = file_read(&trust, trust_fd, "tls-trust", error);
+        policy.trust_pem = buffer_text(&trust);
+    }
+    if (result == 0 && certificate_fd >= 0 && key_fd >= 0)
         result = load_identity(certificate_fd, key_fd, &policy.identity, error);
     if (result == 0)
         result = tls_client_new(&identity->client, &policy, error);
     keypair_unref(policy.identity);
-    free(trust);
+    buffer_fini(&trust);
     return result;
 }
 

@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "base/secret.h"
+#include "base/file.h"
 #include "edge/attached_internal.h"
 #include "edge/sandbox.h"
 #include "ipc/memory.h"
@@ -94,8 +94,7 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
     const struct message_certificate *body = (const void *)message->body;
     struct message_certificate_live answer = {.request = body->request};
     struct error error = {0};
-    size_t size = 0;
-    char *pem;
+    struct buffer pem;
 
     if (message->size != sizeof *body || message->fd_count > 1 ||
         memchr(body->name, 0, sizeof body->name) == NULL)
@@ -104,18 +103,17 @@ static void take_certificate(struct handshaker *handshaker, struct message *mess
         certificates_withdraw(handshaker->certificates, body);
         return;
     }
-    pem = memory_document_read(message->fds[0], KEYPAIR_PEM_MAX * 2, &size);
-    answer.result = pem == NULL
-                        ? error_set(&error, ERROR_IO, "cannot read the certificate passed on")
-                        : certificates_install(handshaker->certificates, body, pem, size, &error);
+    buffer_init_secret(&pem, KEYPAIR_PEM_MAX * 2);
+    answer.result = file_read(&pem, message->fds[0], "what was passed on", &error);
+    if (answer.result == 0)
+        answer.result = certificates_install(handshaker->certificates, body, buffer_text(&pem),
+                                             pem.size, &error);
     if (answer.result < 0) {
         worker_warn(&handshaker->worker, "certificate %u not taken: %s", body->certificate,
                     error.message);
         certificates_not_taken(handshaker->certificates, body);
     }
-    if (pem != NULL)
-        secret_wipe(pem, size);
-    free(pem);
+    buffer_fini(&pem);
     if (body->request != 0)
         ignore((long)channel_send(handshaker->control_fd, MESSAGE_CERTIFICATE_LIVE, &answer,
                                   sizeof answer, NULL, 0));

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "conf/conf.h"
 
 #define FOLDER         "history"
@@ -82,50 +83,46 @@ static bool parse_name(const char *name, struct history_entry *ret_entry)
 
 /* ---- files ---- */
 
+/* A file that we have written, and nobody else. */
+static bool trusted(int fd)
+{
+    struct stat facts;
+
+    return fstat(fd, &facts) == 0 && ours(&facts) && facts.st_nlink == 1;
+}
+
 /* Malloc'ed; NULL when it cannot be read or trusted. */
 static char *read_file(int folder, const char *name, size_t *ret_size)
 {
+    __attribute__((cleanup(buffer_auto))) struct buffer text;
     int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    struct stat facts;
-    char *text = NULL;
-    size_t size = 0;
-    ssize_t got = 1;
 
+    buffer_init(&text, CONF_TEXT_MAX);
     if (fd < 0)
         return NULL;
-    if (fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode) && ours(&facts) && facts.st_nlink == 1 &&
-        facts.st_size > 0 && facts.st_size <= CONF_TEXT_MAX)
-        text = malloc((size_t)facts.st_size + 1);
-    while (text != NULL && size < (size_t)facts.st_size &&
-           (got = read(fd, text + size, (size_t)facts.st_size - size)) > 0)
-        size += (size_t)got;
+    bool whole = trusted(fd) && file_read(&text, fd, name, NULL) == 0;
     close(fd);
-    if (text == NULL || got <= 0 || memchr(text, '\0', size) != NULL) {
-        free(text);
+    if (!whole || text.size == 0 || memchr(text.data, '\0', text.size) != NULL)
         return NULL;
-    }
-    text[size] = '\0';
-    *ret_size = size;
-    return text;
+    return buffer_steal(&text, ret_size);
 }
 
 static int write_file(int folder, const struct history_entry *entry, struct error *error)
 {
     char name[NAME_MAX_BYTES];
-    size_t done = 0;
-    ssize_t put = 0;
 
     file_name(name, entry);
     ignore(unlinkat(folder, NEW_FILE, 0)); /* of an earlier try */
     int fd = openat(folder, NEW_FILE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set(error, ERROR_IO, "cannot write into the history: %s", strerror(errno));
-    while (done < entry->size && (put = write(fd, entry->text + done, entry->size - done)) > 0)
-        done += (size_t)put;
-    bool written = close(fd) == 0 && done == entry->size;
-    if (written && renameat(folder, NEW_FILE, folder, name) == 0)
+    int result = file_write(fd, entry->text, entry->size);
+    if (close(fd) != 0 && result == 0)
+        result = -errno;
+    if (result == 0 && renameat(folder, NEW_FILE, folder, name) == 0)
         return 0;
-    int code = error_set(error, ERROR_IO, "cannot write into the history: %s", strerror(errno));
+    int code = error_set(error, ERROR_IO, "cannot write into the history: %s",
+                         strerror(result != 0 ? -result : errno));
     ignore(unlinkat(folder, NEW_FILE, 0));
     return code;
 }

@@ -1,24 +1,7 @@
 /* Clients that are known not to implement KeyUpdate: the file of their fingerprints
  * (`key-update-unable`), as the supervisor has opened it. */
-#include <stdlib.h>
-#include <unistd.h>
-
+#include "base/file.h"
 #include "edge/handshaker.h"
-
-static char *read_text(int fd)
-{
-    char *text = malloc(FINGERPRINTS_FILE_MAX + 1);
-    size_t size = 0;
-    ssize_t got;
-
-    if (text == NULL)
-        return NULL;
-    while (size < FINGERPRINTS_FILE_MAX &&
-           (got = pread(fd, text + size, FINGERPRINTS_FILE_MAX - size, (off_t)size)) > 0)
-        size += (size_t)got;
-    text[size] = '\0';
-    return text;
-}
 
 void unable_clients_take(struct handshaker *handshaker, int fd)
 {
@@ -26,15 +9,14 @@ void unable_clients_take(struct handshaker *handshaker, int fd)
     const struct conf *conf = worker->next_conf != NULL ? worker->next_conf : worker->conf;
     struct fingerprints *made = NULL;
     struct error error = {0};
-    char *text = read_text(fd);
+    struct buffer text;
 
+    buffer_init(&text, FINGERPRINTS_FILE_MAX);
     if (conf->key_update_unable == NULL)
         error_set(&error, ERROR_INTERNAL, "fingerprints without key-update-unable");
-    else if (text == NULL)
-        error_set(&error, ERROR_MEMORY, "out of memory");
-    else
-        ignore(fingerprints_parse(&made, conf->key_update_unable, text, &error));
-    free(text);
+    else if (file_read(&text, fd, conf->key_update_unable, &error) == 0)
+        ignore(fingerprints_parse(&made, conf->key_update_unable, buffer_text(&text), &error));
+    buffer_fini(&text);
     if (made == NULL) {
         worker_warn(&handshaker->worker, "key-update-unable: %s", error.message);
         return;

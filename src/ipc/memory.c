@@ -1,13 +1,13 @@
 #include "ipc/memory.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/file.h"
 
 #define SEAL_SIZE    (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define SEAL_CONTENT (SEAL_SIZE | F_SEAL_WRITE)
@@ -67,44 +67,19 @@ void memory_unmap(void *memory, size_t size)
 
 int memory_document(const char *name, const void *data, size_t size)
 {
-    const uint8_t *bytes = data;
     int fd = create(name, 0);
 
-    for (size_t done = 0; fd >= 0 && done < size;) {
-        ssize_t written = write(fd, bytes + done, size - done);
-        if (written > 0) {
-            done += (size_t)written;
-        } else if (written == 0 || errno != EINTR) {
-            ignore(close(fd));
-            return -1;
-        }
+    if (fd >= 0 && file_write(fd, data, size) != 0) {
+        ignore(close(fd));
+        return -1;
     }
     return fd < 0 ? -1 : seal_or_close(fd, SEAL_CONTENT);
 }
 
 char *memory_document_read(int fd, size_t maximum, size_t *ret_size)
 {
-    struct stat facts;
-    size_t done = 0;
+    __attribute__((cleanup(buffer_auto))) struct buffer content;
 
-    if (fstat(fd, &facts) != 0 || facts.st_size < 0 || (size_t)facts.st_size > maximum)
-        return NULL;
-    size_t size = (size_t)facts.st_size;
-    char *text = malloc(size + 1);
-    if (text == NULL)
-        return NULL;
-    /* pread: the offset belongs to all holders of the descriptor. */
-    while (done < size) {
-        ssize_t got = pread(fd, text + done, size - done, (off_t)done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            free(text);
-            return NULL;
-        }
-        done += (size_t)got;
-    }
-    text[size] = '\0';
-    *ret_size = size;
-    return text;
+    buffer_init(&content, maximum);
+    return file_read(&content, fd, "it", NULL) == 0 ? buffer_steal(&content, ret_size) : NULL;
 }

@@ -1,11 +1,11 @@
 /* Certificates in files: PEM, DER, PKCS#12. */
+#include "base/file.h"
 #include "tls/certificate_facts_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -13,7 +13,6 @@
 #include <openssl/pkcs12.h>
 #include <openssl/provider.h>
 
-#include "base/buffer.h"
 #include "tls/certificate_internal.h"
 #include "tls/openssl_auto.h"
 
@@ -168,30 +167,12 @@ static int read_content(struct reading *reading, const uint8_t *data, size_t siz
 
 static int read_file(struct buffer *content, const char *path, struct error *error)
 {
-    struct stat status;
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never hang on a FIFO */
-    int result = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never hang on a FIFO */
 
-    if (file < 0)
+    if (fd < 0)
         return error_set(error, ERROR_IO, "cannot open it: %s", strerror(errno));
-    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode))
-        result = error_set(error, ERROR_USAGE, "it is no ordinary file");
-    /* All at once: a buffer that grows would leave copies of a private key behind. */
-    size_t expected = result == 0 ? (size_t)status.st_size : 0;
-    uint8_t *room =
-        expected <= CERTIFICATE_FILE_SIZE_MAX ? buffer_reserve(content, expected + 1) : NULL;
-    if (result == 0 && room == NULL)
-        result = error_set(error, ERROR_LIMIT, "it has %zu bytes; expected at most %u MiB",
-                           expected, CERTIFICATE_FILE_SIZE_MAX >> 20);
-    while (result == 0 && content->size < expected) {
-        ssize_t size = read(file, content->data + content->size, expected - content->size);
-        if (size < 0)
-            result = error_set(error, ERROR_IO, "cannot read it: %s", strerror(errno));
-        if (size <= 0)
-            break;
-        content->size += (size_t)size;
-    }
-    close(file);
+    int result = file_read(content, fd, "it", error);
+    close(fd);
     return result;
 }
 
@@ -215,12 +196,10 @@ int certificate_file_read(const char *path, const char *password, certificate_ta
 {
     __attribute__((cleanup(buffer_auto))) struct buffer content;
 
-    buffer_init(&content, CERTIFICATE_FILE_SIZE_MAX + 1);
+    buffer_init_secret(&content, CERTIFICATE_FILE_SIZE_MAX); /* there may be a private key in it */
     int result = read_file(&content, path, error);
     if (result == 0)
         result = certificate_data_read(content.data, content.size, password, take, context, error);
-    if (content.data != NULL)
-        OPENSSL_cleanse(content.data, content.size); /* there may be a private key in it */
     return result == 0 ? 0 : error_prepend(error, "%s", path);
 }
 

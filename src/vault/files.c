@@ -4,7 +4,6 @@
  * Settled means that both files parse and belong together. There is no waiting for silence: the
  * first event makes us look, and only what does not fit yet is waited for. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "vault/lineage.h"
 
 #define GATHER_NS     (10 * NS_PER_MS) /* events come in clusters */
@@ -20,27 +20,19 @@
 
 enum part { PART_CHAIN, PART_KEY, PART_COUNT };
 
-/* What a file was when it was read last: unchanged files are not parsed again. */
-struct identity {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified, changed;
-};
-
 struct files_pair {
     struct track *track;
     const char *paths[PART_COUNT]; /* PART_KEY NULL: combined */
     int watches[PART_COUNT];       /* -1: none */
     int fds[PART_COUNT];
-    int failures[PART_COUNT]; /* errno of opening */
-    unsigned waiting;         /* answers to come in this reading */
-    bool started;             /* decided once */
-    bool dirty;               /* look again after this reading */
-    bool postponed;           /* look when the road is free */
-    uint64_t settle_until;    /* 0: not settling */
-    struct identity seen[PART_COUNT];
-    struct timer timer; /* the next look */
+    int failures[PART_COUNT];              /* errno of opening */
+    unsigned waiting;                      /* answers to come in this reading */
+    bool started;                          /* decided once */
+    bool dirty;                            /* look again after this reading */
+    bool postponed;                        /* look when the road is free */
+    uint64_t settle_until;                 /* 0: not settling */
+    struct file_identity seen[PART_COUNT]; /* read last: unchanged files are not parsed again */
+    struct timer timer;                    /* the next look */
     struct command *command;
 };
 
@@ -153,28 +145,30 @@ static void judge(struct files_pair *pair, struct keypair *fresh)
 
 /* ---- reading ---- */
 
-static int read_part(const struct files_pair *pair, enum part part, struct secret_text *ret_text,
+static int read_part(const struct files_pair *pair, enum part part, struct buffer *content,
                      struct error *error)
 {
     if (pair->fds[part] < 0)
         return error_set(error, ERROR_IO, "cannot open %s: %s", pair->paths[part],
                          strerror(pair->failures[part]));
-    int result = secret_text_read(ret_text, pair->fds[part], error);
-    return result != 0 ? error_prepend(error, "%s", pair->paths[part]) : 0;
+    return file_read(content, pair->fds[part], pair->paths[part], error);
 }
 
 static int read_pair(const struct files_pair *pair, struct keypair **ret_pair, struct error *error)
 {
-    __attribute__((cleanup(secret_text_auto))) struct secret_text chain = {0}, key = {0};
-    int result = read_part(pair, PART_CHAIN, &chain, error);
+    __attribute__((cleanup(buffer_auto))) struct buffer chain, key;
+    bool combined = pair->paths[PART_KEY] == NULL;
 
-    if (result == 0 && pair->paths[PART_KEY] != NULL)
+    buffer_init_secret(&chain, KEYPAIR_PEM_MAX);
+    buffer_init_secret(&key, KEYPAIR_PEM_MAX);
+    int result = read_part(pair, PART_CHAIN, &chain, error);
+    if (result == 0 && !combined)
         result = read_part(pair, PART_KEY, &key, error);
     if (result != 0)
         return result;
-    result = keypair_parse(ret_pair, chain.data, strlen(chain.data), key.data,
-                           key.data != NULL ? strlen(key.data) : 0, error);
-    bool in_key = result == -ERROR_CERTIFICATE_KEY_UNPARSABLE && key.data != NULL;
+    result = keypair_parse(ret_pair, buffer_text(&chain), chain.size,
+                           combined ? NULL : buffer_text(&key), key.size, error);
+    bool in_key = result == -ERROR_CERTIFICATE_KEY_UNPARSABLE && !combined;
     return result != 0 ? error_prepend(error, "%s", pair->paths[in_key ? PART_KEY : PART_CHAIN])
                        : 0;
 }
@@ -186,21 +180,15 @@ static bool same_files(struct files_pair *pair)
 
     for (enum part part = 0; part < PART_COUNT; part++) {
         struct stat status;
-        struct identity identity;
-        memset(&identity, 0, sizeof identity);
         if (pair->paths[part] == NULL)
             continue;
         if (pair->fds[part] < 0 || fstat(pair->fds[part], &status) != 0) {
             same = false;
             continue;
         }
-        identity.device = status.st_dev;
-        identity.inode = status.st_ino;
-        identity.size = status.st_size;
-        identity.modified = status.st_mtim;
-        identity.changed = status.st_ctim;
-        same = same && memcmp(&identity, &pair->seen[part], sizeof identity) == 0;
-        memcpy(&pair->seen[part], &identity, sizeof identity);
+        struct file_identity identity = file_identity(&status);
+        same = same && file_identity_same(&identity, &pair->seen[part]);
+        pair->seen[part] = identity;
     }
     return same;
 }

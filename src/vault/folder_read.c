@@ -1,4 +1,5 @@
 /* Reading one file of a folder, and what comes of it. */
+#include "base/file.h"
 #include "vault/folder.h"
 
 #include <stdio.h>
@@ -205,12 +206,14 @@ static bool may_settle(struct folder *folder, const char *host)
 
 static int parse(struct keypair **ret_pair, int fd, int result, struct error *error)
 {
-    __attribute__((cleanup(secret_text_auto))) struct secret_text text = {0};
+    __attribute__((cleanup(buffer_auto))) struct buffer text;
 
+    buffer_init_secret(&text, KEYPAIR_PEM_MAX);
     if (fd < 0)
         return error_set(error, ERROR_IO, "cannot open it: %s", strerror(-result));
-    int code = secret_text_read(&text, fd, error);
-    return code != 0 ? code : keypair_parse(ret_pair, text.data, strlen(text.data), NULL, 0, error);
+    int code = file_read(&text, fd, "it", error);
+    return code != 0 ? code
+                     : keypair_parse(ret_pair, buffer_text(&text), text.size, NULL, 0, error);
 }
 
 static void failed(struct folder *folder, const struct reading *reading, const struct error *error)

@@ -46,8 +46,10 @@ static int ca_create(struct vault *vault, struct error *error)
 
 static int ca_get(struct vault *vault, struct error *error)
 {
-    __attribute__((cleanup(secret_text_auto))) struct secret_text certificate = {0}, key = {0};
+    __attribute__((cleanup(buffer_auto))) struct buffer certificate, key;
 
+    buffer_init(&certificate, KEYPAIR_PEM_MAX);
+    buffer_init_secret(&key, KEYPAIR_PEM_MAX);
     if (vault->ca != NULL)
         return 0;
     int result = store_read(&certificate, vault->host.state_folder, CA_CERTIFICATE, error);
@@ -58,7 +60,7 @@ static int ca_get(struct vault *vault, struct error *error)
     if (result == 0)
         result = store_read(&key, vault->host.state_folder, CA_KEY, error);
     if (result == 0)
-        result = internal_ca_load(&vault->ca, certificate.data, key.data, error);
+        result = internal_ca_load(&vault->ca, buffer_text(&certificate), buffer_text(&key), error);
     return result != 0 ? error_prepend(error, "the internal CA") : 0;
 }
 

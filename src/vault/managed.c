@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/string.h"
 #include "vault/lineage.h"
 
@@ -32,14 +33,17 @@ void managed_start(struct lineage *lineage)
 
 static int read_pair(struct keypair **ret_pair, int chain_fd, int key_fd, struct error *error)
 {
-    __attribute__((cleanup(secret_text_auto))) struct secret_text chain = {0}, key = {0};
+    __attribute__((cleanup(buffer_auto))) struct buffer chain, key;
 
-    if (secret_text_read(&chain, chain_fd, error) != 0)
-        return error_prepend(error, "the chain");
-    if (key_fd >= 0 && secret_text_read(&key, key_fd, error) != 0)
-        return error_prepend(error, "the key");
-    return keypair_parse(ret_pair, chain.data, strlen(chain.data), key.data,
-                         key.data != NULL ? strlen(key.data) : 0, error);
+    buffer_init_secret(&chain, KEYPAIR_PEM_MAX);
+    buffer_init_secret(&key, KEYPAIR_PEM_MAX);
+    int result = file_read(&chain, chain_fd, "the chain", error);
+    if (result == 0 && key_fd >= 0)
+        result = file_read(&key, key_fd, "the key", error);
+    if (result != 0)
+        return result;
+    return keypair_parse(ret_pair, buffer_text(&chain), chain.size,
+                         key_fd >= 0 ? buffer_text(&key) : NULL, key.size, error);
 }
 
 /* What cannot be parsed never gets to the pre-flight, but is a finding like any other. */

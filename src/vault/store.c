@@ -9,67 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/secret.h"
 
 #define NAME_TEXT_MAX 32
 
-/* ---- texts ---- */
-
-void secret_text_fini(struct secret_text *text)
-{
-    if (text->data != NULL)
-        secret_free(text->data, text->size + 1);
-    *text = (struct secret_text){0};
-}
-
-int secret_text_read(struct secret_text *ret_text, int fd, struct error *error)
-{
-    struct stat status;
-    size_t have = 0;
-
-    if (fstat(fd, &status) != 0)
-        return error_set(error, ERROR_IO, "cannot look at it: %s", strerror(errno));
-    if (!S_ISREG(status.st_mode)) /* a pipe or device would block */
-        return error_set(error, ERROR_IO, "it is not a regular file");
-    if (status.st_size < 0 || status.st_size > KEYPAIR_PEM_MAX)
-        return error_set(error, ERROR_LIMIT, "it is larger than %u bytes", KEYPAIR_PEM_MAX);
-    struct secret_text text = {.size = (size_t)status.st_size};
-    text.data = secret_alloc(text.size + 1);
-    if (text.data == NULL)
-        return error_set(error, ERROR_MEMORY, "out of memory");
-    while (have < text.size) {
-        ssize_t got = pread(fd, text.data + have, text.size - have, (off_t)have);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0) {
-            int reason = errno;
-            secret_text_fini(&text);
-            return error_set(error, ERROR_IO, "cannot read it: %s", strerror(reason));
-        }
-        if (got == 0)
-            break; /* it became shorter; the parser will judge */
-        have += (size_t)got;
-    }
-    text.data[have] = '\0';
-    *ret_text = text;
-    return 0;
-}
-
 /* ---- whole files ---- */
-
-static int write_all(int fd, const char *data, size_t size)
-{
-    while (size > 0) {
-        ssize_t sent = write(fd, data, size);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent <= 0)
-            return -1;
-        data += sent;
-        size -= (size_t)sent;
-    }
-    return fsync(fd);
-}
 
 int store_write(int directory, const char *name, const void *data, size_t size, struct error *error)
 {
@@ -81,35 +26,32 @@ int store_write(int directory, const char *name, const void *data, size_t size, 
         openat(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set(error, ERROR_IO, "cannot write %s: %s", name, strerror(errno));
-    int result = write_all(fd, data, size);
-    int reason = errno;
-    if (close(fd) != 0 && result == 0) {
-        result = -1;
-        reason = errno;
-    }
-    if (result == 0 && renameat(directory, temporary, directory, name) != 0) {
-        result = -1;
-        reason = errno;
-    }
+    int result = file_write(fd, data, size);
+    if (result == 0 && fsync(fd) != 0)
+        result = -errno;
+    if (close(fd) != 0 && result == 0)
+        result = -errno;
+    if (result == 0 && renameat(directory, temporary, directory, name) != 0)
+        result = -errno;
     if (result != 0) {
         ignore(unlinkat(directory, temporary, 0));
-        return error_set(error, ERROR_IO, "cannot write %s: %s", name, strerror(reason));
+        return error_set(error, ERROR_IO, "cannot write %s: %s", name, strerror(-result));
     }
     ignore(
         fsync(directory)); /* the content is safe; only the name may be lost, as if never written */
     return 0;
 }
 
-int store_read(struct secret_text *ret_text, int directory, const char *name, struct error *error)
+int store_read(struct buffer *content, int directory, const char *name, struct error *error)
 {
     int fd = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0)
         return error_set(error, errno == ENOENT ? ERROR_NOT_FOUND : ERROR_IO, "cannot open %s: %s",
                          name, strerror(errno));
-    int result = secret_text_read(ret_text, fd, error);
+    int result = file_read(content, fd, name, error);
     close(fd);
-    return result != 0 ? error_prepend(error, "%s", name) : 0;
+    return result;
 }
 
 static int folder_open(int parent, const char *name)
@@ -208,13 +150,14 @@ static int versions_list(uint32_t **ret_versions, size_t *ret_count, int directo
 static int pair_read(struct keypair **ret_pair, int directory, uint32_t version,
                      struct error *error)
 {
-    __attribute__((cleanup(secret_text_auto))) struct secret_text text = {0};
+    __attribute__((cleanup(buffer_auto))) struct buffer text;
     char name[NAME_TEXT_MAX];
 
+    buffer_init_secret(&text, KEYPAIR_PEM_MAX);
     version_name(name, version);
     int result = store_read(&text, directory, name, error);
     return result != 0 ? result
-                       : keypair_parse(ret_pair, text.data, strlen(text.data), NULL, 0, error);
+                       : keypair_parse(ret_pair, buffer_text(&text), text.size, NULL, 0, error);
 }
 
 int store_pair_write(int directory, uint32_t version, const struct keypair *pair,

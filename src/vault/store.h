@@ -5,27 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "tls/certificate.h"
-
-/* A text that may hold a private key, in secret memory, terminated. */
-struct secret_text {
-    char *data; /* NULL: none */
-    size_t size;
-};
-void secret_text_fini(struct secret_text *text); /* accepts zeroed */
-static inline void secret_text_auto(struct secret_text *text)
-{
-    secret_text_fini(text);
-}
-/* Reads a regular file of at most KEYPAIR_PEM_MAX bytes from its beginning. `fd` stays open. */
-MUST_CHECK int secret_text_read(struct secret_text *ret_text, int fd, struct error *error);
 
 /* Replaces the file `name` in the directory (0600). */
 MUST_CHECK int store_write(int directory, const char *name, const void *data, size_t size,
                            struct error *error);
-/* Reads a file; ERROR_NOT_FOUND when there is none. */
-MUST_CHECK int store_read(struct secret_text *ret_text, int directory, const char *name,
+/* Reads a file, from the beginning; ERROR_NOT_FOUND when there is none. */
+MUST_CHECK int store_read(struct buffer *content, int directory, const char *name,
                           struct error *error);
 /* Opens the folder "PARENT/NAME" (`name` NULL: "PARENT"), making what is missing (0700). */
 MUST_CHECK int store_folder(int *ret_directory, int state_folder, const char *parent,

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/secret.h"
 #include "base/string.h"
 #include "vault/store.h"
@@ -17,20 +18,12 @@
 #define NAME_SIZE  100 /* what is left for ".damaged-99" fits in a name, too */
 #define ASIDES_MAX 99
 
-/* What the file was when it was read or written last. */
-struct identity {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified;
-};
-
 struct ticket_store {
     int state_folder;           /* the caller's */
     char folder_path[PATH_MAX]; /* "": the state folder */
     char name[NAME_SIZE];
-    int folder, lock; /* -1: not open */
-    struct identity seen;
+    int folder, lock;          /* -1: not open */
+    struct file_identity seen; /* when it was read or written last */
     uint64_t sequence;
     bool known; /* `stored` is what the file holds */
     struct ticket_keys stored, read;
@@ -133,33 +126,23 @@ static void drop_lock(struct ticket_store *store)
 
 /* ---- reading ---- */
 
-static void identify(struct identity *identity, const struct stat *facts)
-{
-    memset(identity, 0, sizeof *identity);
-    identity->device = facts->st_dev;
-    identity->inode = facts->st_ino;
-    identity->size = facts->st_size;
-    identity->modified = facts->st_mtim;
-}
-
 static void note_file(struct ticket_store *store)
 {
     struct stat facts;
 
     memset(&store->seen, 0, sizeof store->seen);
     if (fstatat(store->folder, store->name, &facts, AT_SYMLINK_NOFOLLOW) == 0)
-        identify(&store->seen, &facts);
+        store->seen = file_identity(&facts);
 }
 
 static bool has_changed(const struct ticket_store *store)
 {
-    struct identity identity;
     struct stat facts;
 
     if (fstatat(store->folder, store->name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
         return true;
-    identify(&identity, &facts);
-    return memcmp(&identity, &store->seen, sizeof identity) != 0;
+    struct file_identity identity = file_identity(&facts);
+    return !file_identity_same(&identity, &store->seen);
 }
 
 /* What stands there is somebody's purpose or mistake: it is left, and told. */

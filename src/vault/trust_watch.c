@@ -8,27 +8,20 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "ipc/memory.h"
 
 #define GATHER_NS     (10 * NS_PER_MS) /* events come in clusters */
 #define SETTLE_NS     (2 * NS_PER_S)   /* how long files that do not fit may be half-written */
 #define LOOK_AGAIN_NS (60 * NS_PER_S)  /* network file systems tell nothing */
 
-/* What a file was when it was read last: unchanged files are not parsed again. */
-struct identity {
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec modified, changed;
-};
-
 struct file {
     struct trust_watch *owner;
     const char *path; /* of the configuration */
     int watch;        /* -1: none */
     int fd;
-    int failure; /* errno of opening */
-    struct identity seen;
+    int failure;               /* errno of opening */
+    struct file_identity seen; /* read last: unchanged files are not parsed again */
 };
 
 struct trust_watch {
@@ -192,18 +185,19 @@ static void check_time(struct trust_watch *watch)
 
 static int read_file(const struct file *file, struct trust_file *ret_file, struct error *error)
 {
-    struct stat facts;
+    __attribute__((cleanup(buffer_auto))) struct buffer content;
 
+    buffer_init(&content, TRUST_FILE_MAX);
     if (file->fd < 0)
         return error_set(error, ERROR_IO, "cannot open %s: %s", file->path,
                          strerror(file->failure));
-    if (fstat(file->fd, &facts) != 0 || !S_ISREG(facts.st_mode))
-        return error_set(error, ERROR_IO, "%s is no regular file", file->path);
+    int result = file_read(&content, file->fd, file->path, error);
+    if (result != 0)
+        return result;
     size_t size = 0;
-    char *data = memory_document_read(file->fd, TRUST_FILE_MAX, &size);
+    char *data = buffer_steal(&content, &size);
     if (data == NULL)
-        return error_set(error, ERROR_IO, "cannot read %s, or it is larger than %u MiB", file->path,
-                         TRUST_FILE_MAX >> 20);
+        return error_set(error, ERROR_MEMORY, "out of memory");
     *ret_file = (struct trust_file){.name = file->path, .data = data, .size = size};
     return 0;
 }
@@ -234,20 +228,14 @@ static bool same_files(struct trust_watch *watch)
 
     for (size_t i = 0; i < watch->count; i++) {
         struct file *file = &watch->files[i];
-        struct identity identity;
         struct stat facts;
-        memset(&identity, 0, sizeof identity);
         if (file->fd < 0 || fstat(file->fd, &facts) != 0) {
             same = false;
             continue;
         }
-        identity.device = facts.st_dev;
-        identity.inode = facts.st_ino;
-        identity.size = facts.st_size;
-        identity.modified = facts.st_mtim;
-        identity.changed = facts.st_ctim;
-        same = same && memcmp(&identity, &file->seen, sizeof identity) == 0;
-        memcpy(&file->seen, &identity, sizeof identity);
+        struct file_identity identity = file_identity(&facts);
+        same = same && file_identity_same(&identity, &file->seen);
+        file->seen = identity;
     }
     return same;
 }

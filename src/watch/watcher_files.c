@@ -8,9 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
-#include "base/secret.h"
+#include "base/file.h"
 #include "base/string.h"
 #include "watch/supply.h"
 #include "watch/watcher_internal.h"
@@ -23,7 +22,7 @@
 
 /* What the process that probes was told of a file. */
 struct supplied_file {
-    struct stat facts;
+    struct file_identity identity;
     bool readable;
     bool wanted; /* while a reload is under way: by the new configuration */
     char trouble[160];
@@ -63,32 +62,6 @@ static bool open_file(struct watched *watched, const char *path)
         return true;
     forget_request(watched);
     return false;
-}
-
-/* At most `maximum` bytes, and a zero behind them. NULL and errno. */
-static char *read_file(int fd, size_t maximum, size_t *ret_size)
-{
-    struct stat facts;
-    size_t size = 0;
-    ssize_t got = 1;
-
-    if (fstat(fd, &facts) != 0)
-        return NULL;
-    size_t room = (size_t)facts.st_size < maximum ? (size_t)facts.st_size : maximum;
-    char *text = malloc(room + 1);
-    while (text != NULL && got > 0 && size < room) {
-        got = read(fd, text + size, room - size);
-        size += got > 0 ? (size_t)got : 0;
-    }
-    if (text != NULL && got < 0)
-        secret_wipe(text, size);
-    if (text == NULL || got < 0) {
-        free(text);
-        return NULL;
-    }
-    text[size] = '\0';
-    *ret_size = size;
-    return text;
 }
 
 /* ---- one after the other ---- */
@@ -193,17 +166,6 @@ static struct supplied_file *supplied_of(struct watcher *watcher, const char *ke
     return file;
 }
 
-static bool same_time(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
-}
-
-static bool same(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           same_time(&a->st_mtim, &b->st_mtim) && same_time(&a->st_ctim, &b->st_ctim);
-}
-
 static void supply_trouble(struct watcher *watcher, struct supplied_file *file, const char *key,
                            const char *trouble)
 {
@@ -234,29 +196,43 @@ static char *certificates_alone(const char *text, size_t size, size_t *ret_size,
 
 static char *read_supply(int fd, enum supply_kind kind, size_t *ret_size, struct error *error)
 {
+    __attribute__((cleanup(buffer_auto))) struct buffer content;
+    bool target = kind == SUPPLY_TARGET;
+
+    if (target)
+        buffer_init_secret(&content, supply_size_max(kind));
+    else
+        buffer_init(&content, supply_size_max(kind));
+    if (file_read(&content, fd, "it", error) != 0)
+        return NULL;
+    if (target)
+        return certificates_alone(buffer_text(&content), content.size, ret_size, error);
+    char *text = buffer_steal(&content, ret_size);
+    if (text == NULL)
+        ignore(error_set(error, ERROR_MEMORY, "out of memory"));
+    return text;
+}
+
+static void take_content(struct watcher *watcher, struct supplied_file *file, const char *key,
+                         enum supply_kind kind, int fd)
+{
+    struct error error = {0};
     size_t size = 0;
-    char *text = read_file(fd, supply_size_max(kind), &size);
+    char *text = read_supply(fd, kind, &size, &error);
 
     if (text == NULL)
-        ignore(error_set(error, ERROR_IO, "%s", strerror(errno)));
-    *ret_size = size;
-    if (text == NULL || kind != SUPPLY_TARGET)
-        return text;
-    char *certificates = certificates_alone(text, size, ret_size, error);
-    secret_wipe(text, size);
-    free(text);
-    return certificates;
+        supply_trouble(watcher, file, key, error.message);
+    else
+        file->readable = prober_client_supply(watcher->prober, key, (uint8_t *)text, size, NULL);
 }
 
 static void take_supply(struct watched *watched, int fd, const char *error)
 {
     struct watcher *watcher = watched->watcher;
-    struct error reason = {0};
     char key[SUPPLY_KEY_MAX];
     enum supply_kind kind;
     const char *path;
     struct stat facts;
-    size_t size = 0;
 
     if (!supply_of(watched, watched->file_step, &kind, &path))
         return;
@@ -265,53 +241,33 @@ static void take_supply(struct watched *watched, int fd, const char *error)
         return;
     if (fd < 0 || fstat(fd, &facts) != 0) {
         supply_trouble(watcher, file, key, error);
-    } else if (!S_ISREG(facts.st_mode)) {
-        supply_trouble(watcher, file, key, "it is no ordinary file");
-    } else if ((size_t)facts.st_size > supply_size_max(kind)) {
-        supply_trouble(watcher, file, key, "it is too large");
-    } else if (!file->readable || !same(&facts, &file->facts)) {
-        char *text = read_supply(fd, kind, &size, &reason);
-        if (text == NULL)
-            supply_trouble(watcher, file, key, reason.message);
-        else
-            file->readable =
-                prober_client_supply(watcher->prober, key, (uint8_t *)text, size, NULL);
-        file->facts = facts;
+        return;
     }
+    struct file_identity identity = file_identity(&facts);
+    if (!file->readable || !file_identity_same(&identity, &file->identity))
+        take_content(watcher, file, key, kind, fd);
+    file->identity = identity;
 }
 
 /* ---- opened ---- */
 
-/* All of it, or nothing. What may hold a key is read into one piece, which can be wiped. */
-static int read_whole(struct buffer *text, int fd, bool secret)
-{
-    if (secret && buffer_reserve(text, text->maximum) == NULL)
-        return -ENOMEM;
-    return buffer_read(text, fd);
-}
-
 static void take_text(struct watcher *watcher, struct watched *watched, uint32_t request, int fd,
-                      int result)
+                      const char *trouble)
 {
+    struct error error = {0};
     struct buffer text;
-    char reason[80];
 
-    buffer_init(&text, watched != NULL ? KEYPAIR_PEM_MAX : DISCOVER_FILE_MAX);
-    if (fd >= 0)
-        result = read_whole(&text, fd, watched != NULL);
-    else if (result >= 0)
-        result = -EIO;
-    if (result == -EFBIG)
-        ignore(snprintf(reason, sizeof reason, "it is larger than %zu MiB", text.maximum >> 20));
+    if (watched != NULL)
+        buffer_init_secret(&text, KEYPAIR_PEM_MAX); /* it may hold the key, too */
     else
-        ignore(string_copy(reason, sizeof reason, strerror(-result)));
-    const char *content = result == 0 ? buffer_text(&text) : NULL;
+        buffer_init(&text, DISCOVER_FILE_MAX);
+    bool read = fd >= 0 && file_read(&text, fd, "it", &error) == 0;
+    const char *content = read ? buffer_text(&text) : NULL;
+    const char *reason = fd >= 0 ? error.message : trouble;
     if (watched != NULL)
         take_disk(watched, content, text.size, reason);
     else
         discover_opened(watcher, request, content, text.size, reason);
-    if (text.data != NULL)
-        secret_wipe(text.data, text.size); /* it may hold the key, too */
     buffer_fini(&text);
 }
 
@@ -325,7 +281,7 @@ void watcher_opened(struct watcher *watcher, uint32_t request, int fd, int resul
     if (watched != NULL && watched->file_step != STEP_FILE)
         take_supply(watched, fd, error);
     else
-        take_text(watcher, watched, request, fd, result);
+        take_text(watcher, watched, request, fd, error);
     if (fd >= 0)
         ignore(close(fd));
     if (watched == NULL)

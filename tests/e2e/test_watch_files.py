@@ -66,10 +66,10 @@ def test_a_target_that_only_root_may_read(start, authority, store, secret_file):
         assert checks.ids(endpoint, "critical") == ["file-unreadable"] and endpoint["outcome"] == "unreadable"
         assert words in endpoint["reason"]
     path.mkdir()
-    assert "no ordinary file" in look(edge)["reason"]
+    assert "no regular file" in look(edge)["reason"]
     path.rmdir()
     os.mkfifo(path, 0o600)
-    assert "no ordinary file" in look(edge)["reason"]
+    assert "no regular file" in look(edge)["reason"]
     secret_file(authority.issue(NAME))
     assert not checks.ids(look(edge), "critical")
 

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -105,35 +105,62 @@ static void reserve_then_fill(void **state)
     buffer_fini(&buffer);
 }
 
-/* A file fits whole, or the reader is told that it does not. */
-static void reads_files(void **state)
+static void hands_over(void **state)
 {
     (void)state;
-    static const char content[] = "0123456789";
     struct buffer buffer;
-    int fd = memfd_create("content", 0);
+    size_t size = 1;
 
-    assert_int_equal(write(fd, content, 10), 10);
-    buffer_init(&buffer, 9);
-    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    assert_int_equal(buffer_read(&buffer, fd), -EFBIG);
+    buffer_init(&buffer, 100);
+    char *text = buffer_steal(&buffer, &size);
+    assert_string_equal(text, "");
+    assert_int_equal(size, 0);
+    free(text);
+    assert_true(buffer_append_text(&buffer, "content"));
+    text = buffer_steal(&buffer, &size);
+    assert_string_equal(text, "content");
+    assert_int_equal(size, 7);
+    assert_string_equal(buffer_text(&buffer), "");
+    assert_true(buffer_append_text(&buffer, "again")); /* it is as good as new */
+    assert_string_equal(buffer_text(&buffer), "again");
+    free(text);
     buffer_fini(&buffer);
-    buffer_init(&buffer, 10);
-    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-    assert_int_equal(buffer_read(&buffer, fd), 0);
-    assert_string_equal(buffer_text(&buffer), content);
-    assert_int_equal(close(fd), 0);
-    assert_int_equal(buffer_read(&buffer, fd), -EBADF);
+}
+
+/* Nothing of it stands where it stood before it grew, nor after its end: those pages are gone. */
+static void secret_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    struct buffer buffer;
+    unsigned char resident;
+
+    buffer_init_secret(&buffer, 3 * 4096);
+    assert_true(buffer_append_text(&buffer, "key"));
+    uint8_t *before = buffer.data;
+    assert_int_equal((uintptr_t)before % 4096, 0);
+    assert_non_null(buffer_reserve(&buffer, 2 * 4096));
+    assert_ptr_not_equal(buffer.data, before);
+    assert_string_equal(buffer_text(&buffer), "key");
+    assert_int_equal(mincore(before, 1, &resident), -1);
+    assert_int_equal(errno, ENOMEM);
+    uint8_t *after = buffer.data;
     buffer_fini(&buffer);
+    assert_int_equal(mincore(after, 1, &resident), -1);
+    assert_int_equal(errno, ENOMEM);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(maximum_holds),          cmocka_unit_test(failure_sticks),
-        cmocka_unit_test(absurd_size_is_refused), cmocka_unit_test(zero_maximum_and_zeroed),
-        cmocka_unit_test(print_beyond_maximum),   cmocka_unit_test(grows_and_is_consumed),
-        cmocka_unit_test(reserve_then_fill),      cmocka_unit_test(reads_files),
+        cmocka_unit_test(maximum_holds),
+        cmocka_unit_test(failure_sticks),
+        cmocka_unit_test(absurd_size_is_refused),
+        cmocka_unit_test(zero_maximum_and_zeroed),
+        cmocka_unit_test(print_beyond_maximum),
+        cmocka_unit_test(grows_and_is_consumed),
+        cmocka_unit_test(reserve_then_fill),
+        cmocka_unit_test(hands_over),
+        cmocka_unit_test(secret_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -355,7 +355,7 @@ static void test_not_a_file(void **state)
     assert_int_equal(mkfifo(fake_path(&fake, "files/shop.pem"), 0600), 0);
     fake_start(&fake);
     assert_non_null(
-        strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "not a regular file"));
+        strstr(fake_event(&fake, EVENT_CERTIFICATE_REFUSED)->detail, "no regular file"));
     fake_fini(&fake);
 }
 
