@@ -1,18 +1,9 @@
 #include "base/pin.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "base/string.h"
-
-static int hex_digit(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    digit = (char)tolower((unsigned char)digit);
-    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
 
 static bool pin_from_hex(uint8_t ret_pin[32], const char *text)
 {
@@ -20,7 +11,7 @@ static bool pin_from_hex(uint8_t ret_pin[32], const char *text)
 
     memset(ret_pin, 0, 32);
     for (; *text != '\0'; text++) {
-        int digit = hex_digit(*text);
+        int digit = string_hex_digit(*text);
         if (*text == ':' && digits % 2 == 0)
             continue;
         if (digit < 0 || digits == 64)

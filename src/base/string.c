@@ -121,6 +121,27 @@ void string_hex(char *destination, const uint8_t *source, size_t size)
     destination[2 * size] = '\0';
 }
 
+int string_hex_digit(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    if (digit >= 'a' && digit <= 'f')
+        return digit - 'a' + 10;
+    return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
+}
+
+bool string_unhex(uint8_t *ret_bytes, size_t size, const char *text)
+{
+    for (size_t i = 0; i < size; i++) {
+        int high = string_hex_digit(text[2 * i]);
+        int low = high < 0 ? -1 : string_hex_digit(text[2 * i + 1]);
+        if (low < 0)
+            return false;
+        ret_bytes[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
 uint64_t string_hash(const char *text)
 {
     uint64_t hash = 0xcbf29ce484222325ull;

@@ -25,6 +25,10 @@ void string_lower(char *text);
 
 /* Hex of `size` bytes into `destination` (2 * size + 1 bytes). */
 void string_hex(char *destination, const uint8_t *source, size_t size);
+/* The value of a hex digit of either case; -1: it is none. */
+int string_hex_digit(char digit);
+/* `size` bytes from the 2 * size hex digits that `text` begins with; false: there are fewer. */
+bool string_unhex(uint8_t *ret_bytes, size_t size, const char *text);
 
 /* 64-bit FNV-1a; for tables keyed by trusted or bounded text. */
 uint64_t string_hash(const char *text);

@@ -7,6 +7,8 @@
 
 #include <openssl/evp.h>
 
+#include "base/string.h"
+
 #define SERVER_NAME   0x0000
 #define ALPN          0x0010
 #define HASH_HEX_SIZE 12
@@ -45,9 +47,7 @@ static bool put_hash(char ret_hex[HASH_HEX_SIZE + 1], const char *text, size_t s
     if (sha256 == NULL || EVP_Digest(text, size, hash, NULL, sha256, NULL) != 1) {
         return false;
     }
-    for (size_t i = 0; i < HASH_HEX_SIZE / 2; i++) {
-        snprintf(ret_hex + 2 * i, 3, "%02x", hash[i]);
-    }
+    string_hex(ret_hex, hash, HASH_HEX_SIZE / 2);
     return true;
 }
 

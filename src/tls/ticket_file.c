@@ -1,6 +1,5 @@
 #include "tls/ticket_file.h"
 
-#include <ctype.h>
 #include <endian.h>
 #include <errno.h>
 #include <stdio.h>
@@ -55,22 +54,6 @@ static int check_owner(const struct stat *facts, const char *path, uid_t user, b
     return 0;
 }
 
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool read_hex(uint8_t ret_key[KEY_ENCRYPTION_SIZE], const uint8_t *text)
-{
-    for (size_t i = 0; i < KEY_ENCRYPTION_SIZE; i++) {
-        int high = digit((char)tolower(text[2 * i])), low = digit((char)tolower(text[2 * i + 1]));
-        if (high < 0 || low < 0)
-            return false;
-        ret_key[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
 int key_encryption_read(uint8_t ret_key[KEY_ENCRYPTION_SIZE], int fd, const char *path, uid_t user,
                         bool credential, struct error *error)
 {
@@ -90,7 +73,8 @@ int key_encryption_read(uint8_t ret_key[KEY_ENCRYPTION_SIZE], int fd, const char
     if (size < 0)
         result = error_set(error, ERROR_IO, "key-encryption-key %s: cannot read it: %s", path,
                            strerror(errno));
-    else if (size != KEY_ENCRYPTION_SIZE && !(hex && read_hex(key, text)))
+    else if (size != KEY_ENCRYPTION_SIZE &&
+             !(hex && string_unhex(key, sizeof key, (const char *)text)))
         result = error_set(error, ERROR_CONFIG,
                            "key-encryption-key %s: found %lld bytes that are no key; expected %d "
                            "bytes or %d hexadecimal digits; " KEY_MAKING,

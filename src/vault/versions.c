@@ -13,17 +13,6 @@
 #define FOLDER           "versions"
 #define JOURNAL_LINE_MAX 512
 
-static bool hex_parse(uint8_t ret_bytes[32], const char *hex)
-{
-    for (size_t i = 0; i < 32; i++) {
-        unsigned byte;
-        if (strspn(hex + 2 * i, "0123456789abcdef") < 2 || sscanf(hex + 2 * i, "%2x", &byte) != 1)
-            return false;
-        ret_bytes[i] = (uint8_t)byte;
-    }
-    return hex[64] == '\0';
-}
-
 static bool type_parse(enum key_type *ret_type, const char *name)
 {
     for (enum key_type type = 0; type < KEY_TYPE_COUNT; type++) {
@@ -45,7 +34,7 @@ static void line_read(struct versions *versions, const char *text, versions_line
 
     if (sscanf(text, "%u %15s %71s %255s%c", &version, type_name, hex, host, &end) != 5 ||
         end != '\n' || version == 0 || !type_parse(&type, type_name) ||
-        !hex_parse(fingerprint, hex))
+        !string_unhex(fingerprint, sizeof fingerprint, hex) || hex[64] != '\0')
         return;
     if (version > versions->last)
         versions->last = version;

@@ -439,11 +439,7 @@ static bool read_hex(uint8_t *bytes, size_t size, const char *hex)
     if (digits > 2 * size)
         return false;
     for (size_t i = 0; i < digits; i++) {
-        char digit = hex[digits - 1 - i];
-        int value = digit >= '0' && digit <= '9'   ? digit - '0'
-                    : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
-                    : digit >= 'A' && digit <= 'F' ? digit - 'A' + 10
-                                                   : -1;
+        int value = string_hex_digit(hex[digits - 1 - i]);
         if (value < 0)
             return false;
         bytes[size - 1 - i / 2] |= (uint8_t)(value << (i % 2 * 4));

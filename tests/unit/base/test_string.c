@@ -1,5 +1,6 @@
 #include "base/string.h"
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -103,6 +104,23 @@ static void hex_and_hash(void **state)
     assert_true(string_hash("foobar") == 0x85944171f73967e8ull);
 }
 
+static void hex_is_read(void **state)
+{
+    (void)state;
+    uint8_t bytes[3] = {0};
+
+    assert_false(string_unhex(bytes, 3, ""));
+    assert_false(string_unhex(bytes, 3, "00ff"));
+    assert_false(string_unhex(bytes, 3, "00ff1"));
+    assert_false(string_unhex(bytes, 3, "00ff1g"));
+    assert_false(string_unhex(bytes, 3, "00fg10"));
+    assert_true(string_unhex(bytes, 3, "00fFA9 what follows"));
+    assert_memory_equal(bytes, "\x00\xff\xa9", 3);
+    assert_true(string_unhex(bytes, 0, ""));
+    for (int c = 0; c < 256; c++)
+        assert_int_equal(string_hex_digit((char)c) >= 0, isxdigit(c) != 0);
+}
+
 static void for_people(void **state)
 {
     (void)state;
@@ -126,7 +144,8 @@ int main(void)
         cmocka_unit_test(copy_cuts),        cmocka_unit_test(printable_escapes),
         cmocka_unit_test(printable_is_cut), cmocka_unit_test(distance),
         cmocka_unit_test(ends_and_starts),  cmocka_unit_test(lower_touches_ascii_only),
-        cmocka_unit_test(hex_and_hash),     cmocka_unit_test(for_people),
+        cmocka_unit_test(hex_and_hash),     cmocka_unit_test(hex_is_read),
+        cmocka_unit_test(for_people),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
