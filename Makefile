@@ -55,7 +55,7 @@ lint: deps ## Format, static analysis (C and Python), order of the layers
 	@packaging/deps develop
 	@clang-format --dry-run -Werror $(SOURCES)
 	@cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr --error-exitcode=1 \
-	    --suppress=missingIncludeSystem -D_GNU_SOURCE -I src src
+	    --suppress=missingIncludeSystem --library=tests/cppcheck.cfg -D_GNU_SOURCE -I src src
 	@/usr/bin/python3 -m pyflakes $(PYTHON)
 	@tests/check-includes
 

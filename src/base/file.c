@@ -28,7 +28,7 @@ static int read_on(struct buffer *content, int fd, off_t offset, const char *nam
 {
     for (;;) {
         size_t room = content->capacity - content->size;
-        uint8_t more;
+        uint8_t more = 0;
         void *place = room > 0 ? content->data + content->size : &more;
         size_t wanted = room > 0 ? room : 1;
         ssize_t got = offset < 0 ? read(fd, place, wanted) : pread(fd, place, wanted, offset);

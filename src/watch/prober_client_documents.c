@@ -38,7 +38,7 @@ bool prober_client_supply(struct prober_client *client, const char *key, uint8_t
     }
     content->data = data;
     content->size = size;
-    if (data == NULL)
+    if (trouble != NULL)
         ignore(string_copy(content->trouble, sizeof content->trouble, trouble));
     client->untold++;
     if (client->pid != 0)

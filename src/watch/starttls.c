@@ -61,7 +61,7 @@ enum starttls_status starttls_end(struct starttls *starttls, enum starttls_statu
                                   const char *words, const void *said, size_t size)
 {
     char shown[120];
-    const char *bytes = said;
+    const char *bytes = size > 0 ? said : "";
 
     while (size > 0 && (bytes[size - 1] == '\r' || bytes[size - 1] == '\n'))
         size--;

@@ -93,7 +93,7 @@ void watched_ask(struct watched *watched)
     struct watcher *watcher = watched->watcher;
     const struct conf_watch *conf = watched->conf;
 
-    for (int origin = 0; origin <= (conf->origin.count != 0); origin++) {
+    for (unsigned origin = 0; origin < (conf->origin.count != 0 ? 2u : 1u); origin++) {
         if (prober_client_ask(watcher->prober, prober_request(conf, watched->text, origin != 0),
                               on_answer, watched))
             watched->open++;

@@ -97,7 +97,7 @@ void fake_fini(struct fake *fake);
 
 /* What may pass, in milliseconds, before something counts as put off: far more than it takes, for
  * the machine may have other work, and less than what is put off waits. */
-enum { AT_ONCE = 4000, PUT_OFF = 4900, FOR_EVER = 60000 };
+enum { AT_ONCE = 4000, PUT_OFF = 3000, FOR_EVER = 60000 };
 
 /* Runs the loop until `condition` holds; fails the test after a minute. Returns the milliseconds it
  * took. */
