@@ -37,8 +37,7 @@ void turn_commit(struct turn *turn)
                              &turn->relay->arena.upstream_secrets[turn->index], &turn->upstream);
     else
         slot_commit(turn->slot, &turn->next);
-    if (leg_unsettled(&turn->next.client) ||
-        (turn->upstream_tls && leg_unsettled(&turn->upstream))) {
+    if (!slot_settled(turn->slot, &turn->relay->arena.upstream_secrets[turn->index])) {
         slot_settle(&turn->relay->arena, turn->index);
         record_crypto_forget(turn->relay->crypto); /* RFC 9846 §7.2: the old keys end here */
         look(turn);
